@@ -1,0 +1,36 @@
+"""Five landmarks to an aligned chip."""
+
+import cv2
+import numpy as np
+
+from models.faces import Float32, Image
+
+# ArcFace's five points for a 112 px chip, used by every network trained on such chips (insightface, SFace).
+ARCFACE_112_XY: tuple[tuple[float, float], ...] = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+
+
+def similarity_transform(from_xy: Float32, to_xy: Float32) -> Float32:
+    """Return the (2, 3) float32 matrix of the rotation, scale and shift that best moves points onto points.
+
+    Both arguments are (N, 2). Least squares after Umeyama 1991; in the plane and without reflections it has this
+    closed form: as complex numbers, z -> a z + b.
+    """
+    source = from_xy[:, 0].astype(np.float64) + 1j * from_xy[:, 1]
+    target = to_xy[:, 0].astype(np.float64) + 1j * to_xy[:, 1]
+    centred = source - source.mean()
+    spread = float(np.vdot(centred, centred).real)
+    a = np.vdot(centred, target - target.mean()) / max(spread, np.finfo(np.float64).tiny)
+    b = target.mean() - a * source.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]], dtype=np.float32)
+
+
+def aligned_chip(image: Image, landmarks_xy: Float32, template_xy: Float32, chip_px: int) -> Image:
+    """Return the chip (chip_px, chip_px, 3) uint8 whose five points lie on `template_xy` (5, 2), black outside the image."""
+    matrix = similarity_transform(landmarks_xy, template_xy)
+    return np.asarray(cv2.warpAffine(image, matrix, (chip_px, chip_px), flags=cv2.INTER_LINEAR), dtype=np.uint8)

@@ -1,0 +1,46 @@
+"""Thresholds from a pack's measured distribution of strangers' similarities."""
+
+import math
+from dataclasses import dataclass
+
+from models import ModelsError
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How similar strangers look to a pack: (false match rate, similarity) pairs, and how they were measured.
+
+    `points` run from the highest false match rate to the lowest, so similarities rise. `measured` is one line that
+    says on what, or begins with "uncalibrated" where nothing was measured with this very pack.
+    """
+
+    points: tuple[tuple[float, float], ...]
+    measured: str
+
+    def __post_init__(self) -> None:
+        if len(self.points) < 2:
+            raise ModelsError("calibration: at least two [fmr, similarity] points are needed")
+        for fmr, similarity in self.points:
+            if not (0.0 < fmr < 1.0 and -1.0 <= similarity <= 1.0):
+                raise ModelsError(
+                    f"calibration: point [{fmr}, {similarity}] lies outside 0 < fmr < 1, |similarity| <= 1"
+                )
+        for (fmr, similarity), (next_fmr, next_similarity) in zip(self.points, self.points[1:], strict=False):
+            if not (next_fmr < fmr and next_similarity > similarity):
+                raise ModelsError(f"calibration: after [{fmr}, {similarity}] the fmr must fall and the similarity rise")
+
+    def threshold(self, fpir: float, gallery_n: int) -> float:
+        """Return the similarity at which a stranger is matched to anyone among `gallery_n` people with chance `fpir`.
+
+        Takes the comparisons as independent, FPIR = 1 - (1 - FMR)^N, and reads the table linearly in log FMR; beyond
+        its ends the outermost segment is continued, never above 1. Raises ModelsError on an fpir outside 0..1 or N < 1.
+        """
+        if not 0.0 < fpir < 1.0:
+            raise ModelsError(f"fpir must lie between 0 and 1, not {fpir}")
+        if gallery_n < 1:
+            raise ModelsError(f"gallery_n must be at least 1, not {gallery_n}")
+        fmr = -math.expm1(math.log1p(-fpir) / gallery_n)
+        segments = list(zip(self.points, self.points[1:], strict=False))
+        (fmr_a, similarity_a), (fmr_b, similarity_b) = next((s for s in segments if fmr >= s[1][0]), segments[-1])
+        share = math.log(fmr_a / fmr) / math.log(fmr_a / fmr_b)
+        return max(-1.0, min(1.0, similarity_a + share * (similarity_b - similarity_a)))

@@ -1,0 +1,43 @@
+"""ONNX Runtime sessions as this appliance wants them: few threads, CPU, no spinning."""
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from models import ModelsError
+from models.faces import Float32
+
+
+def session_options(threads: int) -> ort.SessionOptions:
+    """Return options for `threads` threads inside an operator and none between operators."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    # Idle workers that spin would take the cores that decode the cameras.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+class Network:
+    """One network with one image input; safe to call from several threads."""
+
+    def __init__(self, model: bytes, *, name: str, threads: int) -> None:
+        """Load `model`, the bytes of an ONNX file called `name` in errors; raises ModelsError where it is none."""
+        try:
+            self._session = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+        except Exception as error:  # noqa: BLE001  # onnxruntime raises a private class for each of its status codes
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise ModelsError(f"{name}: not a network that ONNX Runtime can load ({reason})") from error
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1:
+            raise ModelsError(f"{name}: has {len(inputs)} inputs, expected one")
+        self._input = inputs[0].name
+        self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+        self.batch: int | None = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else None
+
+    def run(self, blob: npt.NDArray[np.float32]) -> list[Float32]:
+        """Return the outputs, in the order of `output_names`, for blob (N, 3, H, W) float32."""
+        return list(self._session.run(None, {self._input: blob}))
