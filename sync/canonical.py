@@ -1,0 +1,71 @@
+"""The canonical bytes that are hashed and signed: a restricted RFC 8785."""
+
+from typing import Any, TypeAlias, cast
+
+import orjson
+
+from sync import SyncError
+
+Value: TypeAlias = "dict[str, Value] | list[Value] | str | int"
+Fields: TypeAlias = dict[str, Any]
+"""A JSON object of canonical values; typed loosely because its keys depend on the kind."""
+
+MAX_INTEGER = 2**53 - 1  # RFC 8785 3.2.2.3: beyond it an IEEE 754 double is not exact
+MAX_DEPTH = 4  # containers, the outermost counted
+
+
+class NotCanonical(SyncError):
+    """A value or a byte string outside the restricted canonical form."""
+
+
+def encode(value: Fields) -> bytes:
+    """Return the canonical bytes of an object.
+
+    Raises NotCanonical for a float, bool, null, an integer of 2^53 or more, a key that is not ASCII,
+    or more than four nested containers.
+    """
+    _check(value, 1, "$")
+    try:
+        return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except TypeError as error:  # a lone surrogate
+        raise NotCanonical(f"not encodable: {error}") from error
+
+
+def decode(data: bytes) -> Fields:
+    """Return the object that `data` is the canonical form of.
+
+    Raises NotCanonical where encode(parse(data)) differs from `data`: duplicate keys, white space,
+    escapes or numbers written another way all end here.
+    """
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise NotCanonical(f"not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise NotCanonical("not a JSON object")
+    if encode(value) != data:
+        raise NotCanonical("not in canonical form")
+    return cast(Fields, value)
+
+
+def _check(value: object, depth: int, where: str) -> None:
+    # bool is an int to isinstance, so the exact type decides
+    kind = type(value)
+    if kind is str:
+        return
+    if kind is int:
+        if not -MAX_INTEGER <= cast(int, value) <= MAX_INTEGER:
+            raise NotCanonical(f"{where}: integer of 2^53 or more")
+        return
+    if kind not in (dict, list):
+        raise NotCanonical(f"{where}: {kind.__name__} is not allowed")
+    if depth > MAX_DEPTH:
+        raise NotCanonical(f"{where}: nested deeper than {MAX_DEPTH}")
+    if kind is dict:
+        for key, item in cast(dict[object, object], value).items():
+            if type(key) is not str or not key.isascii():
+                raise NotCanonical(f"{where}: key {key!r} is not an ASCII string")
+            _check(item, depth + 1, f"{where}.{key}")
+    else:
+        for index, item in enumerate(cast(list[object], value)):
+            _check(item, depth + 1, f"{where}[{index}]")

@@ -1,0 +1,1 @@
+"""The central server: verifies, stores and acknowledges what nodes send."""

@@ -1,0 +1,343 @@
+"""The node's ledger: one table that is evidence and outbox both. All SQL of the ledger is here."""
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+from sync import SyncError
+from sync.canonical import Fields
+from sync.messages import Ack
+from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
+from sync.signing import Signer
+from sync.stamp import Stamp
+from sync.wire import (
+    FRAME_OVERHEAD_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_FRAME_RECORDS,
+    RECORD_OVERHEAD_BYTES,
+    SignedBody,
+)
+
+FORMAT = 1  # PRAGMA user_version of the database
+BUSY_TIMEOUT_S = 5.0
+_ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
+
+_SCHEMA = """
+CREATE TABLE ledger (
+  epoch     INTEGER NOT NULL,
+  seq       INTEGER NOT NULL,
+  kind      TEXT    NOT NULL,
+  body      BLOB    NOT NULL,
+  hash      BLOB    NOT NULL,
+  prev_hash BLOB    NOT NULL,
+  signature BLOB    NOT NULL,
+  acked     INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (epoch, seq),
+  UNIQUE (epoch, prev_hash)
+) STRICT;
+CREATE INDEX ledger_unacked ON ledger (epoch, seq) WHERE acked = 0;
+CREATE INDEX ledger_kind ON ledger (kind, epoch, seq);
+"""
+
+_migrations = Migrations("ledger")
+
+
+@_migrations()
+def acks(db: sqlite_utils.Database) -> None:
+    """Every ack ever verified: the evidence that central held a prefix of the chain at a time."""
+    db.table("acks").create(
+        {
+            "ack_hash": bytes,
+            "epoch": int,
+            "upto_seq": int,
+            "central_time_us": int,
+            "data": bytes,
+        },
+        pk="ack_hash",
+        not_null={"epoch", "upto_seq", "central_time_us", "data"},
+    )
+    db.table("acks").create_index(["epoch", "upto_seq"])
+    db.table("acks").create_index(["central_time_us"])
+
+
+class LedgerError(SyncError):
+    """The ledger cannot be opened, read or written; the text names the file and the cause."""
+
+
+class NewerFormat(LedgerError):
+    """The database was written by a later version."""
+
+
+class DiskFull(LedgerError):
+    """The record was not written for want of room; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who appends: the node, in one role, with that role's key and a reading of the clocks.
+
+    stamp: called inside the transaction with the stamp of the record before, or None for the first.
+    """
+
+    node_id: str
+    role: Role
+    signer: Signer
+    stamp: Callable[[Stamp | None], Stamp]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row as stored, nothing about it believed."""
+
+    epoch: int
+    seq: int
+    kind: str
+    body: bytes
+    hash: bytes
+    prev_hash: bytes
+    signature: bytes
+    acked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the chain; hash: 32 bytes."""
+
+    epoch: int
+    seq: int
+    hash: bytes
+
+
+class Transaction:
+    """One BEGIN IMMEDIATE: appends records, and lets the caller write other tables with them or not at all."""
+
+    def __init__(self, connection: sqlite3.Connection, writer: Writer) -> None:
+        self.connection = connection
+        self._writer = writer
+
+    def append(self, kind: str, fields: Fields) -> Record:
+        """Sign and insert the next record; raises SyncError where the kind is not this writer's."""
+        writer = self._writer
+        if ROLE_OF_KIND.get(kind) != writer.role:
+            raise SyncError(f"{kind} is not for the {writer.role} key")
+        if taken := _ENVELOPE & fields.keys():
+            raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
+        before = _last(self.connection)
+        body: Fields = {
+            "v": VERSION,
+            "node": writer.node_id,
+            "epoch": before.epoch if before else 1,
+            "seq": before.seq + 1 if before else 1,
+            "prev": before.hash.hex() if before else GENESIS_PREV,
+            "kind": kind,
+            "key": writer.signer.public.key_id,
+            "at": writer.stamp(before.stamp if before else None).fields(),
+            **fields,
+        }
+        anchor = self.connection.execute(
+            "SELECT central_time_us, ack_hash FROM acks ORDER BY central_time_us DESC LIMIT 1"
+        ).fetchone()
+        if anchor:
+            body["anchor"] = {"central_time_us": anchor[0], "ack_hash": anchor[1].hex()}
+        record = seal(body, writer.signer)
+        self.connection.execute(
+            "INSERT INTO ledger (epoch, seq, kind, body, hash, prev_hash, signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (record.epoch, record.seq, kind, record.body, record.hash, record.prev_hash, record.signature),
+        )
+        return record
+
+
+class Ledger:
+    """The ledger of one HOME, opened by one thread; open another for another thread or process.
+
+    Without a writer it reads, and marks what central has acknowledged.
+    """
+
+    def __init__(self, path: Path, writer: Writer | None = None) -> None:
+        """Open an existing database; raises LedgerError (missing, damaged) or NewerFormat."""
+        self._path = path
+        self._writer = writer
+        if not path.is_file():
+            raise LedgerError(f"{path}: no ledger there")
+        with self._errors():
+            self.connection = connect(path)
+            (version,) = self.connection.execute("PRAGMA user_version").fetchone()
+        if version != FORMAT:
+            self.connection.close()
+            if version > FORMAT:
+                raise NewerFormat(f"{path}: written by a newer FirstVisit (format {version}, this one knows {FORMAT})")
+            raise LedgerError(f"{path}: not a FirstVisit database")
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Make an empty ledger at `path`; raises LedgerError where something is already there."""
+        if path.exists():
+            raise LedgerError(f"{path}: already there")
+        connection = connect(path)
+        try:
+            connection.executescript(_SCHEMA)
+            _migrations.apply(sqlite_utils.Database(connection))
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """Hold the write lock, commit durably at the end, roll back on any error."""
+        if self._writer is None:
+            raise LedgerError(f"{self._path}: opened for reading")
+        with self._errors(), _immediate(self.connection):
+            yield Transaction(self.connection, self._writer)
+
+    def append(self, kind: str, fields: Fields) -> Record:
+        """Append one record in a transaction of its own and return it, durable."""
+        with self.transaction() as transaction:
+            return transaction.append(kind, fields)
+
+    def head(self) -> Head | None:
+        with self._errors():
+            last = _last(self.connection)
+        return Head(last.epoch, last.seq, last.hash) if last else None
+
+    def rows(self, from_seq: int = 1) -> Iterator[Row]:
+        """Every row from `from_seq` of each epoch on, as stored, in chain order."""
+        with self._errors():
+            cursor = self.connection.execute(
+                "SELECT epoch, seq, kind, body, hash, prev_hash, signature, acked FROM ledger"
+                " WHERE seq >= ? ORDER BY epoch, seq",
+                (from_seq,),
+            )
+            for epoch, seq, kind, body, digest, prev, signature, acked in cursor:
+                yield Row(epoch, seq, kind, body, digest, prev, signature, bool(acked))
+
+    def records(self, kinds: Iterable[str], after: tuple[int, int] = (0, 0)) -> Iterator[Record]:
+        """Every record of these kinds after (epoch, seq), parsed, in chain order."""
+        wanted = tuple(kinds)
+        with self._errors():
+            cursor = self.connection.execute(
+                f"SELECT body, signature FROM ledger WHERE kind IN ({','.join('?' * len(wanted))})"
+                " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
+                (*wanted, *after),
+            )
+            for body, signature in cursor:
+                yield parse(body, signature)
+
+    def record(self, epoch: int, seq: int) -> Record | None:
+        with self._errors():
+            found = self.connection.execute(
+                "SELECT body, signature FROM ledger WHERE epoch = ? AND seq = ?", (epoch, seq)
+            ).fetchone()
+        return parse(*found) if found else None
+
+    def last_of(self, kind: str) -> Record | None:
+        """The newest record of a kind."""
+        with self._errors():
+            found = self.connection.execute(
+                "SELECT body, signature FROM ledger WHERE kind = ? ORDER BY epoch DESC, seq DESC LIMIT 1", (kind,)
+            ).fetchone()
+        return parse(*found) if found else None
+
+    def backlog(self) -> int:
+        """How many records central has not acknowledged."""
+        with self._errors():
+            (count,) = self.connection.execute("SELECT count(*) FROM ledger WHERE acked = 0").fetchone()
+        return int(count)
+
+    # -- outbox ------------------------------------------------------------------------------------------------
+
+    def acked_upto(self) -> tuple[int, int]:
+        """(epoch, seq) of the last acknowledged record, (0, 0) before the first."""
+        with self._errors():
+            found = self.connection.execute(
+                "SELECT epoch, seq FROM ledger WHERE acked = 1 ORDER BY epoch DESC, seq DESC LIMIT 1"
+            ).fetchone()
+        return (found[0], found[1]) if found else (0, 0)
+
+    def next_frame(self, after: tuple[int, int]) -> tuple[tuple[int, int], list[SignedBody]] | None:
+        """The records that follow `after` = (epoch, seq), as many of one epoch as fit a frame.
+
+        Returns the (epoch, seq) of the last one and the records, or None where there are none.
+        """
+        with self._errors():
+            rows = self.connection.execute(
+                "SELECT epoch, seq, body, signature FROM ledger"
+                " WHERE (epoch, seq) > (?, ?) ORDER BY epoch, seq LIMIT ?",
+                (*after, MAX_FRAME_RECORDS),
+            ).fetchall()
+        frame: list[SignedBody] = []
+        size, last = FRAME_OVERHEAD_BYTES, after
+        for epoch, seq, body, signature in rows:
+            size += RECORD_OVERHEAD_BYTES + len(body)
+            if frame and (epoch != last[0] or size > MAX_FRAME_BYTES):
+                break
+            frame.append(SignedBody(body, signature))
+            last = (epoch, seq)
+        return (last, frame) if frame else None
+
+    def accept_ack(self, ack: Ack) -> bool:
+        """Mark what `ack` covers, and keep the ack as evidence; its signature is the caller's to check.
+
+        Returns False, and changes nothing, where the ack's head is not this chain's record at that place.
+        """
+        with self._errors(), _immediate(self.connection):
+            held = self.connection.execute(
+                "SELECT hash FROM ledger WHERE epoch = ? AND seq = ?", (ack.epoch, ack.upto_seq)
+            ).fetchone()
+            if held is None or held[0] != ack.head_hash:
+                return False
+            self.connection.execute(
+                "UPDATE ledger SET acked = 1 WHERE acked = 0 AND epoch = ? AND seq <= ?", (ack.epoch, ack.upto_seq)
+            )
+            self.connection.execute(
+                "INSERT OR IGNORE INTO acks (ack_hash, epoch, upto_seq, central_time_us, data) VALUES (?, ?, ?, ?, ?)",
+                (ack.ack_hash, ack.epoch, ack.upto_seq, ack.central_time_us, ack.data),
+            )
+        return True
+
+    def acks(self) -> Iterator[bytes]:
+        """Every stored ack's signed bytes, oldest first."""
+        with self._errors():
+            yield from (row[0] for row in self.connection.execute("SELECT data FROM acks ORDER BY central_time_us"))
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise DiskFull(f"{self._path}: no room on the disk; the record was not written") from error
+            raise LedgerError(f"{self._path}: {error}") from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a connection as every database of a HOME or of central is opened: WAL, FULL, 5 s of patience."""
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")
+    return connection
+
+
+@contextmanager
+def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if connection.in_transaction:  # SQLite has already rolled back after a full disk
+            connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _last(connection: sqlite3.Connection) -> Record | None:
+    found = connection.execute("SELECT body, signature FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1").fetchone()
+    return parse(*found) if found else None

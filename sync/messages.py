@@ -1,0 +1,330 @@
+"""What central says: acks, nacks and notices, each canonical JSON behind its 64-byte signature."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+from sync import SyncError, canonical
+from sync.canonical import Fields, NotCanonical
+from sync.signing import SIGNATURE_BYTES, Domain, PublicKey, Signer, digest
+from sync.wire import MAX_WINDOW_FRAMES
+
+NackCode: TypeAlias = Literal["GAP", "FORK", "REVOKED", "BAD_SIG", "TOO_BIG"]
+NoticeKind: TypeAlias = Literal["keys", "key.revoked", "policy", "report.known", "code.revoked", "erase", "account"]
+CentralRole: TypeAlias = Literal["ack", "notice", "checkpoint", "code"]
+VERSION = 1
+
+
+class BadMessage(SyncError):
+    """A message that is malformed or not signed by a key it needs; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """Central holds, durably, every record of (node, epoch) up to upto_seq, the last of hash head_hash (32 bytes).
+
+    central_time_us: when central committed. window: how many frames may be in flight. data: the signed bytes.
+    """
+
+    node_id: str
+    epoch: int
+    upto_seq: int
+    head_hash: bytes
+    central_time_us: int
+    window: int
+    data: bytes
+
+    @property
+    def ack_hash(self) -> bytes:
+        """What a record's anchor names: 32 bytes over the signed body."""
+        return digest("ack", self.data[SIGNATURE_BYTES:])
+
+    @classmethod
+    def seal(
+        cls, node_id: str, epoch: int, upto_seq: int, head_hash: bytes, central_time_us: int, window: int, key: Signer
+    ) -> "Ack":
+        fields: Fields = {
+            "node": node_id,
+            "epoch": epoch,
+            "upto": upto_seq,
+            "head_hash": head_hash.hex(),
+            "central_time_us": central_time_us,
+            "window": window,
+        }
+        return cls(node_id, epoch, upto_seq, head_hash, central_time_us, window, _seal("ack", fields, key))
+
+    @classmethod
+    def parse(cls, data: bytes, key: PublicKey) -> "Ack":
+        """Verify and read an ack; raises BadMessage."""
+        fields = _open("ack", data, key)
+        window = _count(fields, "window")
+        if not 1 <= window <= MAX_WINDOW_FRAMES:
+            raise BadMessage(f"ack: window {window} is not 1 to {MAX_WINDOW_FRAMES}")
+        return cls(
+            _text(fields, "node"),
+            _count(fields, "epoch"),
+            _count(fields, "upto"),
+            _hash(fields, "head_hash"),
+            _count(fields, "central_time_us"),
+            window,
+            data,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Central refuses the record (epoch, seq); hash is the refused record's, or zeros where there is none."""
+
+    node_id: str
+    code: NackCode
+    epoch: int
+    seq: int
+    hash: bytes
+
+    def seal(self, key: Signer) -> bytes:
+        fields: Fields = {
+            "node": self.node_id,
+            "code": self.code,
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "hash": self.hash.hex(),
+        }
+        return _seal("nack", fields, key)
+
+    @classmethod
+    def parse(cls, data: bytes, key: PublicKey) -> "Nack":
+        """Verify and read a nack; raises BadMessage."""
+        fields = _open("nack", data, key)
+        code: NackCode
+        match fields.get("code"):
+            case "GAP" | "FORK" | "REVOKED" | "BAD_SIG" | "TOO_BIG" as code:
+                pass
+            case other:
+                raise BadMessage(f"nack: unknown code {other!r}")
+        return cls(_text(fields, "node"), code, _count(fields, "epoch"), _count(fields, "seq"), _hash(fields, "hash"))
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """The one other word from central, chained per node from nseq 1; data: the signed bytes.
+
+    A notice of kind `keys` is signed by central's root key, every other by its notice key.
+    """
+
+    node_id: str
+    nseq: int
+    prev_hash: bytes
+    kind: str
+    body: Fields
+    data: bytes
+
+    @property
+    def hash(self) -> bytes:
+        return digest("notice", self.data[SIGNATURE_BYTES:])
+
+    @classmethod
+    def seal(cls, node_id: str, nseq: int, prev_hash: bytes, kind: NoticeKind, body: Fields, key: Signer) -> "Notice":
+        fields: Fields = {"node": node_id, "nseq": nseq, "prev_hash": prev_hash.hex(), "kind": kind, "body": body}
+        return cls(node_id, nseq, prev_hash, kind, body, _seal("notice", fields, key))
+
+    @classmethod
+    def parse(cls, data: bytes, root: PublicKey, notice: PublicKey) -> "Notice":
+        """Verify and read a notice; raises BadMessage."""
+        claimed = _decode("notice", data).get("kind")
+        fields = _open("notice", data, root if claimed == "keys" else notice)
+        body = fields.get("body")
+        if not isinstance(body, dict):
+            raise BadMessage("notice: body is not an object")
+        return cls(
+            _text(fields, "node"),
+            _count(fields, "nseq"),
+            _hash(fields, "prev_hash"),
+            _text(fields, "kind"),
+            body,
+            data,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a node says of itself on its retained status topic: unsigned, a hint for the console, never evidence."""
+
+    node_id: str
+    online: bool
+    epoch: int
+    seq: int
+    acked: int
+
+    def encode(self) -> bytes:
+        return canonical.encode(
+            {
+                "v": VERSION,
+                "node": self.node_id,
+                "online": int(self.online),
+                "epoch": self.epoch,
+                "seq": self.seq,
+                "acked": self.acked,
+            }
+        )
+
+    @classmethod
+    def parse(cls, data: bytes) -> "Status":
+        """Read a status; raises BadMessage."""
+        try:
+            fields = canonical.decode(data)
+        except NotCanonical as error:
+            raise BadMessage(f"status: {error}") from error
+        return cls(
+            _text(fields, "node"),
+            _count(fields, "online") == 1,
+            _count(fields, "epoch"),
+            _count(fields, "seq"),
+            _count(fields, "acked"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CentralKeys:
+    """Central's public keys by role, under its root key: the text of `central.pub`, the body of a `keys` notice."""
+
+    central_id: str
+    root: PublicKey
+    keys: Mapping[CentralRole, PublicKey]
+
+    def fields(self) -> Fields:
+        return {
+            "v": VERSION,
+            "central": self.central_id,
+            "root": str(self.root),
+            "keys": {role: str(key) for role, key in self.keys.items()},
+        }
+
+    def text(self, root: Signer) -> str:
+        return _signed_text("keys", self.fields(), root)
+
+    @classmethod
+    def of(cls, fields: Fields) -> "CentralKeys":
+        """Read `fields()` back; raises BadMessage."""
+        listed = fields.get("keys")
+        if not isinstance(listed, dict) or set(listed) != set(get_args(CentralRole)):
+            raise BadMessage(f"central keys: expected exactly the roles {', '.join(get_args(CentralRole))}")
+        try:
+            keys = {role: PublicKey.parse(str(listed[role])) for role in get_args(CentralRole)}
+            return cls(_text(fields, "central"), PublicKey.parse(_text(fields, "root")), keys)
+        except BadMessage:
+            raise
+        except SyncError as error:
+            raise BadMessage(f"central keys: {error}") from error
+
+    @classmethod
+    def parse_text(cls, text: str) -> "CentralKeys":
+        """Read `central.pub`, held to the root key that it names; raises BadMessage."""
+        fields, body, signature = _split_text(text, "central key file")
+        keys = cls.of(fields)
+        if not keys.root.verify("keys", body, signature):
+            raise BadMessage("central key file: not signed by the root key it names")
+        return keys
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """A node's public keys and where it stands, signed by its node key: the text of `node.pub`."""
+
+    node_id: str
+    site_id: str
+    node: PublicKey
+    desk: PublicKey
+
+    def text(self, node: Signer) -> str:
+        fields: Fields = {
+            "v": VERSION,
+            "node": self.node_id,
+            "site": self.site_id,
+            "keys": {"node": str(self.node), "desk": str(self.desk)},
+        }
+        return _signed_text("enrolment", fields, node)
+
+    @classmethod
+    def parse_text(cls, text: str) -> "Enrolment":
+        """Read `node.pub`, held to the node key that it names; raises BadMessage."""
+        fields, body, signature = _split_text(text, "node key file")
+        keys = fields.get("keys")
+        if not isinstance(keys, dict):
+            raise BadMessage("node key file: keys missing")
+        try:
+            node, desk = PublicKey.parse(str(keys.get("node"))), PublicKey.parse(str(keys.get("desk")))
+        except SyncError as error:
+            raise BadMessage(f"node key file: {error}") from error
+        if not node.verify("enrolment", body, signature):
+            raise BadMessage("node key file: not signed by the node key it names")
+        if node == desk:
+            raise BadMessage("node key file: node and desk share one key")
+        return cls(_text(fields, "node"), _text(fields, "site"), node, desk)
+
+
+def _seal(domain: Domain, fields: Fields, key: Signer) -> bytes:
+    body = canonical.encode({"v": VERSION, **fields})
+    return key.sign(domain, body) + body
+
+
+def _decode(what: str, data: bytes) -> Fields:
+    if len(data) <= SIGNATURE_BYTES:
+        raise BadMessage(f"{what}: {len(data)} bytes are too few")
+    try:
+        fields = canonical.decode(data[SIGNATURE_BYTES:])
+    except NotCanonical as error:
+        raise BadMessage(f"{what}: {error}") from error
+    if fields.get("v") != VERSION:
+        raise BadMessage(f"{what}: version {fields.get('v')!r}, this one reads {VERSION}")
+    return fields
+
+
+def _open(domain: Domain, data: bytes, key: PublicKey) -> Fields:
+    fields = _decode(domain, data)
+    if not key.verify(domain, data[SIGNATURE_BYTES:], data[:SIGNATURE_BYTES]):
+        raise BadMessage(f"{domain}: not signed by key {key.key_id}")
+    return fields
+
+
+def _signed_text(domain: Domain, fields: Fields, key: Signer) -> str:
+    body = canonical.encode(fields)
+    return f"{body.decode()}\n{key.sign(domain, body).hex()}\n"
+
+
+def _split_text(text: str, what: str) -> tuple[Fields, bytes, bytes]:
+    lines = text.splitlines()
+    if len(lines) != 2:
+        raise BadMessage(f"{what}: {len(lines)} lines instead of 2")
+    body = lines[0].encode()
+    try:
+        fields, signature = canonical.decode(body), bytes.fromhex(lines[1])
+    except (NotCanonical, ValueError) as error:
+        raise BadMessage(f"{what}: {error}") from error
+    if fields.get("v") != VERSION:
+        raise BadMessage(f"{what}: version {fields.get('v')!r}, this one reads {VERSION}")
+    return fields, body, signature
+
+
+def _text(fields: Fields, name: str) -> str:
+    value = fields.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadMessage(f"{name}: {value!r} is not a text")
+    return value
+
+
+def _count(fields: Fields, name: str) -> int:
+    value = fields.get(name)
+    if type(value) is not int or value < 0:
+        raise BadMessage(f"{name}: {value!r} is not a whole number of 0 or more")
+    return value
+
+
+def _hash(fields: Fields, name: str) -> bytes:
+    text = _text(fields, name)
+    try:
+        value = bytes.fromhex(text)
+    except ValueError as error:
+        raise BadMessage(f"{name}: not hexadecimal") from error
+    if len(value) != 32:
+        raise BadMessage(f"{name}: {len(value)} bytes instead of 32")
+    return value

@@ -1,0 +1,1 @@
+"""What the kiosk and the console share: accounts, sessions, languages, looks."""
