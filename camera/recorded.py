@@ -1,0 +1,115 @@
+"""Video files and image folders as frames, each at start of the run + its time in the file."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camera.source import Frame, SourceError, file_path
+
+log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
+FOLDER_FRAMES_PER_S = 10.0  # the design's frame rate of a folder of images, which carries no times
+_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -180: cv2.ROTATE_180, 180: cv2.ROTATE_180, -90: cv2.ROTATE_90_CLOCKWISE}
+
+
+def recorded_frames(
+    camera_id: str,
+    uri: str,
+    *,
+    run_started_at: datetime,
+    run_started_ns: int,
+    folder_frames_per_s: float = FOLDER_FRAMES_PER_S,
+) -> Iterator[Frame]:
+    """Yield every frame of a video file or image folder, in order.
+
+    Raises SourceError (reason "unreadable") where the file is missing, is no video, or holds no frame.
+    """
+    path = file_path(uri)
+    if not path.exists():
+        raise SourceError(camera_id, uri, "unreadable", "no such file or folder")
+    images = _folder(camera_id, uri, path, folder_frames_per_s) if path.is_dir() else _video(camera_id, uri, path)
+    for number, (time_s, image) in enumerate(images, start=1):
+        yield Frame(
+            camera_id=camera_id,
+            number=number,
+            captured_at=run_started_at + timedelta(seconds=time_s),
+            captured_ns=run_started_ns + round(time_s * 1e9),
+            image=image,
+        )
+
+
+def bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    """Return a decoded frame as (H, W, 3) uint8 BGR, turned upright as its display matrix says."""
+    image = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
+    turn = _TURNS.get(frame.rotation)
+    if turn is not None:
+        image = cv2.rotate(image, turn).astype(np.uint8, copy=False)
+    return image
+
+
+def _video(camera_id: str, uri: str, path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    try:
+        container = av.open(str(path))
+    except (av.error.FFmpegError, OSError) as error:
+        raise SourceError(camera_id, uri, "unreadable", f"not a readable video ({error.strerror})") from error
+    with container:
+        if not container.streams.video:
+            raise SourceError(camera_id, uri, "unreadable", "holds no video stream")
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        step_s = float(1 / stream.average_rate) if stream.average_rate else 1 / FOLDER_FRAMES_PER_S
+        damaged = 0
+        first_s: float | None = None
+        time_s = -step_s
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    break
+                decoded = packet.decode()
+            except av.error.EOFError:
+                break
+            except av.error.InvalidDataError:
+                damaged += 1
+                continue
+            except (av.error.FFmpegError, OSError) as error:
+                raise SourceError(camera_id, uri, "unreadable", f"reading failed ({error.strerror})") from error
+            for frame in decoded:
+                if frame.time is not None:
+                    first_s = frame.time if first_s is None else first_s
+                    # A file whose clock jumps back must not run time backwards.
+                    time_s = max(frame.time - first_s, time_s + 1e-3 if time_s >= 0 else 0.0)
+                else:
+                    time_s += step_s
+                yield time_s, bgr(frame)
+        if time_s < 0:
+            raise SourceError(camera_id, uri, "unreadable", "holds no frame that can be decoded")
+        if damaged:
+            log.warning("video damaged camera=%s packets=%d", camera_id, damaged)
+
+
+def _folder(camera_id: str, uri: str, path: Path, frames_per_s: float) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    files = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_as_counted)
+    if not files:
+        raise SourceError(camera_id, uri, "unreadable", "folder holds no images (jpg, png, bmp, webp, tif)")
+    for index, file in enumerate(files):
+        image = cv2.imread(str(file), cv2.IMREAD_COLOR)
+        if image is None:
+            raise SourceError(camera_id, uri, "unreadable", f"{file.name} is not a readable image")
+        yield index / frames_per_s, image.astype(np.uint8, copy=False)
+
+
+def _as_counted(path: Path) -> list[tuple[int, str]]:
+    """Order names as people count: frame2 before frame10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
