@@ -1,0 +1,109 @@
+"""The machine's clocks, read as what they are: an estimate with an error."""
+
+import ctypes
+import ctypes.util
+import errno
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge import EdgeError
+from sync.stamp import Stamp
+
+STEP_US = 500_000  # a change of wall minus boot time that no slewing explains
+SLEW_PPM = 500  # the kernel's limit on slewing, adjtimex(2)
+UNKNOWN_ERROR_US = 16_000_000  # the kernel's NTP_PHASE_LIMIT: what it reports when it has never been synchronised
+_STA_UNSYNC = 0x0040  # linux/timex.h
+_TIME_ERROR = 5
+
+
+@dataclass(frozen=True, slots=True)
+class KernelTime:
+    """One reading; wall_us since 1970 UTC, boot_us CLOCK_BOOTTIME, maxerror_us and synced as adjtimex(2) says."""
+
+    wall_us: int
+    boot_us: int
+    boot_id: str
+    maxerror_us: int
+    synced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The wall clock jumped by jump_us (forward positive) after having read before_us."""
+
+    jump_us: int
+    before_us: int
+
+
+class _Timex(ctypes.Structure):
+    # struct timex of linux/timex.h; the tail is padding we never read
+    _fields_ = (
+        ("modes", ctypes.c_uint),
+        ("offset", ctypes.c_long),
+        ("freq", ctypes.c_long),
+        ("maxerror", ctypes.c_long),
+        ("esterror", ctypes.c_long),
+        ("status", ctypes.c_int),
+        ("rest", ctypes.c_byte * 256),
+    )
+
+
+def read_kernel() -> KernelTime:
+    """Read the kernel's clocks; changes nothing (modes 0), so it needs no privilege."""
+    timex = _Timex(modes=0)
+    libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
+    state = libc.adjtimex(ctypes.byref(timex))
+    if state == -1:
+        code = ctypes.get_errno()
+        if code not in (errno.EPERM, errno.ENOSYS):  # a container may forbid even reading
+            raise EdgeError(f"adjtimex: {os.strerror(code)}")
+        maxerror_us, synced = UNKNOWN_ERROR_US, False
+    else:
+        maxerror_us = int(timex.maxerror)
+        synced = state != _TIME_ERROR and not timex.status & _STA_UNSYNC
+    return KernelTime(
+        wall_us=time.time_ns() // 1000,
+        boot_us=time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000,
+        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
+        maxerror_us=maxerror_us,
+        synced=synced,
+    )
+
+
+class Clock:
+    """Stamps records, and notices when the wall clock is moved."""
+
+    def __init__(self, read: Callable[[], KernelTime] = read_kernel) -> None:
+        self._read = read
+        self._last = read()
+
+    def stamp(self, before: Stamp | None) -> Stamp:
+        """Return the stamp of the next record, given the one before it in the chain."""
+        now = self._read()
+        steps = 0
+        if before is not None and before.boot_id == now.boot_id:
+            steps = before.steps + (_jump_us(before.wall_us, before.boot_us, now) != 0)
+        return Stamp(
+            wall_us=now.wall_us,
+            boot_us=now.boot_us,
+            boot_id=now.boot_id,
+            maxerror_us=now.maxerror_us,
+            source="synced" if now.synced else "unsynced",
+            steps=steps,
+        )
+
+    def step(self) -> Step | None:
+        """The jump of the wall clock since the last call, if there was one."""
+        last, now = self._last, self._read()
+        self._last = now
+        jump_us = _jump_us(last.wall_us, last.boot_us, now)
+        return Step(jump_us, last.wall_us) if jump_us else None
+
+
+def _jump_us(wall_us: int, boot_us: int, now: KernelTime) -> int:
+    elapsed_us = now.boot_us - boot_us
+    jump_us = now.wall_us - wall_us - elapsed_us
+    return jump_us if abs(jump_us) > STEP_US + abs(elapsed_us) * SLEW_PPM // 1_000_000 else 0

@@ -1,0 +1,110 @@
+"""A HOME: the folder that is one node, made once by `init`."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edge import EdgeError
+from edge.clock import Clock
+from edge.consent import CapturePolicy
+from edge.geofence import place_fields
+from edge.settings import Settings, load_settings
+from edge.vault import create_vault
+from sync.ledger import Ledger, Writer
+from sync.messages import Enrolment
+from sync.records import Role
+from sync.signing import Signer, create_key_file, load_key_file
+
+
+class HomeError(EdgeError):
+    """A HOME that is missing, taken or already there; the text names it."""
+
+
+class Home:
+    """Where everything of one node lies."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "firstvisit.toml"
+        self.database = path / "firstvisit.db"
+        self.keys_database = path / "keys.db"
+        self.node_pub = path / "node.pub"
+        self.central_pub = path / "central.pub"
+        self.run_lock = path / "run.lock"
+
+    def settings(self) -> Settings:
+        """Read the configuration; raises HomeError where this is no HOME, SettingsError where it is a bad one."""
+        if not self.path.is_dir():
+            raise HomeError(f"{self.path}: no such HOME (firstvisit init makes one)")
+        return load_settings(self.config)
+
+    def signer(self, role: Role) -> Signer:
+        return load_key_file(self.path / "keys" / f"{role}.key")
+
+    def writer(self, role: Role, clock: Clock) -> Writer:
+        return Writer(self.settings().node.id, role, self.signer(role), clock.stamp)
+
+    def open_ledger(self, role: Role | None = None, clock: Clock | None = None) -> Ledger:
+        """Open the ledger, for the calling thread: for reading without a role, for appending with one."""
+        return Ledger(self.database, self.writer(role, clock or Clock()) if role else None)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Hold run.lock; raises HomeError where another `run` has this HOME."""
+        try:
+            handle = os.open(self.run_lock, os.O_RDWR | os.O_CREAT, 0o660)
+        except OSError as error:
+            raise HomeError(f"{self.run_lock}: {error.strerror}") from error
+        with os.fdopen(handle, "r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise HomeError(f"{self.path}: already running (process {file.read().strip() or 'unknown'})") from error
+            file.truncate(0)
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+
+def create_home(path: Path, config: str) -> Home:
+    """Make a HOME from the text of its firstvisit.toml: keys, databases, node.pub and the first two records.
+
+    Raises HomeError where one is already there, SettingsError or FenceError where the configuration is bad;
+    nothing stays behind then.
+    """
+    home = Home(path)
+    if path.exists() and any(path.iterdir()):
+        raise HomeError(f"{path}: not empty; a HOME is made once")
+    made = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        home.config.write_text(config)
+        settings = home.settings()
+        place_fields(settings.place, path)
+    except (EdgeError, OSError) as error:
+        home.config.unlink(missing_ok=True)
+        if made and path.is_dir():
+            path.rmdir()
+        raise error if isinstance(error, EdgeError) else HomeError(f"{path}: {error.strerror}") from error
+    (path / "keys").mkdir(mode=0o750)
+    node = create_key_file(path / "keys" / "node.key")
+    desk = create_key_file(path / "keys" / "desk.key")
+    enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
+    home.node_pub.write_text(enrolment.text(node))
+    Ledger.create(home.database)
+    create_vault(home.database, home.keys_database)
+    ledger = home.open_ledger("node")
+    with ledger.transaction() as transaction:
+        transaction.append(
+            "epoch.started",
+            {
+                "reason": "init",
+                "site": settings.site.id,
+                "keys": {"node": str(node.public), "desk": str(desk.public)},
+            },
+        )
+        transaction.append("policy.changed", CapturePolicy.of(settings).fields())
+    ledger.close()
+    return home

@@ -1,0 +1,174 @@
+"""The configuration of one HOME, validated at the door."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from edge import EdgeError
+
+CONFIG_VERSION: Literal[1] = 1
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class SettingsError(EdgeError):
+    """A configuration that cannot be used; the text names the file, the key, the value and what is allowed."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Site(_Section):
+    id: Name
+    timezone: str = "Asia/Shanghai"
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError) as error:
+            raise ValueError("an IANA time zone such as Asia/Shanghai") from error
+        return value
+
+
+class NodeIdentity(_Section):
+    id: Name
+
+
+class PlaceSettings(_Section):
+    lat: Annotated[float, Field(ge=-90, le=90)] | None = None
+    lon: Annotated[float, Field(ge=-180, le=180)] | None = None
+    datum: Literal["wgs84", "gcj02"] = "wgs84"
+    accuracy_m: Annotated[float, Field(ge=0, le=100_000)] = 20.0
+    fence: str | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.lat is None) != (self.lon is None):
+            raise ValueError("lat and lon go together")
+        return self
+
+
+class Capture(_Section):
+    mode: Literal["after_consent", "ephemeral"] = "after_consent"
+    legal_basis: str = ""
+
+    @model_validator(mode="after")
+    def _lawful(self) -> Self:
+        if self.mode == "ephemeral" and not self.legal_basis.strip():
+            raise ValueError("mode ephemeral compares everybody: say why that is lawful in legal_basis")
+        return self
+
+
+class Retention(_Section):
+    unconsented_h: Annotated[float, Field(gt=0, le=30 * 24)] = 24.0
+
+
+class Recognition(_Section):
+    pack: str | None = None
+    evidence_fpir: Annotated[float, Field(gt=0, le=0.05)] = 0.003
+    review_fpir: Annotated[float, Field(gt=0, le=0.5)] = 0.10
+    margin: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.evidence_fpir >= self.review_fpir:
+            raise ValueError("evidence_fpir lies below review_fpir")
+        return self
+
+
+class VisitSettings(_Section):
+    gap_s: Annotated[float, Field(ge=0, le=7 * 86400)] = 4 * 3600.0
+
+
+class CameraSettings(_Section):
+    id: Name
+    uri: Annotated[str, Field(min_length=1)]
+
+
+class KioskSettings(_Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535)] = 8500
+
+
+class UplinkSettings(_Section):
+    broker: str | None = None
+
+
+class Settings(_Section):
+    """Everything a HOME's firstvisit.toml says; config/README.md describes each key."""
+
+    version: Literal[1] = CONFIG_VERSION
+    site: Site
+    node: NodeIdentity
+    place: PlaceSettings = PlaceSettings()
+    capture: Capture = Capture()
+    retention: Retention = Retention()
+    recognition: Recognition = Recognition()
+    visit: VisitSettings = VisitSettings()
+    camera: tuple[CameraSettings, ...] = ()
+    kiosk: KioskSettings = KioskSettings()
+    uplink: UplinkSettings = UplinkSettings()
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _not_newer(cls, value: object) -> object:
+        if isinstance(value, int) and value > CONFIG_VERSION:
+            raise ValueError(f"written by a newer FirstVisit, this one reads version {CONFIG_VERSION}")
+        return value
+
+    @field_validator("camera")
+    @classmethod
+    def _distinct(cls, value: tuple[CameraSettings, ...]) -> tuple[CameraSettings, ...]:
+        ids = [camera.id for camera in value]
+        if doubled := {i for i in ids if ids.count(i) > 1}:
+            raise ValueError(f"two cameras are called {', '.join(sorted(doubled))}")
+        return value
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and validate firstvisit.toml; raises SettingsError, one line."""
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path}: no configuration there (firstvisit init makes one)") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: {error}") from error
+    try:
+        return Settings.model_validate(table)
+    except ValidationError as error:
+        raise SettingsError(f"{path}: {_line(error)}") from error
+
+
+def _line(error: ValidationError) -> str:
+    """The first thing that is wrong, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    key = _key(first["loc"])
+    allowed = first["msg"].removeprefix("Value error, ")
+    match first["type"]:
+        case "extra_forbidden":
+            text = f"{key}: no such key"
+        case "missing":
+            text = f"{key}: missing"
+        case _:
+            text = f"{key} = {_shown(key, first['input'])}: {allowed[0].lower() + allowed[1:]}"
+    return text + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in location:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _shown(key: str, value: Any) -> str:
+    if key.endswith((".uri", ".broker")):
+        return "(not shown)"  # may hold a password
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
