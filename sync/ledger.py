@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from sync.wire import (
 
 FORMAT = 1  # PRAGMA user_version of the database
 BUSY_TIMEOUT_S = 5.0
+_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)  # the second: no room for the wal-index at opening
 _ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
 
 _SCHEMA = """
@@ -128,6 +129,8 @@ class Transaction:
         if taken := _ENVELOPE & fields.keys():
             raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
         before = _last(self.connection)
+        if before and before.node_id != writer.node_id:
+            raise SyncError(f"this chain is node {before.node_id}'s, {writer.node_id} cannot continue it")
         body: Fields = {
             "v": VERSION,
             "node": writer.node_id,
@@ -140,7 +143,8 @@ class Transaction:
             **fields,
         }
         anchor = self.connection.execute(
-            "SELECT central_time_us, ack_hash FROM acks ORDER BY central_time_us DESC LIMIT 1"
+            # the newest by arrival: a central whose clock once ran ahead must not anchor every later record
+            "SELECT central_time_us, ack_hash FROM acks ORDER BY rowid DESC LIMIT 1"
         ).fetchone()
         if anchor:
             body["anchor"] = {"central_time_us": anchor[0], "ack_hash": anchor[1].hex()}
@@ -178,13 +182,10 @@ class Ledger:
         """Make an empty ledger at `path`; raises LedgerError where something is already there."""
         if path.exists():
             raise LedgerError(f"{path}: already there")
-        connection = connect(path)
-        try:
+        with _named(path), closing(connect(path)) as connection:
             connection.executescript(_SCHEMA)
             _migrations.apply(sqlite_utils.Database(connection))
             connection.execute(f"PRAGMA user_version = {FORMAT}")
-        finally:
-            connection.close()
 
     def close(self) -> None:
         self.connection.close()
@@ -201,6 +202,16 @@ class Ledger:
         """Append one record in a transaction of its own and return it, durable."""
         with self.transaction() as transaction:
             return transaction.append(kind, fields)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Read everything inside as of one moment, while others append."""
+        with self._errors():
+            self.connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self.connection.execute("ROLLBACK")  # nothing was written
 
     def head(self) -> Head | None:
         with self._errors():
@@ -305,25 +316,34 @@ class Ledger:
     def acks(self) -> Iterator[bytes]:
         """Every stored ack's signed bytes, oldest first."""
         with self._errors():
-            yield from (row[0] for row in self.connection.execute("SELECT data FROM acks ORDER BY central_time_us"))
+            yield from (row[0] for row in self.connection.execute("SELECT data FROM acks ORDER BY rowid"))
 
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-                raise DiskFull(f"{self._path}: no room on the disk; the record was not written") from error
-            raise LedgerError(f"{self._path}: {error}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return _named(self._path)
 
 
 def connect(path: Path) -> sqlite3.Connection:
     """Open a connection as every database of a HOME or of central is opened: WAL, FULL, 5 s of patience."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA secure_delete = ON")
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA secure_delete = ON")
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise what SQLite raises as LedgerError or DiskFull, naming the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
+            raise DiskFull(f"{path}: no room on the disk; nothing was written") from error
+        raise LedgerError(f"{path}: {error}") from error
 
 
 @contextmanager
@@ -331,11 +351,11 @@ def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # SQLite has already rolled back after a full disk
             connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
 
 
 def _last(connection: sqlite3.Connection) -> Record | None:

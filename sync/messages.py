@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 from sync import SyncError, canonical
 from sync.canonical import Fields, NotCanonical
+from sync.records import valid_name
 from sync.signing import SIGNATURE_BYTES, Domain, PublicKey, Signer, digest
 from sync.wire import MAX_WINDOW_FRAMES
 
@@ -259,7 +260,10 @@ class Enrolment:
             raise BadMessage("node key file: not signed by the node key it names")
         if node == desk:
             raise BadMessage("node key file: node and desk share one key")
-        return cls(_text(fields, "node"), _text(fields, "site"), node, desk)
+        node_id, site_id = _text(fields, "node"), _text(fields, "site")
+        if not (valid_name(node_id) and valid_name(site_id)):
+            raise BadMessage(f"node key file: {node_id!r} of site {site_id!r} is not a name")
+        return cls(node_id, site_id, node, desk)
 
 
 def _seal(domain: Domain, fields: Fields, key: Signer) -> bytes:
@@ -292,12 +296,12 @@ def _signed_text(domain: Domain, fields: Fields, key: Signer) -> str:
 
 
 def _split_text(text: str, what: str) -> tuple[Fields, bytes, bytes]:
-    lines = text.splitlines()
+    lines = text.removesuffix("\n").split("\n")  # splitlines() would also cut at U+2028, which a body may hold
     if len(lines) != 2:
-        raise BadMessage(f"{what}: {len(lines)} lines instead of 2")
-    body = lines[0].encode()
+        raise BadMessage(f"{what}: not two lines")
     try:
-        fields, signature = canonical.decode(body), bytes.fromhex(lines[1])
+        body, signature = lines[0].encode(), bytes.fromhex(lines[1])
+        fields = canonical.decode(body)
     except (NotCanonical, ValueError) as error:
         raise BadMessage(f"{what}: {error}") from error
     if fields.get("v") != VERSION:
@@ -325,6 +329,6 @@ def _hash(fields: Fields, name: str) -> bytes:
         value = bytes.fromhex(text)
     except ValueError as error:
         raise BadMessage(f"{name}: not hexadecimal") from error
-    if len(value) != 32:
-        raise BadMessage(f"{name}: {len(value)} bytes instead of 32")
+    if len(value) != 32 or value.hex() != text:
+        raise BadMessage(f"{name}: not 64 lower-case hex digits")
     return value

@@ -17,6 +17,7 @@ MAX_BODY_BYTES = 8 * 1024
 GENESIS_PREV = "0" * 64  # what the first record of epoch 1 follows
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
+_KIND = re.compile(r"[a-z][a-z0-9._-]{0,63}")  # it is printed, so a later version's may not be free text either
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _NODE_KINDS = (
@@ -93,6 +94,8 @@ def parse(body: bytes, signature: bytes) -> Record:
     node_id, prev, kind, key_id = (_text(fields, name) for name in ("node", "prev", "kind", "key"))
     if not valid_name(node_id):
         raise BadRecord(f"node {node_id!r} is not a name")
+    if not _KIND.fullmatch(kind):
+        raise BadRecord(f"kind {kind[:64]!r} is not a kind")
     if not _HEX64.fullmatch(prev):
         raise BadRecord("prev is not 64 hex digits")
     if not _KEY_ID.fullmatch(key_id):

@@ -115,12 +115,14 @@ def create_key_file(path: Path) -> Signer:
     key = SigningKey(secrets.token_bytes(32))
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            file.write(f"{_KEY_FILE_HEADER}{bytes(key).hex()}\n")
+            file.flush()
+            os.fsync(file.fileno())
     except FileExistsError as error:
         raise KeyFileError(f"{path}: a key is already there") from error
-    with os.fdopen(handle, "w") as file:
-        file.write(f"{_KEY_FILE_HEADER}{bytes(key).hex()}\n")
-        file.flush()
-        os.fsync(file.fileno())
+    except OSError as error:
+        raise KeyFileError(f"{path}: cannot be written: {error.strerror}") from error
     return Signer(key)
 
 

@@ -56,7 +56,9 @@ def encode_frame(records: Sequence[SignedBody]) -> bytes:
     if not 1 <= len(records) <= MAX_FRAME_RECORDS:
         raise BadFrame(f"{len(records)} records in a frame, 1 to {MAX_FRAME_RECORDS} are allowed")
     parts = [_MAGIC, _COUNT.pack(len(records))]
-    for record in records:
+    for index, record in enumerate(records):
+        if len(record.body) > MAX_BODY_BYTES or len(record.signature) != SIGNATURE_BYTES:
+            raise BadFrame(f"record {index + 1} of {len(records)}: body or signature of the wrong size")
         parts += [_LENGTH.pack(len(record.body)), record.body, record.signature]
     data = b"".join(parts)
     if len(data) > MAX_FRAME_BYTES:
