@@ -1,0 +1,114 @@
+"""Whether anything moved since faces were last looked for, and whether the camera sees at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+LUMA_PX = 160  # width of the small grey picture everything here is judged on
+MOVED_LEVELS = 14.0  # a pixel has changed; sensor noise averaged over a 12 px block stays under 4
+MOVED_PIXELS = 6  # a person whose face has 32 px covers some 40 of these pixels at 1080p
+BLIND_AFTER_S = 3.0
+CLEAR_AFTER_S = 1.0
+# Measured: camera/README.md. Footage of lit rooms has luma 60..190, spread 38..75 and sharpness 250..2,500.
+DARK_LUMA = 12.0
+FLAT_SPREAD = 6.0
+FLAT_SHARPNESS = 6.0
+SHARPNESS_HALF = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a picture looks as a whole.
+
+    grey: (h, LUMA_PX) float32 luma 0..255. luma: its mean. spread: its standard deviation. sharpness: the variance
+    of its Laplacian.
+    """
+
+    grey: NDArray[np.float32]
+    luma: float
+    spread: float
+    sharpness: float
+
+    @property
+    def luma_e6(self) -> int:
+        """Mean luma, 0..1e6."""
+        return round(self.luma / 255 * 1e6)
+
+    @property
+    def sharpness_e6(self) -> int:
+        """Sharpness, 0..1e6: v / (v + SHARPNESS_HALF) of the variance v."""
+        return round(self.sharpness / (self.sharpness + SHARPNESS_HALF) * 1e6)
+
+    @property
+    def blind(self) -> bool:
+        """Whether the picture is dark, of one tone, or without any edge."""
+        return self.luma < DARK_LUMA or self.spread < FLAT_SPREAD or self.sharpness < FLAT_SHARPNESS
+
+
+def look(image: NDArray[np.uint8]) -> View:
+    """Return the view of image (H, W, 3) uint8 BGR."""
+    height, width = image.shape[:2]
+    # Every third of the pixels that one small pixel covers is plenty for its mean, and touches a ninth of the memory.
+    step = max(1, width // (3 * LUMA_PX))
+    small = cv2.resize(
+        image[::step, ::step], (LUMA_PX, max(1, round(LUMA_PX * height / width))), interpolation=cv2.INTER_AREA
+    )
+    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    mean, spread = cv2.meanStdDev(grey)
+    sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
+    return View(grey, float(mean[0, 0]), float(spread[0, 0]), sharpness)
+
+
+class MotionGate:
+    """Says whether a picture differs from the one on which faces were last looked for.
+
+    Comparing with that one rather than with the previous picture lets nobody in by walking slowly. A change of the
+    whole picture's brightness alone (exposure, a cloud) is not motion.
+    """
+
+    def __init__(self, detect_every_s: float = 1.0) -> None:
+        self._detect_every_ns = int(detect_every_s * 1e9)
+        self._reference: View | None = None
+        self._reference_ns = 0
+
+    def open(self, view: View, at_ns: int) -> bool:
+        """Return whether faces must be looked for, always so after detect_every_s without."""
+        reference = self._reference
+        if reference is None or reference.grey.shape != view.grey.shape:
+            return True
+        if at_ns - self._reference_ns >= self._detect_every_ns:
+            return True
+        change = np.abs(view.grey - reference.grey - (view.luma - reference.luma))
+        return int(np.count_nonzero(change > MOVED_LEVELS)) >= MOVED_PIXELS
+
+    def detected(self, view: View, at_ns: int) -> None:
+        """Remember the picture on which faces were just looked for."""
+        self._reference = view
+        self._reference_ns = at_ns
+
+
+class Blindness:
+    """Turns single blind pictures into "blind" after BLIND_AFTER_S of nothing else, and "clear" after CLEAR_AFTER_S."""
+
+    def __init__(self) -> None:
+        self._blind = False
+        self._differs_since_ns: int | None = None
+
+    def update(self, view: View, at_ns: int) -> Literal["blind", "clear"] | None:
+        """Return the state when it changes with this picture, else None."""
+        if view.blind == self._blind:
+            self._differs_since_ns = None
+            return None
+        if self._differs_since_ns is None:
+            self._differs_since_ns = at_ns
+        after_s = CLEAR_AFTER_S if self._blind else BLIND_AFTER_S
+        if at_ns - self._differs_since_ns < after_s * 1e9:
+            return None
+        self._blind = not self._blind
+        self._differs_since_ns = None
+        return "blind" if self._blind else "clear"

@@ -1,0 +1,211 @@
+"""Frames of one camera become arrivals: detect, track, judge, and keep the best shots of every track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from camera.motion import Blindness, MotionGate, look
+from camera.quality import MIN_FRONTALITY, BestShot, BestShots, crop_jpeg, face_px, frontality, quality
+from camera.source import Frame
+from camera.tracker import Sighting, Tracker
+from models.faces import Detector, Embedder
+
+SHOTS_TO_ARRIVE = 3
+SHOTS_APART_S = 0.2  # neighbouring frames show the same face again and add nothing to a template
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrival:
+    """A track that can be decided.
+
+    shots: best first, at least one. together: the tracks seen in one frame with it so far.
+    """
+
+    camera_id: str
+    track_id: int
+    first_seen_at: datetime
+    shots: tuple[BestShot, ...]
+    together: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A track that has arrived and was given up: out of sight for lost_after_s, or the source is over."""
+
+    camera_id: str
+    track_id: int
+    last_seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """What a frame brought.
+
+    seen: ids of tracks that have arrived (in this step or before) and are visible in this frame. blind: the view's
+    state when it changes. Tracks that never arrive are never mentioned.
+    """
+
+    arrivals: tuple[Arrival, ...] = ()
+    seen: tuple[int, ...] = ()
+    ended: tuple[Ended, ...] = ()
+    blind: Literal["blind", "clear"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Vitals:
+    """How a camera did since it was last asked: a heartbeat's share of `node.alive`.
+
+    frames: analysed. longest_gap_us: the longest time without an analysed frame. luma_e6, sharpness_e6: means over the
+    frames, 0..1e6. dropped: frames the source delivered and nobody analysed.
+    """
+
+    frames: int
+    longest_gap_us: int
+    luma_e6: int
+    sharpness_e6: int
+    dropped: int
+
+
+@dataclass(slots=True)
+class _Person:
+    """What is remembered of one track until it ends; its shots only until it arrives."""
+
+    first_seen_at: datetime
+    first_seen_ns: int
+    last_seen_at: datetime
+    shots: BestShots | None
+    together: set[int] = field(default_factory=set)
+
+
+class Pipeline:
+    """Analyses the frames of one camera, in their order.
+
+    min_face_px: faces with a shorter side are tracked but never shot. max_shots: pictures kept a track, and so the
+    bound of its memory. decide_after_s: a track arrives at this age when it has SHOTS_TO_ARRIVE shots; with fewer
+    when it ends. lost_after_s: a track out of sight for longer has ended. All seconds are frame time.
+    """
+
+    def __init__(
+        self,
+        camera_id: str,
+        detector: Detector,
+        embedder: Embedder,
+        *,
+        min_face_px: int = 32,
+        max_shots: int = 5,
+        decide_after_s: float = 1.0,
+        lost_after_s: float = 3.0,
+    ) -> None:
+        self._camera_id = camera_id
+        self._detector = detector
+        self._embedder = embedder
+        self._min_face_px = min_face_px
+        self._max_shots = max_shots
+        self._decide_after_ns = int(decide_after_s * 1e9)
+        self._tracker = Tracker(lost_after_s)
+        self._people: dict[int, _Person] = {}
+        self._gate = MotionGate()
+        self._blindness = Blindness()
+        self._tally = _Tally()
+
+    def step(self, frame: Frame) -> Step:
+        """Analyse a frame."""
+        view = look(frame.image)
+        self._tally.add(frame, view.luma_e6, view.sharpness_e6)
+        blind = self._blindness.update(view, frame.captured_ns)
+        if len(self._tracker) == 0 and not self._gate.open(view, frame.captured_ns):
+            return Step(blind=blind)
+        faces = self._detector.detect(frame.image)
+        self._gate.detected(view, frame.captured_ns)
+        update = self._tracker.update(faces, frame.captured_ns)
+        late, ended = self._end(update.ended)
+        for sighting in update.sightings:
+            self._remember(frame, sighting)
+        visible = {sighting.track_id for sighting in update.sightings}
+        for track_id in visible:
+            self._people[track_id].together |= visible - {track_id}
+        arrivals = [self._arrive(track_id) for track_id in sorted(visible) if self._is_due(track_id, frame)]
+        seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].shots is None))
+        return Step((*late, *arrivals), seen, ended, blind)
+
+    def finish(self) -> Step:
+        """End the source: every track with a shot arrives, all end."""
+        late, ended = self._end(self._tracker.finish())
+        return Step(arrivals=late, ended=ended)
+
+    def vitals(self, now_ns: int | None = None) -> Vitals:
+        """Return the tally since the last call and start a new one; now_ns (monotonic) closes the running gap."""
+        return self._tally.take(now_ns)
+
+    def _remember(self, frame: Frame, sighting: Sighting) -> None:
+        person = self._people.get(sighting.track_id)
+        if person is None:
+            shots = BestShots(self._max_shots, SHOTS_APART_S)
+            person = _Person(frame.captured_at, frame.captured_ns, frame.captured_at, shots)
+            self._people[sighting.track_id] = person
+        person.last_seen_at = frame.captured_at
+        face = sighting.face
+        if person.shots is None or face_px(face) < self._min_face_px or frontality(face) < MIN_FRONTALITY:
+            return
+        chip = self._embedder.align(frame.image, face)
+        value = quality(face, chip)
+        if person.shots.wanted(value, frame.captured_at):
+            crop = crop_jpeg(frame.image, face)
+            person.shots.add(
+                BestShot(self._camera_id, sighting.track_id, frame.captured_at, chip, crop, value, face_px(face))
+            )
+
+    def _is_due(self, track_id: int, frame: Frame) -> bool:
+        person = self._people[track_id]
+        if person.shots is None or len(person.shots) < SHOTS_TO_ARRIVE:
+            return False
+        return frame.captured_ns - person.first_seen_ns >= self._decide_after_ns
+
+    def _arrive(self, track_id: int) -> Arrival:
+        person = self._people[track_id]
+        shots = person.shots.best_first() if person.shots is not None else ()
+        person.shots = None
+        return Arrival(self._camera_id, track_id, person.first_seen_at, shots, frozenset(person.together))
+
+    def _end(self, track_ids: tuple[int, ...]) -> tuple[tuple[Arrival, ...], tuple[Ended, ...]]:
+        late: list[Arrival] = []
+        ended: list[Ended] = []
+        for track_id in track_ids:
+            person = self._people[track_id]
+            if person.shots is not None and len(person.shots):
+                late.append(self._arrive(track_id))
+            if person.shots is None:
+                ended.append(Ended(self._camera_id, track_id, person.last_seen_at))
+            del self._people[track_id]
+        return tuple(late), tuple(ended)
+
+
+class _Tally:
+    """Counts what `Vitals` reports."""
+
+    def __init__(self) -> None:
+        self._frames = self._longest_gap_ns = self._luma = self._sharpness = self._dropped = 0
+        self._last_ns: int | None = None
+        self._last_number: int | None = None
+
+    def add(self, frame: Frame, luma_e6: int, sharpness_e6: int) -> None:
+        if self._last_ns is not None:
+            self._longest_gap_ns = max(self._longest_gap_ns, frame.captured_ns - self._last_ns)
+        if self._last_number is not None:
+            self._dropped += max(0, frame.number - self._last_number - 1)
+        self._last_ns, self._last_number = frame.captured_ns, frame.number
+        self._frames += 1
+        self._luma += luma_e6
+        self._sharpness += sharpness_e6
+
+    def take(self, now_ns: int | None) -> Vitals:
+        if now_ns is not None and self._last_ns is not None:
+            self._longest_gap_ns = max(self._longest_gap_ns, now_ns - self._last_ns)
+        frames = max(1, self._frames)
+        vitals = Vitals(
+            self._frames, self._longest_gap_ns // 1000, self._luma // frames, self._sharpness // frames, self._dropped
+        )
+        self._frames = self._longest_gap_ns = self._luma = self._sharpness = self._dropped = 0
+        return vitals

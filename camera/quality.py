@@ -1,0 +1,149 @@
+"""How good a picture of a face is, and the few best of a track."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from camera import CameraError
+from models.faces import Face
+
+CROP_PX = 320
+CROP_MARGIN = 0.45  # of the box's longer side, on each side: hair, chin and shoulders, so that people can be told apart
+CROP_JPEG_QUALITY = 88
+
+MIN_FRONTALITY = 0.25
+FULL_SIZE_PX = 96.0  # nearly the 112 px of a chip: more pixels add nothing
+SHARPNESS_HALF = 25.0  # variance of the Laplacian of a chip, 7..80 in real footage: camera/README.md
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BestShot:
+    """One picture of a person worth embedding.
+
+    chip: (S, S, 3) uint8 BGR, aligned. crop: JPEG of the face with a margin, at most CROP_PX px a side. quality: 0..1.
+    face_px: short side of the detected box.
+    """
+
+    camera_id: str
+    track_id: int
+    captured_at: datetime
+    chip: NDArray[np.uint8]
+    crop: bytes
+    quality: float
+    face_px: float
+
+    def __post_init__(self) -> None:
+        if self.chip.ndim != 3 or self.chip.shape[0] != self.chip.shape[1] or self.chip.shape[2] != 3:
+            raise CameraError(f"camera {self.camera_id}: a chip must be (S, S, 3), is {self.chip.shape}")
+        if not 0.0 <= self.quality <= 1.0:
+            raise CameraError(f"camera {self.camera_id}: quality must be 0..1, is {self.quality}")
+
+
+def face_px(face: Face) -> float:
+    """Return the short side of a face's box, px."""
+    box = face.box_xyxy
+    return float(min(box[2] - box[0], box[3] - box[1]))
+
+
+def frontality(face: Face) -> float:
+    """Return 1 for a face that looks into the camera, falling to 0 for a profile, or eyes and mouth out of place.
+
+    From the five points alone, freed of roll: with e the distance between the eyes, m that from the middle of the eyes
+    to the middle of the mouth, t and s the nose's place along and across that line (t from 0 at the eyes to 1 at the
+    mouth, s in units of e):  min(1, e/m / 0.85) * (1 - |s| / 0.5) * (1 - |t - 0.55| / 0.45), each factor in 0..1.
+    """
+    left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks_xy.astype(np.float64)
+    eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
+    down = mouth - eyes
+    eye_distance, depth = float(np.linalg.norm(right_eye - left_eye)), float(np.linalg.norm(down))
+    if eye_distance < 1e-6 or depth < 1e-6:
+        return 0.0
+    down /= depth
+    across = np.array([-down[1], down[0]])
+    along = float((nose - eyes) @ down) / depth
+    aside = abs(float((nose - eyes) @ across)) / eye_distance
+    breadth = min(1.0, eye_distance / depth / 0.85)
+    return breadth * max(0.0, 1.0 - aside / 0.5) * max(0.0, 1.0 - abs(along - 0.55) / 0.45)
+
+
+def sharpness(chip: NDArray[np.uint8]) -> float:
+    """Return the variance of the Laplacian of a chip's luma, its middle part without hair and background."""
+    margin = chip.shape[0] // 6
+    grey = cv2.cvtColor(chip[margin:-margin, margin:-margin], cv2.COLOR_BGR2GRAY)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def quality(face: Face, chip: NDArray[np.uint8]) -> float:
+    """Return 0..1: size^0.5 * frontality^0.75 * sharp^0.25 * score^0.5.
+
+    size = min(1, face_px / FULL_SIZE_PX); sharp = v / (v + SHARPNESS_HALF) of the chip's sharpness v; score is the
+    detector's.
+    """
+    variance = sharpness(chip)
+    size = min(1.0, face_px(face) / FULL_SIZE_PX)
+    sharp = variance / (variance + SHARPNESS_HALF)
+    return float(size**0.5 * frontality(face) ** 0.75 * sharp**0.25 * face.score**0.5)
+
+
+def crop_jpeg(image: NDArray[np.uint8], face: Face) -> bytes:
+    """Return a JPEG of the face with a margin out of image (H, W, 3) uint8 BGR, at most CROP_PX px a side."""
+    x0, y0, x1, y1 = (float(value) for value in face.box_xyxy)
+    margin = CROP_MARGIN * max(x1 - x0, y1 - y0)
+    height, width = image.shape[:2]
+    left, right = max(0, int(x0 - margin)), min(width, int(x1 + margin) + 1)
+    top, bottom = max(0, int(y0 - margin)), min(height, int(y1 + margin) + 1)
+    crop = image[top:bottom, left:right]
+    scale = CROP_PX / max(crop.shape[:2])
+    if scale < 1.0:
+        size = (max(1, round(crop.shape[1] * scale)), max(1, round(crop.shape[0] * scale)))
+        crop = cv2.resize(crop, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    good, data = cv2.imencode(".jpg", crop, [cv2.IMWRITE_JPEG_QUALITY, CROP_JPEG_QUALITY])
+    if not good:
+        raise CameraError(f"crop of {crop.shape} could not be encoded")
+    return data.tobytes()
+
+
+class BestShots:
+    """The best few shots of one track, spread over time: one in any min_apart_s, at most max_shots."""
+
+    def __init__(self, max_shots: int, min_apart_s: float) -> None:
+        self._max_shots = max_shots
+        self._min_apart_s = min_apart_s
+        self._shots: list[BestShot] = []
+
+    def __len__(self) -> int:
+        return len(self._shots)
+
+    def wanted(self, quality_now: float, at: datetime) -> bool:
+        """Return whether a shot of this quality and time would be kept, before its crop is cut."""
+        return self._rivals(at) is None or self._beats(quality_now, at)
+
+    def add(self, shot: BestShot) -> None:
+        """Keep a shot if it is wanted, in the place of the ones it beats."""
+        if not self.wanted(shot.quality, shot.captured_at):
+            return
+        rivals = self._rivals(shot.captured_at)
+        if rivals is not None:
+            self._shots = [kept for kept in self._shots if kept not in rivals]
+        self._shots.append(shot)
+
+    def best_first(self) -> tuple[BestShot, ...]:
+        """Return what was kept, best first."""
+        return tuple(sorted(self._shots, key=lambda shot: -shot.quality))
+
+    def _beats(self, quality_now: float, at: datetime) -> bool:
+        return all(quality_now > rival.quality for rival in self._rivals(at) or [])
+
+    def _rivals(self, at: datetime) -> list[BestShot] | None:
+        """Return the shots one at this time would replace: those too near, else the worst when full; None if none."""
+        near = [s for s in self._shots if abs((s.captured_at - at).total_seconds()) < self._min_apart_s]
+        if near:
+            return near
+        if len(self._shots) >= self._max_shots:
+            return [min(self._shots, key=lambda shot: shot.quality)]
+        return None

@@ -1,0 +1,163 @@
+"""Faces of consecutive frames become tracks, by place, size and motion alone.
+
+No appearance is compared: where consent has not been given nobody may be embedded. A wrong resumption would give one
+person another's visit, a missed one only a second track that the gallery joins again, so resuming is strict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from models.faces import Face
+
+LIVE_S = 0.5  # a face missed for less is a detector's blink; its track is matched before the lost ones
+COAST_S = 0.5  # how long a speed is believed after the last sighting
+SMOOTHING_S = 0.15  # time constant of the speed
+MAX_DISTANCE = 0.9  # from where it was expected, in face sizes; a step further for every second of absence
+DISTANCE_PER_S = 0.6
+MAX_DISTANCE_LOST = 1.6
+MAX_RATIO = 1.8  # of sizes between two sightings
+MAX_RATIO_LOST = 1.6
+_NO = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A track and the face that continues it in this frame. resumed_ns: how long it had been out of sight, 0 if new."""
+
+    track_id: int
+    face: Face
+    first_seen_ns: int
+    resumed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one frame did: the tracks seen in it, and the ids of those given up."""
+
+    sightings: tuple[Sighting, ...]
+    ended: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Track:
+    track_id: int
+    first_seen_ns: int
+    seen_ns: int
+    centre_xy: NDArray[np.float64]
+    size_px: float
+    speed_xy: NDArray[np.float64]
+    growth_per_s: float
+    box_xyxy: NDArray[np.float64]
+
+
+class Tracker:
+    """Assigns faces to tracks (Hungarian), first to those seen just now, then to those lost up to lost_after_s."""
+
+    def __init__(self, lost_after_s: float = 3.0) -> None:
+        self._lost_after_ns = int(lost_after_s * 1e9)
+        self._tracks: list[_Track] = []
+        self._next_id = 1
+
+    def __len__(self) -> int:
+        """Return how many tracks are held, lost ones included."""
+        return len(self._tracks)
+
+    def update(self, faces: Sequence[Face], at_ns: int) -> Update:
+        """Take the faces of one frame, whose time at_ns never decreases."""
+        ended = [track for track in self._tracks if at_ns - track.seen_ns > self._lost_after_ns]
+        self._tracks = [track for track in self._tracks if at_ns - track.seen_ns <= self._lost_after_ns]
+        free = _distinct(faces)
+        live = [track for track in self._tracks if at_ns - track.seen_ns <= LIVE_S * 1e9]
+        lost = [track for track in self._tracks if at_ns - track.seen_ns > LIVE_S * 1e9]
+        sightings: list[Sighting] = []
+        for tracks in (live, lost):
+            for track, face in _assign(tracks, free, at_ns):
+                sightings.append(Sighting(track.track_id, face, track.first_seen_ns, at_ns - track.seen_ns))
+                _follow(track, face, at_ns)
+                free = [other for other in free if other is not face]
+        for face in free:
+            track = _begin(self._next_id, face, at_ns)
+            self._next_id += 1
+            self._tracks.append(track)
+            sightings.append(Sighting(track.track_id, face, at_ns, 0))
+        return Update(tuple(sightings), tuple(track.track_id for track in ended))
+
+    def finish(self) -> tuple[int, ...]:
+        """Give up every track and return their ids."""
+        ended = tuple(track.track_id for track in self._tracks)
+        self._tracks = []
+        return ended
+
+
+def _distinct(faces: Sequence[Face]) -> list[Face]:
+    """Drop a second box on one face: two tracks seen together would be held to be two people for ever."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda face: -face.score):
+        centre, size = _centre(face), _size(face)
+        if all(np.linalg.norm(centre - _centre(other)) > 0.4 * max(size, _size(other)) for other in kept):
+            kept.append(face)
+    return kept
+
+
+def _assign(tracks: list[_Track], faces: list[Face], at_ns: int) -> list[tuple[_Track, Face]]:
+    if not tracks or not faces:
+        return []
+    cost = np.array([[_cost(track, face, at_ns) for face in faces] for track in tracks])
+    rows, columns = linear_sum_assignment(cost)
+    return [(tracks[r], faces[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < _NO]
+
+
+def _cost(track: _Track, face: Face, at_ns: int) -> float:
+    """Return how badly a face continues a track: distance from where it is expected in face sizes, less the overlap."""
+    gap_s = (at_ns - track.seen_ns) / 1e9
+    coast_s = min(gap_s, COAST_S)
+    expected = track.centre_xy + track.speed_xy * coast_s
+    size = track.size_px * float(np.exp(np.clip(track.growth_per_s * coast_s, -0.5, 0.5)))
+    ratio = max(_size(face), size) / max(1e-6, min(_size(face), size))
+    distance = float(np.linalg.norm(_centre(face) - expected)) / max(size, _size(face))
+    lost = gap_s > LIVE_S
+    allowed = min(MAX_DISTANCE + DISTANCE_PER_S * gap_s, MAX_DISTANCE_LOST)
+    if distance > allowed or ratio > (MAX_RATIO_LOST if lost else MAX_RATIO):
+        return _NO
+    shift = expected - track.centre_xy
+    return distance + float(np.log(ratio)) - _iou(track.box_xyxy + np.tile(shift, 2), face.box_xyxy)
+
+
+def _begin(track_id: int, face: Face, at_ns: int) -> _Track:
+    return _Track(
+        track_id, at_ns, at_ns, _centre(face), _size(face), np.zeros(2), 0.0, face.box_xyxy.astype(np.float64)
+    )
+
+
+def _follow(track: _Track, face: Face, at_ns: int) -> None:
+    gap_s = (at_ns - track.seen_ns) / 1e9
+    centre, size = _centre(face), _size(face)
+    if gap_s > 0:
+        weight = 1.0 - float(np.exp(-gap_s / SMOOTHING_S))
+        track.speed_xy = track.speed_xy + weight * ((centre - track.centre_xy) / gap_s - track.speed_xy)
+        growth = float(np.log(size / track.size_px)) / gap_s
+        track.growth_per_s += 0.5 * weight * (growth - track.growth_per_s)
+    track.centre_xy, track.size_px, track.seen_ns = centre, size, at_ns
+    track.box_xyxy = face.box_xyxy.astype(np.float64)
+
+
+def _centre(face: Face) -> NDArray[np.float64]:
+    box = face.box_xyxy.astype(np.float64)
+    return (box[:2] + box[2:]) / 2
+
+
+def _size(face: Face) -> float:
+    width, height = (face.box_xyxy[2:] - face.box_xyxy[:2]).astype(np.float64)
+    return float(np.sqrt(max(width * height, 1e-6)))
+
+
+def _iou(a: NDArray[np.float64], b: NDArray[np.float32]) -> float:
+    overlap = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
+    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap
+    return float(overlap / union) if union > 0 else 0.0
