@@ -1,0 +1,64 @@
+"""Central's private keys, one a role, in DIR/keys."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from sync import SyncError
+from sync.messages import CentralKeys, CentralRole
+from sync.signing import Signer, create_key_file, load_key_file
+
+KeyName: TypeAlias = Literal["root", "ack", "notice", "checkpoint", "code"]
+PUBLIC_FILE = "central.pub"
+
+
+@dataclass(frozen=True, slots=True)
+class ServingKeys:
+    """What `central run` signs with. The root key is not among them: it may lie elsewhere."""
+
+    ack: Signer
+    notice: Signer
+
+
+def key_path(directory: Path, name: KeyName) -> Path:
+    return directory / "keys" / f"{name}.key"
+
+
+def create_keys(directory: Path, central_id: str) -> CentralKeys:
+    """Make every key of a new central and write central.pub, which nodes pin; raises KeyFileError where one exists."""
+    folder = directory / "keys"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root = create_key_file(key_path(directory, "root"))
+    keys = {role: create_key_file(key_path(directory, role)).public for role in get_args(CentralRole)}
+    public = CentralKeys(central_id, root.public, keys)
+    (directory / PUBLIC_FILE).write_text(public.text(root), encoding="utf-8")
+    return public
+
+
+def load_serving_keys(directory: Path) -> ServingKeys:
+    """Read the keys `central run` needs and hold them to central.pub; raises SyncError naming the file."""
+    public = load_public(directory)
+    signers = {}
+    for role in ("ack", "notice"):
+        path = key_path(directory, role)
+        signers[role] = load_key_file(path)
+        if signers[role].public != public.keys[role]:
+            raise SyncError(f"{path}: not the {role} key that {directory / PUBLIC_FILE} lists")
+    return ServingKeys(**signers)
+
+
+def load_public(directory: Path) -> CentralKeys:
+    """Read DIR/central.pub; raises SyncError naming the file."""
+    return read_public(directory / PUBLIC_FILE)
+
+
+def read_public(path: Path) -> CentralKeys:
+    """Read a central.pub wherever it lies; raises SyncError naming the file."""
+    try:
+        return CentralKeys.parse_text(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SyncError(f"{path}: no central key file there") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SyncError(f"{path}: cannot be read: {error}") from error
+    except SyncError as error:
+        raise SyncError(f"{path}: {error}") from error

@@ -1,0 +1,62 @@
+"""central.toml: where the broker is, and where the console listens."""
+
+import tomllib
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from sync import SyncError
+from sync.records import valid_name
+
+FILE_NAME = "central.toml"
+
+
+class Broker(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = "mqtt://127.0.0.1:1883"
+
+
+class Console(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8600, ge=1, le=65535)
+
+
+class Settings(BaseModel):
+    """What central.toml says; every key but `id` has a default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str
+    broker: Broker = Broker()
+    console: Console = Console()
+
+
+def load_settings(directory: Path) -> Settings:
+    """Read DIR/central.toml; raises SyncError with one line naming the file and the key."""
+    path = directory / FILE_NAME
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SyncError(f"{path}: not there; `firstvisit central init {directory}` makes it") from error
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SyncError(f"{path}: {error}") from error
+    try:
+        settings = Settings.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SyncError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    if not valid_name(settings.id):
+        raise SyncError(f"{path}: id: {settings.id!r} is not a name (letters, digits, . _ -, at most 64)")
+    return settings
+
+
+def settings_text(central_id: str, broker_url: str) -> str:
+    """What `central init` writes; both values are already checked and need no escapes beyond TOML's own quotes."""
+    quoted = broker_url.replace("\\", "\\\\").replace('"', '\\"')
+    return (
+        f'id = "{central_id}"\n\n[broker]\nurl = "{quoted}"\n\n'
+        '[console]\n# Loopback unless a proxy with TLS stands before it.\nhost = "127.0.0.1"\nport = 8600\n'
+    )

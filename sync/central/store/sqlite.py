@@ -1,0 +1,481 @@
+"""central.db: the evidence table, written in batches by one ingest, and the tables around it. All of central's SQL."""
+
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+from sync import SyncError
+from sync.canonical import Fields
+from sync.central.store.rows import CameraHealth, ChainState, Decision, NodeRow, RecordRow, Refusal, VisitRow
+from sync.ledger import Head, connect
+from sync.messages import Enrolment, Notice, Status
+from sync.stamp import Stamp
+
+FILE_NAME = "central.db"
+FORMAT = 1  # PRAGMA user_version
+
+_DECISION_OF_KIND: dict[str, Decision] = {
+    "visit.seen": "seen",
+    "visit.first": "first",
+    "visit.return": "return",
+    "visit.unsure": "unsure",
+}
+_VISIT_KINDS = f"({', '.join(repr(kind) for kind in _DECISION_OF_KIND)})"
+# `body` is a BLOB, which SQLite's JSON functions would take for JSONB.
+_FIELD = "json_extract(CAST(body AS TEXT), '$.{}')"
+
+_SCHEMA = f"""
+CREATE TABLE records (
+  node_id     TEXT    NOT NULL,
+  epoch       INTEGER NOT NULL,
+  seq         INTEGER NOT NULL,
+  kind        TEXT    NOT NULL,
+  body        BLOB    NOT NULL,
+  hash        BLOB    NOT NULL,
+  prev_hash   BLOB    NOT NULL,
+  signature   BLOB    NOT NULL,
+  received_us INTEGER NOT NULL,
+  PRIMARY KEY (node_id, epoch, seq)
+) STRICT;
+CREATE INDEX records_arrivals ON records ({_FIELD.format("arrived_us")}) WHERE kind IN {_VISIT_KINDS};
+CREATE INDEX records_corrections ON records ({_FIELD.format("visit")}) WHERE kind = 'visit.corrected';
+"""
+
+_migrations = Migrations("central")
+
+
+@_migrations()
+def nodes_and_notices(db: sqlite_utils.Database) -> None:
+    """The nodes enrolled, what they say of themselves, what they were told, and what was refused."""
+    db.table("nodes").create(
+        {
+            "node_id": str,
+            "site_id": str,
+            "enrolment": str,
+            "state": str,
+            "enrolled_us": int,
+            "online": int,
+            "last_seen_us": int,
+            "claimed_epoch": int,
+            "claimed_seq": int,
+            "claimed_acked": int,
+            "pack": str,
+            "alive_us": int,
+            "cameras": str,
+        },
+        pk="node_id",
+        not_null={"site_id", "enrolment", "state", "enrolled_us", "online"},
+        defaults={"online": 0},
+    )
+    db.table("notices").create(
+        {
+            "node_id": str,
+            "nseq": int,
+            "hash": bytes,
+            "kind": str,
+            "data": bytes,
+            "created_us": int,
+            "applied_us": int,
+        },
+        pk=("node_id", "nseq"),
+        not_null={"hash", "kind", "data", "created_us"},
+    )
+    db.table("quarantine").create(
+        {
+            "node_id": str,
+            "epoch": int,
+            "seq": int,
+            "hash": bytes,
+            "body": bytes,
+            "signature": bytes,
+            "received_us": int,
+            "reason": str,
+        },
+        pk=("node_id", "epoch", "seq", "hash"),
+        not_null={"body", "signature", "received_us", "reason"},
+    )
+    db.table("refusals").create(
+        {"node_id": str, "reason": str, "count": int, "last_us": int, "detail": str},
+        pk=("node_id", "reason"),
+        not_null={"count", "last_us", "detail"},
+    )
+
+
+class StoreError(SyncError):
+    """central.db cannot be opened, read or written; the text names the file and the cause."""
+
+
+EvidenceRow = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
+"""A row of `records`, its columns in order."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one durable commit writes; mutable while the ingest judges frames, then handed over."""
+
+    evidence: list[EvidenceRow] = field(default_factory=list)
+    quarantine: list[tuple[str, int, int, bytes, bytes, bytes, int, str]] = field(default_factory=list)
+    states: dict[str, ChainState] = field(default_factory=dict)
+    packs: dict[str, str] = field(default_factory=dict)
+    alive: dict[str, tuple[int, list[Fields]]] = field(default_factory=dict)
+    applied: list[tuple[int, str, int, bytes]] = field(default_factory=list)
+    refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.evidence or self.quarantine or self.states or self.refusals or self.seen)
+
+
+class Store:
+    """central.db opened by one thread; open another for another thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Open an existing database; raises StoreError (missing, damaged, of a newer version)."""
+        self._path = path
+        if not path.is_file():
+            raise StoreError(f"{path}: no central store there")
+        with self._errors():
+            self._connection = connect(path)
+            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version != FORMAT:
+            self._connection.close()
+            if version > FORMAT:
+                raise StoreError(f"{path}: written by a newer FirstVisit (format {version}, this one knows {FORMAT})")
+            raise StoreError(f"{path}: not a central store")
+
+    @staticmethod
+    def create(path: Path) -> None:
+        """Make an empty store; raises StoreError where something is already there."""
+        if path.exists():
+            raise StoreError(f"{path}: already there")
+        connection = connect(path)
+        try:
+            connection.executescript(_SCHEMA)
+            _migrations.apply(sqlite_utils.Database(connection))
+            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- what the console and the commands read ----------------------------------------------------------------
+
+    def nodes(self) -> list[NodeRow]:
+        """Every enrolled node, by id."""
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT node_id, site_id, enrolment, state, enrolled_us, online, last_seen_us, claimed_epoch,"
+                " claimed_seq, claimed_acked, pack, alive_us, cameras FROM nodes ORDER BY node_id"
+            ).fetchall()
+            return [self._node_row(*row) for row in rows]
+
+    def visits(
+        self, limit: int = 50, before: tuple[int, int] | None = None, node_id: str | None = None
+    ) -> list[VisitRow]:
+        """The newest visits by arrival at the door, newest first; `before`: the cursor of the last one seen."""
+        arrived = _FIELD.format("arrived_us")
+        conditions, values = [f"kind IN {_VISIT_KINDS}"], list[Any]()
+        if before is not None:
+            conditions.append(f"({arrived}, records.rowid) < (?, ?)")
+            values += before
+        if node_id is not None:
+            conditions.append("records.node_id = ?")
+            values.append(node_id)
+        with self._errors():
+            rows = self._connection.execute(
+                "SELECT records.rowid, records.node_id, nodes.site_id, epoch, seq, kind, body, hash, received_us"
+                " FROM records JOIN nodes ON nodes.node_id = records.node_id"
+                f" WHERE {' AND '.join(conditions)} ORDER BY {arrived} DESC, records.rowid DESC LIMIT ?",
+                (*values, limit),
+            ).fetchall()
+            corrections = self._corrections((row[1], orjson.loads(row[6]).get("visit")) for row in rows)
+        return [_visit_row(row, corrections) for row in rows]
+
+    def records(self, node_id: str | None = None, after: tuple[int, int] = (0, 0)) -> Iterator[RecordRow]:
+        """Every record held, by node and then in chain order; `after`: an (epoch, seq) to begin behind."""
+        condition, values = ("node_id = ? AND ", [node_id]) if node_id is not None else ("", list[str | None]())
+        with self._errors():
+            for row in self._connection.execute(
+                "SELECT node_id, epoch, seq, kind, hash, prev_hash, signature, received_us, body FROM records"
+                f" WHERE {condition}(epoch, seq) > (?, ?) ORDER BY node_id, epoch, seq",
+                (*values, *after),
+            ):
+                yield RecordRow(*row, orjson.loads(row[-1]))
+
+    def refusals(self) -> list[Refusal]:
+        """What was not taken, newest first."""
+        with self._errors():
+            return [
+                Refusal(*row)
+                for row in self._connection.execute(
+                    "SELECT node_id, reason, count, last_us, detail FROM refusals ORDER BY last_us DESC"
+                )
+            ]
+
+    # -- what the ingest needs ---------------------------------------------------------------------------------
+
+    def enrolment(self, node_id: str) -> tuple[str, ChainState] | None:
+        """The text of the node's node.pub and the state of its chain, or None for a node not enrolled."""
+        with self._errors():
+            found = self._connection.execute(
+                "SELECT enrolment, state FROM nodes WHERE node_id = ?", (node_id,)
+            ).fetchone()
+        return (found[0], _chain_state(found[1])) if found else None
+
+    def enrol(self, enrolment: Enrolment, text: str, first: Notice, now_us: int) -> None:
+        """Add a node with its first notice, both or neither."""
+        with self._errors(), self._transaction():
+            self._connection.execute(
+                "INSERT INTO nodes (node_id, site_id, enrolment, state, enrolled_us) VALUES (?, ?, ?, 'ok', ?)",
+                (enrolment.node_id, enrolment.site_id, text, now_us),
+            )
+            self._connection.execute(
+                "INSERT INTO notices (node_id, nseq, hash, kind, data, created_us) VALUES (?, ?, ?, ?, ?, ?)",
+                (first.node_id, first.nseq, first.hash, first.kind, first.data, now_us),
+            )
+
+    def head(self, node_id: str) -> Head | None:
+        """The end of a node's chain as held here."""
+        with self._errors():
+            found = self._connection.execute(
+                "SELECT epoch, seq, hash FROM records WHERE node_id = ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+                (node_id,),
+            ).fetchone()
+        return Head(*found) if found else None
+
+    def held(self, node_id: str, epoch: int, seq: int) -> tuple[bytes, bytes, bytes] | None:
+        """(hash, body, signature) of a record held, or None."""
+        with self._errors():
+            found = self._connection.execute(
+                "SELECT hash, body, signature FROM records WHERE node_id = ? AND epoch = ? AND seq = ?",
+                (node_id, epoch, seq),
+            ).fetchone()
+        return (found[0], found[1], found[2]) if found else None
+
+    def holds_hash(self, node_id: str, epoch: int, digest: bytes) -> bool:
+        """Whether a record of this epoch has this hash; reads the epoch through, for a genesis only."""
+        with self._errors():
+            found = self._connection.execute(
+                "SELECT 1 FROM records WHERE node_id = ? AND epoch = ? AND hash = ?", (node_id, epoch, digest)
+            ).fetchone()
+        return found is not None
+
+    def write(self, batch: Batch) -> None:
+        """Commit a batch durably (synchronous = FULL) or change nothing; raises StoreError."""
+        with self._errors(), self._transaction():
+            execute, many = self._connection.execute, self._connection.executemany
+            many("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.evidence)
+            many("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.quarantine)
+            many("UPDATE nodes SET state = ? WHERE node_id = ?", ((s, n) for n, s in batch.states.items()))
+            many("UPDATE nodes SET pack = ? WHERE node_id = ?", ((p, n) for n, p in batch.packs.items()))
+            for node_id, (alive_us, cameras) in batch.alive.items():
+                execute(
+                    "UPDATE nodes SET alive_us = ?, cameras = ? WHERE node_id = ?",
+                    (alive_us, json.dumps(cameras), node_id),
+                )
+            many("UPDATE nodes SET last_seen_us = ? WHERE node_id = ?", ((t, n) for n, t in batch.seen.items()))
+            many(
+                "UPDATE notices SET applied_us = ? WHERE node_id = ? AND nseq = ? AND hash = ? AND applied_us IS NULL",
+                batch.applied,
+            )
+            many(
+                "INSERT INTO refusals VALUES (?, ?, 1, ?, ?) ON CONFLICT (node_id, reason) DO UPDATE SET"
+                " count = count + 1, last_us = excluded.last_us, detail = excluded.detail",
+                batch.refusals,
+            )
+
+    def note_status(self, status: Status, now_us: int) -> None:
+        """Remember what a node says of itself; a last will was written at connection, so of it only `online` counts."""
+        with self._errors():
+            if status.online:
+                self._connection.execute(
+                    "UPDATE nodes SET online = 1, last_seen_us = ?, claimed_epoch = ?, claimed_seq = ?,"
+                    " claimed_acked = ? WHERE node_id = ?",
+                    (now_us, status.epoch, status.seq, status.acked, status.node_id),
+                )
+            else:
+                self._connection.execute("UPDATE nodes SET online = 0 WHERE node_id = ?", (status.node_id,))
+
+    def forget_presence(self) -> None:
+        """Nobody is known to be online: the link to the broker was lost, or central has just started."""
+        with self._errors():
+            self._connection.execute("UPDATE nodes SET online = 0 WHERE online = 1")
+
+    def pending_notices(self, node_id: str | None = None) -> list[tuple[str, bytes]]:
+        """(node_id, signed bytes) of every notice not yet answered, in order; of online nodes where none is named."""
+        condition, values = (
+            ("notices.node_id = ?", (node_id,)) if node_id is not None else ("nodes.online = 1", tuple[str, ...]())
+        )
+        with self._errors():
+            return self._connection.execute(
+                "SELECT notices.node_id, data FROM notices JOIN nodes USING (node_id)"
+                f" WHERE applied_us IS NULL AND {condition} ORDER BY notices.node_id, nseq",
+                values,
+            ).fetchall()
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _node_row(
+        self,
+        node_id: str,
+        site_id: str,
+        enrolment: str,
+        state: str,
+        enrolled_us: int,
+        online: int,
+        last_seen_us: int | None,
+        claimed_epoch: int | None,
+        claimed_seq: int | None,
+        claimed_acked: int | None,
+        pack: str | None,
+        alive_us: int | None,
+        cameras: str | None,
+    ) -> NodeRow:
+        head = self._connection.execute(
+            "SELECT epoch, seq, body, received_us FROM records WHERE node_id = ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+            (node_id,),
+        ).fetchone()
+        epoch, seq, stamp, received_us = (
+            (head[0], head[1], orjson.loads(head[2])["at"], head[3]) if head else (0, 0, {}, None)
+        )
+        lag = None
+        if claimed_seq is not None:
+            lag = max(0, claimed_seq - (seq if claimed_epoch == epoch else 0))
+        (pending,) = self._connection.execute(
+            "SELECT count(*) FROM notices WHERE node_id = ? AND applied_us IS NULL", (node_id,)
+        ).fetchone()
+        return NodeRow(
+            node_id=node_id,
+            site_id=site_id,
+            fingerprint=Enrolment.parse_text(enrolment).node.fingerprint,
+            enrolled_us=enrolled_us,
+            chain=_chain_state(state),
+            epoch=epoch,
+            seq=seq,
+            head_received_us=received_us,
+            online=bool(online),
+            last_seen_us=last_seen_us,
+            claimed_seq=claimed_seq,
+            claimed_acked=claimed_acked,
+            lag=lag,
+            clock_source=stamp.get("source"),
+            clock_maxerror_us=stamp.get("maxerror_us"),
+            pack=pack,
+            alive_us=alive_us,
+            cameras=tuple(_camera(fields) for fields in json.loads(cameras or "[]")),
+            pending_notices=pending,
+        )
+
+    def _corrections(self, wanted: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str], Fields]:
+        """The newest correction of each (node, visit)."""
+        newest: dict[tuple[str, str], Fields] = {}
+        for node_id, visit_id in wanted:
+            found = self._connection.execute(
+                f"SELECT body FROM records WHERE kind = 'visit.corrected' AND {_FIELD.format('visit')} = ?"
+                " AND node_id = ? ORDER BY epoch DESC, seq DESC LIMIT 1",
+                (visit_id, node_id),
+            ).fetchone()
+            if found and visit_id is not None:
+                newest[node_id, visit_id] = orjson.loads(found[0])
+        return newest
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            if self._connection.in_transaction:  # SQLite has already rolled back after a full disk
+                self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+
+def _chain_state(text: str) -> ChainState:
+    match text:
+        case "ok" | "fork" | "quarantined" | "revoked" as state:
+            return state
+        case other:
+            raise StoreError(f"nodes: unknown state {other!r}")
+
+
+def _number(fields: Fields, name: str) -> int | None:
+    """Central judges envelopes only: what a body holds is shown where it is of the kind it should be."""
+    value = fields.get(name)
+    return value if type(value) is int else None
+
+
+def _text(fields: Fields, name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
+
+
+def _camera(fields: Fields) -> CameraHealth:
+    return CameraHealth(
+        _text(fields, "camera") or "",
+        *(_number(fields, name) for name in ("frames", "longest_gap_us", "luma_e6", "sharpness_e6", "dropped")),
+    )
+
+
+def _visit_row(
+    row: tuple[int, str, str, int, int, str, bytes, bytes, int], corrections: dict[tuple[str, str], Fields]
+) -> VisitRow:
+    rowid, node_id, site_id, epoch, seq, kind, body, digest, received_us = row
+    fields: Fields = orjson.loads(body)
+    stamp = Stamp.parse(fields["at"])
+    original = _DECISION_OF_KIND[kind]
+    visit_id = _text(fields, "visit") or ""
+    correction = corrections.get((node_id, visit_id), {})
+    arrived_us = _number(fields, "arrived_us")
+    arrived_us = stamp.wall_us if arrived_us is None else arrived_us
+    return VisitRow(
+        node_id=node_id,
+        site_id=site_id,
+        epoch=epoch,
+        seq=seq,
+        visit_id=visit_id,
+        person_id=_text(correction, "person") or _text(fields, "person"),
+        decision=_DECISION_OF_KIND.get(f"visit.{correction.get('decision')}", original),
+        original_decision=original,
+        corrected=bool(correction),
+        arrived_us=arrived_us,
+        received_us=received_us,
+        camera_id=_text(fields, "camera"),
+        source=_text(fields, "source"),
+        grade=_text(fields, "grade"),
+        pack=_text(fields, "pack"),
+        similarity_e6=_number(fields, "similarity_e6"),
+        margin_e6=_number(fields, "margin_e6"),
+        quality_e6=_number(fields, "quality_e6"),
+        gallery_n=_number(fields, "gallery_n"),
+        gallery_since_us=_number(fields, "gallery_since_us"),
+        unconsented_horizon_s=_number(fields, "unconsented_horizon_s"),
+        party=_number(fields, "party"),
+        clock_source=stamp.source,
+        clock_maxerror_us=stamp.maxerror_us,
+        test=fields.get("source") == "file",
+        hash=digest,
+        cursor=(arrived_us, rowid),
+    )
