@@ -31,6 +31,6 @@ def similarity_transform(from_xy: Float32, to_xy: Float32) -> Float32:
 
 
 def aligned_chip(image: Image, landmarks_xy: Float32, template_xy: Float32, chip_px: int) -> Image:
-    """Return the chip (chip_px, chip_px, 3) uint8 whose five points lie on `template_xy` (5, 2), black outside the image."""
+    """Return the chip (chip_px, chip_px, 3) uint8 with its five points on `template_xy` (5, 2), black off the image."""
     matrix = similarity_transform(landmarks_xy, template_xy)
     return np.asarray(cv2.warpAffine(image, matrix, (chip_px, chip_px), flags=cv2.INTER_LINEAR), dtype=np.uint8)

@@ -2,15 +2,13 @@
 
 import cv2
 import numpy as np
-import onnx
 
 from models import ModelsError
 from models.faces import Face, Float32, Image
+from models.letterbox import faces_within, fitted, without_overlaps
 from models.runtime import Network
 
 STRIDE_PX = 4  # one cell of every output map
-SIDE_MULTIPLE_PX = 32  # the deepest map is 1/32 of the input and is scaled back up and added
-NMS_OVERLAP = 0.3
 DIMENSIONS = ("batch", "height", "width")
 
 
@@ -20,6 +18,8 @@ def rewritten(distributed: bytes) -> bytes:
     The file as distributed lists all 194 weights as inputs, which keeps ONNX Runtime from folding them, and fixes the
     input at 10x3x32x32. The network is fully convolutional, so any multiple of 32 px runs. Deterministic.
     """
+    import onnx  # needed at install only, and large
+
     try:
         model = onnx.load_model_from_string(distributed)
     except Exception as error:  # protobuf's DecodeError is not part of its typed interface
@@ -39,64 +39,41 @@ def rewritten(distributed: bytes) -> bytes:
         for dimension, label in zip((batch, height, width), DIMENSIONS, strict=True):
             dimension.dim_param = label if label == "batch" else prefix + label
     del graph.value_info[:]
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 class CenterFace:
-    """Detector: shrinks the image to `detect_px` on its long side (never enlarges it) and reads four maps."""
+    """Detector over four maps of 1/4 of the input: score, size, offset, landmarks."""
 
     def __init__(self, network: Network, *, detect_px: int, min_score: float) -> None:
+        """detect_px: long side, px, to which a larger image is shrunk; min_score: 0..1."""
         self._network = network
         self._detect_px = detect_px
         self._min_score = min_score
 
     def detect(self, image: Image) -> list[Face]:
         """Return the faces of image (H, W, 3) uint8 BGR, best score first, in that image's pixels."""
-        image_h, image_w = image.shape[:2]
-        scale = min(1.0, self._detect_px / max(image_h, image_w))
-        height, width = max(1, round(image_h * scale)), max(1, round(image_w * scale))
-        canvas = np.zeros((_padded(height), _padded(width), 3), dtype=np.uint8)
-        cv2.resize(image, (width, height), dst=canvas[:height, :width], interpolation=cv2.INTER_LINEAR)
+        canvas, ratio = fitted(image, self._detect_px)
         blob = np.asarray(cv2.dnn.blobFromImage(canvas, swapRB=True), dtype=np.float32)
         heat, size, offset, points = self._network.run(blob)
-        boxes_xyxy, landmarks_xy, scores = decode(heat[0, 0], size[0], offset[0], points[0], self._min_score)
-        if not len(scores):
-            return []
-        # back to the image given; scale differs by axis by less than half a pixel's rounding
-        ratio = np.array([image_w / width, image_h / height], dtype=np.float32)
-        limit = np.array([image_w, image_h], dtype=np.float32)
-        boxes = np.clip(boxes_xyxy.reshape(-1, 2, 2) * ratio, 0.0, limit).reshape(-1, 4)
-        landmarks = landmarks_xy * ratio
-        return [Face(boxes[i], landmarks[i], float(scores[i])) for i in range(len(scores)) if _has_area(boxes[i])]
+        boxes, landmarks, scores = decode(heat[0, 0], size[0], offset[0], points[0], self._min_score)
+        kept = without_overlaps(boxes, scores)
+        return faces_within(image, boxes[kept] * np.tile(ratio, 2), landmarks[kept] * ratio, scores[kept])
 
 
 def decode(
     heat: Float32, size: Float32, offset: Float32, points: Float32, min_score: float
 ) -> tuple[Float32, Float32, Float32]:
-    """Return boxes (N, 4) xyxy, landmarks (N, 5, 2) and scores (N,) of the network's input, best first, overlaps removed.
+    """Return boxes (N, 4) xyxy, landmarks (N, 5, 2) and scores (N,) in input pixels, overlaps still in.
 
     heat (h, w): score a cell. size (2, h, w): log of height and width in cells. offset (2, h, w): the centre's y and x
     in the cell. points (10, h, w): y and x of five landmarks as shares of the box.
     """
     rows, columns = np.nonzero(heat >= min_score)
-    scores = heat[rows, columns]
     box_h, box_w = np.exp(size[:, rows, columns]) * STRIDE_PX
     top = (rows + offset[0, rows, columns] + 0.5) * STRIDE_PX - box_h / 2
     left = (columns + offset[1, rows, columns] + 0.5) * STRIDE_PX - box_w / 2
-    boxes_xywh = np.stack([left, top, box_w, box_h], axis=1).astype(np.float32)
-    kept = np.asarray(cv2.dnn.NMSBoxes(boxes_xywh, scores, min_score, NMS_OVERLAP), dtype=np.intp).reshape(-1)
-    shares = points[:, rows[kept], columns[kept]].reshape(5, 2, -1)
-    landmarks_x = shares[:, 1] * box_w[kept] + left[kept]
-    landmarks_y = shares[:, 0] * box_h[kept] + top[kept]
-    boxes = boxes_xywh[kept]
-    boxes[:, 2:] += boxes[:, :2]
-    landmarks = np.stack([landmarks_x, landmarks_y], axis=-1).transpose(1, 0, 2).astype(np.float32)
-    return boxes, landmarks, np.clip(scores[kept], 0.0, 1.0)
-
-
-def _padded(side_px: int) -> int:
-    return -(-side_px // SIDE_MULTIPLE_PX) * SIDE_MULTIPLE_PX
-
-
-def _has_area(box_xyxy: Float32) -> bool:
-    return bool(box_xyxy[2] > box_xyxy[0] and box_xyxy[3] > box_xyxy[1])
+    boxes = np.stack([left, top, left + box_w, top + box_h], axis=1).astype(np.float32)
+    shares = points[:, rows, columns].reshape(5, 2, -1)
+    landmarks = np.stack([shares[:, 1] * box_w + left, shares[:, 0] * box_h + top], axis=-1)
+    return boxes, landmarks.transpose(1, 0, 2).astype(np.float32), heat[rows, columns]

