@@ -313,6 +313,12 @@ class Ledger:
             )
         return True
 
+    def has_ack(self, ack_hash: bytes) -> bool:
+        """Whether this very ack was accepted before; then it says nothing new, whoever sends it again."""
+        with self._errors():
+            found = self.connection.execute("SELECT 1 FROM acks WHERE ack_hash = ?", (ack_hash,)).fetchone()
+        return found is not None
+
     def acks(self) -> Iterator[bytes]:
         """Every stored ack's signed bytes, oldest first."""
         with self._errors():

@@ -7,9 +7,9 @@ from typing import Literal, TypeAlias, get_args
 from sync import SyncError
 from sync.messages import CentralKeys, CentralRole
 from sync.signing import Signer, create_key_file, load_key_file
+from sync.trust import CENTRAL_FILE, read_central_file
 
 KeyName: TypeAlias = Literal["root", "ack", "notice", "checkpoint", "code"]
-PUBLIC_FILE = "central.pub"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ def create_keys(directory: Path, central_id: str) -> CentralKeys:
     root = create_key_file(key_path(directory, "root"))
     keys = {role: create_key_file(key_path(directory, role)).public for role in get_args(CentralRole)}
     public = CentralKeys(central_id, root.public, keys)
-    (directory / PUBLIC_FILE).write_text(public.text(root), encoding="utf-8")
+    (directory / CENTRAL_FILE).write_text(public.text(root), encoding="utf-8")
     return public
 
 
@@ -43,22 +43,10 @@ def load_serving_keys(directory: Path) -> ServingKeys:
         path = key_path(directory, role)
         signers[role] = load_key_file(path)
         if signers[role].public != public.keys[role]:
-            raise SyncError(f"{path}: not the {role} key that {directory / PUBLIC_FILE} lists")
+            raise SyncError(f"{path}: not the {role} key that {directory / CENTRAL_FILE} lists")
     return ServingKeys(**signers)
 
 
 def load_public(directory: Path) -> CentralKeys:
     """Read DIR/central.pub; raises SyncError naming the file."""
-    return read_public(directory / PUBLIC_FILE)
-
-
-def read_public(path: Path) -> CentralKeys:
-    """Read a central.pub wherever it lies; raises SyncError naming the file."""
-    try:
-        return CentralKeys.parse_text(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SyncError(f"{path}: no central key file there") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SyncError(f"{path}: cannot be read: {error}") from error
-    except SyncError as error:
-        raise SyncError(f"{path}: {error}") from error
+    return read_central_file(directory / CENTRAL_FILE)

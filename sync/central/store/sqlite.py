@@ -210,12 +210,12 @@ class Store:
         """Every record held, by node and then in chain order; `after`: an (epoch, seq) to begin behind."""
         condition, values = ("node_id = ? AND ", [node_id]) if node_id is not None else ("", list[str | None]())
         with self._errors():
-            for row in self._connection.execute(
+            for node, epoch, seq, kind, digest, prev, signature, received_us, body in self._connection.execute(
                 "SELECT node_id, epoch, seq, kind, hash, prev_hash, signature, received_us, body FROM records"
                 f" WHERE {condition}(epoch, seq) > (?, ?) ORDER BY node_id, epoch, seq",
                 (*values, *after),
             ):
-                yield RecordRow(*row, orjson.loads(row[-1]))
+                yield RecordRow(node, epoch, seq, kind, digest, prev, signature, received_us, body, orjson.loads(body))
 
     def refusals(self) -> list[Refusal]:
         """What was not taken, newest first."""

@@ -1,0 +1,247 @@
+"""One session after another with an MQTT broker, driven by its owner's thread; both ends use it."""
+
+import logging
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from paho.mqtt.client import Client, MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from sync import SyncError
+
+log = logging.getLogger(__name__)
+
+QOS = 1
+KEEPALIVE_S = 15
+SESSION_TIMEOUT_S = 10.0  # from the TCP connection to the last SUBACK
+MAX_POLL_MESSAGES = 256  # what one poll hands over at most, so that its owner gets to answer
+_FIRST_RETRY_S = 0.5
+_MAX_RETRY_S = 10.0
+_STEADY_S = 5.0  # a session that lasted this long was a good one: the next retry is quick again
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerAddress:
+    """Where a broker listens and who we are to it; its text form never holds the password."""
+
+    host: str
+    port: int
+    tls: bool = False
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, url: str) -> "BrokerAddress":
+        """Read `mqtt://[user:password@]host[:port]` or `mqtts://…`; raises SyncError without quoting the URL."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise SyncError("broker URL: not a URL of the form mqtt://host:port") from error
+        if parts.scheme not in ("mqtt", "mqtts"):
+            raise SyncError(f"broker URL: scheme {parts.scheme!r}, expected mqtt or mqtts")
+        if not parts.hostname:
+            raise SyncError("broker URL: no host in it")
+        if parts.path not in ("", "/") or parts.query or parts.fragment:
+            raise SyncError("broker URL: nothing may follow the port")
+        tls = parts.scheme == "mqtts"
+        return cls(
+            parts.hostname,
+            port or (8883 if tls else 1883),
+            tls,
+            unquote(parts.username) if parts.username else None,
+            unquote(parts.password) if parts.password else None,
+        )
+
+    def __str__(self) -> str:
+        return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What arrived on a topic; retained: the broker had kept it."""
+
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says for us, retained, when we vanish."""
+
+    topic: str
+    payload: bytes
+
+
+class Link:
+    """Keeps a session with a broker: connects, subscribes, notices loss, tries again with jitter.
+
+    Every session has a client of its own, so that nothing unconfirmed outlives its session inside the library.
+    Not for two threads: poll, publish and close belong to one.
+    """
+
+    def __init__(self, address: BrokerAddress, client_id: str, topics: tuple[str, ...], rng: random.Random) -> None:
+        self._address = address
+        self._client_id = client_id
+        self._topics = topics
+        self._rng = rng
+        self._client: Client | None = None
+        self._inbox: list[Message] = []
+        self._unconfirmed: set[int] = set()
+        self._awaited: set[int] = set()
+        self._subscribed = False
+        self._refused: str | None = None
+        self._began_s = 0.0
+        self._up_s: float | None = None
+        self._lost_s: float | None = None
+        self._retry_at_s = 0.0
+        self._retry_s = _FIRST_RETRY_S
+        self.sessions = 0  # how many sessions have come up so far
+        self.will: Will | None = None  # for the next session
+
+    @property
+    def connected(self) -> bool:
+        """Whether a session is up, its subscriptions confirmed."""
+        return self._up_s is not None
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many messages published in this session the broker has not confirmed."""
+        return len(self._unconfirmed)
+
+    @property
+    def lost_reason(self) -> str | None:
+        """Why there is no session now; None while there is one."""
+        return self._refused if not self.connected else None
+
+    def poll(self, timeout_s: float) -> list[Message]:
+        """Drive the session for up to `timeout_s` and return what arrived, in order."""
+        now_s = time.monotonic()
+        if self._client is None:
+            if now_s < self._retry_at_s:
+                time.sleep(min(timeout_s, self._retry_at_s - now_s))
+                return []
+            self._open(now_s)
+        if self._client is not None:
+            self._drive(self._client, timeout_s)
+        taken = list(self._inbox)
+        self._inbox.clear()
+        return taken
+
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> None:
+        """Hand a message to the session; without one it is dropped: whoever needs it sends it again."""
+        if self._client is None or not self.connected:
+            return
+        info = self._client.publish(topic, payload, qos=QOS, retain=retain)
+        if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            self._unconfirmed.add(info.mid)
+
+    def close(self, within_s: float) -> None:
+        """Wait until the broker has confirmed what was published, at most `within_s`, and take leave."""
+        deadline_s = time.monotonic() + within_s
+        while self._client is not None and self._unconfirmed and time.monotonic() < deadline_s:
+            self._drive(self._client, 0.05)
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = None
+        self._up_s = None
+
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _open(self, now_s: float) -> None:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._client_id,
+            clean_session=True,
+            protocol=MQTTProtocolVersion.MQTTv311,
+        )
+        client.connect_timeout = 5.0
+        client.max_inflight_messages_set(0)  # our own window bounds what is in flight
+        if self._address.username is not None:
+            client.username_pw_set(self._address.username, self._address.password)
+        if self._address.tls:
+            client.tls_set()  # the system's certificate authorities
+        if self.will is not None:
+            client.will_set(self.will.topic, self.will.payload, qos=QOS, retain=True)
+        client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
+        client.on_message = self._on_message
+        self._unconfirmed.clear()
+        self._awaited.clear()
+        self._inbox.clear()
+        self._subscribed = False
+        self._refused = None
+        self._began_s = now_s
+        try:
+            client.connect(self._address.host, self._address.port, keepalive=KEEPALIVE_S)
+        except (OSError, UnicodeError) as error:
+            self._lose(str(error) or type(error).__name__)
+            return
+        self._client = client
+
+    def _drive(self, client: Client, timeout_s: float) -> None:
+        while len(self._inbox) < MAX_POLL_MESSAGES:
+            before = len(self._inbox)
+            code = client.loop(timeout_s)
+            if self._refused is not None or code != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._lose(self._refused or f"connection lost ({code.name})")
+                return
+            if self._subscribed and not self._awaited and self._up_s is None:
+                self._come_up()
+            if len(self._inbox) == before:
+                break
+            timeout_s = 0.0
+        if self._up_s is None and time.monotonic() > self._began_s + SESSION_TIMEOUT_S:
+            self._lose("no answer from the broker")
+
+    def _come_up(self) -> None:
+        self._up_s = time.monotonic()
+        self.sessions += 1
+        if self._lost_s is None:
+            log.info("broker connected address=%s", self._address)
+        else:
+            log.info("broker back address=%s away_s=%.0f", self._address, self._up_s - self._lost_s)
+        self._lost_s = None
+
+    def _lose(self, reason: str) -> None:
+        now_s = time.monotonic()
+        if self._lost_s is None:
+            self._lost_s = now_s
+            log.warning("broker unreachable address=%s reason=%s", self._address, reason)
+        if self._up_s is not None and now_s - self._up_s > _STEADY_S:
+            self._retry_s = _FIRST_RETRY_S
+        self._retry_at_s = now_s + self._rng.uniform(0.5, 1.0) * self._retry_s
+        self._retry_s = min(self._retry_s * 2, _MAX_RETRY_S)
+        self._up_s = None
+        self._refused = reason
+        self._unconfirmed.clear()
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = None
+
+    def _on_connect(self, client: Client, _data: Any, _flags: Any, code: ReasonCode, _properties: Any) -> None:
+        if code.is_failure:
+            self._refused = f"refused: {code}"
+            return
+        for topic in self._topics:
+            _, mid = client.subscribe(topic, qos=QOS)
+            if mid is not None:
+                self._awaited.add(mid)
+        self._subscribed = True
+
+    def _on_subscribe(self, _client: Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any) -> None:
+        self._awaited.discard(mid)
+        if any(code.is_failure for code in codes):
+            self._refused = "the broker does not let us subscribe"
+
+    def _on_publish(self, _client: Client, _data: Any, mid: int, _code: ReasonCode, _properties: Any) -> None:
+        self._unconfirmed.discard(mid)
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        self._inbox.append(Message(message.topic, bytes(message.payload), message.retain))

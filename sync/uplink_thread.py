@@ -1,0 +1,272 @@
+"""The thread that carries a node's records to central and central's answers back."""
+
+import logging
+import random
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync import SyncError
+from sync.ledger import Ledger, Writer
+from sync.messages import Ack, BadMessage, Nack, NackCode, Status
+from sync.mqtt import BrokerAddress, Link, Message, Will
+from sync.trust import DATABASE_FILE, NoticeRefused, Trust
+from sync.uplink import Position, Uplink
+from sync.wire import SignedBody, encode_frame, parse_topic, topic
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1  # how long a record of another process waits to be noticed, at most
+STATUS_INTERVAL_S = 5.0
+ALARM_INTERVAL_S = 1.0  # a flood of forgeries costs one write a second
+TROUBLE_PAUSE_S = 1.0
+LEAVE_S = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkState:
+    """Where the uplink stands: for the node's vitals and for `doctor`.
+
+    acked: the last record central holds. silent: frames went out and no ack came in time.
+    """
+
+    connected: bool
+    lost_reason: str | None
+    acked: Position
+    silent: bool
+    stopped: NackCode | None
+
+
+class UplinkThread:
+    """Owns the session with the broker, a ledger connection of its own and the state of sending: one thread, no locks."""
+
+    def __init__(self, home: Path, writer: Writer, broker: BrokerAddress, rng: random.Random) -> None:
+        """home: of a node that has joined. writer: the node's, for `notice.applied`. rng: spreads retries.
+
+        Raises SyncError where the node has not joined.
+        """
+        self._home = home
+        self._node_id = writer.node_id
+        self._writer = writer
+        self._trust = Trust(home)
+        self._keys = self._trust.keys().keys
+        self._rng = rng
+        self._link = Link(
+            broker, f"fv1-{writer.node_id}", (topic(writer.node_id, "ack"), topic(writer.node_id, "down")), rng
+        )
+        self._state = UplinkState(False, None, (0, 0), False, None)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
+        self._session = 0
+        self._silent = False
+        self._said: Status | None = None
+        self._say_at_s = 0.0
+        self._alarms: Counter[str] = Counter()
+        self._details: dict[str, str] = {}
+        self._logged: set[str] = set()
+        self._alarms_at_s = 0.0
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 2.0) -> None:
+        """Take leave of the broker and end; what is not acknowledged is sent by the next run."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def state(self) -> UplinkState:
+        return self._state
+
+    def drained(self, timeout_s: float) -> bool:
+        """Wait until central has acknowledged all that is in the ledger now; False where it has not in time."""
+        ledger = Ledger(self._home / DATABASE_FILE)
+        try:
+            head = ledger.head()
+        finally:
+            ledger.close()
+        wanted = (head.epoch, head.seq) if head else (0, 0)
+        deadline_s = time.monotonic() + timeout_s
+        while self._state.acked < wanted:
+            if self._state.stopped or not self._thread.is_alive() or time.monotonic() > deadline_s:
+                return False
+            time.sleep(0.02)
+        return True
+
+    # -- the thread --------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        trouble: str | None = None
+        while not self._stop.is_set():
+            try:
+                self._carry()
+            except SyncError as error:  # the database is locked or the disk full: the node itself decides what then
+                if str(error) != trouble:
+                    trouble = str(error)
+                    log.error("uplink in trouble error=%s", error)
+                self._stop.wait(TROUBLE_PAUSE_S)
+        self._flush_alarms(time.monotonic(), force=True)
+        self._link.close(LEAVE_S)
+
+    def _carry(self) -> None:
+        ledger = Ledger(self._home / DATABASE_FILE, self._writer)
+        try:
+            uplink = Uplink(ledger.acked_upto(), self._rng)
+            self._session = 0
+            while not self._stop.is_set():
+                self._link.will = self._will(ledger, uplink)
+                messages = self._link.poll(POLL_S)
+                now_s = time.monotonic()
+                self._notice_session(uplink, ledger, now_s)
+                for message in messages:
+                    self._receive(message, uplink, ledger, now_s)
+                self._watch_timeout(uplink, now_s)
+                self._send(uplink, ledger, now_s)
+                self._say(uplink, ledger, now_s)
+                self._flush_alarms(now_s)
+                self._state = UplinkState(
+                    self._link.connected, self._link.lost_reason, uplink.acked, self._silent, uplink.stopped
+                )
+            if self._link.connected:
+                self._publish_status(self._status(ledger, uplink, online=False))
+        finally:
+            ledger.close()
+
+    def _notice_session(self, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
+        if not self._link.connected:
+            if self._session:
+                self._session = 0
+                uplink.disconnect()
+        elif self._link.sessions != self._session:
+            self._session = self._link.sessions
+            uplink.connect()
+            self._said = self._status(ledger, uplink, online=True)
+            self._publish_status(self._said)
+            self._say_at_s = now_s + STATUS_INTERVAL_S
+
+    def _receive(self, message: Message, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
+        _, channel = parse_topic(message.topic)  # ours: nothing else was subscribed
+        if channel == "down":
+            self._apply(message.payload, ledger)
+        elif channel == "ack":
+            self._answer(message.payload, uplink, ledger, now_s)
+
+    def _answer(self, data: bytes, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
+        try:
+            ack = Ack.parse(data, self._keys["ack"])
+        except BadMessage as not_an_ack:
+            try:
+                nack = Nack.parse(data, self._keys["ack"])
+            except BadMessage:
+                self._alarm("FORGED_ACK", str(not_an_ack))
+                return
+            self._refused(nack, uplink, ledger, now_s)
+            return
+        if ack.node_id != self._node_id:
+            self._alarm("FORGED_ACK", f"ack for node {ack.node_id}")
+        elif ledger.has_ack(ack.ack_hash):
+            log.debug("ack repeated seq=%d", ack.upto_seq)
+        elif not ledger.accept_ack(ack):
+            self._alarm("ACK_NOT_OURS", f"central acknowledges epoch {ack.epoch} seq {ack.upto_seq} with another hash")
+        else:
+            before = uplink.acked
+            if uplink.on_ack((ack.epoch, ack.upto_seq), ack.window, now_s) == "rollback":
+                self._rollback(before, (ack.epoch, ack.upto_seq))
+            if self._silent:
+                self._silent = False
+                log.info("central answers again seq=%d", ack.upto_seq)
+
+    def _refused(self, nack: Nack, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
+        at = (nack.epoch, nack.seq)
+        if nack.node_id != self._node_id:
+            self._alarm("FORGED_ACK", f"nack for node {nack.node_id}")
+            return
+        if nack.code in ("BAD_SIG", "TOO_BIG"):
+            # whoever may publish on our topic can draw these with bytes of his own: only our own record counts
+            record = ledger.record(*at)
+            if record is None or record.hash != nack.hash:
+                self._alarm(
+                    "NOT_OUR_RECORD", f"central refused ({nack.code}) a record that is not ours at seq {nack.seq}"
+                )
+                return
+        before = uplink.acked
+        match uplink.on_nack(nack.code, at, now_s):
+            case "rollback":
+                self._rollback(before, uplink.acked)
+            case "stop":
+                self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: sending has stopped")
+
+    def _rollback(self, before: Position, now: Position) -> None:
+        self._alarm(
+            "CENTRAL_ROLLBACK", f"central had epoch {before[0]} seq {before[1]}, now says {now[0]} seq {now[1]}"
+        )
+
+    def _apply(self, data: bytes, ledger: Ledger) -> None:
+        try:
+            record = self._trust.apply(data, ledger, self._node_id, time.time_ns() // 1000)
+        except BadMessage as error:
+            self._alarm("FORGED_NOTICE", str(error))
+        except NoticeRefused as error:
+            self._alarm("NOTICE_REFUSED", str(error))
+        else:
+            if record is not None:
+                log.info("notice applied nseq=%d seq=%d", record.fields["nseq"], record.seq)
+                self._keys = self._trust.keys().keys
+
+    def _watch_timeout(self, uplink: Uplink, now_s: float) -> None:
+        if self._link.unconfirmed:
+            uplink.postpone(now_s)
+        elif uplink.tick(now_s) and not self._silent:
+            self._silent = True
+            log.warning("central does not answer acked_seq=%d", uplink.acked[1])
+
+    def _send(self, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
+        while (after := uplink.send_after()) is not None and (frame := ledger.next_frame(after)) is not None:
+            last, records = frame
+            self._publish_frame(records)
+            uplink.sent(last, now_s)
+
+    def _publish_frame(self, records: list[SignedBody]) -> None:
+        self._link.publish(topic(self._node_id, "up"), encode_frame(records))
+
+    # -- what is said of the node ------------------------------------------------------------------------------
+
+    def _status(self, ledger: Ledger, uplink: Uplink, online: bool) -> Status:
+        head = ledger.head()
+        epoch, seq = (head.epoch, head.seq) if head else (0, 0)
+        return Status(self._node_id, online, epoch, seq, uplink.acked[1] if uplink.acked[0] == epoch else 0)
+
+    def _will(self, ledger: Ledger, uplink: Uplink) -> Will | None:
+        if self._link.connected:
+            return self._link.will
+        return Will(topic(self._node_id, "status"), self._status(ledger, uplink, online=False).encode())
+
+    def _say(self, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
+        if self._link.connected and now_s >= self._say_at_s:
+            self._say_at_s = now_s + STATUS_INTERVAL_S
+            status = self._status(ledger, uplink, online=True)
+            if status != self._said:
+                self._said = status
+                self._publish_status(status)
+
+    def _publish_status(self, status: Status) -> None:
+        self._link.publish(topic(self._node_id, "status"), status.encode(), retain=True)
+
+    # -- alarms ------------------------------------------------------------------------------------------------
+
+    def _alarm(self, code: str, detail: str) -> None:
+        if code not in self._logged:
+            self._logged.add(code)
+            log.error("alarm code=%s detail=%s", code, detail)
+        self._alarms[code] += 1
+        self._details[code] = detail
+
+    def _flush_alarms(self, now_s: float, force: bool = False) -> None:
+        if not self._alarms or (now_s < self._alarms_at_s and not force):
+            return
+        self._alarms_at_s = now_s + ALARM_INTERVAL_S
+        for code, count in self._alarms.items():
+            self._trust.raise_alarm(code, self._details[code], time.time_ns() // 1000, count)
+        self._alarms.clear()
