@@ -67,15 +67,16 @@ def load_fence(path: Path, datum: str) -> Fence:
     return Fence(outline, hashlib.sha256(data).hexdigest())
 
 
-def place_fields(settings: PlaceSettings, home: Path) -> Fields | None:
+def place_fields(settings: PlaceSettings, fence_file: Path | None) -> Fields | None:
     """Return a record's `place` for the configured position, or None where none is configured.
 
-    Raises FenceError. `inside` is `unknown` without a fence, and within the position's own accuracy of its line.
+    Raises FenceError for the fence. `inside` is `unknown` without a fence, and where the position's own accuracy reaches
+    its line.
     """
-    fence = load_fence(home / settings.fence, settings.datum) if settings.fence else None
+    fence = load_fence(fence_file, settings.datum) if fence_file else None
     if settings.lat is None or settings.lon is None:
         if fence:
-            raise FenceError("place.fence: a fence needs place.lat and place.lon")
+            raise FenceError(f"{fence_file}: a fence needs place.lat and place.lon")
         return None
     lat, lon = settings.lat, settings.lon
     if settings.datum == "gcj02":

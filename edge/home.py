@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,12 +11,15 @@ from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.geofence import place_fields
-from edge.settings import Settings, load_settings
+from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import create_vault
+from sync.canonical import Fields
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment
 from sync.records import Role
 from sync.signing import Signer, create_key_file, load_key_file
+
+FENCE_FILE = "fence.geojson"
 
 
 class HomeError(EdgeError):
@@ -39,6 +43,15 @@ class Home:
         if not self.path.is_dir():
             raise HomeError(f"{self.path}: no such HOME (firstvisit init makes one)")
         return load_settings(self.config)
+
+    @property
+    def joined(self) -> bool:
+        """Whether this node trusts a central server and sends to it."""
+        return self.central_pub.is_file()
+
+    def place(self, settings: Settings) -> Fields | None:
+        """Return a record's `place` as configured; raises FenceError."""
+        return place_fields(settings.place, self.path / settings.place.fence if settings.place.fence else None)
 
     def signer(self, role: Role) -> Signer:
         return load_key_file(self.path / "keys" / f"{role}.key")
@@ -68,31 +81,28 @@ class Home:
             yield
 
 
-def create_home(path: Path, config: str) -> Home:
+def create_home(path: Path, config: str, fence: Path | None) -> Home:
     """Make a HOME from the text of its firstvisit.toml: keys, databases, node.pub and the first two records.
 
-    Raises HomeError where one is already there, SettingsError or FenceError where the configuration is bad;
-    nothing stays behind then.
+    fence: the GeoJSON file that becomes the HOME's fence.geojson. Raises HomeError where something is already there,
+    SettingsError or FenceError where the configuration is bad; nothing is made then.
     """
     home = Home(path)
-    if path.exists() and any(path.iterdir()):
-        raise HomeError(f"{path}: not empty; a HOME is made once")
-    made = not path.exists()
+    settings = parse_settings(config, str(home.config))
+    place_fields(settings.place, fence)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        if path.exists() and any(path.iterdir()):
+            raise HomeError(f"{path}: not empty; a HOME is made once")
+        (path / "keys").mkdir(parents=True, mode=0o750)
+        if fence is not None:
+            shutil.copyfile(fence, path / FENCE_FILE)
         home.config.write_text(config)
-        settings = home.settings()
-        place_fields(settings.place, path)
-    except (EdgeError, OSError) as error:
-        home.config.unlink(missing_ok=True)
-        if made and path.is_dir():
-            path.rmdir()
-        raise error if isinstance(error, EdgeError) else HomeError(f"{path}: {error.strerror}") from error
-    (path / "keys").mkdir(mode=0o750)
-    node = create_key_file(path / "keys" / "node.key")
-    desk = create_key_file(path / "keys" / "desk.key")
-    enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
-    home.node_pub.write_text(enrolment.text(node))
+        node = create_key_file(path / "keys" / "node.key")
+        desk = create_key_file(path / "keys" / "desk.key")
+        enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
+        home.node_pub.write_text(enrolment.text(node))
+    except OSError as error:
+        raise HomeError(f"{path}: {error.strerror}") from error
     Ledger.create(home.database)
     create_vault(home.database, home.keys_database)
     ledger = home.open_ledger("node")

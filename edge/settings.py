@@ -2,9 +2,10 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge import EdgeError
@@ -133,15 +134,22 @@ class Settings(_Section):
 def load_settings(path: Path) -> Settings:
     """Read and validate firstvisit.toml; raises SettingsError, one line."""
     try:
-        table = tomllib.loads(path.read_text())
+        text = path.read_text()
     except FileNotFoundError as error:
         raise SettingsError(f"{path}: no configuration there (firstvisit init makes one)") from error
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: {error}") from error
+    return parse_settings(text, str(path))
+
+
+def parse_settings(text: str, name: str) -> Settings:
+    """Validate the text of a firstvisit.toml; raises SettingsError, which calls it `name`."""
     try:
-        return Settings.model_validate(table)
+        return Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{name}: {error}") from error
     except ValidationError as error:
-        raise SettingsError(f"{path}: {_line(error)}") from error
+        raise SettingsError(f"{name}: {_line(error)}") from error
 
 
 def _line(error: ValidationError) -> str:
@@ -172,3 +180,30 @@ def _shown(key: str, value: Any) -> str:
         return "(not shown)"  # may hold a password
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def new_config(*, site: str, node: str, place: dict[str, Any], capture: dict[str, str]) -> str:
+    """Return the text of a new firstvisit.toml; values are not judged here."""
+    document = tomlkit.document()
+    document.add(tomlkit.comment("FirstVisit. Every key: config/README.md. Check it: firstvisit check-config HOME"))
+    document.add("version", tomlkit.item(CONFIG_VERSION))
+    sections = {"site": {"id": site}, "node": {"id": node}, "place": place, "capture": capture}
+    for name, values in sections.items():
+        section = tomlkit.table()
+        for key, value in values.items():
+            if value not in (None, ""):
+                section.add(key, value)
+        document.add(tomlkit.nl())
+        document.add(name, section)
+    text = tomlkit.dumps(document)
+    return text + '\n# [[camera]]\n# id = "door"\n# uri = "rtsp://user:password@192.0.2.10/stream1"\n'
+
+
+def set_broker(path: Path, url: str) -> None:
+    """Write uplink.broker into a firstvisit.toml, whose comments stay."""
+    document = tomlkit.parse(path.read_text())
+    if "uplink" not in document:
+        document.add(tomlkit.nl())
+        document.add("uplink", tomlkit.table())
+    cast(dict[str, Any], document["uplink"])["broker"] = url
+    path.write_text(tomlkit.dumps(document))

@@ -319,6 +319,12 @@ class Ledger:
             found = self.connection.execute("SELECT 1 FROM acks WHERE ack_hash = ?", (ack_hash,)).fetchone()
         return found is not None
 
+    def last_ack_us(self) -> int | None:
+        """Central's time in the newest ack it gave, None before the first."""
+        with self._errors():
+            (newest,) = self.connection.execute("SELECT max(central_time_us) FROM acks").fetchone()
+        return None if newest is None else int(newest)
+
     def acks(self) -> Iterator[bytes]:
         """Every stored ack's signed bytes, oldest first."""
         with self._errors():

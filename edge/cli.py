@@ -1,0 +1,380 @@
+"""The command line. Every command imports what it needs when it runs: central has no use for the vision libraries."""
+
+import json
+import logging
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from camera import CameraError
+from edge import EdgeError
+from edge.kiosk.cli import app as kiosk_app
+from models import ModelsError
+from models.cli import app as models_app
+from sync import SyncError
+from sync.central.cli import app as central_app
+
+app = typer.Typer(
+    name="firstvisit",
+    help="FirstVisit proves who came first, when and where: cameras in, signed visits out.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    add_completion=False,
+)
+app.add_typer(models_app, name="models")
+app.add_typer(kiosk_app, name="kiosk")
+app.add_typer(central_app, name="central")
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+_out = Console()
+
+
+def main() -> None:
+    """Run the command line: exit 0 good, 1 the answer is no, 2 bad input, said in one line."""
+    logging.basicConfig(
+        level=os.environ.get("FIRSTVISIT_LOG", "WARNING").upper(),
+        format="%(asctime)s %(levelname)s %(name)s %(message)s",
+        stream=sys.stderr,
+    )
+    try:
+        code = app(standalone_mode=False)
+    except (EdgeError, ModelsError, CameraError, SyncError, typer.TyperException) as error:
+        text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        print(f"firstvisit: {' '.join(text.split())}", file=sys.stderr)
+        sys.exit(2)
+    except (typer.Abort, KeyboardInterrupt):
+        sys.exit(130)
+    except BrokenPipeError:
+        # whoever read us has gone; keep the interpreter from failing on its last flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+@app.command()
+def init(
+    home: Annotated[Path, typer.Argument(help="The folder to make.", show_default=False)],
+    site: Annotated[str, typer.Option(help="The sales office, e.g. puxi-01.", show_default=False)],
+    node: Annotated[str | None, typer.Option(help="This box; SITE-a where left out.")] = None,
+    lat: Annotated[float | None, typer.Option(help="Latitude, degrees.")] = None,
+    lon: Annotated[float | None, typer.Option(help="Longitude, degrees.")] = None,
+    datum: Annotated[str, typer.Option(help="wgs84, or gcj02 for positions read off Chinese maps.")] = "wgs84",
+    fence: Annotated[Path | None, typer.Option(help="The site's outline, GeoJSON.")] = None,
+    mode: Annotated[str, typer.Option(help="after_consent or ephemeral.")] = "after_consent",
+    legal_basis: Annotated[str, typer.Option(help="Why mode ephemeral is lawful here.")] = "",
+) -> None:
+    """Make a node: its keys, its configuration and the first two records of its chain.
+
+    Example: firstvisit init /var/lib/firstvisit --site puxi-01 --lat 31.2304 --lon 121.4737
+    """
+    from edge.home import FENCE_FILE, create_home
+    from edge.settings import new_config
+
+    config = new_config(
+        site=site,
+        node=node or f"{site}-a",
+        place={"lat": lat, "lon": lon, "datum": datum, "fence": FENCE_FILE if fence else None},
+        capture={"mode": mode, "legal_basis": legal_basis},
+    )
+    made = create_home(home, config, fence)
+    key = made.signer("node").public
+    _out.print(f"[green]made[/] {home}")
+    _out.print(f"  node key  {key.fingerprint}")
+    _out.print(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
+    _out.print(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
+
+
+@app.command()
+def run(
+    home: HomeOption,
+    source: Annotated[
+        list[str] | None, typer.Option(help="rtsp://…, usb:N, a video or a folder; replaces the configured cameras.")
+    ] = None,
+    until_end: Annotated[bool, typer.Option("--until-end", help="End when the sources end.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="Read files as fast as they are analysed, every frame.")] = False,
+    pack: Annotated[str | None, typer.Option(help="The model pack to use.")] = None,
+    visit_gap: Annotated[float | None, typer.Option(min=0, help="Seconds; replaces visit.gap_s.")] = None,
+    drain: Annotated[float | None, typer.Option(min=0, help="At the end, wait this long for central's acks.")] = None,
+    allow_file: Annotated[bool, typer.Option("--allow-file", help="Let a joined node read files, as tests.")] = False,
+) -> None:
+    """Watch the cameras and record who arrives, until SIGTERM or Ctrl-C.
+
+    Example: firstvisit run --home demo --source walk-in.mp4 --until-end --fast
+    """
+    from edge.home import Home
+    from edge.node import RunOptions
+    from edge.node import run as run_node
+
+    options = RunOptions(tuple(source or ()), until_end, fast, pack, visit_gap, drain, allow_file)
+    if not run_node(Home(home), options):
+        raise typer.Exit(1)
+
+
+@app.command()
+def visits(
+    home: HomeOption,
+    as_json: JsonOption = False,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on printing visits as they are decided.")] = False,
+) -> None:
+    """List the visits: who, when, where, and whether for the first time.
+
+    Example: firstvisit visits --home demo --follow
+    """
+    from edge.home import Home
+    from edge.visit_log import visit_log
+
+    opened = Home(home)
+    opened.settings()
+    ledger = opened.open_ledger()
+    rows = visit_log(ledger)
+    if not follow:
+        listed = [row.listed() for row in rows]
+        _print(listed, as_json, _VISIT_COLUMNS, "no visits yet")
+        return
+    after = (0, 0)
+    while True:
+        for row in rows:
+            after = (row.record.epoch, row.record.seq)
+            one = row.listed()
+            print(json.dumps(one) if as_json else "  ".join(str(one[name]) for name in _VISIT_COLUMNS), flush=True)
+        time.sleep(0.5)
+        rows = visit_log(ledger, after)
+
+
+@app.command()
+def ledger(
+    home: HomeOption,
+    as_json: JsonOption = False,
+    from_seq: Annotated[int, typer.Option("--from", min=1, help="The first seq to show.")] = 1,
+    export: Annotated[Path | None, typer.Option(help="Write the whole ledger to this file instead.")] = None,
+) -> None:
+    """List the chain of records, or export it for somebody else to verify.
+
+    Example: firstvisit ledger --home demo --from 100 --json
+    """
+    from edge.home import Home
+
+    opened = Home(home)
+    opened.settings()
+    if export is not None:
+        from sync.export import write_export
+
+        first, last, sha256 = write_export(
+            opened.open_ledger("desk"),
+            opened.node_pub.read_text(),
+            opened.central_pub.read_text() if opened.central_pub.exists() else None,
+            export,
+        )
+        _out.print(f"[green]wrote[/] {export}: seq {first}..{last}, sha256 {sha256}")
+        return
+    rows = (
+        {
+            "epoch": row.epoch,
+            "seq": row.seq,
+            "kind": row.kind,
+            "hash": row.hash.hex(),
+            "prev_hash": row.prev_hash.hex(),
+            "acked": row.acked,
+        }
+        for row in opened.open_ledger().rows(from_seq)
+    )
+    _print(rows, as_json, ("epoch", "seq", "kind", "hash", "acked"), "no records from there on")
+
+
+@app.command()
+def verify(
+    path: Annotated[Path, typer.Argument(help="A HOME, a central's folder or an export.", show_default=False)],
+    public_key: Annotated[
+        Path | None, typer.Option(help="The node.pub or central.pub you trust; without it origin is not proven.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every hash, signature and link; exit 1 names the first bad record and why.
+
+    Example: firstvisit verify /var/lib/firstvisit --public-key node.pub
+    """
+    from sync.verify import verify as verify_path
+
+    verdict = verify_path(path, public_key)
+    if as_json:
+        print(json.dumps(verdict.fields()))
+    else:
+        for line in verdict.lines:
+            print(line)
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def join(
+    home: HomeOption,
+    central_key: Annotated[Path, typer.Option(help="central.pub, from central's folder.", show_default=False)],
+    broker: Annotated[str, typer.Option(help="mqtt://[user:password@]host[:port]", show_default=False)],
+) -> None:
+    """Trust a central server, and send it everything from now on.
+
+    Example: firstvisit join --home demo --central-key central/central.pub --broker mqtt://127.0.0.1:1883
+    """
+    from edge.home import Home
+    from edge.settings import set_broker
+    from sync.mqtt import BrokerAddress
+    from sync.trust import join as join_central
+
+    opened = Home(home)
+    opened.settings()
+    BrokerAddress.parse(broker)
+    keys = join_central(home, central_key)
+    set_broker(opened.config, broker)
+    _out.print(f"[green]joined[/] {keys.central_id}")
+    _out.print(f"  central's root key  {keys.root.fingerprint}")
+    _out.print(f"  this node's key     {opened.signer('node').public.fingerprint}")
+    _out.print(f"  now at central      firstvisit central enroll --dir DIR {opened.node_pub}")
+    _out.print("  compare both fingerprints with the person at central before you rely on either")
+
+
+@app.command()
+def people(home: HomeOption, as_json: JsonOption = False) -> None:
+    """List whom the node remembers: random ids, since when, until when.
+
+    Example: firstvisit people --home demo --json
+    """
+    from edge.home import Home
+    from edge.vault import opened as opened_vault
+
+    found = Home(home)
+    found.settings()
+    with opened_vault(found.database, found.keys_database) as vault:
+        listed = [
+            {
+                "person_id": person.person_id,
+                "created_at": _rfc3339(person.created_us),
+                "expires_at": None if person.expires_us is None else _rfc3339(person.expires_us),
+                "searchable": person.searchable,
+                "templates": person.templates,
+            }
+            for person in vault.people()
+        ]
+    _print(
+        listed, as_json, ("person_id", "created_at", "expires_at", "searchable", "templates"), "nobody is remembered"
+    )
+
+
+@app.command()
+def erase(
+    home: HomeOption,
+    person_id: Annotated[str, typer.Argument(help="From `firstvisit people`.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option(help="request, consent_withdrawn, child, error, staff or legal.", show_default=False)
+    ],
+    note: Annotated[str | None, typer.Option(help="Kept out of the record, which carries a commitment to it.")] = None,
+) -> None:
+    """Forget a person: their key is destroyed, their face with it; the chain goes on verifying.
+
+    Example: firstvisit erase --home demo p-0f3a… --reason request
+    """
+    from edge.home import Home
+    from edge.retention import erase as erase_person
+    from edge.vault import opened as opened_vault
+
+    found = Home(home)
+    found.settings()
+    with opened_vault(found.database, found.keys_database) as vault:
+        erasure = erase_person(found.open_ledger("desk"), vault, person_id, reason, note)
+    status = "complete" if erasure.complete else "pending: a reader holds the key database's log, run it again"
+    _out.print(f"erased {person_id} seq={erasure.record.seq} {status}")
+    if erasure.salt is not None:
+        _out.print(f"  the note's salt, to open its commitment: {erasure.salt.hex()}")
+    if not erasure.complete:
+        raise typer.Exit(1)
+
+
+@app.command("check-config")
+def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_default=False)]) -> None:
+    """Read the configuration and say whether the node can start with it.
+
+    Example: firstvisit check-config /var/lib/firstvisit
+    """
+    from camera.source import parse_uri, redact
+    from edge.home import Home
+
+    found = Home(home)
+    settings = found.settings()
+    place = found.place(settings)
+    _out.print(f"[green]good[/] {found.config}")
+    _out.print(f"  site {settings.site.id}, node {settings.node.id}, mode {settings.capture.mode}")
+    _out.print(f"  place {'unknown' if place is None else 'inside the fence: ' + str(place['inside'])}")
+    for camera in settings.camera:
+        _out.print(f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}")
+    if not settings.camera:
+        _out.print("  [yellow]no camera yet[/]: add a [[camera]] with id and uri".replace("[[", r"\[["))
+
+
+@app.command()
+def doctor(home: HomeOption, as_json: JsonOption = False) -> None:
+    """Look at everything a working node needs, and say what is missing; exit 1 where something is.
+
+    Example: firstvisit doctor --home /var/lib/firstvisit
+    """
+    from edge.doctor import examine
+    from edge.home import Home
+
+    findings = examine(Home(home))
+    if as_json:
+        print(json.dumps([finding.listed() for finding in findings]))
+    else:
+        marks = {"good": "[green]good[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}
+        for finding in findings:
+            _out.print(f"{marks[finding.state]} {finding.part:<10} {finding.text}", highlight=False, soft_wrap=True)
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    source: Annotated[str | None, typer.Option(help="A camera or file to use instead of the made-up walk-in.")] = None,
+    folder: Annotated[Path, typer.Option("--dir", help="Where the demo keeps its data.")] = Path("demo-data"),
+) -> None:
+    """Show the whole way on this machine: a face at the door, a signed visit, central's ack, verified at both ends.
+
+    Example: firstvisit demo --source rtsp://user:password@camera/stream
+    """
+    from edge.demo import run_demo
+
+    if not run_demo(folder, source):
+        raise typer.Exit(1)
+
+
+_VISIT_COLUMNS = (
+    "visit_id", "person_id", "decision", "original_decision", "arrived_at",
+    "camera_id", "similarity", "margin", "grade", "pack",
+)  # fmt: skip
+
+
+def _print(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ...], empty: str) -> None:
+    listed = list(rows)
+    if as_json:
+        print(json.dumps(listed))
+        return
+    if not listed:
+        print(empty)
+        return
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in listed:
+        table.add_row(*("-" if row[name] is None else str(row[name]) for name in columns))
+    # a pipe has no width of its own, and an id cut in two helps nobody
+    console = _out if sys.stdout.isatty() else Console(width=max(shutil.get_terminal_size().columns, 240))
+    console.print(table)
+
+
+def _rfc3339(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

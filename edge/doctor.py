@@ -1,0 +1,141 @@
+"""What `firstvisit doctor` looks at: everything a working node needs, one finding each."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from camera import CameraError
+from camera.source import redact
+from camera.worker import probe
+from edge import EdgeError
+from edge.clock import UNKNOWN_ERROR_US, read_kernel
+from edge.home import Home
+from edge.settings import Settings
+from edge.vault import opened as opened_vault
+from models import ModelsError
+from models.pack import open_pack
+from models.store import Store, default_root
+from sync import SyncError
+from sync.trust import Trust
+from sync.verify import verify
+
+PROBE_S = 5.0
+LOW_DISK_BYTES = 2 * 1024**3
+FILING_DUTY_PEOPLE = (80_000, 100_000)  # 人脸识别技术应用安全管理办法, article 15: filing from 100,000 people stored
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. state: good; warn, it works but somebody should look; bad, it does not work."""
+
+    part: str
+    state: Literal["good", "warn", "bad"]
+    text: str
+
+    def listed(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(home: Home) -> list[Finding]:
+    """Look at a HOME; raises EdgeError only where it has no usable configuration at all."""
+    settings = home.settings()
+    return [
+        _place(home, settings),
+        _pack(settings),
+        *_cameras(settings),
+        _chain(home),
+        _people(home),
+        _clock(),
+        _disk(home),
+        *_central(home, settings),
+    ]
+
+
+def _place(home: Home, settings: Settings) -> Finding:
+    try:
+        place = home.place(settings)
+    except EdgeError as error:
+        return Finding("place", "bad", str(error))
+    if place is None:
+        return Finding("place", "warn", "no position configured: records will not say where")
+    state: Literal["good", "warn"] = "warn" if place["inside"] == "out" else "good"
+    return Finding("place", state, f"inside the fence: {place['inside']}")
+
+
+def _pack(settings: Settings) -> Finding:
+    try:
+        store = Store(default_root())
+        pack = open_pack(store, store.pick(settings.recognition.pack))
+    except ModelsError as error:
+        return Finding("pack", "bad", str(error))
+    return Finding("pack", "good", f"{pack.pack_id}, {pack.licence}")
+
+
+def _cameras(settings: Settings) -> Iterator[Finding]:
+    if not settings.camera:
+        yield Finding("camera", "bad", "none configured")
+    for camera in settings.camera:
+        try:
+            frame = probe(camera.uri, PROBE_S, camera.id)
+        except CameraError as error:
+            yield Finding("camera", "bad", str(error))
+        else:
+            height, width = frame.image.shape[:2]
+            yield Finding("camera", "good", f"{camera.id}: {width}x{height} from {redact(camera.uri)}")
+
+
+def _chain(home: Home) -> Finding:
+    try:
+        verdict = verify(home.path)
+    except SyncError as error:
+        return Finding("chain", "bad", str(error))
+    if not verdict.ok:
+        return Finding("chain", "bad", f"seq {verdict.first_bad}: {verdict.why}")
+    return Finding("chain", "good", f"{verdict.checked} records verify")
+
+
+def _people(home: Home) -> Finding:
+    try:
+        with opened_vault(home.database, home.keys_database) as vault:
+            stored = len(vault.people())
+    except EdgeError as error:
+        return Finding("people", "bad", str(error))
+    soon, duty = FILING_DUTY_PEOPLE
+    if stored >= duty:
+        return Finding("people", "bad", f"{stored} people stored: from {duty} on a filing is due")
+    return Finding("people", "warn" if stored >= soon else "good", f"{stored} people stored")
+
+
+def _clock() -> Finding:
+    now = read_kernel()
+    if not now.synced:
+        return Finding("clock", "warn", "the kernel calls its clock unsynchronised: run chrony or systemd-timesyncd")
+    state: Literal["good", "warn"] = "warn" if now.maxerror_us >= UNKNOWN_ERROR_US else "good"
+    return Finding("clock", state, f"synchronised, error at most {now.maxerror_us / 1000:.0f} ms")
+
+
+def _disk(home: Home) -> Finding:
+    free = shutil.disk_usage(home.path).free
+    return Finding("disk", "good" if free >= LOW_DISK_BYTES else "warn", f"{free / 1024**3:.1f} GiB free")
+
+
+def _central(home: Home, settings: Settings) -> Iterator[Finding]:
+    if not home.joined:
+        yield Finding("central", "warn", "not joined: records stay on this box, anchored nowhere else")
+        return
+    try:
+        trust, ledger = Trust(home.path), home.open_ledger()
+        backlog = ledger.backlog()
+        last = ledger.last_ack_us()
+        alarms = trust.alarms()
+    except SyncError as error:
+        yield Finding("central", "bad", str(error))
+        return
+    if settings.uplink.broker is None:
+        yield Finding("central", "bad", "joined, but uplink.broker is missing (firstvisit join sets it)")
+    when = "never" if last is None else datetime.fromtimestamp(last / 1e6, UTC).isoformat(timespec="seconds")
+    yield Finding("central", "warn" if last is None else "good", f"last ack {when}, {backlog} records not acknowledged")
+    for alarm in alarms:
+        yield Finding("alarm", "bad", f"{alarm.code} x{alarm.count}: {alarm.detail}")

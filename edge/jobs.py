@@ -1,0 +1,35 @@
+"""What the node does by the clock: APScheduler keeps the times, the node's own loop does the work."""
+
+import queue
+from collections.abc import Callable
+from datetime import UTC
+
+from apscheduler.schedulers.background import BackgroundScheduler
+
+Job = Callable[[], None]
+
+ALIVE_EVERY_S = 600  # protocol.md: node.alive every 10 minutes
+RETENTION_EVERY_S = 60
+
+
+class Jobs:
+    """Puts each job into a queue when it is due, so that only one thread ever writes the ledger."""
+
+    def __init__(self, alive: Job, retention: Job) -> None:
+        self._due: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        for job, every_s in ((alive, ALIVE_EVERY_S), (retention, RETENTION_EVERY_S)):
+            self._scheduler.add_job(
+                self._due.put, "interval", args=(job,), seconds=every_s, coalesce=True, misfire_grace_time=None
+            )
+
+    def start(self) -> None:
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        self._scheduler.shutdown(wait=False)
+
+    def run_due(self) -> None:
+        """Do what has fallen due, on the calling thread."""
+        while not self._due.empty():
+            self._due.get()()

@@ -1,0 +1,369 @@
+"""The node: cameras in, records out. `run` is the wiring, and reads top to bottom."""
+
+import logging
+import queue
+import random
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+import sdnotify
+
+from camera.pipeline import Arrival, Pipeline, Step
+from camera.slot import Slots
+from camera.source import Frame, parse_uri, uri_digest
+from camera.worker import CameraEvent, CameraWorker
+from edge import EdgeError
+from edge.clock import Clock
+from edge.consent import CapturePolicy, declare
+from edge.gallery import Gallery
+from edge.home import Home
+from edge.jobs import Jobs
+from edge.retention import expire
+from edge.settings import Settings
+from edge.vault import Vault
+from edge.visits import SourceFacts, Visits
+from models.faces import Embedder, Template
+from models.pack import Pack, open_pack
+from models.store import Store, default_root
+from sync.canonical import Fields
+from sync.ledger import Ledger
+from sync.mqtt import BrokerAddress
+from sync.uplink_thread import UplinkThread
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+UPLINK_STOP_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line says beside the configuration.
+
+    sources: replace the configured cameras. visit_gap_s: replaces visit.gap_s. drain_s: how long to wait, at the end,
+    for central to acknowledge everything.
+    """
+
+    sources: tuple[str, ...] = ()
+    until_end: bool = False
+    fast: bool = False
+    pack: str | None = None
+    visit_gap_s: float | None = None
+    drain_s: float | None = None
+    allow_file: bool = False
+
+
+def run(home: Home, options: RunOptions) -> bool:
+    """Run the node until its sources end or it is told to stop.
+
+    Returns whether everything asked for was done: False where `drain_s` passed with records unacknowledged. Raises
+    EdgeError, ModelsError, CameraError or SyncError for what makes running impossible.
+    """
+    settings = home.settings()
+    cameras = _cameras(settings, options)
+    _refuse_files(cameras, options, joined=home.joined)
+    place = home.place(settings)
+    policy = CapturePolicy.of(settings)
+    with ExitStack() as stack, _termination() as stopping:
+        stack.enter_context(home.running())
+        pack = _open_pack(options.pack or settings.recognition.pack)
+        clock = Clock()
+        ledger = home.open_ledger("node", clock)
+        stack.callback(ledger.close)
+        vault = Vault(home.database, home.keys_database)
+        stack.callback(vault.close)
+        vault.sweep_keys()
+        gallery = Gallery(vault, pack.pack_id)
+        sources = {camera_id: SourceFacts(parse_uri(uri), uri_digest(uri)) for camera_id, uri in cameras.items()}
+        visits = Visits(
+            ledger,
+            vault,
+            gallery,
+            pack.calibration,
+            policy,
+            site_id=settings.site.id,
+            pack_id=pack.pack_id,
+            sources=sources,
+            place=place,
+            gap=timedelta(seconds=settings.visit.gap_s if options.visit_gap_s is None else options.visit_gap_s),
+            evidence_fpir=settings.recognition.evidence_fpir,
+            review_fpir=settings.recognition.review_fpir,
+            margin=settings.recognition.margin,
+        )
+        _boot(ledger, settings, policy, pack, place)
+        visits.recover(datetime.now(UTC))
+        uplink = _uplink(home, settings, clock)
+        if uplink is not None:
+            uplink.start()
+            stack.callback(uplink.stop, UPLINK_STOP_S)
+        node = Node(ledger, vault, visits, gallery, clock, policy, pack, sources, fast=options.fast)
+        node.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
+        if uplink is None or options.drain_s is None:
+            return True
+        drained = uplink.drained(options.drain_s)
+        if not drained:
+            log.warning("not drained within_s=%g backlog=%d", options.drain_s, ledger.backlog())
+        return drained
+
+
+class Node:
+    """The one loop that analyses frames and writes what they show."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        vault: Vault,
+        visits: Visits,
+        gallery: Gallery,
+        clock: Clock,
+        policy: CapturePolicy,
+        pack: Pack,
+        sources: dict[str, SourceFacts],
+        *,
+        fast: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._vault = vault
+        self._visits = visits
+        self._gallery = gallery
+        self._clock = clock
+        self._policy = policy
+        self._pack = pack
+        self._sources = sources
+        self._fast = fast
+        self._pipelines = {camera_id: Pipeline(camera_id, pack.detector, pack.embedder) for camera_id in sources}
+        self._slots = Slots(sources, lossless=fast)
+        self._events: queue.SimpleQueue[CameraEvent] = queue.SimpleQueue()
+        self._started_at = self._alive_since = datetime.now(UTC)
+        self._film_now = self._started_at  # how far the analysed frames have come
+        self._running = set(sources)
+        self._delivered: set[str] = set()
+        self._dropped = dict.fromkeys(sources, 0)
+
+    def work(self, cameras: dict[str, str], stopping: threading.Event, *, until_end: bool, impatient: bool) -> None:
+        """Analyse until told to stop, or with `until_end` until every source has ended.
+
+        impatient: a source that never delivered a frame is an error instead of an outage.
+        """
+        workers = [
+            CameraWorker(camera_id, uri, self._slots, self._events, fast=self._fast, run_started_at=self._started_at)
+            for camera_id, uri in cameras.items()
+        ]
+        jobs = Jobs(alive=self._alive, retention=self._expire)
+        notifier = sdnotify.SystemdNotifier()
+        reason = "stopped"
+        try:
+            for worker in workers:
+                worker.start()
+            jobs.start()
+            notifier.notify("READY=1")
+            while not stopping.is_set():
+                frame = self._slots.take(TICK_S)
+                if frame is not None:
+                    self._analyse(frame)
+                self._hear(impatient)
+                jobs.run_due()
+                self._tick()
+                notifier.notify("WATCHDOG=1")
+                if until_end and not self._running and self._slots.empty():
+                    reason = "source_end"
+                    break
+        finally:
+            notifier.notify("STOPPING=1")
+            self._slots.close()
+            for worker in workers:
+                worker.stop()
+            jobs.stop()
+        for pipeline in self._pipelines.values():
+            self._follow(pipeline.finish())
+        self._visits.close("source_end" if reason == "source_end" else "stopped")
+        self._alive()
+        self._ledger.append("node.stopped", {"reason": reason})
+
+    def _analyse(self, frame: Frame) -> None:
+        self._film_now = max(self._film_now, frame.captured_at)
+        step = self._pipelines[frame.camera_id].step(frame)
+        if step.blind is not None:
+            kind, reason = ("camera.blind", "covered") if step.blind == "blind" else ("camera.up", "clear")
+            self._camera_record(kind, frame.camera_id, frame.captured_at, reason)
+        self._follow(step)
+        self._visits.seen(frame.camera_id, step.seen, frame.captured_at)
+
+    def _follow(self, step: Step) -> None:
+        for arrival in step.arrivals:
+            if self._policy.embeds:
+                record = self._visits.arrived(arrival, self._template(arrival), datetime.now(UTC))
+            else:
+                record = self._visits.arrived_unnamed(arrival)
+            if record is not None:
+                log.info("visit recorded seq=%d kind=%s camera=%s", record.seq, record.kind, arrival.camera_id)
+        for ended in step.ended:
+            self._visits.ended(ended)
+
+    def _template(self, arrival: Arrival) -> Template:
+        return fuse(self._pack.embedder, arrival, self._pack.pack_id)
+
+    def _hear(self, impatient: bool) -> None:
+        while not self._events.empty():
+            event = self._events.get()
+            match event.kind:
+                case "up":
+                    self._delivered.add(event.camera_id)
+                    self._camera_record("camera.up", event.camera_id, event.at, event.reason)
+                case "down":
+                    if impatient and event.camera_id not in self._delivered:
+                        raise EdgeError(f"camera {event.camera_id}: {_IMPATIENCE.get(event.reason, event.reason)}")
+                    self._camera_record("camera.down", event.camera_id, event.at, event.reason)
+                case "ended":
+                    self._running.discard(event.camera_id)
+                    self._camera_record("camera.down", event.camera_id, event.at, "ended")
+                case "failed":
+                    raise EdgeError(event.message)
+
+    def _tick(self) -> None:
+        step = self._clock.step()
+        if step is not None:
+            log.warning("wall clock moved jump_us=%d", step.jump_us)
+            self._ledger.append("clock.step", {"jump_us": step.jump_us, "before_us": step.before_us})
+        self._visits.sweep(self._film_now if self._fast else datetime.now(UTC))
+
+    def _alive(self) -> None:
+        now = datetime.now(UTC)
+        cameras = []
+        for camera_id, pipeline in self._pipelines.items():
+            vitals, dropped = pipeline.vitals(), self._slots.dropped(camera_id)
+            cameras.append(
+                {
+                    "camera": camera_id,
+                    "frames": vitals.frames,
+                    "longest_gap_us": vitals.longest_gap_us,
+                    "luma_e6": vitals.luma_e6,
+                    "sharpness_e6": vitals.sharpness_e6,
+                    "dropped": dropped - self._dropped[camera_id],
+                }
+            )
+            self._dropped[camera_id] = dropped
+        self._ledger.append(
+            "node.alive",
+            {
+                "since_us": _us(self._alive_since),
+                "until_us": _us(now),
+                "cameras": cameras,
+                "people": len(self._gallery),
+            },
+        )
+        self._alive_since = now
+
+    def _expire(self) -> None:
+        forgotten = expire(self._ledger, self._vault, datetime.now(UTC))
+        self._gallery.refresh()  # whoever was erased elsewhere leaves memory too
+        if forgotten:
+            log.info("people forgotten count=%d", forgotten)
+
+    def _camera_record(self, kind: str, camera_id: str, at: datetime, reason: str) -> None:
+        source = self._sources[camera_id]
+        fields: Fields = {
+            "camera": camera_id,
+            "source": source.kind,
+            "source_hash": source.digest,
+            "at_us": _us(at),
+        }
+        if reason:
+            fields["reason"] = reason
+        self._ledger.append(kind, fields)
+
+
+_IMPATIENCE = {
+    "auth": "wrong user or password",
+    "unreachable": "cannot be reached",
+    "stalled": "connected, but no picture came",
+    "ended": "the stream ended at once",
+}
+
+
+def fuse(embedder: Embedder, arrival: Arrival, pack_id: str) -> Template:
+    """Return one template for a track: its shots' vectors, weighted by quality."""
+    vectors = embedder.embed(np.stack([shot.chip for shot in arrival.shots]))
+    weights = np.array([[max(shot.quality, 1e-3)] for shot in arrival.shots], np.float32)
+    vector = (vectors * weights).sum(axis=0)
+    return Template((vector / np.linalg.norm(vector)).astype(np.float32), pack_id)
+
+
+def _cameras(settings: Settings, options: RunOptions) -> dict[str, str]:
+    if options.sources:
+        return {f"cam{number}": uri for number, uri in enumerate(options.sources, start=1)}
+    if not settings.camera:
+        raise EdgeError("no camera: add a [[camera]] to firstvisit.toml or give --source")
+    return {camera.id: camera.uri for camera in settings.camera}
+
+
+def _refuse_files(cameras: dict[str, str], options: RunOptions, *, joined: bool) -> None:
+    for camera_id, uri in cameras.items():
+        if parse_uri(uri) != "file":
+            continue
+        if not Path(uri.removeprefix("file://")).exists():
+            raise EdgeError(f"camera {camera_id}: {uri}: no such file")
+        if joined and not options.allow_file:
+            raise EdgeError(f"camera {camera_id}: {uri} is a file and this node has joined central: say --allow-file")
+
+
+def _open_pack(name: str | None) -> Pack:
+    store = Store(default_root())
+    return open_pack(store, store.pick(name))
+
+
+def _boot(ledger: Ledger, settings: Settings, policy: CapturePolicy, pack: Pack, place: Fields | None) -> None:
+    declare(policy, ledger)
+    fields: Fields = {
+        "site": settings.site.id,
+        "version": version("firstvisit"),
+        "pack": pack.pack_id,
+        "custody": "file",
+        "mode": policy.mode,
+    }
+    if place is not None:
+        fields["place"] = place
+    ledger.append("node.boot", fields)
+    if place is not None and place["inside"] == "out":
+        log.warning("the configured position lies outside the fence")
+        ledger.append("place.outside", {"place": place})
+
+
+def _uplink(home: Home, settings: Settings, clock: Clock) -> UplinkThread | None:
+    if not home.joined:
+        return None
+    if settings.uplink.broker is None:
+        raise EdgeError(f"{home.config}: uplink.broker: missing, though this node has joined (firstvisit join sets it)")
+    return UplinkThread(
+        home.path, home.writer("node", clock), BrokerAddress.parse(settings.uplink.broker), random.Random()
+    )
+
+
+@contextmanager
+def _termination() -> Iterator[threading.Event]:
+    """Turn SIGTERM and SIGINT into an event for the length of a run."""
+    stopping = threading.Event()
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        stopping.set()
+
+    before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {
+        number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)

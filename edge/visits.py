@@ -1,0 +1,387 @@
+"""From arrivals at a camera to visits in the ledger: who is here, since when, and for the first time or not."""
+
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Literal, TypeAlias
+
+from camera.pipeline import Arrival, Ended
+from edge.consent import CapturePolicy
+from edge.gallery import Gallery, Match
+from edge.vault import Vault
+from models.calibration import Calibration
+from models.faces import Template
+from sync.canonical import Fields
+from sync.ledger import Ledger
+from sync.records import Record
+
+Decision: TypeAlias = Literal["first", "return", "unsure"]
+Grade: TypeAlias = Literal["B", "C"]
+
+GALLERY_FLOOR = 1000  # thresholds never assume a smaller gallery than this
+SHORTEST_VISIT_GAP = timedelta(seconds=3)
+REENTRY_AFTER = timedelta(minutes=5)
+GOOD_QUALITY = 0.5  # of the best shot; half of the scale camera/quality.py defines
+GOOD_SHOTS = 3
+MAX_COMPANY = 16  # ids named in one record, to keep its body far under 8 KiB
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a decision is held to; similarities and the margin between them, -1..1."""
+
+    upper: float
+    lower: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision and whom it names: person_id for a return, merge for two ids that look like one person."""
+
+    decision: Decision
+    person_id: str | None = None
+    merge: tuple[str, str] | None = None
+
+
+def decide(match: Match, rule: Rule) -> Verdict:
+    """Decide one track: under the lower threshold first, at the upper and clear of the second return, else unsure."""
+    best, second, margin = match.best, match.second, match.margin
+    if best is None or best.similarity < rule.lower:
+        return Verdict("first")
+    if best.similarity < rule.upper:
+        return Verdict("unsure")
+    if margin is None or margin >= rule.margin:
+        return Verdict("return", best.person_id)
+    if second is not None and match.elder and min(second.similarity, match.twins) >= rule.upper:
+        # one person enrolled twice: the older id stands, the desk is asked to merge
+        newer = second.person_id if match.elder == best.person_id else best.person_id
+        return Verdict("return", match.elder, (match.elder, newer))
+    return Verdict("unsure")
+
+
+def grade(decision: Decision, match: Match, rule: Rule, arrival: Arrival, live: bool) -> Grade:
+    """How far the decision carries as evidence.
+
+    No grade above B without liveness, none above C from a file. B: a sharp, frontal shot among at least three, and a
+    similarity a margin away from the threshold that decided.
+    """
+    if not live or decision == "unsure":
+        return "C"
+    if len(arrival.shots) < GOOD_SHOTS or arrival.shots[0].quality < GOOD_QUALITY:
+        return "C"
+    similarity = match.similarity
+    if decision == "return":
+        clear = similarity is not None and similarity >= rule.upper + rule.margin
+    else:
+        clear = similarity is None or similarity <= rule.lower - rule.margin
+    return "B" if clear else "C"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """How a record names a camera's source; kind: rtsp, usb or file; digest: SHA-256 of the URI without credentials."""
+
+    kind: str
+    digest: str
+
+    @property
+    def live(self) -> bool:
+        return self.kind != "file"
+
+
+@dataclass(slots=True)
+class _Visit:
+    visit_id: str
+    person_id: str | None  # None under after_consent
+    last_seen: datetime
+    left: bool = False  # a visit.left has been written; within the gap the person may still come back into it
+    tracks: set[tuple[str, int]] = field(default_factory=set)
+    company: set[str] = field(default_factory=set)
+
+
+class Visits:
+    """The visits of one node that are open, or recent enough to be resumed."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        vault: Vault,
+        gallery: Gallery,
+        calibration: Calibration,
+        policy: CapturePolicy,
+        *,
+        site_id: str,
+        pack_id: str,
+        sources: dict[str, SourceFacts],
+        place: Fields | None,
+        gap: timedelta,
+        evidence_fpir: float,
+        review_fpir: float,
+        margin: float,
+    ) -> None:
+        self._ledger = ledger
+        self._vault = vault
+        self._gallery = gallery
+        self._calibration = calibration
+        self._policy = policy
+        self._site_id = site_id
+        self._pack_id = pack_id
+        self._sources = sources
+        self._place = place
+        self._gap = max(gap, SHORTEST_VISIT_GAP)
+        self._evidence_fpir = evidence_fpir
+        self._review_fpir = review_fpir
+        self._margin = margin
+        self._visits: dict[str, _Visit] = {}
+        self._current: dict[str, str] = {}  # person -> their newest visit
+        self._of_track: dict[tuple[str, int], str] = {}
+
+    def rule(self) -> Rule:
+        """The thresholds for the gallery as it stands."""
+        people = max(len(self._gallery), GALLERY_FLOOR)
+        return Rule(
+            self._calibration.threshold(self._evidence_fpir, people),
+            self._calibration.threshold(self._review_fpir, people),
+            self._margin,
+        )
+
+    def recover(self, now: datetime) -> int:
+        """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed."""
+        known: dict[str, tuple[str | None, datetime, bool]] = {}
+        for record in self._ledger.records(
+            ("visit.seen", "visit.first", "visit.return", "visit.unsure", "visit.reentry", "visit.left")
+        ):
+            fields = record.fields
+            visit_id = fields["visit"]
+            if record.kind == "visit.left":
+                person_id, last_seen, _ = known.get(visit_id, (None, now, False))
+                known[visit_id] = (person_id, _from_us(fields["end_us"]) if "end_us" in fields else last_seen, True)
+            elif record.kind == "visit.reentry":
+                known[visit_id] = (known.get(visit_id, (None, now, False))[0], _from_us(fields["at_us"]), False)
+            else:
+                known[visit_id] = (fields.get("person"), _from_us(fields["arrived_us"]), False)
+        abandoned = [visit_id for visit_id, (_, _, left) in known.items() if not left]
+        if abandoned:
+            with self._ledger.transaction() as transaction:
+                for visit_id in abandoned:
+                    transaction.append("visit.left", {"visit": visit_id, "reason": "crash"})
+        for visit_id, (person_id, last_seen, _) in known.items():
+            if person_id is not None and now - last_seen <= self._gap:
+                self._visits[visit_id] = _Visit(visit_id, person_id, last_seen, left=True)
+                self._current[person_id] = visit_id
+        return len(abandoned)
+
+    # -- what the cameras tell -----------------------------------------------------------------------------------
+
+    def seen(self, camera_id: str, track_ids: Iterable[int], at: datetime) -> None:
+        """These arrived tracks are visible at `at`."""
+        for track_id in track_ids:
+            visit_id = self._of_track.get((camera_id, track_id))
+            if visit_id is not None:
+                visit = self._visits[visit_id]
+                visit.last_seen = max(visit.last_seen, at)
+
+    def arrived_unnamed(self, arrival: Arrival) -> Record:
+        """Record an arrival that nobody may be compared for."""
+        visit_id = _new_id("v")
+        company = self._company(arrival)
+        record = self._ledger.append(
+            "visit.seen",
+            {**self._envelope(visit_id, arrival, company), "party": 1 + len(arrival.together), "grade": "C"},
+        )
+        self._open(visit_id, None, arrival, company)
+        return record
+
+    def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
+        """Decide an arrival and record it; None where it continues a visit that is already recorded."""
+        self._gallery.refresh()
+        company = self._company(arrival)
+        present = frozenset(p for v in company if (p := self._visits[v].person_id) is not None)
+        match = self._gallery.search(probe, present)
+        rule = self.rule()
+        verdict = decide(match, rule)
+        if verdict.person_id is not None:
+            resumed = self._resumable(verdict.person_id, arrival.first_seen_at)
+            if resumed is not None:
+                return self._resume(resumed, arrival, company)
+        return self._record(arrival, probe, match, rule, verdict, company, now)
+
+    def ended(self, ended: Ended) -> None:
+        """A track is over; an unnamed visit is over with it."""
+        visit_id = self._of_track.pop((ended.camera_id, ended.track_id), None)
+        if visit_id is None:
+            return
+        visit = self._visits[visit_id]
+        visit.tracks.discard((ended.camera_id, ended.track_id))
+        visit.last_seen = max(visit.last_seen, ended.last_seen_at)
+        if visit.person_id is None:
+            self._leave([visit], "track_end")
+
+    def sweep(self, now: datetime) -> None:
+        """Close the visits whose gap has passed, and forget those that can no longer be resumed."""
+        over = [v for v in self._visits.values() if not v.tracks and now - v.last_seen > self._gap]
+        self._leave([v for v in over if not v.left], "gap")
+        for visit in over:
+            self._forget(visit)
+
+    def close(self, reason: Literal["source_end", "stopped"]) -> None:
+        """Close every open visit."""
+        self._leave([v for v in self._visits.values() if not v.left], reason)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _resumable(self, person_id: str, at: datetime) -> _Visit | None:
+        visit_id = self._current.get(person_id)
+        visit = self._visits.get(visit_id) if visit_id else None
+        return visit if visit and at - visit.last_seen <= self._gap else None
+
+    def _resume(self, visit: _Visit, arrival: Arrival, company: set[str]) -> Record | None:
+        out = arrival.first_seen_at - visit.last_seen
+        record = None
+        if out >= REENTRY_AFTER:
+            record = self._ledger.append(
+                "visit.reentry",
+                {
+                    "visit": visit.visit_id,
+                    "camera": arrival.camera_id,
+                    "at_us": _us(arrival.first_seen_at),
+                    "out_us": round(out.total_seconds() * 1e6),
+                    "company_before": sorted(visit.company)[:MAX_COMPANY],
+                    "company_after": sorted(company)[:MAX_COMPANY],
+                },
+            )
+        visit.left = False
+        self._attach(visit, arrival, company)
+        return record
+
+    def _record(
+        self,
+        arrival: Arrival,
+        probe: Template,
+        match: Match,
+        rule: Rule,
+        verdict: Verdict,
+        company: set[str],
+        now: datetime,
+    ) -> Record:
+        source = self._sources[arrival.camera_id]
+        visit_id, known = _new_id("v"), verdict.person_id
+        person_id = known or _new_id("p")
+        fields = self._envelope(visit_id, arrival, company)
+        fields |= {
+            "person": person_id,
+            "pack": self._pack_id,
+            "upper_e6": _e6(rule.upper),
+            "lower_e6": _e6(rule.lower),
+            "gallery_n": match.people,
+            "unconsented_horizon_s": self._policy.horizon_s,
+            "grade": grade(verdict.decision, match, rule, arrival, source.live),
+        }
+        # an empty gallery begins with this very person
+        since_us = self._vault.gallery_since_us(self._pack_id)
+        fields["gallery_since_us"] = since_us if since_us is not None else _us(now)
+        if match.best is not None:
+            fields["similarity_e6"] = _e6(match.best.similarity)
+        if match.margin is not None:
+            fields["margin_e6"] = _e6(match.margin)
+        if verdict.decision == "unsure":
+            fields["candidates"] = [
+                {"person": candidate.person_id, "similarity_e6": _e6(candidate.similarity)}
+                for candidate in (match.best, match.second)
+                if candidate is not None and candidate.similarity >= rule.lower
+            ]
+        if verdict.merge is not None:
+            fields["merge"] = list(verdict.merge)
+        expires = now + self._policy.unconsented
+        if known is None:
+            self._vault.create_key(person_id)
+        with self._ledger.transaction() as transaction:
+            record = transaction.append(f"visit.{verdict.decision}", fields)
+            connection = transaction.connection
+            if known is None:
+                searchable = verdict.decision == "first"
+                self._vault.add_person(connection, person_id, self._pack_id, probe.vector, now, expires, searchable)
+            else:
+                self._vault.extend(connection, person_id, expires)
+            self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop)
+        if verdict.decision == "first":
+            self._gallery.add(person_id, probe)
+        else:
+            self._gallery.refresh()
+        self._open(visit_id, person_id, arrival, company)
+        return record
+
+    def _envelope(self, visit_id: str, arrival: Arrival, company: set[str]) -> Fields:
+        source = self._sources[arrival.camera_id]
+        fields: Fields = {
+            "visit": visit_id,
+            "site": self._site_id,
+            "camera": arrival.camera_id,
+            "source": source.kind,
+            "source_hash": source.digest,
+            "arrived_us": _us(arrival.first_seen_at),
+            "shots": len(arrival.shots),
+            "quality_e6": _e6(arrival.shots[0].quality),
+        }
+        if company:
+            fields["company"] = sorted(company)[:MAX_COMPANY]
+        if self._place is not None:
+            fields["place"] = self._place
+        return fields
+
+    def _company(self, arrival: Arrival) -> set[str]:
+        together = (self._of_track.get((arrival.camera_id, track_id)) for track_id in arrival.together)
+        return {visit_id for visit_id in together if visit_id is not None}
+
+    def _open(self, visit_id: str, person_id: str | None, arrival: Arrival, company: set[str]) -> None:
+        visit = self._visits[visit_id] = _Visit(visit_id, person_id, arrival.first_seen_at)
+        if person_id is not None:
+            self._current[person_id] = visit_id
+        self._attach(visit, arrival, company)
+
+    def _attach(self, visit: _Visit, arrival: Arrival, company: set[str]) -> None:
+        track = (arrival.camera_id, arrival.track_id)
+        self._of_track[track] = visit.visit_id
+        visit.tracks.add(track)
+        visit.company = set(company)
+        visit.last_seen = max(visit.last_seen, *(shot.captured_at for shot in arrival.shots))
+        for other in company:
+            self._visits[other].company.add(visit.visit_id)
+
+    def _leave(self, visits: list[_Visit], reason: str) -> None:
+        if not visits:
+            return
+        with self._ledger.transaction() as transaction:
+            for visit in visits:
+                transaction.append(
+                    "visit.left", {"visit": visit.visit_id, "end_us": _us(visit.last_seen), "reason": reason}
+                )
+        for visit in visits:
+            visit.left = True
+            if visit.person_id is None:
+                self._forget(visit)
+
+    def _forget(self, visit: _Visit) -> None:
+        for track in visit.tracks:
+            self._of_track.pop(track, None)
+        self._visits.pop(visit.visit_id, None)
+        if visit.person_id is not None and self._current.get(visit.person_id) == visit.visit_id:
+            del self._current[visit.person_id]
+
+
+def _new_id(prefix: str) -> str:
+    return f"{prefix}-{secrets.token_hex(10)}"
+
+
+def _e6(value: float) -> int:
+    return round(value * 1e6)
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
+
+
+def _from_us(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)
