@@ -17,7 +17,10 @@ import numpy.typing as npt
 
 from models import ModelsError
 from models.calibration import Calibration
+from models.download import Progress
 from models.faces import Detector, Embedder, Face, Float32, Image
+from models.folder import MIN_SCORE, calibration_toml
+from models.insight import open_folder
 from models.pack import open_pack
 from models.store import Store, default_root
 
@@ -115,10 +118,11 @@ def open_set(faces: FaceSet, threshold: float, enrolled: int) -> OpenSet:
     )
 
 
-def as_toml(calibration: Calibration) -> str:
-    """Return the [calibration] table of a manifest."""
-    points = ", ".join(f"[{fmr:.0e}, {similarity:.4f}]" for fmr, similarity in calibration.points)
-    return f'[calibration]\nmeasured = "{calibration.measured}"\npoints = [{points}]\n'
+def measure_folder(folder: Path, faces_dir: Path, progress: Progress) -> Calibration:
+    """Return the calibration of a folder of networks, not installed yet, on FACES_DIR/PERSON/*."""
+    detector, embedder = open_folder(folder, detect_px=640, min_score=MIN_SCORE, threads=1)
+    faces = embed_folder(faces_dir, detector, embedder, lambda done, total: progress("faces", done, total))
+    return calibrate(faces, f"folder {faces_dir.resolve().name}")
 
 
 def main() -> None:
@@ -134,7 +138,7 @@ def main() -> None:
         calibration = calibrate(faces, chosen.source or f"folder {chosen.faces_dir.name}")
     except ModelsError as error:
         sys.exit(str(error))
-    print(as_toml(calibration))
+    print(calibration_toml(calibration))
     enrolled = min(1000, len(set(faces.people.tolist())))
     for fpir in (0.10, 0.01, 0.003):
         threshold = calibration.threshold(fpir, enrolled)

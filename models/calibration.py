@@ -29,6 +29,11 @@ class Calibration:
             if not (next_fmr < fmr and next_similarity > similarity):
                 raise ModelsError(f"calibration: after [{fmr}, {similarity}] the fmr must fall and the similarity rise")
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether the points were measured with this very pack."""
+        return not self.measured.startswith("uncalibrated")
+
     def threshold(self, fpir: float, gallery_n: int) -> float:
         """Return the similarity at which a stranger is matched to anyone among `gallery_n` people with chance `fpir`.
 
@@ -44,3 +49,11 @@ class Calibration:
         (fmr_a, similarity_a), (fmr_b, similarity_b) = next((s for s in segments if fmr >= s[1][0]), segments[-1])
         share = math.log(fmr_a / fmr) / math.log(fmr_a / fmr_b)
         return max(-1.0, min(1.0, similarity_a + share * (similarity_b - similarity_a)))
+
+
+# For a pack that nobody has measured: what mobilefacenet was measured to need (models/README.md) and 0.03 more. Larger
+# ArcFace-style networks keep strangers further apart, so this errs on the side of calling people unsure.
+CAUTIOUS = Calibration(
+    ((1e-1, 0.17), (1e-2, 0.28), (1e-3, 0.37), (1e-4, 0.44), (1e-5, 0.50), (3e-6, 0.54)),
+    "uncalibrated: cautious values for ArcFace-style networks, not measured with this pack",
+)

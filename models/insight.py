@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from models import ModelsError
+from models.align import ARCFACE_112_XY, aligned_chip
 from models.faces import Detector, Embedder, Face, Float32, Image
 from models.letterbox import faces_within, input_side_px
 from models.runtime import session_options
@@ -41,6 +42,7 @@ class InsightEmbedder:
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._template_xy = template_for(self.chip_px)
         self._dim = int(self._vector(np.zeros((self.chip_px, self.chip_px, 3), dtype=np.uint8)).size)
 
     @property
@@ -55,9 +57,7 @@ class InsightEmbedder:
 
     def align(self, image: Image, face: Face) -> Image:
         """Return the chip (chip_px, chip_px, 3) uint8 BGR of one face of image (H, W, 3) uint8 BGR."""
-        from insightface.utils import face_align  # type: ignore[import-untyped]  # it ships no types
-
-        return np.asarray(face_align.norm_crop(image, face.landmarks_xy, self.chip_px), dtype=np.uint8)
+        return aligned_chip(image, face.landmarks_xy, self._template_xy, self.chip_px)
 
     def embed(self, chips: Image) -> Float32:
         """Return (N, dim) float32, rows of norm 1, for chips (N, chip_px, chip_px, 3) uint8 BGR."""
@@ -68,6 +68,21 @@ class InsightEmbedder:
 
     def _vector(self, chip: Image) -> Float32:
         return np.asarray(self._model.get_feat(chip), dtype=np.float32).reshape(-1)
+
+
+def template_for(chip_px: int) -> Float32:
+    """Return the five points (5, 2) on a chip, as insightface.utils.face_align places them.
+
+    Chips of 112 px and multiples are the template enlarged; those of 128 px have 8 px more to the left and right.
+    Raises ModelsError for any other side. insightface's own function is not called: it needs scikit-image's
+    deprecated `estimate`.
+    """
+    points = np.array(ARCFACE_112_XY, dtype=np.float32)
+    if chip_px % 112 == 0:
+        return points * np.float32(chip_px / 112)
+    if chip_px % 128 == 0:
+        return (points + np.array([8.0, 0.0], dtype=np.float32)) * np.float32(chip_px / 128)
+    raise ModelsError(f"chips of {chip_px} px: insightface knows multiples of 112 and of 128")
 
 
 def open_folder(folder: Path, *, detect_px: int, min_score: float, threads: int) -> tuple[Detector, Embedder]:
@@ -90,8 +105,10 @@ def files_of(folder: Path) -> list[str]:
 def _loaded(folder: Path, threads: int) -> dict[str, Any]:
     if not folder.is_dir():
         raise ModelsError(f"{folder}: is not a folder")
+    if not any(folder.rglob("*.onnx")):
+        raise ModelsError(f"{folder}: holds no .onnx file")
     try:
-        from insightface.app import FaceAnalysis  # type: ignore[import-untyped]  # it ships no types
+        from insightface.app import FaceAnalysis
     except ImportError as error:
         raise ModelsError(f"{folder}: needs insightface: pip install 'firstvisit[insightface]'") from error
     try:

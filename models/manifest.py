@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from models import ModelsError
-from models.calibration import Calibration
+from models.calibration import CAUTIOUS, Calibration
 
 STRICT = ConfigDict(extra="forbid", strict=False)
 SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -36,21 +36,15 @@ class PipSource:
 
 @dataclass(frozen=True, slots=True)
 class UrlSource:
-    """One address of a file, or of an archive with the file as a member."""
+    """One address of a file."""
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     url: str
-    archive_sha256: str = ""
-    member: str = ""
 
     def __post_init__(self) -> None:
         if not re.match(r"https?://", self.url):
             raise ModelsError(f"url must begin with https:// or http://, not {self.url!r}")
-        if bool(self.archive_sha256) != bool(self.member):
-            raise ModelsError("archive_sha256 and member go together")
-        if self.member:
-            _check_sha256(self.archive_sha256)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +72,26 @@ class PackFile:
     def source_name(self) -> str:
         """The name under which the file is distributed, and looked for in a folder."""
         return self.distributed_as or PurePosixPath(self.name).name
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveSpec:
+    """A zip with a folder that insightface accepts; its sha256 stands for all that is in it.
+
+    size_bytes: 0 where not known.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    name: str
+    sha256: str
+    urls: tuple[str, ...]
+    size_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        _check_sha256(self.sha256)
+        if PurePosixPath(self.name).name != self.name:
+            raise ModelsError(f"{self.name!r} is not a file name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +158,10 @@ class Manifest:
     about: str
     licence: str
     commercial_use: bool
-    files: tuple[PackFile, ...]
-    calibration: Calibration
+    files: tuple[PackFile, ...] = ()
+    calibration: Calibration = CAUTIOUS
     terms: str = ""
+    archive: ArchiveSpec | None = None
     detector: DetectorSpec | None = None
     embedder: EmbedderSpec | None = None
     insightface: InsightfaceSpec | None = None
@@ -156,6 +171,8 @@ class Manifest:
     def __post_init__(self) -> None:
         if not PACK_NAME.fullmatch(self.name):
             raise ModelsError(f"name must be lower-case letters, digits and . _ -, not {self.name!r}")
+        if self.archive is not None and not self.files:
+            return  # its files and their shapes are known once it is unpacked
         names = [file.name for file in self.files]
         if not names or len(set(names)) != len(names):
             raise ModelsError("files must be listed, each once")
@@ -176,7 +193,9 @@ class Manifest:
 
     @property
     def size_bytes(self) -> int:
-        """What has to be fetched, in bytes."""
+        """What has to be fetched, in bytes; 0 where not known."""
+        if self.archive is not None:
+            return self.archive.size_bytes
         return sum(file.size_bytes for file in self.files)
 
 

