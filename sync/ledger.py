@@ -325,6 +325,12 @@ class Ledger:
             (newest,) = self.connection.execute("SELECT max(central_time_us) FROM acks").fetchone()
         return None if newest is None else int(newest)
 
+    def last_ack_us(self) -> int | None:
+        """Central's time in the newest ack, by arrival."""
+        with self._errors():
+            found = self.connection.execute("SELECT central_time_us FROM acks ORDER BY rowid DESC LIMIT 1").fetchone()
+        return int(found[0]) if found else None
+
     def acks(self) -> Iterator[bytes]:
         """Every stored ack's signed bytes, oldest first."""
         with self._errors():
