@@ -7,7 +7,17 @@ from datetime import datetime
 from typing import Literal
 
 from camera.motion import Blindness, MotionGate, look
-from camera.quality import MIN_FRONTALITY, BestShot, BestShots, crop_jpeg, face_px, frontality, quality
+from camera.quality import (
+    MIN_FRONTALITY,
+    MIN_QUALITY,
+    MIN_QUALITY_ALONE,
+    BestShot,
+    BestShots,
+    crop_jpeg,
+    face_px,
+    frontality,
+    quality,
+)
 from camera.source import Frame
 from camera.tracker import Sighting, Tracker
 from models.faces import Detector, Embedder
@@ -83,8 +93,9 @@ class Pipeline:
     """Analyses the frames of one camera, in their order.
 
     min_face_px: faces with a shorter side are tracked but never shot. max_shots: pictures kept a track, and so the
-    bound of its memory. decide_after_s: a track arrives at this age when it has SHOTS_TO_ARRIVE shots; with fewer
-    when it ends. lost_after_s: a track out of sight for longer has ended. All seconds are frame time.
+    bound of its memory. decide_after_s: a track arrives at this age when it has SHOTS_TO_ARRIVE shots; with fewer when
+    it ends, if the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of sight for longer has ended. All
+    seconds are frame time.
     """
 
     def __init__(
@@ -131,7 +142,7 @@ class Pipeline:
         return Step((*late, *arrivals), seen, ended, blind)
 
     def finish(self) -> Step:
-        """End the source: every track with a shot arrives, all end."""
+        """End the source: every undecided track with a good shot arrives, all end."""
         late, ended = self._end(self._tracker.finish())
         return Step(arrivals=late, ended=ended)
 
@@ -151,7 +162,7 @@ class Pipeline:
             return
         chip = self._embedder.align(frame.image, face)
         value = quality(face, chip)
-        if person.shots.wanted(value, frame.captured_at):
+        if value >= MIN_QUALITY and person.shots.wanted(value, frame.captured_at):
             crop = crop_jpeg(frame.image, face)
             person.shots.add(
                 BestShot(self._camera_id, sighting.track_id, frame.captured_at, chip, crop, value, face_px(face))
@@ -174,7 +185,7 @@ class Pipeline:
         ended: list[Ended] = []
         for track_id in track_ids:
             person = self._people[track_id]
-            if person.shots is not None and len(person.shots):
+            if person.shots is not None and person.shots.best_quality() >= MIN_QUALITY_ALONE:
                 late.append(self._arrive(track_id))
             if person.shots is None:
                 ended.append(Ended(self._camera_id, track_id, person.last_seen_at))

@@ -16,7 +16,9 @@ CROP_PX = 320
 CROP_MARGIN = 0.45  # of the box's longer side, on each side: hair, chin and shoulders, so that people can be told apart
 CROP_JPEG_QUALITY = 88
 
-MIN_FRONTALITY = 0.25
+MIN_FRONTALITY = 0.15
+MIN_QUALITY = 0.3  # below lie heads from behind and covered faces whose points are guessed: camera/README.md
+MIN_QUALITY_ALONE = 0.4  # of the best shot of a track that ended with too few of them
 FULL_SIZE_PX = 96.0  # nearly the 112 px of a chip: more pixels add nothing
 SHARPNESS_HALF = 25.0  # variance of the Laplacian of a chip, 7..80 in real footage: camera/README.md
 
@@ -51,11 +53,13 @@ def face_px(face: Face) -> float:
 
 
 def frontality(face: Face) -> float:
-    """Return 1 for a face that looks into the camera, falling to 0 for a profile, or eyes and mouth out of place.
+    """Return 1 for a face that can be compared as well as any, falling to 0 for a profile or points out of place.
 
-    From the five points alone, freed of roll: with e the distance between the eyes, m that from the middle of the eyes
-    to the middle of the mouth, t and s the nose's place along and across that line (t from 0 at the eyes to 1 at the
-    mouth, s in units of e):  min(1, e/m / 0.85) * (1 - |s| / 0.5) * (1 - |t - 0.55| / 0.45), each factor in 0..1.
+    From the five points alone, freed of roll. With e the distance between the eyes, m that from the middle of the eyes
+    to the middle of the mouth, s the nose's distance from that middle line in units of e, t its place along the line
+    (0 at the eyes, 1 at the mouth):
+    clip((0.65 - s) / 0.35) * clip((e/m - 0.35) / 0.35) * clip((0.25 - |t - 0.53|) / 0.12), each clipped to 0..1.
+    Where each factor leaves 1 is where similarities within a person begin to fall: camera/README.md.
     """
     left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks_xy.astype(np.float64)
     eyes, mouth = (left_eye + right_eye) / 2, (left_mouth + right_mouth) / 2
@@ -67,8 +71,10 @@ def frontality(face: Face) -> float:
     across = np.array([-down[1], down[0]])
     along = float((nose - eyes) @ down) / depth
     aside = abs(float((nose - eyes) @ across)) / eye_distance
-    breadth = min(1.0, eye_distance / depth / 0.85)
-    return breadth * max(0.0, 1.0 - aside / 0.5) * max(0.0, 1.0 - abs(along - 0.55) / 0.45)
+    turned = (0.65 - aside) / 0.35
+    narrowed = (eye_distance / depth - 0.35) / 0.35
+    tilted = (0.25 - abs(along - 0.53)) / 0.12
+    return float(np.prod(np.clip([turned, narrowed, tilted], 0.0, 1.0)))
 
 
 def sharpness(chip: NDArray[np.uint8]) -> float:
@@ -79,15 +85,15 @@ def sharpness(chip: NDArray[np.uint8]) -> float:
 
 
 def quality(face: Face, chip: NDArray[np.uint8]) -> float:
-    """Return 0..1: size^0.5 * frontality^0.75 * sharp^0.25 * score^0.5.
+    """Return 0..1: size^0.33 * frontality^0.25 * sharp^0.33 * score^1.5.
 
     size = min(1, face_px / FULL_SIZE_PX); sharp = v / (v + SHARPNESS_HALF) of the chip's sharpness v; score is the
-    detector's.
+    detector's. The exponents fit how well a face agrees with other moments of its track: camera/README.md.
     """
     variance = sharpness(chip)
     size = min(1.0, face_px(face) / FULL_SIZE_PX)
     sharp = variance / (variance + SHARPNESS_HALF)
-    return float(size**0.5 * frontality(face) ** 0.75 * sharp**0.25 * face.score**0.5)
+    return float(size**0.33 * frontality(face) ** 0.25 * sharp**0.33 * face.score**1.5)
 
 
 def crop_jpeg(image: NDArray[np.uint8], face: Face) -> bytes:
@@ -131,6 +137,10 @@ class BestShots:
         if rivals is not None:
             self._shots = [kept for kept in self._shots if kept not in rivals]
         self._shots.append(shot)
+
+    def best_quality(self) -> float:
+        """Return the quality of the best shot, 0 without any."""
+        return max((shot.quality for shot in self._shots), default=0.0)
 
     def best_first(self) -> tuple[BestShot, ...]:
         """Return what was kept, best first."""

@@ -17,12 +17,14 @@ from models.faces import Face
 
 LIVE_S = 0.5  # a face missed for less is a detector's blink; its track is matched before the lost ones
 COAST_S = 0.5  # how long a speed is believed after the last sighting
-SMOOTHING_S = 0.15  # time constant of the speed
-MAX_DISTANCE = 0.9  # from where it was expected, in face sizes; a step further for every second of absence
-DISTANCE_PER_S = 0.6
-MAX_DISTANCE_LOST = 1.6
+SMOOTHING_S = 0.4  # time constant of the speed: boxes jitter by a tenth of a face, and coasting multiplies that
+# How far from where it was expected a face may be, in face sizes. Between two analysed frames people move freely (at 5
+# frames a second somebody crossing the view moves more than a face); one who was missed in frames between may be
+# somebody else by now, above all in a crowd, so then the place must nearly be the old one.
+MAX_DISTANCE, DISTANCE_PER_S, MAX_DISTANCE_EVER = 0.6, 3.0, 1.5
+MAX_DISTANCE_MISSED, DISTANCE_PER_S_MISSED, MAX_DISTANCE_EVER_MISSED = 0.5, 0.3, 1.0
 MAX_RATIO = 1.8  # of sizes between two sightings
-MAX_RATIO_LOST = 1.6
+MAX_RATIO_MISSED = 1.5
 _NO = 1e6
 
 
@@ -54,6 +56,7 @@ class _Track:
     speed_xy: NDArray[np.float64]
     growth_per_s: float
     box_xyxy: NDArray[np.float64]
+    misses: int = 0
 
 
 class Tracker:
@@ -81,6 +84,9 @@ class Tracker:
                 sightings.append(Sighting(track.track_id, face, track.first_seen_ns, at_ns - track.seen_ns))
                 _follow(track, face, at_ns)
                 free = [other for other in free if other is not face]
+        for track in self._tracks:
+            if track.seen_ns != at_ns:
+                track.misses += 1
         for face in free:
             track = _begin(self._next_id, face, at_ns)
             self._next_id += 1
@@ -121,9 +127,11 @@ def _cost(track: _Track, face: Face, at_ns: int) -> float:
     size = track.size_px * float(np.exp(np.clip(track.growth_per_s * coast_s, -0.5, 0.5)))
     ratio = max(_size(face), size) / max(1e-6, min(_size(face), size))
     distance = float(np.linalg.norm(_centre(face) - expected)) / max(size, _size(face))
-    lost = gap_s > LIVE_S
-    allowed = min(MAX_DISTANCE + DISTANCE_PER_S * gap_s, MAX_DISTANCE_LOST)
-    if distance > allowed or ratio > (MAX_RATIO_LOST if lost else MAX_RATIO):
+    if track.misses:
+        allowed = min(MAX_DISTANCE_MISSED + DISTANCE_PER_S_MISSED * gap_s, MAX_DISTANCE_EVER_MISSED)
+    else:
+        allowed = min(MAX_DISTANCE + DISTANCE_PER_S * gap_s, MAX_DISTANCE_EVER)
+    if distance > allowed or ratio > (MAX_RATIO_MISSED if track.misses else MAX_RATIO):
         return _NO
     shift = expected - track.centre_xy
     return distance + float(np.log(ratio)) - _iou(track.box_xyxy + np.tile(shift, 2), face.box_xyxy)
@@ -145,6 +153,7 @@ def _follow(track: _Track, face: Face, at_ns: int) -> None:
         track.growth_per_s += 0.5 * weight * (growth - track.growth_per_s)
     track.centre_xy, track.size_px, track.seen_ns = centre, size, at_ns
     track.box_xyxy = face.box_xyxy.astype(np.float64)
+    track.misses = 0
 
 
 def _centre(face: Face) -> NDArray[np.float64]:
