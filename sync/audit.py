@@ -1,0 +1,177 @@
+"""One stored chain held against its keys, its stored columns and central's acks, up to the first bad record."""
+
+from dataclasses import dataclass
+
+from sync import SyncError
+from sync.chain import Chain, place
+from sync.messages import Ack
+from sync.records import BadRecord, KeyRing, Record
+from sync.signing import digest
+
+Place = tuple[int, int]  # (epoch, seq)
+
+
+class Bad(Exception):
+    """Where a chain stops being good, and why; at is None where no single record is at fault."""
+
+    def __init__(self, why: str, at: Place | None = None) -> None:
+        super().__init__(f"{place(*at)}: {why}" if at else why)
+        self.why = why
+        self.at = at
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What stands beside a body in its row, as stored; acked is None where the table has no such mark."""
+
+    epoch: object
+    seq: object
+    kind: object
+    hash: object
+    prev_hash: object
+    acked: object
+
+
+class Acks:
+    """The acks found beside one chain: what they cover, and what is wrong with them."""
+
+    def __init__(self, node_id: str) -> None:
+        self._node_id = node_id
+        self._by_hash: dict[bytes, Ack] = {}
+        self._heads: dict[Place, bytes] = {}
+        self._faults: dict[Place, str] = {}
+        self.upto: dict[int, int] = {}  # the last seq covered, by epoch
+        self.newest: Ack | None = None
+
+    def __len__(self) -> int:
+        return len(self._by_hash)
+
+    def add(self, ack: Ack) -> None:
+        """Take an ack whose signature has been verified."""
+        at = (ack.epoch, ack.upto_seq)
+        self._cover(at)
+        if ack.node_id != self._node_id:
+            self._faults[at] = f"the ack stored for it is node {ack.node_id}'s"
+        elif self._heads.setdefault(at, ack.head_hash) != ack.head_hash:
+            self._faults[at] = "two stored acks name different hashes for it"
+        self._by_hash[ack.ack_hash] = ack
+        if self.newest is None or at >= (self.newest.epoch, self.newest.upto_seq):
+            self.newest = ack
+
+    def add_fault(self, at: Place, why: str) -> None:
+        """Take what stands in an ack's place without being one."""
+        self._cover(at)
+        self._faults[at] = f"the ack stored for it: {why}"
+
+    def last(self) -> Place:
+        """The last record covered, (0, 0) where there is none."""
+        return max(self.upto.items(), default=(0, 0))
+
+    def check(self, record: Record) -> None:
+        """Raise BadRecord where an ack disagrees with this record, or its anchor with the acks."""
+        at = (record.epoch, record.seq)
+        if at in self._faults:
+            raise BadRecord(self._faults[at])
+        if self._heads.get(at, record.hash) != record.hash:
+            raise BadRecord("not the record that central acknowledged: its ack names another hash")
+        anchor = record.fields.get("anchor")
+        if anchor is None:
+            return
+        ack = self._by_hash.get(bytes.fromhex(anchor["ack_hash"]))
+        if ack is None:
+            raise BadRecord("its anchor names an ack that is not stored here")
+        if ack.central_time_us != anchor["central_time_us"] or (ack.epoch, ack.upto_seq) >= at:
+            raise BadRecord("its anchor disagrees with the ack it names")
+
+    def missing(self, epoch: int, upto: int) -> str:
+        return self._faults.get((epoch, upto)) or f"missing: central has acknowledged up to seq {upto}"
+
+    def _cover(self, at: Place) -> None:
+        self.upto[at[0]] = max(at[1], self.upto.get(at[0], 0))
+
+
+class Audit:
+    """A chain on its way from genesis to its end, row by row.
+
+    acks: None where the chain lies at central, which has none and whose records' anchors are its own business.
+    """
+
+    def __init__(self, node_id: str, keys: KeyRing, acks: Acks | None) -> None:
+        self.chain = Chain(node_id, keys)
+        self.acks = acks
+        self.checked = 0
+        self._ends: dict[int, int] = {}  # the last seq, by epoch
+
+    @property
+    def next(self) -> Place:
+        return self.chain.epoch, self.chain.seq + 1
+
+    def row(self, body: object, signature: object, columns: Columns | None = None) -> None:
+        """Verify the next row; columns is None where only body and signature are stored. Raises Bad."""
+        at = self._seat(body, signature, columns) if columns else self.next
+        try:
+            if not isinstance(body, bytes) or not isinstance(signature, bytes):
+                raise BadRecord("body or signature is not stored as bytes")
+            if columns and columns.hash != digest("record-hash", body):
+                raise BadRecord("hash does not match the body")
+            record = self.chain.add(body, signature)
+            if columns:
+                _check_columns(columns, record)
+            if self.acks:
+                self.acks.check(record)
+                if columns:
+                    self._check_mark(columns.acked, record)
+        except SyncError as error:
+            raise Bad(str(error), at) from error
+        self.checked += 1
+        self._ends[record.epoch] = record.seq
+
+    def end(self) -> None:
+        """Judge what must not be missing behind the last row; raises Bad."""
+        if not self.checked and self.acks is not None:
+            raise Bad("missing: there is no record at all", (1, 1))
+        for epoch, upto in sorted(self.acks.upto.items()) if self.acks else ():
+            held = self._ends.get(epoch, 0)
+            if upto > held:
+                assert self.acks
+                raise Bad(self.acks.missing(epoch, upto), (epoch, held + 1))
+
+    def spans(self, after: Place = (0, 0)) -> str:
+        """The places of the verified records behind `after`, as people read them; empty where there are none."""
+        spans = []
+        for epoch, end in self._ends.items():
+            first = after[1] + 1 if epoch == after[0] else 1
+            if epoch >= after[0] and first <= end:
+                spans.append(f"{place(epoch, first)}..{end}")
+        return ", ".join(spans)
+
+    def _seat(self, body: object, signature: object, columns: Columns) -> Place:
+        """Return the place a row claims, having made sure that it comes next; raises Bad."""
+        epoch, seq = columns.epoch, columns.seq
+        claimed = (epoch, seq) if isinstance(epoch, int) and isinstance(seq, int) else None
+        if claimed and self.chain.may_follow(*claimed):
+            return claimed
+        try:
+            record = self.chain.add(body, signature)  # type: ignore[arg-type]  # what is no bytes ends in TypeError
+        except (SyncError, TypeError):
+            if claimed and claimed < self.next:
+                raise Bad(f"out of place: {place(*self.next)} comes next", claimed) from None
+            raise Bad("missing", self.next) from None
+        raise Bad(f"stored as epoch {epoch!r} seq {seq!r}", (record.epoch, record.seq))
+
+    def _check_mark(self, acked: object, record: Record) -> None:
+        assert self.acks
+        covered = record.seq <= self.acks.upto.get(record.epoch, 0)
+        if type(acked) is not int or acked not in (0, 1):
+            raise BadRecord(f"acked is {acked!r}, neither 0 nor 1")
+        if acked and not covered:
+            raise BadRecord("marked acked, but no stored ack covers it")
+        if covered and not acked:
+            raise BadRecord("not marked acked, but a stored ack covers it")
+
+
+def _check_columns(columns: Columns, record: Record) -> None:
+    if columns.kind not in (record.kind, record.kind.encode()):
+        raise BadRecord(f"stored kind {columns.kind!r}, the body says {record.kind}")
+    if columns.prev_hash != record.prev_hash:
+        raise BadRecord("stored prev_hash does not match the body")

@@ -1,0 +1,50 @@
+"""One node's chain, verified link by link: every reader that must believe a record goes through here."""
+
+from sync.records import GENESIS_PREV, BadRecord, KeyRing, Record, parse
+
+
+class Chain:
+    """A chain as far as it has been verified; epoch, seq and head_hash (32 bytes) are its end, seq 0 before the first.
+
+    Starts at genesis, or behind a record that the caller has verified before.
+    """
+
+    def __init__(
+        self,
+        node_id: str,
+        keys: KeyRing,
+        epoch: int = 1,
+        seq: int = 0,
+        head_hash: bytes = bytes.fromhex(GENESIS_PREV),
+    ) -> None:
+        self._node_id = node_id
+        self._keys = keys
+        self.epoch = epoch
+        self.seq = seq
+        self.head_hash = head_hash
+
+    def may_follow(self, epoch: int, seq: int) -> bool:
+        """Whether a record at this place can come next: the next seq, or the first of the next epoch."""
+        return (epoch, seq) == (self.epoch, self.seq + 1) or (self.seq > 0 and (epoch, seq) == (self.epoch + 1, 1))
+
+    def add(self, body: bytes, signature: bytes) -> Record:
+        """Verify the next record and move the end behind it.
+
+        Canonical bytes, envelope, node, place, prev, key, role and signature are checked in this order.
+        Raises BadRecord saying what is wrong; the end stays where it was.
+        """
+        record = parse(body, signature)
+        if record.node_id != self._node_id:
+            raise BadRecord(f"the body is of node {record.node_id}, this chain of {self._node_id}")
+        if not self.may_follow(record.epoch, record.seq):
+            raise BadRecord(f"the body says {place(record.epoch, record.seq)}, not what comes next")
+        if record.prev_hash != self.head_hash:
+            raise BadRecord("prev is not the hash of the record before")
+        self._keys.check(record)
+        self.epoch, self.seq, self.head_hash = record.epoch, record.seq, record.hash
+        return record
+
+
+def place(epoch: int, seq: int) -> str:
+    """Return how people name a record: `seq 17`, in a later epoch `epoch 2 seq 17`."""
+    return f"seq {seq}" if epoch == 1 else f"epoch {epoch} seq {seq}"

@@ -1,0 +1,174 @@
+"""The exported ledger: one file of JSON lines that anybody can verify without the node.
+
+Line 1 is the header, `{"acks":[hex,...],"central_pub":text,"format":"firstvisit-ledger","node_pub":text,
+"notices":[hex,...],"v":1}`, with `central_pub` absent before a join; the notices are those of kind `keys`. Every
+other line is one record in chain order, `{"body":text,"signature":hex}`; the text is the exact signed bytes. Each
+line is canonical JSON and ends with a newline, so the same ledger always gives the same file.
+"""
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from sync import SyncError, canonical
+from sync.canonical import Fields
+from sync.ledger import Ledger
+from sync.wire import SignedBody
+
+FORMAT = "firstvisit-ledger"
+VERSION = 1
+
+
+class BadExport(SyncError):
+    """A file that is not an exported ledger; the text names the file and the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What an export carries beside the records.
+
+    node_pub, central_pub: the texts of these files. acks, notices: the signed bytes of every ack, and of every notice
+    of kind `keys`, by which a later ack's key is known.
+    """
+
+    node_pub: str
+    central_pub: str | None
+    acks: tuple[bytes, ...]
+    notices: tuple[bytes, ...]
+
+    def fields(self) -> Fields:
+        fields: Fields = {
+            "format": FORMAT,
+            "v": VERSION,
+            "node_pub": self.node_pub,
+            "acks": [ack.hex() for ack in self.acks],
+            "notices": [notice.hex() for notice in self.notices],
+        }
+        if self.central_pub is not None:
+            fields["central_pub"] = self.central_pub
+        return fields
+
+    @classmethod
+    def parse(cls, fields: Fields) -> "Header":
+        """Read `fields()` back; raises SyncError."""
+        if fields.get("format") != FORMAT:
+            raise SyncError("not an exported ledger")
+        if fields.get("v") != VERSION:
+            raise SyncError(f"version {fields.get('v')!r}, this one reads {VERSION}")
+        if fields.keys() - {"central_pub"} != {"format", "v", "acks", "node_pub", "notices"}:
+            raise SyncError("the header has other keys than it should")
+        node_pub, central_pub = fields["node_pub"], fields.get("central_pub")
+        if not isinstance(node_pub, str) or not isinstance(central_pub, str | None):
+            raise SyncError("node_pub and central_pub must be texts")
+        return cls(node_pub, central_pub, _hex_list(fields["acks"]), _hex_list(fields["notices"]))
+
+
+def write_export(ledger: Ledger, node_pub: str, central_pub: str | None, out: Path) -> tuple[int, int, str]:
+    """Write the whole ledger to a new file, durable before it has its name.
+
+    Returns the first seq, the last seq, and the file's SHA-256 in hex. Raises SyncError where the file is already
+    there or cannot be written, or the ledger is empty or damaged.
+    """
+    part = out.with_name(out.name + ".part")
+    if out.exists():
+        raise SyncError(f"{out}: already there")
+    try:
+        with part.open("wb") as file, ledger.snapshot():
+            header = Header(node_pub, central_pub, tuple(ledger.acks()), tuple(key_notices(ledger.connection)))
+            first, last, sha256 = _write(file, ledger, header)
+            file.flush()
+            os.fsync(file.fileno())
+        part.rename(out)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise SyncError(f"{out}: {error.strerror}") from error
+        raise
+    return first, last, sha256
+
+
+def read_export(path: Path) -> tuple[Header, Iterator[SignedBody]]:
+    """Return an export's header and its records, read as they are asked for; raises BadExport naming the line."""
+    lines = _lines(path)
+    try:
+        header = Header.parse(next(lines, {}))
+    except BadExport:
+        raise
+    except SyncError as error:
+        raise BadExport(f"{path}: line 1: {error}") from error
+    return header, _records(path, lines)
+
+
+def key_notices(connection: sqlite3.Connection) -> list[bytes]:
+    """The signed bytes of every `keys` notice that a HOME has applied, oldest first; none before it has joined."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notices'").fetchone():
+        return []
+    return [row[0] for row in connection.execute("SELECT data FROM notices WHERE kind = 'keys' ORDER BY nseq")]
+
+
+def _write(file: BinaryIO, ledger: Ledger, header: Header) -> tuple[int, int, str]:
+    sha256 = hashlib.sha256()
+    first = last = 0
+
+    def line(fields: Fields) -> None:
+        data = canonical.encode(fields) + b"\n"
+        sha256.update(data)
+        file.write(data)
+
+    line(header.fields())
+    for row in ledger.rows():
+        try:
+            line({"body": row.body.decode(), "signature": row.signature.hex()})
+        except (UnicodeDecodeError, AttributeError) as error:
+            raise SyncError(f"seq {row.seq} is damaged and cannot be exported; run verify") from error
+        first, last = first or row.seq, row.seq
+    if not last:
+        raise SyncError("the ledger is empty: nothing to export")
+    return first, last, sha256.hexdigest()
+
+
+def _lines(path: Path) -> Iterator[Fields]:
+    number = 0
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    raise BadExport(f"{path}: line {number}: cut short")
+                try:
+                    yield canonical.decode(line[:-1])
+                except SyncError as error:
+                    raise BadExport(f"{path}: line {number}: {error}") from error
+    except OSError as error:
+        raise BadExport(f"{path}: {error.strerror}") from error
+
+
+def _records(path: Path, lines: Iterator[Fields]) -> Iterator[SignedBody]:
+    for number, fields in enumerate(lines, 2):
+        try:
+            if fields.keys() != {"body", "signature"} or not isinstance(fields["body"], str):
+                raise SyncError("not a record")
+            yield SignedBody(fields["body"].encode(), _hex(fields["signature"]))
+        except SyncError as error:
+            raise BadExport(f"{path}: line {number}: {error}") from error
+
+
+def _hex_list(texts: object) -> tuple[bytes, ...]:
+    if not isinstance(texts, list):
+        raise SyncError("acks and notices must be lists")
+    return tuple(_hex(text) for text in texts)
+
+
+def _hex(text: object) -> bytes:
+    try:
+        data = bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        data = b""
+    if not data or data.hex() != text:
+        raise SyncError("not lower-case hexadecimal")
+    return data
