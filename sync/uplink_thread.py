@@ -40,7 +40,7 @@ class UplinkState:
 
 
 class UplinkThread:
-    """Owns the session with the broker, a ledger connection of its own and the state of sending: one thread, no locks."""
+    """Owns the session with the broker, a ledger connection and the state of sending: one thread, no locks."""
 
     def __init__(self, home: Path, writer: Writer, broker: BrokerAddress, rng: random.Random) -> None:
         """home: of a node that has joined. writer: the node's, for `notice.applied`. rng: spreads retries.
@@ -107,7 +107,6 @@ class UplinkThread:
                     trouble = str(error)
                     log.error("uplink in trouble error=%s", error)
                 self._stop.wait(TROUBLE_PAUSE_S)
-        self._flush_alarms(time.monotonic(), force=True)
         self._link.close(LEAVE_S)
 
     def _carry(self) -> None:
@@ -131,6 +130,7 @@ class UplinkThread:
                 )
             if self._link.connected:
                 self._publish_status(self._status(ledger, uplink, online=False))
+            self._flush_alarms(time.monotonic(), force=True)
         finally:
             ledger.close()
 

@@ -267,14 +267,6 @@ class Store:
             ).fetchone()
         return (found[0], found[1], found[2]) if found else None
 
-    def holds_hash(self, node_id: str, epoch: int, digest: bytes) -> bool:
-        """Whether a record of this epoch has this hash; reads the epoch through, for a genesis only."""
-        with self._errors():
-            found = self._connection.execute(
-                "SELECT 1 FROM records WHERE node_id = ? AND epoch = ? AND hash = ?", (node_id, epoch, digest)
-            ).fetchone()
-        return found is not None
-
     def write(self, batch: Batch) -> None:
         """Commit a batch durably (synchronous = FULL) or change nothing; raises StoreError."""
         with self._errors(), self._transaction():

@@ -1,0 +1,166 @@
+"""`firstvisit central …`: make a central, run it, enrol nodes, read what it holds, let people in."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sync import SyncError
+from sync.records import valid_name
+
+app = typer.Typer(
+    help="The central server: verifies, stores and acknowledges what nodes send.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+)
+
+DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to make.", show_default=False)],
+    broker: Annotated[
+        str, typer.Option(help="mqtt://[user:password@]host:port, or mqtts://.")
+    ] = "mqtt://127.0.0.1:1883",
+    central_id: Annotated[str, typer.Option("--id", help="What this central is called.")] = "central",
+) -> None:
+    """Make a central: its keys, its configuration and an empty store.
+
+    Example: firstvisit central init /var/lib/firstvisit-central --broker mqtt://broker.example:1883
+    """
+    from sync.central.keys import create_keys
+    from sync.central.settings import FILE_NAME as SETTINGS_FILE
+    from sync.central.settings import settings_text
+    from sync.central.store.sqlite import FILE_NAME as STORE_FILE
+    from sync.central.store.sqlite import Store
+    from sync.mqtt import BrokerAddress
+    from sync.trust import CENTRAL_FILE
+
+    BrokerAddress.parse(broker)
+    if not valid_name(central_id):
+        raise SyncError(f"--id {central_id!r}: letters, digits, . _ - are allowed, at most 64")
+    if (directory / CENTRAL_FILE).exists() or (directory / STORE_FILE).exists():
+        raise SyncError(f"{directory}: a central is already there")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        public = create_keys(directory, central_id)
+        settings = directory / SETTINGS_FILE
+        settings.touch(mode=0o600)  # the broker's password stands in it
+        settings.write_text(settings_text(central_id, broker), encoding="utf-8")
+    except OSError as error:
+        raise SyncError(f"{directory}: {error.strerror}") from error
+    Store.create(directory / STORE_FILE)
+    print(f"made {directory}")
+    print(f"  root key  {public.root.fingerprint}")
+    print(f"  for nodes {directory / CENTRAL_FILE}   (firstvisit join --central-key)")
+    print(
+        f"  next      firstvisit central add-user --dir {directory} NAME, then: firstvisit central run --dir {directory}"
+    )
+
+
+@app.command()
+def run(
+    directory: DirOption,
+    broker: Annotated[str | None, typer.Option(help="Replaces broker.url of central.toml.")] = None,
+    host: Annotated[str | None, typer.Option(help="Where the console listens; replaces console.host.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Replaces console.port.")] = None,
+) -> None:
+    """Take and acknowledge what nodes send, and serve the console, until SIGTERM or Ctrl-C.
+
+    Example: firstvisit central run --dir /var/lib/firstvisit-central
+    """
+    from sync.central import server
+    from sync.central.settings import load_settings
+    from sync.mqtt import BrokerAddress
+
+    settings = load_settings(directory)
+    server.run(
+        directory,
+        settings.id,
+        BrokerAddress.parse(broker or settings.broker.url),
+        host or settings.console.host,
+        port or settings.console.port,
+    )
+
+
+@app.command()
+def enroll(
+    directory: DirOption,
+    node_pub: Annotated[Path, typer.Argument(metavar="NODE.pub", help="A node's enrolment file.", show_default=False)],
+) -> None:
+    """Take a node in, so that its records are accepted; enrolling it again changes nothing.
+
+    Example: firstvisit central enroll --dir central demo/node.pub
+    """
+    from sync.central.enrol import enrol
+    from sync.central.keys import load_public
+
+    enrolment, new = enrol(directory, node_pub)
+    print(f"{'enrolled' if new else 'already enrolled'} {enrolment.node_id} of site {enrolment.site_id}")
+    print(f"  this node's key     {enrolment.node.fingerprint}")
+    print(f"  its desk's key      {enrolment.desk.fingerprint}")
+    print(f"  central's root key  {load_public(directory).root.fingerprint}")
+
+
+@app.command()
+def records(
+    directory: DirOption,
+    node: Annotated[str | None, typer.Option(help="Only of this node.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only, one object a line.")] = False,
+) -> None:
+    """List every record held, by node and in the order of its chain.
+
+    Example: firstvisit central records --dir central --json
+    """
+    from sync.central.store.sqlite import FILE_NAME, Store
+
+    with Store(directory / FILE_NAME) as store:
+        for row in store.records(node):
+            if as_json:
+                fields = {
+                    "node": row.node_id,
+                    "epoch": row.epoch,
+                    "seq": row.seq,
+                    "kind": row.kind,
+                    "hash": row.hash.hex(),
+                    "prev_hash": row.prev_hash.hex(),
+                    "signature": row.signature.hex(),
+                    "received_at": _rfc3339(row.received_us),
+                    "body": row.fields,
+                }
+                print(json.dumps(fields, ensure_ascii=False))
+            else:
+                print(
+                    f"{row.node_id} {row.epoch}:{row.seq:<8} {row.kind:<18} {_rfc3339(row.received_us)} {row.hash.hex()[:16]}"
+                )
+
+
+@app.command("add-user")
+def add_user(
+    directory: DirOption,
+    name: Annotated[str, typer.Argument(help="Who signs in to the console.", show_default=False)],
+    role: Annotated[str, typer.Option(help="What they may do.")] = "admin",
+) -> None:
+    """Let somebody in to the console; the password is asked for, or read from standard input.
+
+    Example: firstvisit central add-user --dir central wang
+    """
+    from sync.central.store.sqlite import FILE_NAME, Store
+    from sync.web.accounts import Accounts
+
+    path = directory / FILE_NAME
+    Store(path).close()  # says so in one line where there is no store
+    if sys.stdin.isatty():
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    else:
+        password = sys.stdin.readline().rstrip("\n")
+    Accounts(path).add(name, password, role)
+    print(f"added {name} as {role}")
+
+
+def _rfc3339(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

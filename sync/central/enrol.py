@@ -1,0 +1,42 @@
+"""Enrolment: central learns a node's keys, and has its first word ready."""
+
+import time
+from pathlib import Path
+
+from sync import SyncError
+from sync.central.keys import key_path, load_public
+from sync.central.store.sqlite import FILE_NAME, Store
+from sync.messages import Enrolment, Notice
+from sync.signing import load_key_file
+from sync.trust import FIRST_PREV_HASH
+
+
+def enrol(directory: Path, node_pub: Path) -> tuple[Enrolment, bool]:
+    """Enrol the node of a node.pub at the central in DIR, with notice 1: central's keys, signed by its root.
+
+    Returns the enrolment and whether it is new. Raises SyncError where the file is no enrolment, or where the node
+    is known by other keys.
+    """
+    try:
+        text = node_pub.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SyncError(f"{node_pub}: no node key file there") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SyncError(f"{node_pub}: cannot be read: {error}") from error
+    try:
+        enrolment = Enrolment.parse_text(text)
+    except SyncError as error:
+        raise SyncError(f"{node_pub}: {error}") from error
+    with Store(directory / FILE_NAME) as store:
+        held = store.enrolment(enrolment.node_id)
+        if held is not None:
+            if Enrolment.parse_text(held[0]) != enrolment:
+                raise SyncError(f"{node_pub}: node {enrolment.node_id} is enrolled with other keys or another site")
+            return enrolment, False
+        public = load_public(directory)
+        root = load_key_file(key_path(directory, "root"))
+        if root.public != public.root:
+            raise SyncError(f"{key_path(directory, 'root')}: not the root key that central.pub names")
+        first = Notice.seal(enrolment.node_id, 1, FIRST_PREV_HASH, "keys", public.fields(), root)
+        store.enrol(enrolment, text, first, time.time_ns() // 1000)
+    return enrolment, True

@@ -1,0 +1,162 @@
+"""The central server: the ingest behind a broker, and the console beside it, in one process."""
+
+import fcntl
+import logging
+import os
+import random
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import sdnotify
+
+from sync import SyncError
+from sync.central.ingest import Answer, Arrived, Ingest, read_status
+from sync.central.keys import load_serving_keys
+from sync.central.store.sqlite import FILE_NAME, Store, StoreError
+from sync.mqtt import BrokerAddress, Link, Message
+from sync.wire import parse_topic, topic
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+REMIND_S = 60.0  # open notices go out again to nodes online
+TROUBLE_PAUSE_S = 1.0
+CONSOLE_STOP_S = 3.0
+
+
+class Server:
+    """Everything of `firstvisit central run`, built from plain values; `serve` blocks until `stop`."""
+
+    def __init__(self, directory: Path, central_id: str, broker: BrokerAddress) -> None:
+        """Open DIR's store and keys; raises SyncError naming the file at fault."""
+        self._store = Store(directory / FILE_NAME)
+        self._ingest = Ingest(self._store, load_serving_keys(directory))
+        self._link = Link(broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random())
+        self._stopping = threading.Event()
+        self._notifier = sdnotify.SystemdNotifier()
+
+    def stop(self) -> None:
+        """End `serve` soon; may be called from a signal handler or another thread."""
+        self._stopping.set()
+
+    def serve(self) -> None:
+        """Take what nodes send and answer them, until stopped."""
+        self._store.forget_presence()
+        self._notifier.notify("READY=1")
+        trouble: str | None = None
+        remind_at_s = 0.0
+        while not self._stopping.is_set():
+            messages = self._link.poll(POLL_S)
+            now_s = time.monotonic()
+            try:
+                for answer in self._handle(messages):
+                    self._send(answer)
+                if self._link.connected and now_s >= remind_at_s:
+                    remind_at_s = now_s + REMIND_S
+                    for answer in self._ingest.open_notices():
+                        self._send(answer)
+                trouble = None
+            except StoreError as error:  # nothing was acknowledged, so the nodes send it again
+                if str(error) != trouble:
+                    trouble = str(error)
+                    log.error("store in trouble error=%s", error)
+                self._stopping.wait(TROUBLE_PAUSE_S)
+            self._notifier.notify("WATCHDOG=1")
+        self._notifier.notify("STOPPING=1")
+        self._link.close(1.0)
+        self._store.forget_presence()
+        self._store.close()
+
+    def _handle(self, messages: list[Message]) -> Iterator[Answer]:
+        """Answers to one poll's messages: all frames of it share a commit."""
+        now_us = time.time_ns() // 1000
+        frames = []
+        for message in messages:
+            try:
+                node_id, channel = parse_topic(message.topic)
+            except SyncError:
+                log.debug("not a topic of ours topic=%s", message.topic)
+                continue
+            if channel == "up":
+                frames.append(Arrived(node_id, message.payload))
+            elif channel == "status" and (status := read_status(node_id, message.payload)) is not None:
+                yield from self._ingest.greet(status, now_us)
+        if frames:
+            yield from self._ingest.take(frames, now_us)
+
+    def _send(self, answer: Answer) -> None:
+        self._link.publish(topic(answer.node_id, answer.channel), answer.payload)
+
+
+def run(directory: Path, central_id: str, broker: BrokerAddress, host: str, port: int) -> None:
+    """Serve ingest and console until SIGTERM or SIGINT; raises SyncError where the port or DIR is in use."""
+    with _only_one(directory), _listen(host, port) as listener:
+        server = Server(directory, central_id, broker)
+
+        def end(_signal: int, _frame: FrameType | None) -> None:
+            server.stop()
+
+        before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            with _console(directory, listener):
+                log.info("central running dir=%s console=http://%s:%d", directory, host, port)
+                server.serve()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    """Refuse a second server on one DIR: two writers would acknowledge for each other."""
+    path = directory / "run.lock"
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise SyncError(f"{path}: {error.strerror}") from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(handle)
+        raise SyncError(f"{directory}: another central is running on it") from error
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _listen(host: str, port: int) -> Iterator[socket.socket]:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise SyncError(f"console: {host}:{port}: {error.strerror or error}") from error
+    with listener:
+        yield listener
+
+
+@contextmanager
+def _console(directory: Path, listener: socket.socket) -> Iterator[None]:
+    """Serve the console's pages on `listener` in a thread of their own."""
+    import uvicorn  # not at the top: `records` and `enroll` need no web server
+
+    from sync.central.console.app import create_app
+
+    config = uvicorn.Config(
+        create_app(directory), log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="auto"
+    )
+    web = uvicorn.Server(config)
+    thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]}, name="console", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        web.should_exit = True
+        thread.join(CONSOLE_STOP_S)
