@@ -39,7 +39,8 @@ class BrokerProcess:
         self.kind: Kind = kind or ("mosquitto" if mosquitto() else "amqtt")
         self.port = port
         self._process: subprocess.Popen[bytes] | None = None
-        self._words = tempfile.TemporaryFile()  # not a pipe: nobody empties it, and a full one stops the broker
+        # not a pipe: nobody empties it, and a full one stops the broker
+        self._words = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the broker may speak
 
     @property
     def url(self) -> str:

@@ -57,9 +57,8 @@ def init(
     print(f"made {directory}")
     print(f"  root key  {public.root.fingerprint}")
     print(f"  for nodes {directory / CENTRAL_FILE}   (firstvisit join --central-key)")
-    print(
-        f"  next      firstvisit central add-user --dir {directory} NAME, then: firstvisit central run --dir {directory}"
-    )
+    print(f"  next      firstvisit central add-user --dir {directory} NAME")
+    print(f"            firstvisit central run --dir {directory}")
 
 
 @app.command()
@@ -134,9 +133,8 @@ def records(
                 }
                 print(json.dumps(fields, ensure_ascii=False))
             else:
-                print(
-                    f"{row.node_id} {row.epoch}:{row.seq:<8} {row.kind:<18} {_rfc3339(row.received_us)} {row.hash.hex()[:16]}"
-                )
+                place = f"{row.node_id} {row.epoch}:{row.seq:<8}"
+                print(f"{place} {row.kind:<18} {_rfc3339(row.received_us)} {row.hash.hex()[:16]}")
 
 
 @app.command("add-user")

@@ -1,0 +1,174 @@
+"""A node that records without cameras, a central, and the broker between them, for the tests of sync."""
+
+import random
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sync.broker import BrokerProcess
+from sync.central.keys import create_keys, load_public
+from sync.central.server import Server
+from sync.central.store.sqlite import FILE_NAME, Store
+from sync.ledger import Ledger, Writer
+from sync.messages import Enrolment
+from sync.mqtt import BrokerAddress
+from sync.signing import Signer, create_key_file
+from sync.stamp import Stamp
+from sync.trust import DATABASE_FILE, Trust, join
+from sync.uplink_thread import UplinkThread
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], bool], what: str, timeout_s: float = 40.0) -> None:
+    """Return as soon as the condition holds; fail, saying what was waited for, where it never does."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, f"waited {timeout_s} s in vain: {what}"
+        time.sleep(0.02)
+
+
+def stamp(_before: Stamp | None) -> Stamp:
+    return Stamp(time.time_ns() // 1000, time.monotonic_ns() // 1000, "b" * 32, 1500, "synced", 0)
+
+
+class Node:
+    """A HOME with a ledger and two keys, and an uplink when it runs."""
+
+    def __init__(self, home: Path, node_id: str = "n1") -> None:
+        self.home, self.node_id = home, node_id
+        home.mkdir(parents=True)
+        self.key: Signer = create_key_file(home / "node.key")
+        self.desk: Signer = create_key_file(home / "desk.key")
+        self.enrolment = Enrolment(node_id, "site-1", self.key.public, self.desk.public)
+        (home / "node.pub").write_text(self.enrolment.text(self.key))
+        Ledger.create(home / DATABASE_FILE)
+        self.writer = Writer(node_id, "node", self.key, stamp)
+        self.uplink: UplinkThread | None = None
+
+    def ledger(self) -> Ledger:
+        return Ledger(self.home / DATABASE_FILE, self.writer)
+
+    def record(self, count: int = 1) -> None:
+        """Append `count` records, the first of a chain being its genesis; in one transaction, for speed."""
+        ledger = self.ledger()
+        try:
+            with ledger.transaction() as transaction:
+                for number in range(count):
+                    transaction.append("camera.up", {"camera": "door", "number": number})
+        finally:
+            ledger.close()
+
+    def head(self) -> int:
+        ledger = self.ledger()
+        try:
+            head = ledger.head()
+        finally:
+            ledger.close()
+        return head.seq if head else 0
+
+    def alarms(self) -> dict[str, int]:
+        return {alarm.code: alarm.count for alarm in Trust(self.home).alarms()}
+
+    def start(self, url: str, seed: int = 1) -> UplinkThread:
+        self.uplink = UplinkThread(self.home, self.writer, BrokerAddress.parse(url), random.Random(seed))
+        self.uplink.start()
+        return self.uplink
+
+    def stop(self) -> None:
+        if self.uplink is not None:
+            self.uplink.stop()
+            self.uplink = None
+
+
+class Central:
+    """A central's directory, and its ingest in a thread when it runs."""
+
+    def __init__(self, directory: Path, central_id: str = "c1") -> None:
+        self.directory, self.central_id = directory, central_id
+        directory.mkdir(parents=True)
+        create_keys(directory, central_id)
+        Store.create(directory / FILE_NAME)
+        self._server: Server | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def public(self) -> Path:
+        return self.directory / "central.pub"
+
+    def store(self) -> Store:
+        return Store(self.directory / FILE_NAME)
+
+    def start(self, url: str) -> None:
+        ready = threading.Event()
+
+        def serve() -> None:  # the store belongs to the thread that opened it
+            self._server = Server(self.directory, self.central_id, BrokerAddress.parse(url))
+            ready.set()
+            self._server.serve()
+
+        self._thread = threading.Thread(target=serve, daemon=True)
+        self._thread.start()
+        assert ready.wait(10)
+
+    def stop(self) -> None:
+        if self._server is not None and self._thread is not None:
+            self._server.stop()
+            self._thread.join(10)
+            assert not self._thread.is_alive()
+            self._server = self._thread = None
+
+    def held(self, node_id: str = "n1") -> list[int]:
+        """The seqs it holds, in the order of the chain."""
+        with self.store() as store:
+            return [row.seq for row in store.records(node_id)]
+
+    def copy_store(self, to: Path) -> None:
+        """Copy the database of a stopped central aside, or back."""
+        source = self.directory / FILE_NAME
+        for suffix in ("", "-wal", "-shm"):
+            target = Path(f"{to}{suffix}")
+            target.unlink(missing_ok=True)
+            if Path(f"{source}{suffix}").exists():
+                shutil.copy(f"{source}{suffix}", target)
+
+    def restore_store(self, source: Path) -> None:
+        for suffix in ("", "-wal", "-shm"):
+            target = Path(f"{self.directory / FILE_NAME}{suffix}")
+            target.unlink(missing_ok=True)
+            if Path(f"{source}{suffix}").exists():
+                shutil.copy(f"{source}{suffix}", target)
+
+
+class Site:
+    """One broker, one central, one node that has joined."""
+
+    def __init__(self, folder: Path, broker: BrokerProcess) -> None:
+        from sync.central.enrol import enrol
+
+        self.broker = broker
+        self.central = Central(folder / "central")
+        self.node = Node(folder / "home")
+        self.folder = folder
+        join(self.node.home, self.central.public)
+        enrol(self.central.directory, self.node.home / "node.pub")
+        assert load_public(self.central.directory).central_id == "c1"
+
+    def start(self) -> None:
+        self.central.start(self.broker.url)
+        self.node.start(self.broker.url)
+
+    def drain(self, timeout_s: float = 60.0) -> None:
+        assert self.node.uplink is not None
+        assert self.node.uplink.drained(timeout_s), self.node.uplink.state()
+
+    def stop(self) -> None:
+        self.node.stop()
+        self.central.stop()
+        self.broker.stop()
