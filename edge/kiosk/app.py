@@ -1,0 +1,274 @@
+"""The kiosk's pages: who has arrived, whom the desk must look at, and how the node is."""
+
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Form, HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from edge.clock import Clock, read_kernel
+from edge.home import Home
+from edge.kiosk.arrivals import Arrival, Arrivals
+from edge.kiosk.desk import BadAnswer, Desk
+from edge.kiosk.health import SILENT_AFTER_S, Health
+from edge.kiosk.live import LedgerWatch
+from edge.vault import opened
+from sync.web.accounts import Accounts
+from sync.web.gate import Gate
+from sync.web.languages import Languages
+from sync.web.live import Live
+from sync.web.pages import SHARED_TEXTS, Pages
+from sync.web.sessions import IDLE_S, Session, Sessions
+from sync.web.tablets import Tablets
+from sync.web.times import Times, lasting
+
+_HERE = Path(__file__).parent
+_SHOWN = 60
+_PANEL = 3
+DESK = ("front_desk", "manager")
+MANAGER = ("manager",)
+
+
+def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
+    """Build the kiosk of a HOME; `app.state.live` ends its event streams. Raises EdgeError or SyncError."""
+    settings = home.settings()
+    home.signer("desk")  # a kiosk that cannot sign says so now, not at the first answer
+    times = Times(settings.site.timezone)
+    live, arrivals = Live(), Arrivals()
+    health = Health(tuple(camera.id for camera in settings.camera))
+    watch = LedgerWatch(home.open_ledger, arrivals, health, live)
+    accounts, tablets = Accounts(home.database), Tablets(home.database)
+    sessions = Sessions(home.database, idle_s)
+    pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
+    gate = Gate("kiosk", accounts, sessions, tablets, pages)
+    clock = Clock()
+    desk = Desk(lambda: home.open_ledger("desk", clock), home.database, home.keys_database)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        watch.start()
+        yield
+        live.close()
+        watch.stop()
+
+    app = FastAPI(title="FirstVisit kiosk", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.live = live
+    pages.mount(app)
+    gate.mount(app)
+    view = _View(home, times, arrivals, health, accounts, settings.site.id, settings.node.id)
+
+    page = Annotated[Session, Depends(gate.page(*DESK))]
+    part = Annotated[Session, Depends(gate.part(*DESK))]
+    desk_form = Annotated[Session, Depends(gate.form(*DESK))]
+    manager_page = Annotated[Session, Depends(gate.page(*MANAGER))]
+    manager_form = Annotated[Session, Depends(gate.form(*MANAGER))]
+
+    @app.get("/")
+    def arrivals_page(request: Request, session: page) -> Response:
+        return pages.render(
+            request,
+            "arrivals.html",
+            session=session,
+            **view.common(),
+            **view.today(),
+            **view.panels(),
+            feed=arrivals.newest(_SHOWN),
+        )
+
+    @app.get("/fragments/arrival/{visit_id}")
+    def arrival_fragment(request: Request, visit_id: str, _session: part) -> Response:
+        return pages.render(request, "card.html", **view.common(), arrival=_known(visit_id))
+
+    @app.get("/fragments/today")
+    def today_fragment(request: Request, _session: part) -> Response:
+        return pages.render(request, "today.html", **view.today())
+
+    @app.get("/fragments/panels")
+    def panels_fragment(request: Request, _session: part) -> Response:
+        return pages.render(request, "panels.html", **view.common(), **view.panels())
+
+    @app.get("/fragments/count")
+    def count_fragment(request: Request, _session: part) -> Response:
+        return pages.render(request, "count.html", count=len(arrivals.questions()))
+
+    @app.get("/questions")
+    def questions_page(request: Request, session: page, answered: str = "", already: str = "") -> Response:
+        settled = arrivals.get(answered)
+        return pages.render(
+            request,
+            "questions.html",
+            session=session,
+            **view.common(),
+            questions=view.questions(),
+            settled=settled if settled and settled.correction else None,
+            already=already == "1",
+            csrf_token=session.csrf_token,
+        )
+
+    @app.get("/fragments/questions")
+    def questions_fragment(request: Request, session: part) -> Response:
+        questions = view.questions()
+        return pages.render(
+            request, "question_list.html", **view.common(), questions=questions, csrf_token=session.csrf_token
+        )
+
+    @app.post("/questions/{visit_id}")
+    def answer(visit_id: str, session: desk_form, person: Annotated[str, Form()]) -> Response:
+        question = _known(visit_id)
+        try:
+            given = desk.answer(question, None if person == "new" else person, session.account.account_id)
+        except BadAnswer as error:
+            raise HTTPException(404) from error
+        if given.news:
+            arrivals.add(given.record)  # the page that follows shows it; the watch will find it again
+        already = "" if given.agrees else "&already=1"
+        return RedirectResponse(f"/questions?answered={visit_id}{already}", 303)
+
+    @app.get("/crops/{visit_id}.jpg")
+    def crop(visit_id: str, _session: part) -> Response:
+        with opened(home.database, home.keys_database) as vault:
+            jpeg = vault.crop(visit_id)
+        if jpeg is None:
+            return Response(status_code=404)
+        return Response(jpeg, media_type="image/jpeg")
+
+    @app.get("/node")
+    def node_page(request: Request, session: page) -> Response:
+        return pages.render(request, "node.html", session=session, **view.common(), **view.node())
+
+    @app.get("/fragments/node")
+    def node_fragment(request: Request, _session: part) -> Response:
+        return pages.render(request, "node_facts.html", **view.common(), **view.node())
+
+    @app.get("/tablets")
+    def tablets_page(request: Request, session: manager_page) -> Response:
+        registered = [(tablet, accounts.named(tablet.registered_by) or "?") for tablet in tablets.all()]
+        return pages.render(
+            request,
+            "tablets.html",
+            session=session,
+            **view.common(),
+            registered=registered,
+            here=gate.tablet(request),
+            csrf_token=session.csrf_token,
+        )
+
+    @app.post("/tablets")
+    def register_tablet(request: Request, session: manager_form, name: Annotated[str, Form()] = "") -> Response:
+        response = RedirectResponse("/tablets", 303)
+        gate.register_tablet(request, response, name, session.account)
+        return response
+
+    @app.post("/tablets/{tablet_id}/revoke")
+    def revoke_tablet(tablet_id: str, _session: manager_form) -> Response:
+        tablets.revoke(tablet_id)
+        return RedirectResponse("/tablets", 303)
+
+    @app.get("/events")
+    def events(session: part) -> Response:
+        return live.response(lambda: sessions.alive(session.key))
+
+    def _known(visit_id: str) -> Arrival:
+        arrival = arrivals.get(visit_id)
+        if arrival is None:
+            raise HTTPException(404)
+        return arrival
+
+    return app
+
+
+class _View:
+    """What the templates are given."""
+
+    def __init__(
+        self,
+        home: Home,
+        times: Times,
+        arrivals: Arrivals,
+        health: Health,
+        accounts: Accounts,
+        site_id: str,
+        node_id: str,
+    ) -> None:
+        self._home = home
+        self._times = times
+        self._arrivals = arrivals
+        self._health = health
+        self._accounts = accounts
+        self._site_id = site_id
+        self._node_id = node_id
+
+    def common(self) -> dict[str, Any]:
+        ledger = self._home.open_ledger()
+        try:
+            acked = ledger.acked_upto()
+        finally:
+            ledger.close()
+        return {
+            "times": self._times,
+            "now_us": _now_us(),
+            "lasting": lasting,
+            "named": self._named,
+            "site_id": self._site_id,
+            "node_id": self._node_id,
+            "count": len(self._arrivals.questions()),
+            "acked": acked,
+        }
+
+    def today(self) -> dict[str, Any]:
+        today = self._arrivals.since(self._times.midnight_us(_now_us()))
+        counts = {decision: sum(a.decision == decision for a in today) for decision in ("first", "return", "unsure")}
+        return {"total": len(today), "counts": counts}
+
+    def questions(self) -> list[dict[str, Any]]:
+        """Each open question with its candidates' newest earlier visits."""
+        return [
+            {
+                "arrival": arrival,
+                "candidates": [
+                    (candidate, self._arrivals.last_of(candidate.person_id, arrival.arrived_us))
+                    for candidate in arrival.candidates
+                ],
+            }
+            for arrival in self._arrivals.questions()
+        ]
+
+    def panels(self) -> dict[str, Any]:
+        questions = self._arrivals.questions()
+        return {"waiting": questions[:_PANEL], "waiting_count": len(questions), **self.node()}
+
+    def node(self) -> dict[str, Any]:
+        state = self._health.read()
+        ledger = self._home.open_ledger()
+        try:
+            backlog, last_ack_us, head = ledger.backlog(), ledger.last_ack_us(), ledger.head()
+        finally:
+            ledger.close()
+        silent = state.heard_us is not None and _now_us() - state.heard_us > SILENT_AFTER_S * 1e6
+        disk = shutil.disk_usage(self._home.path)
+        status = "never" if state.since_us is None else "stopped"
+        if state.running:
+            status = "silent" if silent else "running"
+        return {
+            "state": state,
+            "status": status,
+            "backlog": backlog,
+            "last_ack_us": last_ack_us,
+            "joined": self._home.central_pub.exists(),
+            "head_seq": head.seq if head else 0,
+            "kernel": read_kernel(),
+            "disk_free_gb": disk.free / 1e9,
+            "disk_total_gb": disk.total / 1e9,
+        }
+
+    def _named(self, account_id: str) -> str:
+        return self._accounts.named(account_id) or account_id
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

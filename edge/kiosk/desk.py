@@ -1,0 +1,74 @@
+"""The desk's answer to "is this the same person?": one record under the desk key, and the gallery with it."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge import EdgeError
+from edge.kiosk.arrivals import Arrival
+from edge.vault import VaultError, opened
+from sync.ledger import Ledger
+from sync.records import Record
+
+_log = logging.getLogger(__name__)
+
+
+class BadAnswer(EdgeError):
+    """An answer to a question that was not asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The correction that stands. news: this very answer made it. agrees: it says what was answered now."""
+
+    record: Record
+    news: bool
+    agrees: bool
+
+
+class Desk:
+    """Writes corrections; each answer opens the ledger for its own thread."""
+
+    def __init__(self, open_ledger: Callable[[], Ledger], database: Path, keys_database: Path) -> None:
+        """open_ledger: opens it under the desk key."""
+        self._open_ledger = open_ledger
+        self._database = database
+        self._keys_database = keys_database
+
+    def answer(self, question: Arrival, person_id: str | None, account_id: str) -> Answered:
+        """Record that an unsure visitor is `person_id`, or with None somebody new.
+
+        The first answer stands: a second one, whoever gives it, gets that one back. Raises BadAnswer where the visit
+        is not a question, or the person not among its candidates.
+        """
+        provisional = question.person_id
+        if question.original != "unsure" or provisional is None:
+            raise BadAnswer(f"visit {question.visit_id}: nothing to answer")
+        if person_id is not None and person_id not in {c.person_id for c in question.candidates}:
+            raise BadAnswer(f"visit {question.visit_id}: {person_id} is not a candidate")
+        fields = {
+            "visit": question.visit_id,
+            "decision": "return" if person_id else "first",
+            "person": person_id or provisional,
+            "reason": "same_person" if person_id else "new_person",
+            "account": account_id,
+        }
+        ledger = self._open_ledger()
+        try:
+            with opened(self._database, self._keys_database) as vault, ledger.transaction() as transaction:
+                for earlier in ledger.records(("visit.corrected",), after=(question.epoch, question.seq)):
+                    if earlier.fields["visit"] == question.visit_id:
+                        agrees = all(earlier.fields[key] == fields[key] for key in ("decision", "person"))
+                        return Answered(earlier, news=False, agrees=agrees)
+                record = transaction.append("visit.corrected", fields)
+                if person_id is None:
+                    vault.make_searchable(transaction.connection, provisional)
+                else:
+                    try:
+                        vault.absorb(transaction.connection, provisional, person_id)
+                    except VaultError as error:  # one of them has been forgotten meanwhile; the answer is a fact still
+                        _log.warning("templates not joined visit=%s reason=%s", question.visit_id, error)
+                return Answered(record, news=True, agrees=True)
+        finally:
+            ledger.close()

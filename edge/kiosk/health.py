@@ -1,0 +1,118 @@
+"""How the node is, as far as its own records tell."""
+
+import threading
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
+
+from sync.records import Record
+
+CameraStatus: TypeAlias = Literal["up", "down", "blind", "starting", "off"]
+
+KINDS = (
+    "node.boot",
+    "node.alive",
+    "node.stopped",
+    "camera.up",
+    "camera.down",
+    "camera.blind",
+    "clock.step",
+    "policy.changed",
+    "storage.full",
+)
+SILENT_AFTER_S = 15 * 60  # heartbeats come every 10 minutes
+
+
+@dataclass(frozen=True, slots=True)
+class CameraHealth:
+    """One camera. since_us: of its status. frames, longest_gap_us: of the last heartbeat, None before the first."""
+
+    camera_id: str
+    status: CameraStatus = "starting"
+    since_us: int | None = None
+    reason: str = ""
+    frames: int | None = None
+    longest_gap_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """The node. heard_us: its newest sign of life among these records."""
+
+    running: bool = False
+    since_us: int | None = None
+    heard_us: int | None = None
+    alive_window_us: int | None = None
+    pack: str | None = None
+    mode: str | None = None
+    version: str | None = None
+    people: int | None = None
+    clock_steps: int = 0
+    cameras: tuple[CameraHealth, ...] = ()
+
+
+class Health:
+    """The newest state of one node; one thread adds, many read."""
+
+    def __init__(self, camera_ids: tuple[str, ...]) -> None:
+        """camera_ids: the configured cameras, shown even before the node has said anything of them."""
+        self._lock = threading.Lock()
+        self._configured = camera_ids
+        self._state = NodeHealth(cameras=tuple(CameraHealth(i, status="off") for i in camera_ids))
+
+    def add(self, record: Record) -> None:
+        """Fold in the next record of KINDS."""
+        with self._lock:
+            self._state = self._next(self._state, record)
+
+    def read(self) -> NodeHealth:
+        with self._lock:
+            return self._state
+
+    def _next(self, state: NodeHealth, record: Record) -> NodeHealth:
+        fields, at_us = record.fields, record.stamp.wall_us
+        state = replace(state, heard_us=at_us, mode=fields.get("mode", state.mode))
+        match record.kind:
+            case "node.boot":
+                return replace(
+                    state,
+                    running=True,
+                    since_us=at_us,
+                    pack=fields.get("pack"),
+                    version=fields.get("version"),
+                    clock_steps=0,
+                    cameras=tuple(CameraHealth(i, since_us=at_us) for i in self._configured),
+                )
+            case "node.stopped":
+                cameras = tuple(replace(camera, status="off", since_us=at_us, reason="") for camera in state.cameras)
+                return replace(state, running=False, since_us=at_us, cameras=cameras)
+            case "node.alive":
+                window_us = fields["until_us"] - fields["since_us"] if "since_us" in fields else None
+                state = replace(state, people=fields.get("people"), alive_window_us=window_us)
+                for told in fields.get("cameras", ()):
+                    camera = _camera(state, told["camera"])
+                    frames, gap_us = told.get("frames"), told.get("longest_gap_us")
+                    state = _with(state, replace(camera, frames=frames, longest_gap_us=gap_us))
+                return state
+            case "clock.step":
+                return replace(state, clock_steps=state.clock_steps + 1)
+            case "camera.up" | "camera.down" | "camera.blind":
+                camera, since_us = _camera(state, fields["camera"]), fields.get("at_us", at_us)
+                status: CameraStatus = "up" if record.kind == "camera.up" else "down"
+                if record.kind == "camera.blind":
+                    status = "blind"
+                reason = fields.get("reason", "")
+                if camera.status == status and camera.reason == reason:  # told again each minute; it began before
+                    return state
+                return _with(state, replace(camera, status=status, since_us=since_us, reason=reason))
+            case _:
+                return state
+
+
+def _camera(state: NodeHealth, camera_id: str) -> CameraHealth:
+    return next((c for c in state.cameras if c.camera_id == camera_id), CameraHealth(camera_id))
+
+
+def _with(state: NodeHealth, camera: CameraHealth) -> NodeHealth:
+    others = {c.camera_id: c for c in state.cameras}
+    others[camera.camera_id] = camera
+    return replace(state, cameras=tuple(others.values()))

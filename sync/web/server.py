@@ -1,0 +1,113 @@
+"""Serves an application on one address, says so to systemd, and stops within seconds, open streams or not."""
+
+import asyncio
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import sdnotify
+import uvicorn
+from fastapi import FastAPI
+
+from sync import SyncError
+
+_log = logging.getLogger(__name__)
+_WATCHDOG_S = 10
+_GRACE_S = 3
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield  # signals are PageServer's: uvicorn would raise them again, and a clean stop would end as a kill
+
+
+class PageServer:
+    """One application on one address; on_stop ends what would hold its connections open (its event streams)."""
+
+    def __init__(self, app: FastAPI, host: str, port: int, on_stop: Callable[[], None]) -> None:
+        """Take the address at once; port 0 takes a free one. Raises SyncError where it cannot be had."""
+        self._on_stop = on_stop
+        self._socket = _listen(host, port)
+        self.port: int = self._socket.getsockname()[1]
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self._notifier = sdnotify.SystemdNotifier()
+        self._ready = threading.Event()
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=_GRACE_S,
+                callback_notify=self._notify,
+                timeout_notify=_WATCHDOG_S,
+            )
+        )
+        self._thread: threading.Thread | None = None
+
+    def run(self) -> None:
+        """Serve in this, the main thread until SIGTERM or SIGINT."""
+
+        def on_signal(number: int, _frame: FrameType | None) -> None:
+            _log.info("pages stopping signal=%s", signal.Signals(number).name)
+            self._ask_to_stop()
+
+        before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            self._serve()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def start(self) -> None:
+        """Serve in a thread of its own; returns once requests are answered."""
+        self._thread = threading.Thread(target=self._serve, name="pages", daemon=True)
+        self._thread.start()
+        if not self._ready.wait(30):
+            raise SyncError(f"{self.url}: the pages did not start")
+
+    def stop(self) -> None:
+        """End what `start` began, and wait for it."""
+        self._ask_to_stop()
+        if self._thread is not None:
+            self._thread.join(2 * _GRACE_S)
+
+    def _serve(self) -> None:
+        try:
+            asyncio.run(self._server.serve(sockets=[self._socket]))
+        finally:
+            self._socket.close()
+
+    def _ask_to_stop(self) -> None:
+        self._notifier.notify("STOPPING=1")
+        self._server.should_exit = True
+        self._on_stop()
+
+    async def _notify(self) -> None:
+        if not self._ready.is_set():
+            self._ready.set()
+            _log.info("pages ready url=%s", self.url)
+            self._notifier.notify("READY=1")
+        self._notifier.notify("WATCHDOG=1")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+            listener.listen(128)
+            listener.setblocking(False)
+        except OSError:
+            listener.close()
+            raise
+    except OSError as error:
+        raise SyncError(f"{host}:{port}: cannot listen there: {error.strerror or error}") from error
+    return listener

@@ -1,0 +1,82 @@
+"""The tables of both pages: who may sign in, from where, and who is signed in now."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+from sync import SyncError
+from sync.ledger import connect
+
+_migrations = Migrations("web")
+
+
+@_migrations()
+def sign_in(db: sqlite_utils.Database) -> None:
+    db.table("accounts").create(
+        {
+            "account_id": str,
+            "name": str,
+            "role": str,
+            "password_hash": str,  # empty: signs in by PIN only
+            "pin_hash": str,  # empty: no PIN
+            "created_s": float,
+        },
+        pk="account_id",
+        not_null={"name", "role", "password_hash", "pin_hash", "created_s"},
+    )
+    db.table("accounts").create_index(["name"], unique=True)
+    db.table("tablets").create(
+        {"tablet_id": str, "token_hash": bytes, "name": str, "registered_by": str, "registered_s": float},
+        pk="tablet_id",
+        not_null={"token_hash", "name", "registered_by", "registered_s"},
+    )
+    db.table("tablets").create_index(["token_hash"], unique=True)
+    db.table("web_sessions").create(
+        {
+            "token_hash": bytes,
+            "account_id": str,
+            "tablet_id": str,  # empty: not on a registered tablet
+            "csrf_token": str,
+            "started_s": float,
+            "used_s": float,
+        },
+        pk="token_hash",
+        not_null={"account_id", "tablet_id", "csrf_token", "started_s", "used_s"},
+    )
+    db.table("sign_in_failures").create(
+        {"subject": str, "failures": int, "last_s": float}, pk="subject", not_null={"failures", "last_s"}
+    )
+
+
+def migrate(path: Path) -> None:
+    """Make the tables in an existing database; raises SyncError where there is none."""
+    if not path.is_file():
+        raise SyncError(f"{path}: no database there")
+    with opened(path) as db:
+        _migrations.apply(db)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[sqlite_utils.Database]:
+    """A connection for one piece of work: pages are served by many threads, and SQLite's belong to one each."""
+    connection = connect(path)
+    try:
+        yield sqlite_utils.Database(connection)
+    finally:
+        connection.close()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[sqlite_utils.Database]:
+    """The same, holding the write lock: what is read inside is still true when it is written upon."""
+    with opened(path) as db:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield db
+        except BaseException:
+            db.execute("ROLLBACK")
+            raise
+        db.execute("COMMIT")

@@ -1,0 +1,71 @@
+"""Registered tablets: devices on which a manager has allowed PINs."""
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sync.web.tables import locked, migrate, opened
+
+
+@dataclass(frozen=True, slots=True)
+class Tablet:
+    """A device that holds one of our tokens; registered_by: an account id."""
+
+    tablet_id: str
+    name: str
+    registered_by: str
+    registered_s: float
+
+
+class Tablets:
+    """The registered tablets of one database; a token is stored as its SHA-256 only."""
+
+    def __init__(self, db_path: Path, now_s: Callable[[], float] = time.time) -> None:
+        migrate(db_path)
+        self._path = db_path
+        self._now_s = now_s
+
+    def register(self, name: str, account_id: str) -> str:
+        """Allow PINs on a device; returns the token (32 random bytes, as text) that the device keeps in a cookie."""
+        token = secrets.token_urlsafe(32)
+        with opened(self._path) as db:
+            db.table("tablets").insert(
+                {
+                    "tablet_id": secrets.token_hex(8),
+                    "token_hash": _digest(token),
+                    "name": name.strip()[:40] or "tablet",
+                    "registered_by": account_id,
+                    "registered_s": self._now_s(),
+                }
+            )
+        return token
+
+    def find(self, token: str | None) -> Tablet | None:
+        """The tablet whose token this is."""
+        if not token:
+            return None
+        with opened(self._path) as db:
+            row = next(db.table("tablets").rows_where("token_hash = ?", [_digest(token)]), None)
+        return _tablet(row) if row else None
+
+    def all(self) -> list[Tablet]:
+        with opened(self._path) as db:
+            return [_tablet(row) for row in db.table("tablets").rows_where(order_by="registered_s")]
+
+    def revoke(self, tablet_id: str) -> None:
+        """Forget a tablet; whoever is signed in on it no longer is."""
+        with locked(self._path) as db:
+            db.execute("DELETE FROM tablets WHERE tablet_id = ?", (tablet_id,))
+            db.execute("DELETE FROM web_sessions WHERE tablet_id = ?", (tablet_id,))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _tablet(row: Mapping[str, Any]) -> Tablet:
+    return Tablet(row["tablet_id"], row["name"], row["registered_by"], row["registered_s"])

@@ -1,0 +1,53 @@
+"""Moments as people read them, in a site's own time."""
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+from sync.web.languages import Texts
+
+
+class Times:
+    """Formats microseconds since 1970 UTC in one time zone."""
+
+    def __init__(self, timezone: str) -> None:
+        self._zone = ZoneInfo(timezone)
+        self.name = timezone
+
+    def local(self, us: int) -> datetime:
+        return datetime.fromtimestamp(us / 1e6, UTC).astimezone(self._zone)
+
+    def clock(self, us: int) -> str:
+        """14:32"""
+        return f"{self.local(us):%H:%M}"
+
+    def seconds(self, us: int) -> str:
+        """14:32:07"""
+        return f"{self.local(us):%H:%M:%S}"
+
+    def date(self, us: int) -> str:
+        """2026-11-21"""
+        return f"{self.local(us):%Y-%m-%d}"
+
+    def moment(self, us: int) -> str:
+        """2026-11-21 14:32"""
+        return f"{self.local(us):%Y-%m-%d %H:%M}"
+
+    def exact(self, us: int) -> str:
+        """RFC 3339 with the zone's offset, for the `datetime` attribute."""
+        return self.local(us).isoformat(timespec="milliseconds")
+
+    def midnight_us(self, now_us: int) -> int:
+        """When this day began."""
+        return round(self.local(now_us).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1e6)
+
+    def today(self, us: int, now_us: int) -> bool:
+        return self.local(us).date() == self.local(now_us).date()
+
+
+def lasting(seconds: float, t: Texts) -> str:
+    """A length of time in its largest fitting unit: 40 s, 12 min, 3 h, 2 d."""
+    seconds = max(0.0, seconds)
+    for limit, unit, key in ((90, 1, "seconds"), (90 * 60, 60, "minutes"), (48 * 3600, 3600, "hours")):
+        if seconds < limit:
+            return t(f"span.{key}", n=round(seconds / unit))
+    return t("span.days", n=round(seconds / 86400))
