@@ -304,6 +304,8 @@ def _split_text(text: str, what: str) -> tuple[Fields, bytes, bytes]:
         fields = canonical.decode(body)
     except (NotCanonical, ValueError) as error:
         raise BadMessage(f"{what}: {error}") from error
+    if signature.hex() != lines[1]:
+        raise BadMessage(f"{what}: the signature is not written in lower-case hexadecimal")
     if fields.get("v") != VERSION:
         raise BadMessage(f"{what}: version {fields.get('v')!r}, this one reads {VERSION}")
     return fields, body, signature
