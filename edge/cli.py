@@ -46,6 +46,7 @@ def main() -> None:
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
+    logging.getLogger("apscheduler").setLevel(logging.WARNING)
     try:
         code = app(standalone_mode=False)
     except (EdgeError, ModelsError, CameraError, SyncError, typer.TyperException) as error:

@@ -68,7 +68,7 @@ class Gallery:
         if revision == self._revision:
             return
         stored = list(self._vault.templates(self._pack_id))
-        self._vectors = np.array([template.vector for template in stored], np.float32).reshape(len(stored), -1)
+        self._vectors = np.stack([template.vector for template in stored]) if stored else np.empty((0, 0), np.float32)
         self._count = len(stored)
         self._owners = [template.person_id for template in stored]
         self._rows_of = {}

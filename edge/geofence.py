@@ -70,8 +70,8 @@ def load_fence(path: Path, datum: str) -> Fence:
 def place_fields(settings: PlaceSettings, fence_file: Path | None) -> Fields | None:
     """Return a record's `place` for the configured position, or None where none is configured.
 
-    Raises FenceError for the fence. `inside` is `unknown` without a fence, and where the position's own accuracy reaches
-    its line.
+    `inside` is `unknown` without a fence, and where the position's own accuracy reaches the fence's line. Raises
+    FenceError for the fence.
     """
     fence = load_fence(fence_file, settings.datum) if fence_file else None
     if settings.lat is None or settings.lon is None:

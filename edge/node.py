@@ -96,7 +96,7 @@ def run(home: Home, options: RunOptions) -> bool:
             gap=timedelta(seconds=settings.visit.gap_s if options.visit_gap_s is None else options.visit_gap_s),
             evidence_fpir=settings.recognition.evidence_fpir,
             review_fpir=settings.recognition.review_fpir,
-            margin=settings.recognition.margin,
+            margin_share=settings.recognition.margin,
         )
         _boot(ledger, settings, policy, pack, place)
         visits.recover(datetime.now(UTC))

@@ -73,7 +73,7 @@ class Recognition(_Section):
     pack: str | None = None
     evidence_fpir: Annotated[float, Field(gt=0, le=0.05)] = 0.003
     review_fpir: Annotated[float, Field(gt=0, le=0.5)] = 0.10
-    margin: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.5
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

@@ -29,7 +29,11 @@ MAX_COMPANY = 16  # ids named in one record, to keep its body far under 8 KiB
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a decision is held to; similarities and the margin between them, -1..1."""
+    """What a decision is held to; similarities and the margin between them, -1..1.
+
+    The margin is a share of the distance between the thresholds, because packs spread similarities differently: dlib's
+    thresholds lie 0.013 apart, MobileFaceNet's 0.10.
+    """
 
     upper: float
     lower: float
@@ -119,7 +123,7 @@ class Visits:
         gap: timedelta,
         evidence_fpir: float,
         review_fpir: float,
-        margin: float,
+        margin_share: float,
     ) -> None:
         self._ledger = ledger
         self._vault = vault
@@ -131,9 +135,10 @@ class Visits:
         self._sources = sources
         self._place = place
         self._gap = max(gap, SHORTEST_VISIT_GAP)
+        self._gap_over_restarts = gap  # the end of a source ended its visits, unless the gap says otherwise
         self._evidence_fpir = evidence_fpir
         self._review_fpir = review_fpir
-        self._margin = margin
+        self._margin_share = margin_share
         self._visits: dict[str, _Visit] = {}
         self._current: dict[str, str] = {}  # person -> their newest visit
         self._of_track: dict[tuple[str, int], str] = {}
@@ -141,11 +146,9 @@ class Visits:
     def rule(self) -> Rule:
         """The thresholds for the gallery as it stands."""
         people = max(len(self._gallery), GALLERY_FLOOR)
-        return Rule(
-            self._calibration.threshold(self._evidence_fpir, people),
-            self._calibration.threshold(self._review_fpir, people),
-            self._margin,
-        )
+        upper = self._calibration.threshold(self._evidence_fpir, people)
+        lower = self._calibration.threshold(self._review_fpir, people)
+        return Rule(upper, lower, self._margin_share * (upper - lower))
 
     def recover(self, now: datetime) -> int:
         """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed."""
@@ -168,7 +171,7 @@ class Visits:
                 for visit_id in abandoned:
                     transaction.append("visit.left", {"visit": visit_id, "reason": "crash"})
         for visit_id, (person_id, last_seen, _) in known.items():
-            if person_id is not None and now - last_seen <= self._gap:
+            if person_id is not None and max(now - last_seen, timedelta(0)) < self._gap_over_restarts:
                 self._visits[visit_id] = _Visit(visit_id, person_id, last_seen, left=True)
                 self._current[person_id] = visit_id
         return len(abandoned)

@@ -1,0 +1,5 @@
+"""`python -m edge` is `firstvisit`."""
+
+from edge.cli import main
+
+main()
