@@ -70,9 +70,16 @@ link() {
 }
 
 find_python() {
-    for python in python3 python3.14 python3.13 python3.12 python3.11; do
-        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then return; fi
+    hidden=''
+    for python in python3 /usr/bin/python3 python3.14 python3.13 python3.12 python3.11; do
+        "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue
+        where=$("$python" -c 'import os, sys; print(os.path.realpath(sys.executable))')
+        case $root:$where in
+        :/home/* | :/root/*) hidden=$where ;; # ProtectHome= in the units
+        *) return ;;
+        esac
     done
+    [ -z "$hidden" ] || die "$hidden: the services cannot see a Python in a home directory: install the Debian package python3"
     die "Python 3.11 or newer is needed and none is on the PATH"
 }
 
@@ -166,6 +173,8 @@ install_commands() {
 # What root makes in HOME must stay writable for the services: their group may write.
 umask 007
 export FIRSTVISIT_MODELS="\${FIRSTVISIT_MODELS:-$STATE/models}"
+# ONNX Runtime reports to its makers unless told not to before it is loaded.
+export ORT_DISABLE_TELEMETRY=1
 exec $PREFIX/bin/firstvisit "\$@"
 COMMAND
     put "$scratch/command" "$COMMAND" 0755
@@ -210,7 +219,7 @@ reload() {
     quietly "systemctl daemon-reload" systemctl daemon-reload
     if [ "$replaced" = yes ]; then
         for service in $SERVICES; do
-            quietly "restarting $service" systemctl try-restart "$service"
+            [ ! -f "$UNITS/$service.service" ] || quietly "restarting $service" systemctl try-restart "$service"
         done
     fi
 }
@@ -243,15 +252,15 @@ do_install() {
 next_node() {
     cat <<NEXT
 Next, as root:
-  firstvisit models install                                  # a recognition pack, into $STATE/models
-  firstvisit init $STATE/home --site SITE         # keys and records of this node
-  firstvisit-setup adopt                                     # hand them to the services
-  editor $ETC/node.toml                            # cameras and place: $GUIDES/configuration.md
+  firstvisit models install
+  firstvisit init $STATE/home --site SITE
+  firstvisit-setup adopt
+  editor $ETC/node.toml        # cameras and place: $GUIDES/configuration.md
   firstvisit check-config $STATE/home
-  firstvisit kiosk add-user --help                           # somebody for the desk
+  firstvisit kiosk add-user --home $STATE/home NAME --role manager
   systemctl enable --now firstvisit-node firstvisit-kiosk
   firstvisit doctor --home $STATE/home
-To send to a central server, with its central.pub copied here and $STATE/home/node.pub taken there:
+To send to a central server, bring its central.pub here and take $STATE/home/node.pub there:
   firstvisit join --home $STATE/home --central-key central.pub --broker mqtts://HOST:8883
   firstvisit-setup adopt && systemctl restart firstvisit-node
 NEXT
@@ -259,15 +268,13 @@ NEXT
 
 next_central() {
     cat <<NEXT
-Next, as root (central speaks to any MQTT broker; on this machine: apt-get install mosquitto):
-  firstvisit central init $CENTRAL
-  firstvisit-setup adopt                                     # hand keys and store to the service
-  editor $ETC/central.toml                         # the broker and the page: $GUIDES/configuration.md
-  firstvisit central add-user --help                         # somebody for the console
-  systemctl enable --now firstvisit-central
-For every node, with its node.pub copied here; $CENTRAL/central.pub goes to the node:
-  firstvisit central enroll --dir $CENTRAL node.pub
+Next, as root, with an MQTT broker in reach (on this machine: apt-get install mosquitto):
+  firstvisit central init $CENTRAL --broker mqtt://127.0.0.1:1883
+  firstvisit central add-user --dir $CENTRAL NAME
   firstvisit-setup adopt
+  systemctl enable --now firstvisit-central
+For every node, bring its node.pub here and take $CENTRAL/central.pub there:
+  firstvisit central enroll --dir $CENTRAL node.pub
 NEXT
 }
 
