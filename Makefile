@@ -1,0 +1,40 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything else is for those who work on it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: $(VENV)/.demo ## the whole way on this machine; SOURCE=rtsp://… or usb:0 or a file uses that camera instead
+	@$(BIN)/firstvisit demo $(if $(SOURCE),--source '$(SOURCE)')
+
+test: $(VENV)/.dev ## every test this machine can run; those it cannot say why
+	@.ci/debian-packages test
+	$(BIN)/pytest
+
+check: $(VENV)/.dev ## style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev ## the measured figures of README.md, beside their peers
+	$(BIN)/python -m tests.bench
+
+clean: ## what the targets above made, but for installed packs
+	rm -rf $(VENV) demo-data
+
+$(VENV)/.demo: pyproject.toml
+	@.ci/debian-packages demo
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml
+	@.ci/debian-packages demo
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.demo
