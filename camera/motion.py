@@ -14,10 +14,10 @@ MOVED_LEVELS = 14.0  # a pixel has changed; sensor noise averaged over a 12 px b
 MOVED_PIXELS = 6  # a person whose face has 32 px covers some 40 of these pixels at 1080p
 BLIND_AFTER_S = 3.0
 CLEAR_AFTER_S = 1.0
-# Measured: camera/README.md. Footage of lit rooms has luma 60..190, spread 38..75 and sharpness 250..2,500.
+# Measured: camera/README.md. Lit footage has luma 104..146, spread 37..71 and sharpness 146..4,035.
 DARK_LUMA = 12.0
 FLAT_SPREAD = 6.0
-FLAT_SHARPNESS = 6.0
+FLAT_SHARPNESS = 4.0
 SHARPNESS_HALF = 300.0
 
 

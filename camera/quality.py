@@ -115,45 +115,49 @@ def crop_jpeg(image: NDArray[np.uint8], face: Face) -> bytes:
 
 
 class BestShots:
-    """The best few shots of one track, spread over time: one in any min_apart_s, at most max_shots."""
+    """The best few shots of one track, spread over time: one in any window of apart_s, at most max_shots.
 
-    def __init__(self, max_shots: int, min_apart_s: float) -> None:
+    Windows are fixed from the first shot on: were a shot only kept apart from its neighbours, a face that grows better
+    with every frame, as all that walk up do, would push one single shot along.
+    """
+
+    def __init__(self, max_shots: int, apart_s: float) -> None:
         self._max_shots = max_shots
-        self._min_apart_s = min_apart_s
-        self._shots: list[BestShot] = []
+        self._apart_s = apart_s
+        self._started_at: datetime | None = None
+        self._by_window: dict[int, BestShot] = {}
 
     def __len__(self) -> int:
-        return len(self._shots)
+        return len(self._by_window)
 
     def wanted(self, quality_now: float, at: datetime) -> bool:
         """Return whether a shot of this quality and time would be kept, before its crop is cut."""
-        return self._rivals(at) is None or self._beats(quality_now, at)
+        rival = self._by_window.get(self._window(at))
+        if rival is None and len(self._by_window) >= self._max_shots:
+            rival = self._worst()
+        return rival is None or quality_now > rival.quality
 
     def add(self, shot: BestShot) -> None:
-        """Keep a shot if it is wanted, in the place of the ones it beats."""
+        """Keep a shot if it is wanted, in the place of the one it beats."""
         if not self.wanted(shot.quality, shot.captured_at):
             return
-        rivals = self._rivals(shot.captured_at)
-        if rivals is not None:
-            self._shots = [kept for kept in self._shots if kept not in rivals]
-        self._shots.append(shot)
+        if self._started_at is None:
+            self._started_at = shot.captured_at
+        window = self._window(shot.captured_at)
+        if window not in self._by_window and len(self._by_window) >= self._max_shots:
+            del self._by_window[self._window(self._worst().captured_at)]
+        self._by_window[window] = shot
 
     def best_quality(self) -> float:
         """Return the quality of the best shot, 0 without any."""
-        return max((shot.quality for shot in self._shots), default=0.0)
+        return max((shot.quality for shot in self._by_window.values()), default=0.0)
 
     def best_first(self) -> tuple[BestShot, ...]:
         """Return what was kept, best first."""
-        return tuple(sorted(self._shots, key=lambda shot: -shot.quality))
+        return tuple(sorted(self._by_window.values(), key=lambda shot: -shot.quality))
 
-    def _beats(self, quality_now: float, at: datetime) -> bool:
-        return all(quality_now > rival.quality for rival in self._rivals(at) or [])
+    def _worst(self) -> BestShot:
+        return min(self._by_window.values(), key=lambda shot: shot.quality)
 
-    def _rivals(self, at: datetime) -> list[BestShot] | None:
-        """Return the shots one at this time would replace: those too near, else the worst when full; None if none."""
-        near = [s for s in self._shots if abs((s.captured_at - at).total_seconds()) < self._min_apart_s]
-        if near:
-            return near
-        if len(self._shots) >= self._max_shots:
-            return [min(self._shots, key=lambda shot: shot.quality)]
-        return None
+    def _window(self, at: datetime) -> int:
+        return 0 if self._started_at is None else int((at - self._started_at).total_seconds() // self._apart_s)

@@ -113,9 +113,9 @@ def redact(uri: str) -> str:
     rest = uri[scheme.end() :]
     authority, slash, path = rest.partition("/")
     host = authority.rpartition("@")[2]
-    if "@" not in authority and re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d*)?", host) is None:
-        # No "@" before the first slash, yet not host:port either: a slash inside an unquoted password.
-        host, slash, path = "", "/", rest.rpartition("@")[2].partition("/")[2] if "@" in rest else ""
+    if ":" in authority and "@" not in authority and "@" in path:
+        # A slash inside an unquoted password ends the authority too early: admin:pa/ss@host/x
+        host, slash, path = rest.rpartition("@")[2].partition("/")
     return scheme[0] + host + slash + _SECRET_FIELD.sub(r"\1=-", path)
 
 

@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 from camera.live import frame_numbers, rtsp_frames, usb_frames
+from camera.outage import DOWN_AFTER_S, Outage
 from camera.recorded import FOLDER_FRAMES_PER_S, recorded_frames
 from camera.slot import Slots
 from camera.source import Frame, Reason, SourceError, parse_uri
 
 log = logging.getLogger(__name__)
 
-DOWN_AFTER_S = 5.0
-DOWN_AT_MOST_EVERY_S = 60.0
 STOP_WITHIN_S = 2.0
 _BACKOFF_FIRST_S = 0.5
 _BACKOFF_MOST_S = 10.0
@@ -80,14 +79,12 @@ class CameraWorker:
         # A daemon, for a read blocked in the network returns only at its own timeout and must not hold up an exit.
         self._thread = threading.Thread(target=self._run, name=f"camera-{camera_id}", daemon=True)
         self._numbers = frame_numbers()
-        self._last_frame_ns = 0
-        self._reported: Literal["up", "down"] | None = None
-        self._last_down_ns: int | None = None
-        self._loss: Reason | None = None
+        self._outage = Outage(time.monotonic_ns())
+        self._loss: Reason | None = None  # why no frame comes now; a frame clears it
 
     def start(self) -> None:
         """Start reading."""
-        self._last_frame_ns = time.monotonic_ns()
+        self._outage = Outage(time.monotonic_ns())
         self._thread.start()
 
     def stop(self) -> None:
@@ -120,8 +117,7 @@ class CameraWorker:
                 if not self._fast and self._stop.wait(max(0.0, (frame.captured_ns - time.monotonic_ns()) / 1e9)):
                     return
                 at = frame.captured_at
-                if self._reported is None:
-                    self._reported = "up"
+                if frame.number == 1:
                     self._tell("up", at)
                 while not self._slots.put(frame, wait_s=0.5):
                     if self._stop.is_set() or self._slots.closed:
@@ -173,10 +169,11 @@ class CameraWorker:
         until_ns = time.monotonic_ns() + int(pause_s * 1e9)
         while not self._stop.is_set():
             now_ns = time.monotonic_ns()
-            self._report_down(now_ns)
+            if self._loss is not None and self._outage.silence(now_ns):
+                self._tell("down", datetime.now(UTC), self._loss)
             if now_ns >= until_ns:
                 return
-            due_ns = self._down_due_ns()
+            due_ns = self._outage.down_due_ns()
             wake_ns = until_ns if due_ns is None else min(until_ns, max(due_ns, now_ns + 1_000_000))
             self._stop.wait((wake_ns - now_ns) / 1e9)
 
@@ -186,29 +183,12 @@ class CameraWorker:
         self._loss = error.reason
 
     def _returned(self, frame: Frame) -> None:
-        self._last_frame_ns = frame.captured_ns
-        if self._loss is not None or self._reported is None:
+        is_news = self._outage.frame(frame.captured_ns)
+        if is_news or self._loss is not None:
             log.info("camera has frames camera=%s size=%dx%d", self.camera_id, *frame.image.shape[1::-1])
-        self._loss = None
-        if self._reported != "up":
-            self._reported = "up"
+        if is_news:
             self._tell("up", frame.captured_at)
-
-    def _down_due_ns(self) -> int | None:
-        """Return when the next "down" may be said, or None while one stands."""
-        if self._reported == "down":
-            return None
-        due_ns = self._last_frame_ns + int(DOWN_AFTER_S * 1e9)
-        if self._last_down_ns is not None:
-            due_ns = max(due_ns, self._last_down_ns + int(DOWN_AT_MOST_EVERY_S * 1e9))
-        return due_ns
-
-    def _report_down(self, now_ns: int) -> None:
-        due_ns = self._down_due_ns()
-        if due_ns is not None and now_ns >= due_ns and self._loss is not None:
-            self._reported = "down"
-            self._last_down_ns = now_ns
-            self._tell("down", datetime.now(UTC), self._loss)
+        self._loss = None
 
     def _tell(
         self,

@@ -1,0 +1,110 @@
+"""The worth of a picture of a face, and the best of a track."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import cv2
+import numpy as np
+import pytest
+
+from camera import CameraError
+from camera.quality import CROP_PX, BestShot, BestShots, crop_jpeg, face_px, frontality, quality, sharpness
+from models.faces import Face
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+CHIP = np.random.default_rng(5).integers(0, 255, (112, 112, 3), dtype=np.uint8)
+MakeFace = Callable[..., Face]
+
+
+def turned(face: Face, degrees: float) -> Face:
+    centre = face.landmarks_xy.mean(axis=0)
+    matrix = cv2.getRotationMatrix2D((float(centre[0]), float(centre[1])), degrees, 1.0)
+    points = face.landmarks_xy @ matrix[:, :2].T + matrix[:, 2]
+    return Face(face.box_xyxy, points.astype(np.float32), face.score)
+
+
+def shot(at_s: float, value: float) -> BestShot:
+    return BestShot("door", 1, T0 + timedelta(seconds=at_s), CHIP, b"", value, 50.0)
+
+
+def test_a_face_that_looks_at_the_camera_is_wholly_frontal(make_face: MakeFace) -> None:
+    assert frontality(make_face(100, 100)) == pytest.approx(1.0)
+
+
+def test_frontality_falls_with_the_turn_of_the_head_to_nothing(make_face: MakeFace) -> None:
+    values = [frontality(make_face(100, 100, turn=turn)) for turn in (0.0, 0.4, 0.5, 0.6, 0.8)]
+    assert values == sorted(values, reverse=True)
+    assert values[0] == 1.0
+    assert values[-1] == 0.0
+    assert frontality(make_face(100, 100, turn=-0.5)) == pytest.approx(values[2])
+
+
+@pytest.mark.parametrize("degrees", [-60, -20, 35, 90])
+def test_a_tilted_head_is_as_frontal_as_an_upright_one(make_face: MakeFace, degrees: float) -> None:
+    face = make_face(100, 100, turn=0.45)
+    assert frontality(turned(face, degrees)) == pytest.approx(frontality(face), abs=1e-4)
+
+
+def test_points_fallen_into_one_have_no_frontality() -> None:
+    assert frontality(Face(np.array([0, 0, 50, 60], np.float32), np.full((5, 2), 9, np.float32), 0.9)) == 0.0
+
+
+def test_quality_grows_with_size_sharpness_frontality_and_score(make_face: MakeFace) -> None:
+    blurred = cv2.GaussianBlur(CHIP, (0, 0), 5).astype(np.uint8)
+    best = quality(make_face(100, 100, width_px=120, score=1.0), CHIP)
+    assert 0.9 < best <= 1.0
+    assert quality(make_face(100, 100, width_px=35, score=1.0), CHIP) < best
+    assert quality(make_face(100, 100, width_px=120, score=0.6), CHIP) < best
+    assert quality(make_face(100, 100, width_px=120, score=1.0, turn=0.5), CHIP) < best
+    assert quality(make_face(100, 100, width_px=120, score=1.0), blurred) < best
+    assert sharpness(blurred) < sharpness(CHIP)
+
+
+def test_the_short_side_of_the_box_is_the_size_of_a_face(make_face: MakeFace) -> None:
+    assert face_px(make_face(100, 100, width_px=40)) == pytest.approx(40)
+
+
+@pytest.mark.parametrize(("x", "y", "width"), [(300, 300, 80), (10, 10, 60), (600, 400, 500), (635, 475, 30)])
+def test_a_crop_is_a_small_jpeg_with_the_face_in_it(make_face: MakeFace, x: int, y: int, width: int) -> None:
+    image = np.zeros((480, 640, 3), np.uint8)
+    cv2.circle(image, (x, y), max(4, width // 8), (0, 255, 0), -1)
+    crop = cv2.imdecode(np.frombuffer(crop_jpeg(image, make_face(x, y, width)), np.uint8), cv2.IMREAD_COLOR)
+    assert crop is not None
+    assert max(crop.shape[:2]) <= CROP_PX
+    assert crop[..., 1].max() > 200
+
+
+def test_the_best_shots_are_spread_over_time() -> None:
+    best = BestShots(max_shots=5, apart_s=0.2)
+    for number in range(100):  # four seconds at 25 frames a second, better and better
+        best.add(shot(number / 25, 0.2 + number / 200))
+    kept = best.best_first()
+    times = sorted((one.captured_at - T0).total_seconds() for one in kept)
+    assert len(kept) == 5
+    assert len({int(time_s / 0.2 + 1e-6) for time_s in times}) == 5
+    assert times[-1] - times[0] >= 0.75
+    assert [one.quality for one in kept] == sorted((one.quality for one in kept), reverse=True)
+    assert best.best_quality() == kept[0].quality == pytest.approx(0.695)
+
+
+def test_shots_of_one_moment_give_only_their_best() -> None:
+    best = BestShots(max_shots=5, apart_s=0.2)
+    for at_s, value in ((0.0, 0.5), (0.04, 0.7), (0.08, 0.6)):
+        best.add(shot(at_s, value))
+    assert [one.quality for one in best.best_first()] == [0.7]
+
+
+def test_a_worse_shot_replaces_nothing() -> None:
+    best = BestShots(max_shots=2, apart_s=0.2)
+    for at_s, value in ((0.0, 0.8), (0.1, 0.7), (1.0, 0.6), (2.0, 0.5)):
+        best.add(shot(at_s, value))
+    assert [one.quality for one in best.best_first()] == [0.8, 0.6]
+    assert not best.wanted(0.6, T0 + timedelta(seconds=3))
+    assert best.wanted(0.61, T0 + timedelta(seconds=3))
+
+
+def test_a_shot_refuses_a_chip_or_quality_out_of_range() -> None:
+    with pytest.raises(CameraError, match="chip"):
+        BestShot("door", 1, T0, np.zeros((112, 96, 3), np.uint8), b"", 0.5, 50.0)
+    with pytest.raises(CameraError, match="quality"):
+        BestShot("door", 1, T0, CHIP, b"", 1.5, 50.0)
