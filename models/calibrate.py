@@ -93,7 +93,7 @@ def calibrate(faces: FaceSet, source: str) -> Calibration:
     return Calibration(
         tuple(points),
         f"{pairs:,} pairs of strangers, {len(faces.vectors):,} images of {people:,} people, {source}; "
-        f"one face an image, single images compared; {faces.images_without_face} images without a face left out",
+        f"one face an image, single images compared; images without a face: {faces.images_without_face}",
     )
 
 

@@ -14,7 +14,6 @@ log = logging.getLogger(__name__)
 
 # GitHub is often unreachable in China and then hangs rather than refuses.
 TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-CHUNK_BYTES = 1 << 18
 
 Progress = Callable[[str, int, int], None]  # label, bytes done, bytes in all
 
@@ -107,7 +106,7 @@ def _receive(client: httpx.Client, url: str, part: Path, *, size_bytes: int | No
         if size_bytes is not None and total not in (done, size_bytes):
             raise _WrongFileError(f"{total} bytes, expected {size_bytes}")
         with part.open("ab" if resumed else "wb") as stream:
-            for chunk in response.iter_bytes(CHUNK_BYTES):
+            for chunk in response.iter_bytes():
                 stream.write(chunk)
                 done += len(chunk)
                 if size_bytes is not None and done > size_bytes:

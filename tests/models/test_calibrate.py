@@ -1,0 +1,62 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import ModelsError
+from models.calibrate import FaceSet, calibrate, measure_folder, open_set
+from models.store import Store, no_progress
+
+
+def strangers(people: int, images: int, dim: int, noise: float) -> FaceSet:
+    """Unit vectors around one random direction a person."""
+    rng = np.random.default_rng(7)
+    centres = rng.normal(size=(people, 1, dim))
+    vectors = (centres + noise * rng.normal(size=(people, images, dim))).reshape(-1, dim)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return FaceSet(vectors.astype(np.float32), np.repeat(np.arange(people), images), 0)
+
+
+def test_the_table_gives_back_the_rates_it_was_measured_at() -> None:
+    faces = strangers(people=400, images=2, dim=16, noise=0.05)
+    table = calibrate(faces, "made up")
+    similarities = faces.vectors @ faces.vectors.T
+    apart = faces.people[:, None] < faces.people[None, :]
+    assert len(table.points) >= 6
+    for fmr, similarity in table.points:
+        assert (similarities[apart] >= similarity).mean() == pytest.approx(fmr, rel=0.1, abs=2 / apart.sum())
+    assert "400 people" in table.measured
+
+
+def test_a_search_finds_mates_and_turns_strangers_away() -> None:
+    faces = strangers(people=60, images=2, dim=128, noise=0.05)
+    result = open_set(faces, threshold=0.8, enrolled=40)
+    assert (result.enrolled, result.mated, result.strangers) == (40, 40, 20)
+    assert result.fnir == 0
+    assert result.fpir == 0
+    assert open_set(faces, threshold=-1.0, enrolled=40).fpir == 1
+    assert open_set(faces, threshold=1.1, enrolled=40).fnir == 1
+
+
+def test_too_few_people_are_refused_by_name(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("insightface", reason="insightface is not installed")
+    (tmp_path / "faces" / "one").mkdir(parents=True)
+    with pytest.raises(ModelsError, match=r"faces: holds images of 0 people.*at least 20"):
+        measure_folder(shared / "models" / "insightface-pack", tmp_path / "faces", no_progress)
+
+
+def test_a_folder_of_networks_is_measured_on_a_folder_of_faces(shared: Path, tmp_path: Path) -> None:
+    pytest.importorskip("insightface", reason="insightface is not installed")
+    people = sorted(path for path in (shared / "data" / "lfw-dev").iterdir() if len(list(path.iterdir())) > 1)[:25]
+    for person in people:
+        shutil.copytree(person, tmp_path / "faces" / person.name)
+    (tmp_path / "faces" / people[0].name / "note.jpg").write_text("no image")
+    networks = shared / "models" / "insightface-pack"
+    measured = measure_folder(networks, tmp_path / "faces", no_progress)
+    assert "25 people" in measured.measured
+    assert "images without a face: 1" in measured.measured
+    store = Store(tmp_path / "models")
+    added = store.add(networks, "mine", calibration=measured)
+    assert added.calibration == measured
+    assert 0.2 < added.calibration.threshold(0.1, 1000) < 0.7
