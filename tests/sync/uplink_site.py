@@ -50,6 +50,7 @@ class Node:
         (home / "node.pub").write_text(self.enrolment.text(self.key))
         Ledger.create(home / DATABASE_FILE)
         self.writer = Writer(node_id, "node", self.key, stamp)
+        self.desk_writer = Writer(node_id, "desk", self.desk, stamp)
         self.uplink: UplinkThread | None = None
 
     def ledger(self) -> Ledger:

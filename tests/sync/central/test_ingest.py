@@ -1,0 +1,363 @@
+"""What central takes, what it refuses, and what it answers; with a real store and real signatures."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sync.canonical import Fields
+from sync.central.enrol import enrol
+from sync.central.ingest import Answer, Arrived, Ingest
+from sync.central.keys import load_public, load_serving_keys
+from sync.central.store.sqlite import FILE_NAME, Batch, Store, StoreError
+from sync.ledger import Ledger, Transaction
+from sync.messages import Ack, BadMessage, Nack, Notice, Status
+from sync.records import Record, seal
+from sync.signing import Signer, create_key_file, digest
+from sync.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
+from tests.sync.uplink_site import Central, Node
+
+NOW_US = 1_760_000_000_000_000
+
+
+@dataclass
+class Bench:
+    """A central without a broker, and a node enrolled there."""
+
+    central: Central
+    node: Node
+    store: Store
+    ingest: Ingest
+
+    def records(self, count: int) -> list[Record]:
+        """Append `count` records to the node's ledger and return the whole chain."""
+        if count:
+            self.node.record(count)
+        ledger = self.node.ledger()
+        try:
+            return list(ledger.records(["camera.up", "visit.first", "notice.applied", "node.alive", "visit.seen"]))
+        finally:
+            ledger.close()
+
+    def take(self, *records: Record, topic_of: str = "n1") -> list[Ack | Nack]:
+        """Hand the records over as one frame and return the answers, read as the node reads them."""
+        return self.take_bytes(frame_of(*records), topic_of)
+
+    def take_bytes(self, payload: bytes, topic_of: str = "n1") -> list[Ack | Nack]:
+        return [self.read(answer) for answer in self.ingest.take([Arrived(topic_of, payload)], NOW_US)]
+
+    def read(self, answer: Answer) -> Ack | Nack:
+        key = load_public(self.central.directory).keys["ack"]
+        try:
+            return Ack.parse(answer.payload, key)
+        except BadMessage:
+            return Nack.parse(answer.payload, key)
+
+    def held(self) -> list[int]:
+        return [row.seq for row in self.store.records("n1")]
+
+    def refused(self) -> dict[str, int]:
+        return {refusal.reason: refusal.count for refusal in self.store.refusals()}
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        connection = sqlite3.connect(self.central.directory / FILE_NAME)
+        try:
+            return connection.execute(sql).fetchall()
+        finally:
+            connection.close()
+
+
+def frame_of(*records: Record) -> bytes:
+    return encode_frame([SignedBody(record.body, record.signature) for record in records])
+
+
+def forge(base: Record, signer: Signer, **changes: object) -> Record:
+    """A record like `base` with some fields changed, well signed by `signer`."""
+    fields: Fields = {**base.fields, **changes, "key": signer.public.key_id}
+    return seal(fields, signer)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    central, node = Central(tmp_path / "central"), Node(tmp_path / "home")
+    enrol(central.directory, node.home / "node.pub")
+    with central.store() as store:
+        yield Bench(central, node, store, Ingest(store, load_serving_keys(central.directory)))
+
+
+def test_records_in_order_are_stored_as_signed_and_acknowledged_cumulatively(bench: Bench) -> None:
+    chain = bench.records(5)
+    (ack,) = bench.take(*chain)
+    assert isinstance(ack, Ack)
+    assert (ack.node_id, ack.epoch, ack.upto_seq, ack.head_hash) == ("n1", 1, 5, chain[-1].hash)
+    stored = list(bench.store.records("n1"))
+    assert [(row.body, row.hash, row.signature) for row in stored] == [(r.body, r.hash, r.signature) for r in chain]
+    assert stored[0].received_us == NOW_US
+
+
+def test_several_frames_of_several_polls_share_one_ack_a_node(bench: Bench) -> None:
+    chain = bench.records(6)
+    frames = [Arrived("n1", frame_of(*chain[at : at + 2])) for at in (0, 2, 4)]
+    (answer,) = bench.ingest.take(frames, NOW_US)
+    ack = bench.read(answer)
+    assert isinstance(ack, Ack)
+    assert ack.upto_seq == 6
+
+
+def test_the_same_frame_again_is_acknowledged_again_and_stored_once(bench: Bench) -> None:
+    chain = bench.records(3)
+    bench.take(*chain)
+    (ack,) = bench.take(*chain[:2])
+    assert isinstance(ack, Ack)
+    assert ack.upto_seq == 3
+    frames = [Arrived("n1", frame_of(*bench.records(2)[3:]))] * 2  # twice within one commit
+    bench.ingest.take(frames, NOW_US)
+    assert bench.held() == [1, 2, 3, 4, 5]
+
+
+def test_a_gap_stores_nothing_and_names_the_record_missing(bench: Bench) -> None:
+    chain = bench.records(6)
+    bench.take(*chain[:2])
+    answers = bench.take(*chain[3:])
+    assert Nack("n1", "GAP", 1, 3, bytes(32)) in answers
+    assert bench.held() == [1, 2]
+    bench.take(*chain[2:])
+    assert bench.held() == [1, 2, 3, 4, 5, 6]
+
+
+def test_two_records_for_one_place_are_a_fork_and_both_are_kept_apart(bench: Bench) -> None:
+    chain = bench.records(3)
+    bench.take(*chain)
+    other = forge(chain[1], bench.node.key, camera="back")
+    assert Nack("n1", "FORK", 1, 2, other.hash) in bench.take(other)
+    assert bench.store.nodes()[0].chain == "fork"
+    assert {row[0] for row in bench.query("SELECT hash FROM quarantine")} == {chain[1].hash, other.hash}
+    more = bench.records(1)
+    assert any(isinstance(answer, Nack) and answer.code == "FORK" for answer in bench.take(more[-1]))
+    assert bench.held() == [1, 2, 3]
+
+
+def test_a_record_that_follows_another_than_the_last_held_is_a_fork(bench: Bench) -> None:
+    chain = bench.records(3)
+    bench.take(*chain[:2])
+    other = forge(chain[2], bench.node.key, prev="ab" * 32)
+    assert Nack("n1", "FORK", 1, 3, other.hash) in bench.take(other)
+    assert {row[0] for row in bench.query("SELECT hash FROM quarantine")} == {chain[1].hash, other.hash}
+
+
+def test_a_fork_needs_the_nodes_own_signature(bench: Bench) -> None:
+    chain = bench.records(2)
+    bench.take(*chain)
+    stranger = create_key_file(bench.node.home / "stranger.key")
+    forged = forge(chain[1], stranger, camera="back")
+    assert any(isinstance(answer, Nack) and answer.code == "BAD_SIG" for answer in bench.take(forged))
+    assert bench.store.nodes()[0].chain == "ok"
+    assert bench.query("SELECT * FROM quarantine") == []
+
+
+def test_a_bad_signature_is_refused_and_what_came_before_it_stays(bench: Bench) -> None:
+    chain = bench.records(3)
+    broken = SignedBody(chain[1].body, bytes(64))
+    payload = encode_frame([SignedBody(chain[0].body, chain[0].signature), broken])
+    ack, nack = bench.take_bytes(payload)
+    assert isinstance(ack, Ack)
+    assert ack.upto_seq == 1
+    assert nack == Nack("n1", "BAD_SIG", 1, 2, chain[1].hash)
+    assert bench.held() == [1]
+
+
+def test_a_kind_under_the_wrong_role_is_refused(bench: Bench) -> None:
+    (first,) = bench.records(1)
+    wrong = forge(first, bench.node.key, kind="visit.corrected")
+    assert bench.take(wrong) == [Nack("n1", "BAD_SIG", 1, 1, wrong.hash)]
+    assert bench.held() == []
+
+
+def test_kinds_and_fields_of_a_later_version_are_stored_as_they_are(bench: Bench) -> None:
+    (first,) = bench.records(1)
+    later = forge(first, bench.node.key, kind="visit.teleported", how=[{"by": "beam"}])
+    (ack,) = bench.take(later)
+    assert isinstance(ack, Ack)
+    assert next(bench.store.records()).body == later.body
+
+
+def test_bytes_that_are_not_canonical_are_refused_under_their_own_hash(bench: Bench) -> None:
+    (first,) = bench.records(1)
+    loose = first.body.replace(b'"kind":', b'"kind": ')
+    payload = encode_frame([SignedBody(loose, bench.node.key.sign("record-sig", loose))])
+    assert bench.take_bytes(payload) == [Nack("n1", "BAD_SIG", 1, 1, digest("record-hash", loose))]
+
+
+def test_a_record_of_another_node_on_this_nodes_topic_is_refused(bench: Bench, tmp_path: Path) -> None:
+    other = Node(tmp_path / "other", "n2")
+    enrol(bench.central.directory, other.home / "node.pub")
+    chain = bench.records(2)
+    (nack,) = bench.take(*chain, topic_of="n2")
+    assert nack == Nack("n2", "BAD_SIG", 1, 1, chain[0].hash)
+    assert bench.held() == []
+
+
+def test_a_node_not_enrolled_gets_no_answer_and_is_counted(bench: Bench) -> None:
+    chain = bench.records(1)
+    assert bench.take(*chain, topic_of="stranger") == []
+    assert bench.take(*chain, topic_of="stranger") == []
+    assert bench.refused() == {"unknown-node": 2}
+
+
+def test_a_node_is_known_as_soon_as_it_is_enrolled_beside_a_running_ingest(bench: Bench, tmp_path: Path) -> None:
+    late = Node(tmp_path / "late", "n2")
+    late.record(1)
+    ledger = late.ledger()
+    (record,) = ledger.records(["camera.up"])
+    ledger.close()
+    assert bench.take(record, topic_of="n2") == []
+    enrol(bench.central.directory, late.home / "node.pub")
+    (ack,) = bench.take(record, topic_of="n2")
+    assert isinstance(ack, Ack)
+
+
+def test_a_frame_that_is_too_big_or_none_at_all_is_refused(bench: Bench) -> None:
+    bench.records(1)
+    assert bench.take_bytes(b"FV1F" + bytes(MAX_FRAME_BYTES)) == [Nack("n1", "TOO_BIG", 0, 0, bytes(32))]
+    assert bench.take_bytes(b"hello") == []
+    assert bench.refused() == {"TOO_BIG": 1, "bad-frame": 1}
+
+
+def test_nothing_is_acknowledged_that_was_not_committed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = bench.records(2)
+
+    def full(_store: Store, _batch: Batch) -> None:
+        raise StoreError("central.db: database or disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write", full)
+        with pytest.raises(StoreError, match="full"):
+            bench.take(*chain)
+    assert bench.held() == []
+    (ack,) = bench.take(*chain)  # and it has forgotten what it had staged
+    assert isinstance(ack, Ack)
+    assert bench.held() == [1, 2]
+
+
+def test_a_commit_that_fails_half_way_leaves_nothing(bench: Bench) -> None:
+    chain = bench.records(2)
+    rows = [(r.node_id, r.epoch, r.seq, r.kind, r.body, r.hash, r.prev_hash, r.signature, NOW_US) for r in chain]
+    with pytest.raises(StoreError, match="UNIQUE"):
+        bench.store.write(Batch(evidence=[*rows, rows[0]]))
+    assert bench.held() == []
+
+
+def test_the_next_epoch_continues_from_the_head_and_no_other_record(bench: Bench) -> None:
+    chain = bench.records(2)
+    bench.take(*chain)
+    genesis = forge(chain[0], bench.node.key, epoch=2, seq=1, prev=chain[1].hash.hex(), kind="epoch.started")
+    second = forge(chain[1], bench.node.key, epoch=2, seq=2, prev=genesis.hash.hex())
+    (ack,) = bench.take(genesis, second)
+    assert isinstance(ack, Ack)
+    assert (ack.epoch, ack.upto_seq) == (2, 2)
+    (again,) = bench.take(*chain)
+    assert isinstance(again, Ack)
+    assert (again.epoch, again.upto_seq) == (2, 2)
+    late = forge(chain[1], bench.node.key, seq=3, prev=chain[1].hash.hex())
+    assert any(isinstance(answer, Nack) and answer.code == "FORK" for answer in bench.take(late))
+
+
+def test_an_online_node_is_told_where_central_stands_and_what_it_has_not_answered(bench: Bench) -> None:
+    chain = bench.records(2)
+    bench.take(*chain)
+    ack, notice = bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US)
+    assert isinstance(bench.read(ack), Ack)
+    public = load_public(bench.central.directory)
+    told = Notice.parse(notice.payload, public.root, public.keys["notice"])
+    assert (notice.channel, told.nseq, told.kind, told.body) == ("down", 1, "keys", public.fields())
+    (row,) = bench.store.nodes()
+    assert (row.online, row.claimed_seq, row.claimed_acked, row.lag, row.pending_notices) == (True, 7, 2, 5, 1)
+
+
+def test_a_notice_is_done_when_its_answer_arrives_in_the_chain(bench: Bench) -> None:
+    (told,) = bench.ingest.open_notices("n1")
+    public = load_public(bench.central.directory)
+    notice = Notice.parse(told.payload, public.root, public.keys["notice"])
+    ledger = bench.node.ledger()
+    wrong = ledger.append("notice.applied", {"nseq": 1, "hash": "00" * 32})
+    right = ledger.append("notice.applied", {"nseq": 1, "hash": notice.hash.hex()})
+    ledger.close()
+    bench.take(wrong)
+    assert len(bench.ingest.open_notices("n1")) == 1
+    bench.take(right)
+    assert bench.ingest.open_notices("n1") == []
+
+
+def test_a_last_will_takes_the_node_offline_and_leaves_what_it_claimed(bench: Bench) -> None:
+    bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US)
+    assert bench.ingest.greet(Status("n1", False, 1, 3, 0), NOW_US + 5) == []
+    (row,) = bench.store.nodes()
+    assert (row.online, row.claimed_seq, row.last_seen_us) == (False, 7, NOW_US)
+
+
+def test_a_central_that_lost_everything_asks_a_node_for_its_first_record(bench: Bench) -> None:
+    gap, _notice = bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US)
+    assert bench.read(gap) == Nack("n1", "GAP", 1, 1, bytes(32))
+
+
+def visit(transaction: Transaction, kind: str, visit_id: str, **fields: object) -> Record:
+    body: Fields = {"visit": visit_id, "camera": "door", "source": "rtsp", "arrived_us": NOW_US, **fields}
+    return transaction.append(kind, body)
+
+
+def test_the_store_shows_nodes_and_visits_with_corrections(bench: Bench) -> None:
+    ledger = bench.node.ledger()
+    with ledger.transaction() as transaction:
+        first = visit(transaction, "visit.first", "v1", person="p1", grade="B", pack="mobilefacenet@0011", gallery_n=3)
+        unsure = visit(transaction, "visit.unsure", "v2", person="p2", arrived_us=NOW_US + 9, source="file")
+        late = visit(transaction, "visit.seen", "v3", party=2, arrived_us=NOW_US - 9)
+        camera = {"camera": "door", "frames": 100, "longest_gap_us": 5, "luma_e6": 400_000, "sharpness_e6": 7}
+        alive = transaction.append("node.alive", {"cameras": [camera]})
+    ledger.close()
+    desk = Ledger(bench.node.home / "firstvisit.db", bench.node.desk_writer)
+    corrected = desk.append(
+        "visit.corrected", {"visit": "v2", "decision": "return", "person": "p1", "reason": "same_person"}
+    )
+    desk.close()
+    bench.take(first, unsure, late, alive, corrected)
+
+    rows = bench.store.visits()
+    assert [row.visit_id for row in rows] == ["v2", "v1", "v3"]
+    assert (rows[0].decision, rows[0].original_decision, rows[0].person_id) == ("return", "unsure", "p1")
+    assert rows[0].corrected
+    assert rows[0].test
+    assert (rows[1].decision, rows[1].corrected, rows[1].grade, rows[1].gallery_n) == ("first", False, "B", 3)
+    assert (rows[2].decision, rows[2].person_id, rows[2].party) == ("seen", None, 2)
+    assert [row.visit_id for row in bench.store.visits(limit=2, before=rows[0].cursor)] == ["v1", "v3"]
+    assert bench.store.visits(node_id="n2") == []
+
+    (node,) = bench.store.nodes()
+    assert (node.epoch, node.seq, node.head_received_us, node.chain) == (1, 5, NOW_US, "ok")
+    assert (node.clock_source, node.clock_maxerror_us, node.pack) == ("synced", 1500, "mobilefacenet@0011")
+    assert (node.cameras[0].camera_id, node.cameras[0].frames, node.cameras[0].dropped) == ("door", 100, None)
+    assert node.alive_us == alive.stamp.wall_us
+
+
+def test_a_body_with_fields_of_the_wrong_kind_is_held_and_shown_without_them(bench: Bench) -> None:
+    ledger = bench.node.ledger()
+    with ledger.transaction() as transaction:
+        odd = visit(transaction, "visit.first", "v1", grade=7, similarity_e6="high", arrived_us="noon", person=[1])
+        alive = transaction.append("node.alive", {"cameras": "all well"})
+        applied = transaction.append("notice.applied", {"nseq": "one"})
+    ledger.close()
+    bench.take(odd, alive, applied)
+    (row,) = bench.store.visits()
+    assert (row.grade, row.similarity_e6, row.person_id, row.arrived_us) == (None, None, None, odd.stamp.wall_us)
+    assert bench.store.nodes()[0].cameras == ()
+
+
+def test_visits_are_read_by_index(bench: Bench) -> None:
+    plan = bench.query(
+        "EXPLAIN QUERY PLAN SELECT rowid FROM records"
+        " WHERE kind IN ('visit.seen', 'visit.first', 'visit.return', 'visit.unsure')"
+        " ORDER BY json_extract(CAST(body AS TEXT), '$.arrived_us') DESC, rowid DESC LIMIT 5"
+    )
+    assert "records_arrivals" in str(plan)
+    assert "TEMP B-TREE" not in str(plan)
