@@ -53,6 +53,18 @@ def test_the_reference_lists_exactly_the_keys_there_are_with_their_defaults(
     assert documented(heading) == defaults(model)
 
 
+def test_the_reference_lists_every_variable_that_the_program_reads() -> None:
+    root = CONFIG.parent
+    read = {
+        name
+        for package in ("models", "camera", "sync", "edge")
+        for file in (root / package).rglob("*.py")
+        for name in re.findall(r"""environ\S*["'](FIRSTVISIT_[A-Z_]+)["']""", file.read_text())
+    }
+    assert "FIRSTVISIT_MODELS" in read, "the search itself works"
+    assert set(documented("## Environment")) >= read
+
+
 def test_the_example_of_a_node_loads() -> None:
     settings = load_node(CONFIG / "node.example.toml")
     assert [camera.id for camera in settings.camera] == ["door", "side-door"]
