@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import numpy as np
 
 from edge.home import create_home
 from edge.settings import new_config
@@ -113,11 +112,11 @@ def _frames(clip: Path) -> int:
 
 
 def _machine() -> str:
-    models = [
+    cpus = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
     memory_gib = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3
-    return f"{models[0]}, {len(models)} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}, numpy {np.__version__}"
+    return f"{cpus[0]}, {len(cpus)} cores, {memory_gib:.0f} GiB, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":
