@@ -136,7 +136,10 @@ class Store:
         A pack that is there and whole is left alone; one that is damaged is repaired. Raises ModelsError.
         """
         if name is not None:
-            return self._install(name, from_dir, accept_licence, progress)
+            try:
+                return self._install(name, from_dir, accept_licence, progress)
+            except SourceError as error:
+                raise SourceError(f"{error}; from a folder: firstvisit models install {name} --from DIR") from error
         try:
             return self._install(RECOMMENDED, from_dir, accept_licence, progress)
         except SourceError as error:
