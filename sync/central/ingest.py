@@ -99,8 +99,12 @@ class Ingest:
         acks = [ack for node_id, node in touched.items() if (ack := self._ack(node_id, node, now_us)) is not None]
         return acks + nacks
 
-    def greet(self, status: Status, now_us: int) -> list[Answer]:
-        """Note a node's status; to one that is online answer with its ack, an anchor in time, and its open notices."""
+    def greet(self, status: Status, now_us: int, kept: bool = False) -> list[Answer]:
+        """Note a node's status; to one that is online answer with its ack, an anchor in time, and its open notices.
+
+        kept: the broker had kept the status while central was away. What the node sent meanwhile is lost, so it is
+        asked for at once: it would else sit out a timeout.
+        """
         node = self._node(status.node_id)
         if node is None:
             return []
@@ -110,8 +114,10 @@ class Ingest:
         answers = []
         if (ack := self._ack(status.node_id, node, now_us)) is not None:
             answers.append(ack)
-        elif status.acked > 0:  # it was acknowledged by a central that held more than this one does now
-            answers.append(self._gap(status.node_id, 1, 1))
+        lost_all = node.seq == 0 and status.acked > 0  # acknowledged by a central that held more than this one
+        if node.state == "ok" and (kept or lost_all):
+            gap = Nack(status.node_id, "GAP", node.epoch, node.seq + 1, _NO_HASH)
+            answers.append(Answer(status.node_id, "ack", gap.seal(self._keys.ack)))
         return answers + self.open_notices(status.node_id)
 
     def open_notices(self, node_id: str | None = None) -> list[Answer]:
@@ -222,9 +228,6 @@ class Ingest:
             return None
         ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, now_us, MAX_WINDOW_FRAMES, self._keys.ack)
         return Answer(node_id, "ack", ack.data)
-
-    def _gap(self, node_id: str, epoch: int, seq: int) -> Answer:
-        return Answer(node_id, "ack", Nack(node_id, "GAP", epoch, seq, _NO_HASH).seal(self._keys.ack))
 
     def _refuse(self, batch: Batch, node_id: str, reason: str, why: str, now_us: int) -> None:
         batch.refusals.append((node_id, reason, now_us, why[:200]))

@@ -86,7 +86,7 @@ class Server:
             if channel == "up":
                 frames.append(Arrived(node_id, message.payload))
             elif channel == "status" and (status := read_status(node_id, message.payload)) is not None:
-                yield from self._ingest.greet(status, now_us)
+                yield from self._ingest.greet(status, now_us, kept=message.retained)
         if frames:
             yield from self._ingest.take(frames, now_us)
 

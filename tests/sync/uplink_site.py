@@ -9,13 +9,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sync.broker import BrokerProcess
-from sync.central.keys import create_keys, load_public
+from sync.central.enrol import enrol
+from sync.central.keys import create_keys
 from sync.central.server import Server
 from sync.central.store.sqlite import FILE_NAME, Store
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment
 from sync.mqtt import BrokerAddress
-from sync.signing import Signer, create_key_file
+from sync.signing import Signer, create_key_file, load_key_file
 from sync.stamp import Stamp
 from sync.trust import DATABASE_FILE, Trust, join
 from sync.uplink_thread import UplinkThread
@@ -147,19 +148,21 @@ class Central:
                 shutil.copy(f"{source}{suffix}", target)
 
 
+def enrolled(node: Node, central: Central) -> Node:
+    """Introduce the two to each other."""
+    join(node.home, central.public)
+    enrol(central.directory, node.home / "node.pub")
+    return node
+
+
 class Site:
     """One broker, one central, one node that has joined."""
 
     def __init__(self, folder: Path, broker: BrokerProcess) -> None:
-        from sync.central.enrol import enrol
-
         self.broker = broker
         self.central = Central(folder / "central")
-        self.node = Node(folder / "home")
+        self.node = enrolled(Node(folder / "home"), self.central)
         self.folder = folder
-        join(self.node.home, self.central.public)
-        enrol(self.central.directory, self.node.home / "node.pub")
-        assert load_public(self.central.directory).central_id == "c1"
 
     def start(self) -> None:
         self.central.start(self.broker.url)
@@ -173,3 +176,10 @@ class Site:
         self.node.stop()
         self.central.stop()
         self.broker.stop()
+
+
+def run_node(home: Path, url: str) -> None:
+    """Run the uplink of a HOME until killed; for a process of its own."""
+    writer = Writer("n1", "node", load_key_file(home / "node.key"), stamp)
+    UplinkThread(home, writer, BrokerAddress.parse(url), random.Random(1)).start()
+    threading.Event().wait()
