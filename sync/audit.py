@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from sync import SyncError
 from sync.chain import Chain, place
 from sync.messages import Ack
-from sync.records import BadRecord, KeyRing, Record
-from sync.signing import digest
+from sync.records import BadRecord, KeyRing, Record, parse
+from sync.signing import SIGNATURE_BYTES, digest
 
 Place = tuple[int, int]  # (epoch, seq)
 
@@ -43,7 +43,9 @@ class Acks:
         self.upto: dict[int, int] = {}  # the last seq covered, by epoch
         self.newest: Ack | None = None
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many acks were verified."""
         return len(self._by_hash)
 
     def add(self, ack: Ack) -> None:
@@ -101,6 +103,7 @@ class Audit:
         self.acks = acks
         self.checked = 0
         self._ends: dict[int, int] = {}  # the last seq, by epoch
+        self._strays: dict[Place, str] = {}  # records met under an altered number, by their own
 
     @property
     def next(self) -> Place:
@@ -108,7 +111,9 @@ class Audit:
 
     def row(self, body: object, signature: object, columns: Columns | None = None) -> None:
         """Verify the next row; columns is None where only body and signature are stored. Raises Bad."""
-        at = self._seat(body, signature, columns) if columns else self.next
+        at = self._seat(body, columns) if columns else self.next
+        if at is None:
+            return
         try:
             if not isinstance(body, bytes) or not isinstance(signature, bytes):
                 raise BadRecord("body or signature is not stored as bytes")
@@ -117,10 +122,10 @@ class Audit:
             record = self.chain.add(body, signature)
             if columns:
                 _check_columns(columns, record)
-            if self.acks:
+            if self.acks is not None:
                 self.acks.check(record)
                 if columns:
-                    self._check_mark(columns.acked, record)
+                    _check_mark(columns.acked, record, self.acks)
         except SyncError as error:
             raise Bad(str(error), at) from error
         self.checked += 1
@@ -130,11 +135,14 @@ class Audit:
         """Judge what must not be missing behind the last row; raises Bad."""
         if not self.checked and self.acks is not None:
             raise Bad("missing: there is no record at all", (1, 1))
-        for epoch, upto in sorted(self.acks.upto.items()) if self.acks else ():
-            held = self._ends.get(epoch, 0)
-            if upto > held:
-                assert self.acks
-                raise Bad(self.acks.missing(epoch, upto), (epoch, held + 1))
+        if self._strays:
+            at = min(self._strays)
+            raise Bad(self._strays[at], at)
+        if self.acks is not None:
+            for epoch, upto in sorted(self.acks.upto.items()):
+                held = self._ends.get(epoch, 0)
+                if upto > held:
+                    raise Bad(self.acks.missing(epoch, upto), (epoch, held + 1))
 
     def spans(self, after: Place = (0, 0)) -> str:
         """The places of the verified records behind `after`, as people read them; empty where there are none."""
@@ -145,29 +153,43 @@ class Audit:
                 spans.append(f"{place(epoch, first)}..{end}")
         return ", ".join(spans)
 
-    def _seat(self, body: object, signature: object, columns: Columns) -> Place:
-        """Return the place a row claims, having made sure that it comes next; raises Bad."""
+    def _seat(self, body: object, columns: Columns) -> Place | None:
+        """Return the place a row claims where it comes next; None for a stray, whose own place will be found empty.
+
+        Raises Bad where the row shows that another is missing.
+        """
         epoch, seq = columns.epoch, columns.seq
         claimed = (epoch, seq) if isinstance(epoch, int) and isinstance(seq, int) else None
         if claimed and self.chain.may_follow(*claimed):
             return claimed
-        try:
-            record = self.chain.add(body, signature)  # type: ignore[arg-type]  # what is no bytes ends in TypeError
-        except (SyncError, TypeError):
-            if claimed and claimed < self.next:
-                raise Bad(f"out of place: {place(*self.next)} comes next", claimed) from None
-            raise Bad("missing", self.next) from None
-        raise Bad(f"stored as epoch {epoch!r} seq {seq!r}", (record.epoch, record.seq))
+        own = _own_place(body)
+        if own and own != claimed:
+            self._strays[own] = f"stored as epoch {epoch!r} seq {seq!r}"
+            return None
+        if claimed and claimed > self.next:
+            raise Bad(self._strays.get(self.next, "missing"), self.next)
+        raise Bad(f"out of place: {place(*self.next)} comes next", claimed)
 
-    def _check_mark(self, acked: object, record: Record) -> None:
-        assert self.acks
-        covered = record.seq <= self.acks.upto.get(record.epoch, 0)
-        if type(acked) is not int or acked not in (0, 1):
-            raise BadRecord(f"acked is {acked!r}, neither 0 nor 1")
-        if acked and not covered:
-            raise BadRecord("marked acked, but no stored ack covers it")
-        if covered and not acked:
-            raise BadRecord("not marked acked, but a stored ack covers it")
+
+def _own_place(body: object) -> Place | None:
+    """Where a body says it belongs, None where it is not one that could be believed even so far."""
+    if not isinstance(body, bytes):
+        return None
+    try:
+        record = parse(body, bytes(SIGNATURE_BYTES))
+    except SyncError:
+        return None
+    return record.epoch, record.seq
+
+
+def _check_mark(acked: object, record: Record, acks: Acks) -> None:
+    covered = record.seq <= acks.upto.get(record.epoch, 0)
+    if type(acked) is not int or acked not in (0, 1):
+        raise BadRecord(f"acked is {acked!r}, neither 0 nor 1")
+    if acked and not covered:
+        raise BadRecord("marked acked, but no stored ack covers it")
+    if covered and not acked:
+        raise BadRecord("not marked acked, but a stored ack covers it")
 
 
 def _check_columns(columns: Columns, record: Record) -> None:

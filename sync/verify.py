@@ -228,7 +228,7 @@ def _walk(connection: sqlite3.Connection, audit: Audit, query: str, *scope: str)
             raise
         if row is None:
             return
-        after = row[0], row[1]
+        after = row[0], -(2**63) if row[1] is None else row[1]  # nothing is greater than NULL
         audit.row(row[2], row[3], Columns(*row[4:]))
 
 
@@ -283,7 +283,9 @@ def _verdict(what: str, lines: list[str], audit: Audit | None, bad: Bad | None, 
     acks, last = audit.acks, audit.acks.last()
     if acks.newest:
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=acks.newest.central_time_us)
-        lines.append(f"acks: {len(acks)} verified, the last covers seq {last[1]}, central time {at:%Y-%m-%dT%H:%M:%SZ}")
+        lines.append(
+            f"acks: {acks.count} verified, the last covers seq {last[1]}, central time {at:%Y-%m-%dT%H:%M:%SZ}"
+        )
     else:
         lines.append("acks: none")
     lines.append(f"unanchored: {audit.spans(last) or 'none'}")

@@ -1,5 +1,6 @@
 """Keys that are the same in every run, and a HOME built with the real ledger."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,14 @@ def home(tmp_path: Path) -> BuiltHome:
     return make_home(tmp_path / "home")
 
 
+@pytest.fixture(scope="session")
+def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("evidence") / "home"
+    fill(make_home(path))
+    return path
+
+
 @pytest.fixture
-def filled_home(home: BuiltHome) -> BuiltHome:
+def filled_home(_filled: Path, tmp_path: Path) -> BuiltHome:
     """A HOME of 40 records, the desk's among them, acknowledged up to 30."""
-    fill(home)
-    return home
+    return BuiltHome(shutil.copytree(_filled, tmp_path / "home"))
