@@ -1,4 +1,5 @@
 import hashlib
+import json
 import zipfile
 from pathlib import Path
 
@@ -118,3 +119,31 @@ def test_templates_are_those_of_insightface(chip_px: int) -> None:
 def test_chips_of_another_size_are_refused() -> None:
     with pytest.raises(ModelsError, match="100 px"):
         template_for(100)
+
+
+def test_a_package_with_insightfaces_own_manifest_is_added_whole(
+    shared: Path, tmp_path: Path, group_photo: np.ndarray
+) -> None:
+    package = tmp_path / "raccoon_x"
+    (package / "nets").mkdir(parents=True)
+    for source, name in (("scrfd_2.5g_bnkps.onnx", "det.onnx"), ("mobilefacenet.onnx", "rec.onnx")):
+        (package / "nets" / name).write_bytes((shared / "models" / "insightface-pack" / source).read_bytes())
+    (package / "MODEL.LICENSE").write_text("non-commercial")
+    (package / "manifest.json").write_text(
+        json.dumps(
+            {
+                "manifest_version": 2,
+                "model_id": "raccoon_x",
+                "license": "MODEL.LICENSE",
+                "tasks": {
+                    "detection": {"file": "nets/det.onnx"},
+                    "recognition": {"file": "nets/rec.onnx", "embedding_dimension": 128},
+                    "verification": {"file": "nets/not-shipped.onnx"},
+                },
+            }
+        )
+    )
+    store = Store(tmp_path / "models")
+    added = store.add(package)
+    assert {file.name for file in added.files} == {"nets/det.onnx", "nets/rec.onnx", "manifest.json", "MODEL.LICENSE"}
+    assert len(open_pack(store, "raccoon_x").detector.detect(group_photo)) == 6
