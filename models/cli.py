@@ -3,14 +3,16 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from models.store import Status, Store, default_root
+if TYPE_CHECKING:
+    from models.store import Status, Store
+
 
 app = typer.Typer(
     help="Recognition packs: which there are, what they may be used for, installing them.",
@@ -27,11 +29,12 @@ def list_packs(as_json: Json = False) -> None:
 
     Example: `firstvisit models list`
     """
-    statuses = Store(default_root()).list()
+    store = _store()
+    statuses = store.list()
     if as_json:
         print(json.dumps([_as_dict(status) for status in statuses], ensure_ascii=False))
         return
-    table = Table(title=f"Packs in {default_root()}", title_justify="left", caption_justify="left")
+    table = Table(title=f"Packs in {store.root}", title_justify="left", caption_justify="left")
     table.caption = "misses: share of returning visitors called new or unsure (FNIR at FPIR 1 %, 1,000 people enrolled)"
     for heading in ("name", "installed", "commercial use", "misses", "size", "licence"):
         table.add_column(heading, no_wrap=heading == "name")
@@ -65,7 +68,7 @@ def install(
 
     Example: `firstvisit models install mobilefacenet --from /media/usb/models`
     """
-    store = Store(default_root())
+    store = _store()
     with _progress() as progress:
         done = store.install(name, from_dir=from_dir, accept_licence=accept_licence, progress=_Bars(progress))
     if done.warning:
@@ -92,7 +95,7 @@ def add(
 
     Example: `firstvisit models add ./my-pack --faces ./lfw`
     """
-    store = Store(default_root())
+    store = _store()
     calibration = None
     if faces is not None:
         from models.calibrate import measure_folder
@@ -115,7 +118,7 @@ def verify(
 
     Example: `firstvisit models verify dlib`
     """
-    store = Store(default_root())
+    store = _store()
     names = store.installed() if name is None else [name]
     faults = {name: store.verify(name) for name in names}
     if as_json:
@@ -129,7 +132,13 @@ def verify(
         raise typer.Exit(1)
 
 
-def _as_dict(status: Status) -> dict[str, object]:
+def _store() -> "Store":
+    from models.store import Store, default_root  # loads the vision libraries, which central's machine may lack
+
+    return Store(default_root())
+
+
+def _as_dict(status: "Status") -> dict[str, object]:
     pack = status.manifest
     row: dict[str, object] = {"name": status.name, "installed": status.installed, "fault": status.fault}
     if pack is not None:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -86,3 +88,9 @@ def test_every_command_has_help_with_an_example(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert f"firstvisit models {command}" in result.stdout
+
+
+def test_the_commands_load_without_the_vision_libraries() -> None:
+    script = "import sys\nfor name in ('onnxruntime', 'cv2', 'insightface', 'onnx'): sys.modules[name] = None\n"
+    run = subprocess.run([sys.executable, "-c", script + "import models.cli"], check=False, capture_output=True)
+    assert run.returncode == 0, run.stderr
