@@ -93,9 +93,10 @@ class Pipeline:
     """Analyses the frames of one camera, in their order.
 
     min_face_px: faces with a shorter side are tracked but never shot. max_shots: pictures kept a track, and so the
-    bound of its memory. decide_after_s: a track arrives at this age when it has SHOTS_TO_ARRIVE shots; with fewer when
-    it ends, if the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of sight for longer has ended. All
-    seconds are frame time.
+    bound of its memory. decide_after_s: a track arrives at this age when it has SHOTS_TO_ARRIVE shots, and up to as
+    much later while they still get better, for whoever walks up is best seen last; with fewer shots when it ends, if
+    the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of sight for longer has ended. All seconds are frame
+    time.
     """
 
     def __init__(
@@ -172,7 +173,10 @@ class Pipeline:
         person = self._people[track_id]
         if person.shots is None or len(person.shots) < SHOTS_TO_ARRIVE:
             return False
-        return frame.captured_ns - person.first_seen_ns >= self._decide_after_ns
+        age_ns = frame.captured_ns - person.first_seen_ns
+        if age_ns < self._decide_after_ns:
+            return False
+        return age_ns >= 2 * self._decide_after_ns or not person.shots.improving(frame.captured_at)
 
     def _arrive(self, track_id: int) -> Arrival:
         person = self._people[track_id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import cv2
 import numpy as np
@@ -123,7 +123,7 @@ class BestShots:
 
     def __init__(self, max_shots: int, apart_s: float) -> None:
         self._max_shots = max_shots
-        self._apart_s = apart_s
+        self._apart = timedelta(seconds=apart_s)
         self._started_at: datetime | None = None
         self._by_window: dict[int, BestShot] = {}
 
@@ -152,6 +152,11 @@ class BestShots:
         """Return the quality of the best shot, 0 without any."""
         return max((shot.quality for shot in self._by_window.values()), default=0.0)
 
+    def improving(self, at: datetime) -> bool:
+        """Return whether the best shot is of this window or the one before."""
+        best = max(self._by_window.values(), key=lambda shot: shot.quality, default=None)
+        return best is not None and self._window(at) - self._window(best.captured_at) <= 1
+
     def best_first(self) -> tuple[BestShot, ...]:
         """Return what was kept, best first."""
         return tuple(sorted(self._by_window.values(), key=lambda shot: -shot.quality))
@@ -160,4 +165,4 @@ class BestShots:
         return min(self._by_window.values(), key=lambda shot: shot.quality)
 
     def _window(self, at: datetime) -> int:
-        return 0 if self._started_at is None else int((at - self._started_at).total_seconds() // self._apart_s)
+        return 0 if self._started_at is None else (at - self._started_at) // self._apart

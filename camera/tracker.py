@@ -25,6 +25,9 @@ MAX_DISTANCE, DISTANCE_PER_S, MAX_DISTANCE_EVER = 0.6, 3.0, 1.5
 MAX_DISTANCE_MISSED, DISTANCE_PER_S_MISSED, MAX_DISTANCE_EVER_MISSED = 0.5, 0.3, 1.0
 MAX_RATIO = 1.8  # of sizes between two sightings
 MAX_RATIO_MISSED = 1.5
+# Below this a face only continues a track it follows at once, neither begins nor resumes one (after ByteTrack, Zhang
+# et al. 2022): in a crowd half-covered heads give such faces, and carry a lost track over to a stranger.
+SURE_SCORE = 0.6
 _NO = 1e6
 
 
@@ -87,7 +90,7 @@ class Tracker:
         for track in self._tracks:
             if track.seen_ns != at_ns:
                 track.misses += 1
-        for face in free:
+        for face in (face for face in free if face.score >= SURE_SCORE):
             track = _begin(self._next_id, face, at_ns)
             self._next_id += 1
             self._tracks.append(track)
@@ -121,6 +124,8 @@ def _assign(tracks: list[_Track], faces: list[Face], at_ns: int) -> list[tuple[_
 
 def _cost(track: _Track, face: Face, at_ns: int) -> float:
     """Return how badly a face continues a track: distance from where it is expected in face sizes, less the overlap."""
+    if track.misses and face.score < SURE_SCORE:
+        return _NO
     gap_s = (at_ns - track.seen_ns) / 1e9
     coast_s = min(gap_s, COAST_S)
     expected = track.centre_xy + track.speed_xy * coast_s

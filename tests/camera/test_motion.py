@@ -8,7 +8,7 @@ from camera.motion import LUMA_PX, Blindness, MotionGate, View, look
 
 S = 1_000_000_000
 ROOM = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 255, (720, 1280, 3), dtype=np.uint8), (0, 0), 4)
-ROOM = np.clip((ROOM.astype(np.float32) - 127) * 5 + 120, 0, 255).astype(np.uint8)
+ROOM = np.clip((ROOM.astype(np.float32) - 127) * 9 + 120, 0, 255).astype(np.uint8)
 
 
 def noisy(image: np.ndarray, seed: int) -> np.ndarray:
