@@ -31,7 +31,7 @@ class Site(_Section):
     def _known(cls, value: str) -> str:
         try:
             ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError) as error:
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # OSError: a folder of zones, such as Asia
             raise ValueError("an IANA time zone such as Asia/Shanghai") from error
         return value
 
@@ -160,7 +160,7 @@ def _line(error: ValidationError) -> str:
     allowed = first["msg"].removeprefix("Value error, ")
     match first["type"]:
         case "extra_forbidden":
-            text = f"{key}: no such key"
+            text = f"{key if key.isprintable() else ascii(key)}: no such key"
         case "missing":
             text = f"{key}: missing"
         case _:
@@ -176,9 +176,9 @@ def _key(location: tuple[int | str, ...]) -> str:
 
 
 def _shown(key: str, value: Any) -> str:
-    if key.endswith((".uri", ".broker")):
-        return "(not shown)"  # may hold a password
     text = repr(value)
+    if key.endswith((".uri", ".broker")) or "://" in text:
+        return "(not shown)"  # may hold a password
     return text if len(text) <= 60 else text[:57] + "..."
 
 

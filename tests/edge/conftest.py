@@ -1,0 +1,78 @@
+"""A HOME as `init` makes it, real packs, the demo's clip, and a search of everything on disk for bytes."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from edge.demo_film import write_walk_in
+from edge.home import Home, create_home
+from edge.settings import new_config
+from models.pack import Pack, open_pack
+from models.store import Store, default_root
+
+MakeHome = Callable[..., Home]
+FindBytes = Callable[[Path, bytes], list[str]]
+
+
+@pytest.fixture
+def make_home(tmp_path: Path) -> MakeHome:
+    """Makes HOMEs under tmp_path by `create_home`, in mode ephemeral unless told otherwise."""
+
+    def make(name: str = "home", mode: str = "ephemeral") -> Home:
+        capture = {"mode": mode, "legal_basis": "test" if mode == "ephemeral" else ""}
+        config = new_config(site="puxi-01", node="puxi-01-a", place={"datum": "wgs84"}, capture=capture)
+        return create_home(tmp_path / name, config, None)
+
+    return make
+
+
+@pytest.fixture
+def home(make_home: MakeHome) -> Home:
+    """A new HOME in mode ephemeral."""
+    return make_home()
+
+
+@pytest.fixture
+def find_bytes() -> FindBytes:
+    """Which files under a folder hold these bytes, write-ahead logs and shared memory included."""
+
+    def find(folder: Path, needle: bytes) -> list[str]:
+        files = (path for path in folder.rglob("*") if path.is_file())
+        return sorted(str(path.relative_to(folder)) for path in files if needle in path.read_bytes())
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def packs() -> Store:
+    """The packs of this machine (FIRSTVISIT_MODELS, else the user's); the test skips where none is installed."""
+    store = Store(default_root())
+    if not store.installed():
+        pytest.skip(f"no model pack under {default_root()} (firstvisit models install)")
+    return store
+
+
+@pytest.fixture(scope="session")
+def pack(packs: Store) -> Pack:
+    """The pack that `run` takes by itself."""
+    return open_pack(packs, packs.pick(None))
+
+
+@pytest.fixture(scope="session")
+def walk_in(pack: Pack, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's clip: six people come in and leave, two of them come back, and one more comes once."""
+    pytest.importorskip("insightface.data", reason="insightface, which carries the faces, is not installed")
+    pytest.importorskip("skimage.data", reason="scikit-image, which carries a face, is not installed")
+    path = tmp_path_factory.mktemp("film") / "walk-in.mp4"
+    write_walk_in(path, pack.detector)
+    return path
+
+
+@pytest.fixture
+def umask_022() -> Iterator[None]:
+    """The umask of an ordinary shell."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
