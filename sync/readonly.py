@@ -12,6 +12,8 @@ from sync import SyncError
 from sync.ledger import BUSY_TIMEOUT_S
 
 T = TypeVar("T")
+READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What reading a damaged database raises; the second where SQLite's own message quotes the damage."""
 # What says that the database could not be looked at, rather than that it is damaged.
 _NOT_NOW = frozenset(
     (
@@ -32,7 +34,7 @@ def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
 
     A WAL without its index (a HOME copied by hand) is read through a temporary copy, a database without a WAL as
     immutable, and once more where a writer came by meanwhile. Text comes as bytes, as stored. Raises SyncError
-    where it cannot be opened; damage reaches `read` as sqlite3.DatabaseError.
+    where it cannot be opened; damage reaches `read` as one of READ_ERRORS.
     """
     wal, index = path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
     try:
@@ -55,10 +57,12 @@ def read_snapshot(path: Path, read: Callable[[sqlite3.Connection], T]) -> T:
         raise SyncError(f"{path}: {error}") from error
 
 
-def is_damage(error: sqlite3.Error) -> bool:
-    """Whether `error` tells of the bytes on the disk, not of the circumstances of reading them."""
+def damage(error: Exception) -> str | None:
+    """What one of READ_ERRORS says of the bytes on the disk; None where it tells of the circumstances of reading."""
+    if isinstance(error, UnicodeDecodeError):
+        return "database disk image is malformed"
     code = getattr(error, "sqlite_errorcode", None)
-    return code is None or code & 0xFF not in _NOT_NOW
+    return str(error) if code is None or code & 0xFF not in _NOT_NOW else None
 
 
 def _read(path: Path, mode: str, read: Callable[[sqlite3.Connection], T]) -> T:

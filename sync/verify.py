@@ -13,7 +13,7 @@ from sync.export import key_notices, read_export
 from sync.ledger import FORMAT, NewerFormat
 from sync.messages import BadMessage, CentralKeys, Enrolment
 from sync.origin import ack_keys, given_key, key_text, read_ack, settle
-from sync.readonly import is_damage, read_snapshot
+from sync.readonly import READ_ERRORS, damage, read_snapshot
 from sync.signing import PublicKey
 
 _ROWS = (
@@ -89,9 +89,9 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
             _check_indexes(connection, "ledger", "acks")
         except Bad as bad:
             return bad
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                return Bad(f"{database.name}: {error}")
+        except READ_ERRORS as error:
+            if why := damage(error):
+                return Bad(f"{database.name}: {why}")
             raise
         return Bad(keys.mismatch) if keys.mismatch else None
 
@@ -166,9 +166,9 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                 proven = f"origin of node {given.node_id} proven against the given key ({given.node.fingerprint})"
             if not first:
                 _check_indexes(connection, "records")
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                return first or Bad(f"{database.name}: {error}")
+        except READ_ERRORS as error:
+            if why := damage(error):
+                return first or Bad(f"{database.name}: {why}")
             raise
         except Bad as bad:
             return bad
@@ -222,9 +222,9 @@ def _walk(connection: sqlite3.Connection, audit: Audit, query: str, *scope: str)
     while True:
         try:
             row = connection.execute(query, (*scope, *after)).fetchone()
-        except sqlite3.DatabaseError as error:
-            if is_damage(error):
-                raise Bad(f"cannot be read: {error}", audit.next) from error
+        except READ_ERRORS as error:
+            if why := damage(error):
+                raise Bad(f"cannot be read: {why}", audit.next) from error
             raise
         if row is None:
             return

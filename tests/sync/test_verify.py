@@ -347,7 +347,7 @@ def _content(database: Path) -> list[tuple[Any, ...]] | None:
             ledger = connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM ledger NOT INDEXED ORDER BY rowid")
             acks = connection.execute("SELECT * FROM acks NOT INDEXED ORDER BY rowid")
             return ledger.fetchall() + acks.fetchall()
-        except sqlite3.Error:
+        except (sqlite3.Error, UnicodeDecodeError):
             return None
 
 
