@@ -39,7 +39,7 @@ def load_fence(path: Path, datum: str) -> Fence:
     try:
         data = path.read_bytes()
         document = json.loads(data)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise FenceError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     geometry = document
     if isinstance(geometry, dict) and geometry.get("type") == "FeatureCollection":

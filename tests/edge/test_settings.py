@@ -107,7 +107,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     missing, folder, latin = tmp_path / "none.toml", tmp_path, tmp_path / "latin.toml"
     latin.write_bytes(b"# \xe9\n")
     for path in (missing, folder, latin):
-        with pytest.raises(SettingsError, match="^[^\n]*$") as caught:
+        with pytest.raises(SettingsError, match=r"^[^\n]*$") as caught:
             load_settings(path)
         assert str(path) in str(caught.value)
 
