@@ -251,12 +251,12 @@ class _View:
             ledger.close()
         silent = state.heard_us is not None and _now_us() - state.heard_us > SILENT_AFTER_S * 1e6
         disk = shutil.disk_usage(self._home.path)
-        status = "never" if state.since_us is None else "stopped"
+        condition = "never" if state.since_us is None else "stopped"
         if state.running:
-            status = "silent" if silent else "running"
+            condition = "silent" if silent else "running"
         return {
             "state": state,
-            "status": status,
+            "condition": condition,
             "backlog": backlog,
             "last_ack_us": last_ack_us,
             "joined": self._home.central_pub.exists(),

@@ -6,6 +6,7 @@ from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import FastAPI, Form, HTTPException
+from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -57,11 +58,19 @@ class Gate:
 
     def page(self, *roles: str) -> Callable[[Request], Session]:
         """A dependency for pages: the session, kept alive by being used; without one, off to the sign-in."""
-        return lambda request: self._session(request, roles, page=True)
+
+        def check(request: Request) -> Session:
+            return self._session(request, roles, page=True)
+
+        return check
 
     def part(self, *roles: str) -> Callable[[Request], Session]:
         """A dependency for what pages fetch by themselves: 401 without a session, and no keeping alive."""
-        return lambda request: self._session(request, roles, page=False)
+
+        def check(request: Request) -> Session:
+            return self._session(request, roles, page=False)
+
+        return check
 
     def form(self, *roles: str) -> Callable[..., Session]:
         """A dependency for POST: the session, our own origin, and the session's token in the form."""
@@ -111,6 +120,7 @@ class Gate:
         app.exception_handler(SignInNeeded)(self._sign_in_needed)
         app.exception_handler(HTTPException)(self._refused)
         app.exception_handler(404)(self._refused)
+        app.exception_handler(RequestValidationError)(self._refused)
 
     def _login_page(self, request: Request) -> Response:
         if self._sessions.find(request.cookies.get(self._cookies.session), touch=False):
@@ -230,8 +240,12 @@ class Gate:
         return Response(status_code=401)
 
     def _refused(self, request: Request, error: Exception) -> Response:
-        status = error.status_code if isinstance(error, HTTPException) else 404
-        why = str(error.detail) if isinstance(error, HTTPException) and error.detail in _REASONS else "missing"
+        status, why = 404, "missing"
+        if isinstance(error, HTTPException):
+            status = error.status_code
+            why = str(error.detail) if error.detail in _REASONS else "missing"
+        elif isinstance(error, RequestValidationError):
+            status, why = 422, "form"
         session = self._sessions.find(request.cookies.get(self._cookies.session), touch=False)
         return self._pages.render(request, "refused.html", status, why=why, session=session)
 

@@ -1,10 +1,12 @@
 """Rendered pages: templates, the headers that keep them private, and the assets both applications share."""
 
+import re
 from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -15,6 +17,7 @@ from sync.web.languages import COOKIE, Languages, Texts
 
 _HERE = Path(__file__).parent
 SHARED_TEXTS = _HERE / "texts.toml"
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _YEAR_S = 365 * 24 * 3600
 _HEADERS = {
     "content-security-policy": (
@@ -67,6 +70,8 @@ class Pages:
             lstrip_blocks=True,
         )
 
+        self._environment.filters["dates"] = _unbroken_dates
+
     def mount(self, app: FastAPI) -> None:
         """Serve /static (the application's own) and /shared, and guard every answer."""
         app.mount("/static", StaticFiles(directory=self._folder / "static"))
@@ -90,3 +95,8 @@ class Pages:
         if request.query_params.get("lang") == texts.language:
             response.set_cookie(COOKIE, texts.language, max_age=_YEAR_S, samesite="strict", httponly=True)
         return response
+
+
+def _unbroken_dates(text: str) -> Markup:
+    """Text whose dates stay on one line: a browser would break 2026-11-02 at its hyphens."""
+    return Markup(_DATE.sub(lambda date: f'<span class="number">{date[0]}</span>', str(escape(text))))

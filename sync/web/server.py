@@ -35,7 +35,7 @@ class PageServer:
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
-        self._notifier = sdnotify.SystemdNotifier()
+        self._notifier: sdnotify.SystemdNotifier | None = None
         self._ready = threading.Event()
         self._server = _Server(
             uvicorn.Config(
@@ -51,7 +51,8 @@ class PageServer:
         self._thread: threading.Thread | None = None
 
     def run(self) -> None:
-        """Serve in this, the main thread until SIGTERM or SIGINT."""
+        """Serve in this, the main thread until SIGTERM or SIGINT, and tell systemd of it."""
+        self._notifier = sdnotify.SystemdNotifier()
 
         def on_signal(number: int, _frame: FrameType | None) -> None:
             _log.info("pages stopping signal=%s", signal.Signals(number).name)
@@ -65,7 +66,7 @@ class PageServer:
                 signal.signal(number, handler)
 
     def start(self) -> None:
-        """Serve in a thread of its own; returns once requests are answered."""
+        """Serve in a thread of its own; returns once requests are answered. systemd is the caller's to tell."""
         self._thread = threading.Thread(target=self._serve, name="pages", daemon=True)
         self._thread.start()
         if not self._ready.wait(30):
@@ -84,7 +85,7 @@ class PageServer:
             self._socket.close()
 
     def _ask_to_stop(self) -> None:
-        self._notifier.notify("STOPPING=1")
+        self._tell("STOPPING=1")
         self._server.should_exit = True
         self._on_stop()
 
@@ -92,8 +93,12 @@ class PageServer:
         if not self._ready.is_set():
             self._ready.set()
             _log.info("pages ready url=%s", self.url)
-            self._notifier.notify("READY=1")
-        self._notifier.notify("WATCHDOG=1")
+            self._tell("READY=1")
+        self._tell("WATCHDOG=1")
+
+    def _tell(self, what: str) -> None:
+        if self._notifier is not None:
+            self._notifier.notify(what)
 
 
 def _listen(host: str, port: int) -> socket.socket:

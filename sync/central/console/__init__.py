@@ -1,0 +1,1 @@
+"""Central's pages: the nodes, and the visits they have proven."""

@@ -1,0 +1,163 @@
+"""The console's pages, read from central's store: nodes, one node, visits."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+from fastapi import Depends, FastAPI, HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sync.central.console.live import StoreWatch
+from sync.central.store.rows import Decision, RecordRow, VisitRow
+from sync.central.store.sqlite import FILE_NAME, Store
+from sync.web.accounts import Accounts
+from sync.web.gate import Gate
+from sync.web.languages import Languages
+from sync.web.live import Live
+from sync.web.pages import SHARED_TEXTS, Pages
+from sync.web.sessions import IDLE_S, Session, Sessions
+from sync.web.times import Times, lasting
+
+READERS = ("viewer", "admin")
+_HERE = Path(__file__).parent
+_TIMEZONE = "Asia/Shanghai"  # design.md 3: the default of every site
+_PAGE = 50
+_LOOKED_THROUGH = 2000  # visits read at most to fill a filtered page
+_TAIL = 400  # records read back from a node's head for its newest place
+_SHOWN_RECORDS = 20
+
+
+def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
+    """Build the console of a central; `app.state.live.close()` ends its event streams. Raises SyncError."""
+    path = central_dir / FILE_NAME
+    Store(path).close()
+    times, live = Times(_TIMEZONE), Live()
+    watch = StoreWatch(path, live)
+    accounts = Accounts(path)
+    sessions = Sessions(path, idle_s)
+    pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
+    gate = Gate("console", accounts, sessions, None, pages)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        watch.start()
+        yield
+        live.close()
+        watch.stop()
+
+    app = FastAPI(title="FirstVisit console", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.live = live
+    pages.mount(app)
+    gate.mount(app)
+
+    page = Annotated[Session, Depends(gate.page(*READERS))]
+    part = Annotated[Session, Depends(gate.part(*READERS))]
+
+    def common() -> dict[str, Any]:
+        return {"times": times, "now_us": time.time_ns() // 1000, "lasting": lasting}
+
+    def nodes() -> dict[str, Any]:
+        with Store(path) as store:
+            rows, refusals = store.nodes(), store.refusals()
+        return {
+            "nodes": rows,
+            "refusals": refusals,
+            "online": sum(node.online for node in rows),
+            "waiting": sum(node.lag or 0 for node in rows),
+            "alarms": sum(node.chain != "ok" for node in rows),
+            "unsynced": sum(node.clock_source == "unsynced" for node in rows),
+        }
+
+    def node(node_id: str) -> dict[str, Any]:
+        with Store(path) as store:
+            found = next((row for row in store.nodes() if row.node_id == node_id), None)
+            if found is None:
+                raise HTTPException(404)
+            tail = list(store.records(node_id, after=(found.epoch, max(0, found.seq - _TAIL))))
+        return {"node": found, "records": tail[: -_SHOWN_RECORDS - 1 : -1], "place": _place(tail)}
+
+    def visits(node_id: str, decision: str, before: str) -> dict[str, Any]:
+        with Store(path) as store:
+            rows = store.nodes()
+            found, more = _matching(store, node_id, decision, _cursor(before))
+        return {
+            "nodes": rows,
+            "visits": found,
+            "chosen_node": node_id,
+            "chosen_decision": decision,
+            "decisions": get_args(Decision),
+            "before": before,
+            "older": f"{found[-1].cursor[0]}.{found[-1].cursor[1]}" if more else "",
+        }
+
+    @app.get("/")
+    def nodes_page(request: Request, session: page) -> Response:
+        return pages.render(request, "nodes.html", session=session, **common(), **nodes())
+
+    @app.get("/fragments/nodes")
+    def nodes_fragment(request: Request, _session: part) -> Response:
+        return pages.render(request, "node_list.html", **common(), **nodes())
+
+    @app.get("/nodes/{node_id}")
+    def node_page(request: Request, node_id: str, session: page) -> Response:
+        return pages.render(request, "node.html", session=session, **common(), **node(node_id))
+
+    @app.get("/fragments/nodes/{node_id}")
+    def node_fragment(request: Request, node_id: str, _session: part) -> Response:
+        return pages.render(request, "node_facts.html", **common(), **node(node_id))
+
+    @app.get("/visits")
+    def visits_page(request: Request, session: page, node: str = "", decision: str = "", before: str = "") -> Response:
+        return pages.render(request, "visits.html", session=session, **common(), **visits(node, decision, before))
+
+    @app.get("/fragments/visits")
+    def visits_fragment(
+        request: Request, _session: part, node: str = "", decision: str = "", before: str = ""
+    ) -> Response:
+        return pages.render(request, "visit_list.html", **common(), **visits(node, decision, before))
+
+    @app.get("/events")
+    def events(session: part) -> Response:
+        return live.response(lambda: sessions.alive(session.key))
+
+    return app
+
+
+def _matching(store: Store, node_id: str, decision: str, before: tuple[int, int] | None) -> tuple[list[VisitRow], bool]:
+    """A page of visits, and whether there may be more; decisions are corrected ones, so they are chosen here."""
+    found: list[VisitRow] = []
+    looked = 0
+    while len(found) < _PAGE and looked < _LOOKED_THROUGH:
+        batch = store.visits(limit=_PAGE, before=before, node_id=node_id or None)
+        looked += len(batch)
+        wanted = (visit for visit in batch if not decision or visit.decision == decision)
+        found += islice(wanted, _PAGE - len(found))
+        if len(batch) < _PAGE:
+            return found, False
+        before = found[-1].cursor if len(found) == _PAGE else batch[-1].cursor
+    return found, bool(found)
+
+
+def _cursor(text: str) -> tuple[int, int] | None:
+    arrived, _, row = text.partition(".")
+    return (int(arrived), int(row)) if arrived.isdecimal() and row.isdecimal() else None
+
+
+def _place(records: list[RecordRow]) -> dict[str, Any] | None:
+    """The newest place among records; whatever is not as protocol.md has it is left out, nodes write what they like."""
+    for record in reversed(records):
+        place = record.fields.get("place")
+        if isinstance(place, dict) and all(type(place.get(key)) is int for key in ("lat_e7", "lon_e7")):
+            accuracy = place.get("accuracy_e6")
+            return {
+                "lat": place["lat_e7"] / 1e7,
+                "lon": place["lon_e7"] / 1e7,
+                "accuracy_m": accuracy / 1e6 if type(accuracy) is int else None,
+                "source": str(place.get("source", "")),
+                "inside": place["inside"] if place.get("inside") in ("in", "out") else "unknown",
+            }
+    return None
