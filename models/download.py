@@ -5,6 +5,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -54,7 +55,7 @@ def download(urls: list[str], target: Path, *, sha256: str, size_bytes: int | No
     Raises SourceError with what each address answered.
     """
     part = target.with_name(target.name + ".part")
-    failures: list[str] = []
+    hosts_by_reason: dict[str, list[str]] = {}
     with httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
         for url in urls:
             try:
@@ -62,11 +63,12 @@ def download(urls: list[str], target: Path, *, sha256: str, size_bytes: int | No
             except (httpx.HTTPError, httpx.InvalidURL, _WrongFileError) as error:
                 reason = str(error).splitlines()[0] if str(error) else type(error).__name__
                 log.debug("download failed url=%s reason=%s", url, reason)
-                failures.append(f"{httpx.URL(url).host}: {reason}")
+                hosts_by_reason.setdefault(reason, []).append(urlsplit(url).hostname or url)
             else:
                 part.replace(target)
                 return
-    raise SourceError(f"{target.name} could not be fetched ({'; '.join(failures) or 'no address known'})")
+    failures = "; ".join(f"{', '.join(hosts)}: {reason}" for reason, hosts in hosts_by_reason.items())
+    raise SourceError(f"{target.name} could not be fetched ({failures or 'no address known'})")
 
 
 def _fetch(

@@ -143,7 +143,7 @@ class Store:
         try:
             return self._install(RECOMMENDED, from_dir, accept_licence, progress)
         except SourceError as error:
-            log.warning("pack unreachable pack=%s reason=%s", RECOMMENDED, error)
+            log.info("pack unreachable pack=%s reason=%s", RECOMMENDED, error)
             reason = str(error)
         try:
             done = self._install(LAST_RESORT, from_dir, accept_licence, progress)
