@@ -3,6 +3,7 @@
 import json
 import sys
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -46,7 +47,7 @@ def init(
     if (directory / CENTRAL_FILE).exists() or (directory / STORE_FILE).exists():
         raise SyncError(f"{directory}: a central is already there")
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         public = create_keys(directory, central_id)
         settings = directory / SETTINGS_FILE
         settings.touch(mode=0o600)  # the broker's password stands in it
@@ -137,13 +138,23 @@ def records(
                 print(f"{place} {row.kind:<18} {_rfc3339(row.received_us)} {row.hash.hex()[:16]}")
 
 
+class ConsoleRole(StrEnum):
+    """What an account may do at the console."""
+
+    VIEWER = "viewer"
+    ADMIN = "admin"
+
+
 @app.command("add-user")
 def add_user(
     directory: DirOption,
-    name: Annotated[str, typer.Argument(help="Who signs in to the console.", show_default=False)],
-    role: Annotated[str, typer.Option(help="What they may do.")] = "admin",
+    name: Annotated[str, typer.Argument(help="What this person signs in as.", show_default=False)],
+    role: Annotated[ConsoleRole, typer.Option(help="What they may do.")] = ConsoleRole.VIEWER,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password, one line, from stdin.")
+    ] = False,
 ) -> None:
-    """Let somebody in to the console; the password is asked for, or read from standard input.
+    """Let somebody in to the console, with a password of 12 characters or more.
 
     Example: firstvisit central add-user --dir central wang
     """
@@ -152,12 +163,12 @@ def add_user(
 
     path = directory / FILE_NAME
     Store(path).close()  # says so in one line where there is no store
-    if sys.stdin.isatty():
-        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    if password_stdin:
+        password = sys.stdin.readline().rstrip("\r\n")
     else:
-        password = sys.stdin.readline().rstrip("\n")
-    Accounts(path).add(name, password, role)
-    print(f"added {name} as {role}")
+        password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    account = Accounts(path).add(name, password, role.value)
+    print(f"{account.name} may sign in as {account.role} ({account.account_id})")
 
 
 def _rfc3339(time_us: int) -> str:

@@ -5,7 +5,6 @@ import logging
 import os
 import random
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -27,7 +26,6 @@ log = logging.getLogger(__name__)
 POLL_S = 0.1
 REMIND_S = 60.0  # open notices go out again to nodes online
 TROUBLE_PAUSE_S = 1.0
-CONSOLE_STOP_S = 3.0
 
 
 class Server:
@@ -96,18 +94,25 @@ class Server:
 
 def run(directory: Path, central_id: str, broker: BrokerAddress, host: str, port: int) -> None:
     """Serve ingest and console until SIGTERM or SIGINT; raises SyncError where the port or DIR is in use."""
-    with _only_one(directory), _listen(host, port) as listener:
+    from sync.central.console.app import create_app  # not at the top: an ingest needs no web server
+    from sync.web.server import PageServer
+
+    with _only_one(directory):
         server = Server(directory, central_id, broker)
+        console = create_app(directory)
+        pages = PageServer(console, host, port, console.state.live.close)
 
         def end(_signal: int, _frame: FrameType | None) -> None:
             server.stop()
 
         before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            with _console(directory, listener):
-                log.info("central running dir=%s console=http://%s:%d", directory, host, port)
-                server.serve()
+            pages.start()
+            print(f"Console on {pages.url}", flush=True)
+            log.info("central running dir=%s broker=%s console=%s", directory, broker, pages.url)
+            server.serve()
         finally:
+            pages.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -129,34 +134,3 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-@contextmanager
-def _listen(host: str, port: int) -> Iterator[socket.socket]:
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        listener = socket.create_server((host, port), family=family, backlog=128)
-    except OSError as error:
-        raise SyncError(f"console: {host}:{port}: {error.strerror or error}") from error
-    with listener:
-        yield listener
-
-
-@contextmanager
-def _console(directory: Path, listener: socket.socket) -> Iterator[None]:
-    """Serve the console's pages on `listener` in a thread of their own."""
-    import uvicorn  # not at the top: `records` and `enroll` need no web server
-
-    from sync.central.console.app import create_app
-
-    config = uvicorn.Config(
-        create_app(directory), log_level="warning", access_log=False, timeout_graceful_shutdown=2, lifespan="auto"
-    )
-    web = uvicorn.Server(config)
-    thread = threading.Thread(target=web.run, kwargs={"sockets": [listener]}, name="console", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        web.should_exit = True
-        thread.join(CONSOLE_STOP_S)
