@@ -58,7 +58,7 @@ def frontality(face: Face) -> float:
     From the five points alone, freed of roll. With e the distance between the eyes, m that from the middle of the eyes
     to the middle of the mouth, s the nose's distance from that middle line in units of e, t its place along the line
     (0 at the eyes, 1 at the mouth):
-    clip((0.65 - s) / 0.35) * clip((e/m - 0.35) / 0.35) * clip((0.25 - |t - 0.53|) / 0.12), each clipped to 0..1.
+    clip((0.80 - s) / 0.50) * clip((e/m - 0.35) / 0.35) * clip((0.25 - |t - 0.53|) / 0.12), each clipped to 0..1.
     Where each factor leaves 1 is where similarities within a person begin to fall: camera/README.md.
     """
     left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks_xy.astype(np.float64)
@@ -71,7 +71,7 @@ def frontality(face: Face) -> float:
     across = np.array([-down[1], down[0]])
     along = float((nose - eyes) @ down) / depth
     aside = abs(float((nose - eyes) @ across)) / eye_distance
-    turned = (0.65 - aside) / 0.35
+    turned = (0.80 - aside) / 0.50
     narrowed = (eye_distance / depth - 0.35) / 0.35
     tilted = (0.25 - abs(along - 0.53)) / 0.12
     return float(np.prod(np.clip([turned, narrowed, tilted], 0.0, 1.0)))
