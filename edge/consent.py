@@ -9,6 +9,8 @@ from sync.canonical import Fields
 from sync.ledger import Ledger
 from sync.signing import digest
 
+_KEYS = ("mode", "unconsented_horizon_s", "legal_basis_sha256")  # a policy's own in its record
+
 
 @dataclass(frozen=True, slots=True)
 class CapturePolicy:
@@ -48,5 +50,5 @@ def declare(policy: CapturePolicy, ledger: Ledger) -> None:
     """Append `policy.changed` where the chain's last word is another policy."""
     last = ledger.last_of("policy.changed")
     fields = policy.fields()
-    if last is None or any(last.fields.get(key) != value for key, value in fields.items()):
+    if last is None or {key: last.fields[key] for key in _KEYS if key in last.fields} != fields:
         ledger.append("policy.changed", fields)

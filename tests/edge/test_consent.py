@@ -1,0 +1,63 @@
+"""The capture policy is a record whenever it changes, and only then."""
+
+from edge.clock import Clock
+from edge.consent import CapturePolicy, declare
+from edge.home import Home
+from edge.settings import Settings, parse_settings
+
+BASE = '[site]\nid = "s"\n[node]\nid = "n"\n'
+OPINION = "counsel's opinion of 2026-07-01"
+
+
+def settings(capture: str = "", retention: str = "") -> Settings:
+    return parse_settings(f"{BASE}[capture]\n{capture}\n[retention]\n{retention}\n", "x")
+
+
+def ephemeral(hours: int = 24, basis: str = OPINION) -> CapturePolicy:
+    return CapturePolicy.of(settings(f'mode = "ephemeral"\nlegal_basis = "{basis}"', f"unconsented_h = {hours}"))
+
+
+def declared(home: Home) -> list[dict[str, object]]:
+    ledger = home.open_ledger()
+    found = [
+        {key: value for key, value in record.fields.items() if key in ("mode", "unconsented_horizon_s")}
+        for record in ledger.records(("policy.changed",))
+    ]
+    ledger.close()
+    return found
+
+
+def test_only_ephemeral_embeds() -> None:
+    assert not CapturePolicy.of(settings()).embeds
+    assert ephemeral().embeds
+    assert ephemeral(hours=2).horizon_s == 7200
+
+
+def test_the_legal_basis_is_free_text_so_only_its_digest_is_in_the_chain(home: Home) -> None:
+    ledger = home.open_ledger("node", Clock())
+    declare(ephemeral(), ledger)
+    last = ledger.last_of("policy.changed")
+    ledger.close()
+    assert last is not None
+    assert len(last.fields["legal_basis_sha256"]) == 64
+    assert OPINION.encode() not in last.body
+
+
+def test_a_policy_is_declared_when_any_part_of_it_changes_and_not_again(home: Home) -> None:
+    ledger = home.open_ledger("node", Clock())
+    count = len(declared(home))
+    for policy in (
+        ephemeral(),
+        ephemeral(hours=48),
+        ephemeral(basis="another opinion"),
+        CapturePolicy.of(settings()),
+        CapturePolicy.of(settings('legal_basis = "kept for later"')),
+        CapturePolicy.of(settings()),  # a basis taken back is a change too
+    ):
+        declare(policy, ledger)
+        count += 1
+        assert len(declared(home)) == count
+        declare(policy, ledger)
+        assert len(declared(home)) == count
+    ledger.close()
+    assert declared(home)[-1] == {"mode": "after_consent", "unconsented_horizon_s": 86400}
