@@ -48,12 +48,15 @@ def expire(ledger: Ledger, vault: Vault, now: datetime) -> int:
 def erase(ledger: Ledger, vault: Vault, person_id: str, reason: str, note: str | None) -> Erasure:
     """Forget one person and record it as `person.erased` under the desk key.
 
-    The note is free text, so the record carries only a commitment to it. Raises EdgeError for an unknown person or
-    reason.
+    The note is free text, so the record carries only a commitment to it. Asked again for somebody erased before, it
+    finishes what was pending and returns the record of then. Raises EdgeError for an unknown person or reason.
     """
     if reason not in REASONS:
         raise EdgeError(f"reason {reason!r}: one of {', '.join(REASONS)}")
     if person_id not in {person.person_id for person in vault.people()}:
+        for erased in ledger.records(("person.erased",)):
+            if erased.fields["person"] == person_id:
+                return Erasure(erased, vault.scrub(), None)
         raise EdgeError(f"person {person_id!r}: not remembered here (firstvisit people lists who is)")
     salt = secrets.token_bytes(32) if note else None
     vault.destroy_keys([person_id])

@@ -8,7 +8,7 @@ other.
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
-from sync.ledger import connect
+from sync.ledger import Ledger, LedgerError, connect
 
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 
@@ -88,13 +88,10 @@ class StoredTemplate:
 
 
 def create_vault(database: Path, keys_database: Path) -> None:
-    """Make the tables, in firstvisit.db and in a new keys.db."""
-    connection = connect(database)
-    _people.apply(sqlite_utils.Database(connection))
-    connection.close()
-    connection = connect(keys_database)
-    _person_keys.apply(sqlite_utils.Database(connection))
-    connection.close()
+    """Make the tables, in firstvisit.db and in a new keys.db; raises VaultError."""
+    for path, migrations in ((database, _people), (keys_database, _person_keys)):
+        with _named(path), closing(connect(path)) as connection:
+            migrations.apply(sqlite_utils.Database(connection))
     keys_database.chmod(0o660)
 
 
@@ -105,10 +102,17 @@ class Vault:
     """
 
     def __init__(self, database: Path, keys_database: Path) -> None:
+        """Open the two databases of a HOME; raises VaultError where one is missing, damaged or of a newer version."""
         if not keys_database.is_file():
             raise VaultError(f"{keys_database}: no person keys there")
+        try:
+            Ledger(database).close()  # it judges the file, whose version is the ledger's; connecting would make one
+        except LedgerError as error:
+            raise VaultError(str(error)) from error
+        self._keys_path = keys_database
+        with _named(keys_database):
+            self._keys = connect(keys_database)
         self._database = connect(database)
-        self._keys = connect(keys_database)
 
     def close(self) -> None:
         self._database.close()
@@ -177,7 +181,8 @@ class Vault:
 
         A crash before the person is written leaves a key that opens nothing; `sweep_keys` removes it.
         """
-        self._keys.execute("INSERT INTO person_keys VALUES (?, ?)", (person_id, secrets.token_bytes(32)))
+        with _named(self._keys_path):
+            self._keys.execute("INSERT INTO person_keys VALUES (?, ?)", (person_id, secrets.token_bytes(32)))
 
     def add_person(
         self,
@@ -261,9 +266,9 @@ class Vault:
 
         False means that a long reader holds the WAL; call again.
         """
-        self._keys.execute("BEGIN IMMEDIATE")
-        self._keys.executemany("DELETE FROM person_keys WHERE person_id = ?", [(i,) for i in person_ids])
-        self._keys.execute("COMMIT")
+        with _named(self._keys_path), self._keys:
+            self._keys.execute("BEGIN IMMEDIATE")
+            self._keys.executemany("DELETE FROM person_keys WHERE person_id = ?", [(i,) for i in person_ids])
         return self.scrub()
 
     def scrub(self) -> bool:
@@ -295,6 +300,15 @@ def opened(database: Path, keys_database: Path) -> Iterator[Vault]:
         vault.close()
 
 
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Raise what SQLite raises as VaultError, naming the file."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise VaultError(f"{path}: {error}") from error
+
+
 def _seal(key: bytes, plain: bytes, purpose: str) -> bytes:
     nonce = secrets.token_bytes(_NONCE_BYTES)
     return nonce + AESGCM(key).encrypt(nonce, plain, purpose.encode())
@@ -303,7 +317,7 @@ def _seal(key: bytes, plain: bytes, purpose: str) -> bytes:
 def _open(key: bytes, sealed: bytes, purpose: str) -> bytes:
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
-    except InvalidTag as error:
+    except (InvalidTag, ValueError) as error:  # ValueError: shorter than a nonce
         raise VaultError(f"{purpose}: does not open under its person's key") from error
 
 
