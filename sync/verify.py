@@ -1,6 +1,7 @@
 """The verifier: reads a HOME, a central store or an exported ledger, believes nothing, and says what holds."""
 
 import dataclasses
+import re
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ _ROWS = (
     " FROM {table} AS k CROSS JOIN {table} AS t ON t.rowid = k.rowid"
     " WHERE {scope} (k.epoch, k.seq) > (?, ?) ORDER BY k.epoch, k.seq LIMIT 1"
 )
+_HIDDEN = re.compile(r"row (\d+) missing from index (.+)")  # SQLite's words
 _LEDGER_ROWS = _ROWS.format(table="ledger", acked="t.acked", scope="")
 _CENTRAL_ROWS = _ROWS.format(table="records", acked="NULL", scope="k.node_id = ? AND")
 
@@ -86,7 +88,8 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
             _stored_acks(connection, acks, ack_keys(keys.central, key_notices(connection)))
             _walk(connection, audit, _LEDGER_ROWS)
             audit.end()
-            _check_indexes(connection, "ledger", "acks")
+            _check_indexes(connection, "ledger")
+            _check_indexes(connection, "acks", "upto_seq")
         except Bad as bad:
             return bad
         except READ_ERRORS as error:
@@ -248,12 +251,18 @@ def _stored_acks(connection: sqlite3.Connection, acks: Acks, keys: list[PublicKe
             acks.add_fault((epoch, upto), str(error))
 
 
-def _check_indexes(connection: sqlite3.Connection, *tables: str) -> None:
+def _check_indexes(connection: sqlite3.Connection, table: str, seq: str = "seq") -> None:
     """Raise Bad where an index says something else than its table: lists read through it would hide a record."""
-    for table in tables:
-        ((found, *_), *_) = connection.execute(f"PRAGMA integrity_check({table})").fetchall()
-        if found != b"ok":
-            raise Bad(f"table {table}: {found.decode(errors='replace').splitlines()[0]}")
+    found = [row[0].decode(errors="replace") for row in connection.execute(f"PRAGMA integrity_check({table})")]
+    if found == ["ok"]:
+        return
+    for line in found:
+        if hidden := _HIDDEN.fullmatch(line):
+            at = connection.execute(
+                f"SELECT epoch, {seq} FROM {table} NOT INDEXED WHERE rowid = ?", (int(hidden[1]),)
+            ).fetchone()
+            raise Bad(f"table {table}: missing from index {hidden[2]}", at)
+    raise Bad(f"table {table}: {found[0].splitlines()[-1]}")
 
 
 def _quarantine(connection: sqlite3.Connection) -> list[str]:
