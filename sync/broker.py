@@ -48,6 +48,7 @@ class BrokerProcess:
 
     def start(self) -> None:
         """Start it and wait until it listens; raises SyncError with its last words where it does not."""
+        _check_free(self.port)
         command = [sys.executable, "-m", "sync.broker", "--port", str(self.port), "--kind", self.kind]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._words)
         deadline_s = time.monotonic() + START_TIMEOUT_S
@@ -97,8 +98,8 @@ def run_amqtt(port: int) -> None:
         from amqtt.contexts import BrokerConfig, ListenerConfig
     except ImportError as error:
         raise SyncError("broker: neither mosquitto nor amqtt is installed; pip install 'firstvisit[demo]'") from error
-    logging.getLogger("amqtt").setLevel(logging.ERROR)
-    logging.getLogger("transitions").setLevel(logging.ERROR)
+    for name in ("amqtt", "transitions"):  # to amqtt a client that leaves without a word is an error
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     config = BrokerConfig(
         listeners={"default": ListenerConfig(bind=f"{HOST}:{port}")},
         # none of the defaults: they log every packet and publish $SYS
@@ -117,6 +118,15 @@ def run_amqtt(port: int) -> None:
     asyncio.run(serve())
 
 
+def _check_free(port: int) -> None:
+    """Say in one line what neither broker says well."""
+    try:
+        with socket.create_server((HOST, port)):
+            pass
+    except (OSError, OverflowError) as error:
+        raise SyncError(f"broker: {HOST}:{port}: {getattr(error, 'strerror', error)}") from error
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sync.broker", description="An MQTT broker on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=1883)
@@ -124,11 +134,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
-        try:
-            with socket.create_server((HOST, arguments.port)):
-                pass
-        except (OSError, OverflowError) as error:
-            raise SyncError(f"broker: {HOST}:{arguments.port}: {getattr(error, 'strerror', error)}") from error
+        _check_free(arguments.port)
         (run_mosquitto if arguments.kind == "mosquitto" else run_amqtt)(arguments.port)
     except SyncError as error:
         print(error, file=sys.stderr)
