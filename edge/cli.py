@@ -29,6 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
+    pretty_exceptions_enable=False,  # a plain traceback is what a log can hold
 )
 app.add_typer(models_app, name="models")
 app.add_typer(kiosk_app, name="kiosk")

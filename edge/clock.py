@@ -1,7 +1,6 @@
 """The machine's clocks, read as what they are: an estimate with an error."""
 
 import ctypes
-import ctypes.util
 import errno
 import os
 import time
@@ -17,6 +16,7 @@ SLEW_PPM = 500  # the kernel's limit on slewing, adjtimex(2)
 UNKNOWN_ERROR_US = 16_000_000  # the kernel's NTP_PHASE_LIMIT: what it reports when it has never been synchronised
 _STA_UNSYNC = 0x0040  # linux/timex.h
 _TIME_ERROR = 5
+_LIBC = ctypes.CDLL(None, use_errno=True)  # the C library this process already has
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,7 @@ class _Timex(ctypes.Structure):
 def read_kernel() -> KernelTime:
     """Read the kernel's clocks; changes nothing (modes 0), so it needs no privilege."""
     timex = _Timex(modes=0)
-    libc = ctypes.CDLL(ctypes.util.find_library("c"), use_errno=True)
-    state = libc.adjtimex(ctypes.byref(timex))
+    state = _LIBC.adjtimex(ctypes.byref(timex))
     if state == -1:
         code = ctypes.get_errno()
         if code not in (errno.EPERM, errno.ENOSYS):  # a container may forbid even reading

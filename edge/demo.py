@@ -168,7 +168,7 @@ def _set_up(home: Home, central: Path, ports: _Addresses, password: str) -> None
     _command(
         "kiosk", "add-user", "--home", str(home.path), "demo", "--role", "manager", "--password-stdin", typed=password
     )
-    _command("central", "add-user", "--dir", str(central), "demo", typed=password)
+    _command("central", "add-user", "--dir", str(central), "demo", "--password-stdin", typed=password)
 
 
 def _command(*arguments: str, typed: str = "") -> None:
@@ -249,7 +249,7 @@ def _watch(
                 for row, state in states:
                     if (row.visit_id, state) not in shown:
                         shown.add((row.visit_id, state))
-                        screen.print(_line(row, state), highlight=False)
+                        screen.print(_line(row, state), highlight=False, soft_wrap=True)
             if ended:
                 break
             if deadline_s is not None and time.monotonic() > deadline_s:
@@ -317,7 +317,7 @@ def _verified(screen: Console, home: Home, central: Path) -> bool:
         good = good and verdict.ok
         screen.print(f"\n[bold]verify {name}[/]: {'[green]good[/]' if verdict.ok else '[red]bad[/]'}")
         for line in verdict.lines:
-            screen.print(f"  {line}", highlight=False)
+            screen.print(f"  {line}", highlight=False, soft_wrap=True)
     return good
 
 
