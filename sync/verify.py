@@ -3,6 +3,8 @@
 import dataclasses
 import re
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -76,41 +78,39 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     try:
         keys = settle(key_text(path / "node.pub"), key_text(path / "central.pub"), given)
     except Bad as bad:
-        return _verdict("home", [head], None, bad)
-    audit = None
+        return _bad_verdict("home", head, bad)
 
-    def read(connection: sqlite3.Connection) -> Bad | None:
-        nonlocal audit
+    def read(connection: sqlite3.Connection) -> Verdict:
         acks = Acks(keys.enrolment.node_id)
         audit = Audit(keys.enrolment.node_id, keys.ring, acks)
         try:
-            _check_format(connection, database)
-            _stored_acks(connection, acks, ack_keys(keys.central, key_notices(connection)))
-            _walk(connection, audit, _LEDGER_ROWS)
-            audit.end()
-            _check_indexes(connection, "ledger")
-            _check_indexes(connection, "acks", "upto_seq")
+            with _damage_named(database):
+                _check_format(connection, database)
+                _stored_acks(connection, acks, ack_keys(keys.central, key_notices(connection)))
+                _walk(connection, audit, _LEDGER_ROWS)
+                audit.end()
+                _check_indexes(connection, "ledger")
+                _check_indexes(connection, "acks", "upto_seq")
+            if keys.mismatch:
+                raise Bad(keys.mismatch)
         except Bad as bad:
-            return bad
-        except READ_ERRORS as error:
-            if why := damage(error):
-                return Bad(f"{database.name}: {why}")
-            raise
-        return Bad(keys.mismatch) if keys.mismatch else None
+            return _bad_verdict("home", head, bad, audit.checked)
+        return _good_verdict("home", head, audit, acks, keys.origin)
 
-    end = read_snapshot(database, read)
-    return _verdict("home", [head], audit, end, keys.origin)
+    return read_snapshot(database, read)
 
 
 def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     header, records = read_export(path)
     head = f"exported ledger {path}"
-    audit = None
     try:
         keys = settle(header.node_pub, header.central_pub, given)
-        acks = Acks(keys.enrolment.node_id)
-        audit = Audit(keys.enrolment.node_id, keys.ring, acks)
         signers = ack_keys(keys.central, header.notices)
+    except Bad as bad:
+        return _bad_verdict("export", head, bad)
+    acks = Acks(keys.enrolment.node_id)
+    audit = Audit(keys.enrolment.node_id, keys.ring, acks)
+    try:
         for number, data in enumerate(header.acks, 1):
             try:
                 acks.add(read_ack(data, signers))
@@ -122,93 +122,97 @@ def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
         if keys.mismatch:
             raise Bad(keys.mismatch)
     except Bad as bad:
-        return _verdict("export", [head], audit, bad)
-    return _verdict("export", [head], audit, None, keys.origin)
+        return _bad_verdict("export", head, bad, audit.checked)
+    return _good_verdict("export", head, audit, acks, keys.origin)
 
 
 def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     database = path / "central.db"
-    lines = [f"central store {path}"]
-    central_pub = key_text(path / "central.pub")
-    proven, first = "consistent with the keys found here, origin not proven", None
+    head = f"central store {path}"
     try:
-        if central_pub is not None:
-            found = CentralKeys.parse_text(central_pub)
-            if isinstance(given, CentralKeys):
-                if given.root != found.root:
-                    raise Bad(f"central.pub here has root {found.root.fingerprint}, not {given.root.fingerprint}")
-                proven = (
-                    f"central.pub is the given key of central {given.central_id} ({given.root.fingerprint}); "
-                    "the records are consistent with the node keys found here"
-                )
-    except (Bad, BadMessage) as error:
-        return _verdict("central", lines, None, error if isinstance(error, Bad) else Bad(str(error)))
-    checked = 0
+        origin = _central_origin(key_text(path / "central.pub"), given)
+    except Bad as bad:
+        return _bad_verdict("central", head, bad)
 
-    def read(connection: sqlite3.Connection) -> Bad | None:
-        nonlocal checked, proven, first
-        checked, first = 0, None
-        del lines[1:]
+    def read(connection: sqlite3.Connection) -> Verdict:
+        lines, checked, first = [head], 0, None
         try:
-            _check_format(connection, database)
-            nodes = dict(connection.execute("SELECT node_id, enrolment FROM nodes ORDER BY node_id").fetchall())
-            held = {row[0] for row in connection.execute("SELECT DISTINCT node_id FROM records")}
-            for node_id in sorted(held | nodes.keys()):
-                name = node_id.decode(errors="replace")
-                audit, bad = _central_node(connection, node_id, nodes.get(node_id), given)
-                checked += audit.checked if audit else 0
-                if bad:
-                    lines.append(f"bad: node {name}: {bad}")
-                    first = first or Bad(f"node {name}: {bad.why}", bad.at)
-                elif audit:
-                    lines.append(f"node {name}: {_summary(audit)}")
-            lines.extend(_quarantine(connection))
-            if isinstance(given, Enrolment):
-                if given.node_id.encode() not in nodes:
-                    return first or Bad(f"node {given.node_id} of the given key is not enrolled here")
-                proven = f"origin of node {given.node_id} proven against the given key ({given.node.fingerprint})"
-            if not first:
-                _check_indexes(connection, "records")
-        except READ_ERRORS as error:
-            if why := damage(error):
-                return first or Bad(f"{database.name}: {why}")
-            raise
+            with _damage_named(database):
+                _check_format(connection, database)
+                enrolments = dict(connection.execute("SELECT node_id, enrolment FROM nodes").fetchall())
+                holding = {row[0] for row in connection.execute("SELECT DISTINCT node_id FROM records")}
+                for node_id in sorted(holding | enrolments.keys()):
+                    name = node_id.decode(errors="replace")
+                    try:
+                        audit = _central_node(connection, name, enrolments.get(node_id), given)
+                    except Bad as bad:
+                        lines.append(f"bad: node {name}: {bad}")
+                        first = first or Bad(f"node {name}: {bad.why}", bad.at)
+                    else:
+                        checked += audit.checked
+                        lines.append(f"node {name}: {_summary(audit)}")
+                lines.extend(_quarantine(connection))
+                if isinstance(given, Enrolment) and given.node_id.encode() not in enrolments:
+                    raise Bad(f"node {given.node_id} of the given key is not enrolled here")
+                if first is None:
+                    _check_indexes(connection, "records")
         except Bad as bad:
-            return bad
-        return first
+            lines.append(f"bad: {bad}")
+            first = first or bad
+        if first is None:
+            return Verdict(True, "central", (*lines, origin), None, None, checked)
+        return Verdict(False, "central", tuple(lines), first.at[1] if first.at else None, first.why, checked)
 
-    bad = read_snapshot(database, read)
-    if bad is None:
-        return Verdict(True, "central", (*lines, proven), None, None, checked)
-    if bad is not first:
-        lines.append(f"bad: {bad}")
-    return Verdict(False, "central", tuple(lines), bad.at[1] if bad.at else None, bad.why, checked)
+    return read_snapshot(database, read)
+
+
+def _central_origin(central_pub: str | None, given: Enrolment | CentralKeys | None) -> str:
+    """Say what the keys prove of a store that is good; raises Bad where central.pub is damaged or not the given one."""
+    try:
+        found = CentralKeys.parse_text(central_pub) if central_pub is not None else None
+    except BadMessage as error:
+        raise Bad(str(error)) from error
+    match given:
+        case Enrolment():
+            return f"origin of node {given.node_id} proven against the given key ({given.node.fingerprint})"
+        case CentralKeys() if found is None or found.root != given.root:
+            here = found.root.fingerprint if found else "missing"
+            raise Bad(f"central.pub here: {here}, the given root: {given.root.fingerprint}")
+        case CentralKeys():
+            return f"central.pub is the given one ({given.root.fingerprint}); of the nodes' keys origin is not proven"
+        case None:
+            return "consistent with the keys found here, origin not proven"
 
 
 def _central_node(
-    connection: sqlite3.Connection, node_id: bytes, enrolment: bytes | None, given: Enrolment | CentralKeys | None
-) -> tuple[Audit | None, Bad | None]:
-    name = node_id.decode(errors="replace")
+    connection: sqlite3.Connection, name: str, enrolment: bytes | None, given: Enrolment | CentralKeys | None
+) -> Audit:
+    """Verify one node's chain at central; raises Bad."""
     if enrolment is None:
-        return None, Bad("records of a node that is not enrolled here")
-    try:
-        mine = given if isinstance(given, Enrolment) and given.node_id == name else None
-        keys = settle(enrolment.decode(errors="replace"), None, mine)
-    except Bad as bad:
-        return None, bad
+        raise Bad("it has records but is not enrolled here")
+    mine = given if isinstance(given, Enrolment) and given.node_id == name else None
+    keys = settle(enrolment.decode(errors="replace"), None, mine)
+    if keys.enrolment.node_id != name:
+        raise Bad(f"its enrolment is node {keys.enrolment.node_id}'s")
     audit = Audit(name, keys.ring, None)
-    try:
-        if keys.enrolment.node_id != name:
-            raise Bad(f"its enrolment is node {keys.enrolment.node_id}'s")
-        _walk(connection, audit, _CENTRAL_ROWS, name)
-        if keys.mismatch:
-            raise Bad(keys.mismatch)
-    except Bad as bad:
-        return audit, bad
-    return audit, None
+    _walk(connection, audit, _CENTRAL_ROWS, name)
+    if keys.mismatch:
+        raise Bad(keys.mismatch)
+    return audit
 
 
 # -- reading the tables ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _damage_named(database: Path) -> Iterator[None]:
+    """Raise damage of the file as Bad."""
+    try:
+        yield
+    except READ_ERRORS as error:
+        if why := damage(error):
+            raise Bad(f"{database.name}: {why}") from error
+        raise
 
 
 def _check_format(connection: sqlite3.Connection, database: Path) -> None:
@@ -282,22 +286,26 @@ def _summary(audit: Audit) -> str:
     return f"{audit.checked} records verified, {audit.spans()}, head {audit.chain.head_hash.hex()}"
 
 
-def _verdict(what: str, lines: list[str], audit: Audit | None, bad: Bad | None, origin: str = "") -> Verdict:
-    checked = audit.checked if audit else 0
-    if bad or audit is None or audit.acks is None:
-        why = bad.why if bad else "nothing was read"
-        lines = [*lines, f"bad: {bad}", f"{checked} records before it verified" if bad and bad.at else ""]
-        return Verdict(False, what, tuple(filter(None, lines)), bad.at[1] if bad and bad.at else None, why, checked)
-    lines = [*lines, _summary(audit), origin]
-    acks, last = audit.acks, audit.acks.last()
+def _bad_verdict(what: str, head: str, bad: Bad, checked: int = 0) -> Verdict:
+    lines = [head, f"bad: {bad}"]
+    if bad.at:
+        lines.append(f"{checked} verified before it")
+    return Verdict(False, what, tuple(lines), bad.at[1] if bad.at else None, bad.why, checked)
+
+
+def _good_verdict(what: str, head: str, audit: Audit, acks: Acks, origin: str) -> Verdict:
+    last = acks.last()
+    confirmed, behind = "none", "of a chain without acks"
     if acks.newest:
         at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=acks.newest.central_time_us)
-        lines.append(
-            f"acks: {acks.count} verified, the last covers seq {last[1]}, central time {at:%Y-%m-%dT%H:%M:%SZ}"
-        )
-    else:
-        lines.append("acks: none")
-    lines.append(f"unanchored: {audit.spans(last) or 'none'}")
-    behind = f"behind seq {last[1]}, the last ack," if acks.newest else "of a chain without acks"
-    lines.append(f"records lost from the end {behind} cannot be detected")
-    return Verdict(True, what, tuple(lines), None, None, checked)
+        confirmed = f"{acks.count} verified, the last covers seq {last[1]}, central time {at:%Y-%m-%dT%H:%M:%SZ}"
+        behind = f"behind seq {last[1]}, the last ack,"
+    lines = (
+        head,
+        _summary(audit),
+        origin,
+        f"acks: {confirmed}",
+        f"unanchored: {audit.spans(last) or 'none'}",
+        f"records lost from the end {behind} cannot be detected",
+    )
+    return Verdict(True, what, lines, None, None, audit.checked)

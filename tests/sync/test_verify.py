@@ -579,6 +579,20 @@ def test_a_given_node_key_proves_that_nodes_chain_at_central(central: Path, fill
     assert not verify(central, filled_home.node_pub).ok
 
 
+def test_a_given_central_key_must_be_the_stores_own(central: Path, filled_home) -> None:
+    verdict = verify(central, filled_home.central_pub)
+    assert verdict.ok
+    assert any(line.startswith("central.pub is the given one") for line in verdict.lines)
+    (central / "central.pub").unlink()
+    _bad(verify(central, filled_home.central_pub), None, "central.pub here: missing")
+
+
+def test_a_central_store_that_is_no_database_any_more_is_bad(central: Path) -> None:
+    _sql(central / "central.db")
+    (central / "central.db").write_bytes(b"\xff" * 8192)
+    _bad(verify(central), None, "central.db: file is not a database")
+
+
 def test_a_quarantined_record_is_reported(central: Path) -> None:
     _sql(central / "central.db", "INSERT INTO quarantine VALUES ('gate-1', 1, 17, x'00', x'00', x'00', 5, 'FORK')")
     verdict = verify(central)
