@@ -320,13 +320,7 @@ class Ledger:
         return found is not None
 
     def last_ack_us(self) -> int | None:
-        """Central's time in the newest ack it gave, None before the first."""
-        with self._errors():
-            (newest,) = self.connection.execute("SELECT max(central_time_us) FROM acks").fetchone()
-        return None if newest is None else int(newest)
-
-    def last_ack_us(self) -> int | None:
-        """Central's time in the newest ack, by arrival."""
+        """Central's time in the newest ack, by arrival; None before the first."""
         with self._errors():
             found = self.connection.execute("SELECT central_time_us FROM acks ORDER BY rowid DESC LIMIT 1").fetchone()
         return int(found[0]) if found else None
