@@ -93,9 +93,11 @@ def create_home(path: Path, config: str, fence: Path | None) -> Home:
     try:
         if path.exists() and any(path.iterdir()):
             raise HomeError(f"{path}: not empty; a HOME is made once")
-        (path / "keys").mkdir(parents=True, mode=0o750)
+        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        (path / "keys").mkdir(mode=0o750)
         if fence is not None:
             shutil.copyfile(fence, path / FENCE_FILE)
+        home.config.touch(mode=0o640)  # cameras' passwords will be in it
         home.config.write_text(config)
         node = create_key_file(path / "keys" / "node.key")
         desk = create_key_file(path / "keys" / "desk.key")

@@ -27,7 +27,8 @@ class Jobs:
         self._scheduler.start()
 
     def stop(self) -> None:
-        self._scheduler.shutdown(wait=False)
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=False)
 
     def run_due(self) -> None:
         """Do what has fallen due, on the calling thread."""
