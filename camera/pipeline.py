@@ -137,7 +137,8 @@ class Pipeline:
             self._remember(frame, sighting)
         visible = {sighting.track_id for sighting in update.sightings}
         for track_id in visible:
-            self._people[track_id].together |= visible - {track_id}
+            if self._people[track_id].shots is not None:  # asked for once, at arrival; a poster stays for months
+                self._people[track_id].together |= visible - {track_id}
         arrivals = [self._arrive(track_id) for track_id in sorted(visible) if self._is_due(track_id, frame)]
         seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].shots is None))
         return Step((*late, *arrivals), seen, ended, blind)
@@ -161,9 +162,9 @@ class Pipeline:
         face = sighting.face
         if person.shots is None or face_px(face) < self._min_face_px or frontality(face) < MIN_FRONTALITY:
             return
-        chip = self._embedder.align(frame.image, face)
-        value = quality(face, chip)
+        value = quality(frame.image, face)
         if value >= MIN_QUALITY and person.shots.wanted(value, frame.captured_at):
+            chip = self._embedder.align(frame.image, face)
             crop = crop_jpeg(frame.image, face)
             person.shots.add(
                 BestShot(self._camera_id, sighting.track_id, frame.captured_at, chip, crop, value, face_px(face))
@@ -181,8 +182,10 @@ class Pipeline:
     def _arrive(self, track_id: int) -> Arrival:
         person = self._people[track_id]
         shots = person.shots.best_first() if person.shots is not None else ()
+        arrival = Arrival(self._camera_id, track_id, person.first_seen_at, shots, frozenset(person.together))
         person.shots = None
-        return Arrival(self._camera_id, track_id, person.first_seen_at, shots, frozenset(person.together))
+        person.together.clear()
+        return arrival
 
     def _end(self, track_ids: tuple[int, ...]) -> tuple[tuple[Arrival, ...], tuple[Ended, ...]]:
         late: list[Arrival] = []

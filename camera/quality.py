@@ -20,7 +20,8 @@ MIN_FRONTALITY = 0.15
 MIN_QUALITY = 0.3  # below lie heads from behind and covered faces whose points are guessed: camera/README.md
 MIN_QUALITY_ALONE = 0.4  # of the best shot of a track that ended with too few of them
 FULL_SIZE_PX = 96.0  # nearly the 112 px of a chip: more pixels add nothing
-SHARPNESS_HALF = 25.0  # variance of the Laplacian of a chip, 7..80 in real footage: camera/README.md
+SHARPNESS_PX = (76, 95)  # width, height
+SHARPNESS_HALF = 25.0  # variance of the Laplacian, 12..70 in real footage: camera/README.md
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +59,7 @@ def frontality(face: Face) -> float:
     From the five points alone, freed of roll. With e the distance between the eyes, m that from the middle of the eyes
     to the middle of the mouth, s the nose's distance from that middle line in units of e, t its place along the line
     (0 at the eyes, 1 at the mouth):
-    clip((0.80 - s) / 0.50) * clip((e/m - 0.35) / 0.35) * clip((0.25 - |t - 0.53|) / 0.12), each clipped to 0..1.
+    clip((0.9 - s) / 0.5) * clip((e/m - 0.35) / 0.35) * clip((0.3 - |t - 0.55|) / 0.12), each clipped to 0..1.
     Where each factor leaves 1 is where similarities within a person begin to fall: camera/README.md.
     """
     left_eye, right_eye, nose, left_mouth, right_mouth = face.landmarks_xy.astype(np.float64)
@@ -71,26 +72,37 @@ def frontality(face: Face) -> float:
     across = np.array([-down[1], down[0]])
     along = float((nose - eyes) @ down) / depth
     aside = abs(float((nose - eyes) @ across)) / eye_distance
-    turned = (0.80 - aside) / 0.50
+    turned = (0.9 - aside) / 0.5
     narrowed = (eye_distance / depth - 0.35) / 0.35
-    tilted = (0.25 - abs(along - 0.53)) / 0.12
+    tilted = (0.3 - abs(along - 0.55)) / 0.12
     return float(np.prod(np.clip([turned, narrowed, tilted], 0.0, 1.0)))
 
 
-def sharpness(chip: NDArray[np.uint8]) -> float:
-    """Return the variance of the Laplacian of a chip's luma, its middle part without hair and background."""
-    margin = chip.shape[0] // 6
-    grey = cv2.cvtColor(chip[margin:-margin, margin:-margin], cv2.COLOR_BGR2GRAY)
-    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+def sharpness(image: NDArray[np.uint8], face: Face) -> float:
+    """Return the variance of the Laplacian of a face's luma, its box brought to SHARPNESS_PX.
+
+    Taken from the box and not from the chip, whose scale and margin differ from pack to pack.
+    """
+    height, width = image.shape[:2]
+    x0, y0 = np.floor(face.box_xyxy[:2]).astype(int)
+    x1, y1 = np.ceil(face.box_xyxy[2:]).astype(int)
+    box = image[max(0, y0) : min(height, y1), max(0, x0) : min(width, x1)]
+    if box.size == 0:
+        return 0.0
+    shrinks = box.shape[1] > SHARPNESS_PX[0]
+    patch = cv2.resize(box, SHARPNESS_PX, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    grey = cv2.cvtColor(patch, cv2.COLOR_BGR2GRAY)
+    edge = SHARPNESS_PX[0] // 8  # hair and background
+    return float(cv2.Laplacian(grey[edge:-edge, edge:-edge], cv2.CV_32F).var())
 
 
-def quality(face: Face, chip: NDArray[np.uint8]) -> float:
+def quality(image: NDArray[np.uint8], face: Face) -> float:
     """Return 0..1: size^0.33 * frontality^0.25 * sharp^0.33 * score^1.5.
 
-    size = min(1, face_px / FULL_SIZE_PX); sharp = v / (v + SHARPNESS_HALF) of the chip's sharpness v; score is the
+    size = min(1, face_px / FULL_SIZE_PX); sharp = v / (v + SHARPNESS_HALF) of the face's sharpness v; score is the
     detector's. The exponents fit how well a face agrees with other moments of its track: camera/README.md.
     """
-    variance = sharpness(chip)
+    variance = sharpness(image, face)
     size = min(1.0, face_px(face) / FULL_SIZE_PX)
     sharp = variance / (variance + SHARPNESS_HALF)
     return float(size**0.33 * frontality(face) ** 0.25 * sharp**0.33 * face.score**1.5)

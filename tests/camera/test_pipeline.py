@@ -118,7 +118,7 @@ def test_everybody_undecided_arrives_when_the_source_ends(make_face: MakeFace) -
 
 
 @pytest.mark.parametrize(
-    "what", [{"width_px": 25.0}, {"turn": 0.9}, {"score": 0.3}], ids=["too small", "a profile", "hardly a face"]
+    "what", [{"width_px": 25.0}, {"turn": 1.0}, {"score": 0.3}], ids=["too small", "a profile", "hardly a face"]
 )
 def test_a_face_not_worth_embedding_never_arrives_nor_is_it_mentioned(
     make_face: MakeFace, what: dict[str, float]
