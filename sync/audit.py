@@ -167,7 +167,9 @@ class Audit:
             self._strays[own] = f"stored as epoch {epoch!r} seq {seq!r}"
             return None
         if claimed and claimed > self.next:
-            raise Bad(self._strays.get(self.next, "missing"), self.next)
+            opens = self.chain.seq > 0 and claimed[0] == self.chain.epoch + 1
+            empty = (claimed[0], 1) if opens and self.next not in self._strays else self.next
+            raise Bad(self._strays.get(empty, "missing"), empty)
         raise Bad(f"out of place: {place(*self.next)} comes next", claimed)
 
 

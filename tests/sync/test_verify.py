@@ -297,6 +297,47 @@ def test_a_mark_above_the_last_ack_is_noticed(filled_home, seq: int) -> None:
     _bad(verify(filled_home.path), seq, "marked acked, but no stored ack covers it")
 
 
+@pytest.fixture
+def second_epoch(filled_home, signer: GetSigner):
+    """The filled HOME, its chain continued by three records of epoch 2."""
+    ledger = filled_home.ledger()
+    last = ledger.record(1, 40)
+    for seq in (1, 2, 3):
+        envelope = {"v": 1, "node": "gate-1", "epoch": 2, "seq": seq, "prev": last.hash.hex(), "kind": "node.alive"}
+        last = seal({**envelope, "key": signer("node").public.key_id, "at": last.stamp.fields()}, signer("node"))
+        ledger.connection.execute(
+            "INSERT INTO ledger (epoch, seq, kind, body, hash, prev_hash, signature) VALUES (2, ?, ?, ?, ?, ?, ?)",
+            (seq, last.kind, last.body, last.hash, last.prev_hash, last.signature),
+        )
+    ledger.close()
+    return filled_home
+
+
+def test_a_second_epoch_continues_from_the_last_head_of_the_first(second_epoch) -> None:
+    verdict = verify(second_epoch.path)
+    assert verdict.ok
+    assert verdict.checked == 43
+    assert "unanchored: seq 31..40, epoch 2 seq 1..3" in verdict.lines
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        (
+            "DELETE FROM ledger WHERE epoch = 1 AND seq = 40",
+            "bad: epoch 2 seq 1: prev is not the hash of the record before",
+        ),
+        ("DELETE FROM ledger WHERE epoch = 2 AND seq = 1", "bad: epoch 2 seq 1: missing"),
+        ("DELETE FROM ledger WHERE epoch = 2 AND seq = 2", "bad: epoch 2 seq 2: missing"),
+        ("UPDATE ledger SET epoch = 3 WHERE epoch = 2", "bad: epoch 2 seq 1: stored as epoch 3 seq 1"),
+        ("DELETE FROM ledger WHERE epoch = 1", "bad: seq 1: missing"),
+    ],
+)
+def test_a_fault_about_a_second_epoch_is_named(second_epoch, statement: str, line: str) -> None:
+    _sql(second_epoch.database, statement)
+    assert line in verify(second_epoch.path).lines
+
+
 # -- acks that were changed ------------------------------------------------------------------------------------
 
 
