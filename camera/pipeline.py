@@ -144,7 +144,10 @@ class Pipeline:
         return Step((*late, *arrivals), seen, ended, blind)
 
     def finish(self) -> Step:
-        """End the source: every undecided track with a good shot arrives, all end."""
+        """End the source, or an outage's loss of it: every undecided track with a good shot arrives, all end.
+
+        Frames may follow; their tracks are new.
+        """
         late, ended = self._end(self._tracker.finish())
         return Step(arrivals=late, ended=ended)
 

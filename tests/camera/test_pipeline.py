@@ -117,6 +117,13 @@ def test_everybody_undecided_arrives_when_the_source_ends(make_face: MakeFace) -
     assert {arrival.together for arrival in door.arrivals} == {frozenset({1}), frozenset({2})}
 
 
+def test_after_an_outage_the_pipeline_goes_on_with_new_tracks(make_face: MakeFace) -> None:
+    face = make_face(300, 150)
+    door = Door().show([face], 0.5).finish().show([face], 3.0).finish().finish()
+    assert [arrival.track_id for arrival in door.arrivals] == [1, 2]
+    assert [ended.track_id for ended in door.ended] == [1, 2]
+
+
 @pytest.mark.parametrize(
     "what", [{"width_px": 25.0}, {"turn": 1.0}, {"score": 0.3}], ids=["too small", "a profile", "hardly a face"]
 )
