@@ -110,7 +110,7 @@ class Trust:
             raise NoticeRefused(f"notice {notice.nseq}: keys of another central")
 
     def raise_alarm(self, code: str, detail: str, now_us: int, count: int = 1) -> None:
-        """Count an alarm; `doctor` and the kiosk show it until somebody has looked."""
+        """Count an alarm, for `doctor` to show."""
         with self._open() as connection:
             connection.execute(
                 "INSERT INTO alarms (code, detail, count, first_us, last_us) VALUES (?, ?, ?, ?, ?)"

@@ -48,11 +48,14 @@ class Server:
         self._store.forget_presence()
         self._notifier.notify("READY=1")
         trouble: str | None = None
-        remind_at_s = 0.0
+        remind_at_s, connected = 0.0, False
         while not self._stopping.is_set():
             messages = self._link.poll(POLL_S)
             now_s = time.monotonic()
             try:
+                if connected and not self._link.connected:
+                    self._store.forget_presence()
+                connected = self._link.connected
                 for answer in self._handle(messages):
                     self._send(answer)
                 if self._link.connected and now_s >= remind_at_s:

@@ -189,6 +189,32 @@ def test_a_central_killed_in_the_middle_never_acknowledged_what_it_lost(site: Si
     settled(site, 3000)
 
 
+def run_node(site: Site, recording: bool) -> subprocess.Popen[bytes]:
+    """The site's node in a process of its own, to be killed."""
+    script = (
+        "import sys; from pathlib import Path; from tests.sync.uplink_site import run_node;"
+        f"run_node(Path(sys.argv[1]), sys.argv[2], {recording})"
+    )
+    command = [sys.executable, "-c", script, str(site.node.home), site.broker.url]
+    return subprocess.Popen(command, cwd=Path(__file__).parents[2])
+
+
+def test_a_node_killed_again_and_again_continues_its_chain(site: Site) -> None:
+    site.central.start(site.broker.url)
+    for _ in range(5):
+        child = run_node(site, recording=True)
+        try:
+            target = site.node.head() + 40
+            wait_for(lambda target=target: len(site.central.held()) >= target, "central takes records")  # type: ignore[misc]
+        finally:
+            child.kill()
+            child.wait()
+    site.node.start(site.broker.url)
+    site.drain()
+    assert site.central.held() == list(range(1, site.node.head() + 1))
+    assert site.node.alarms() == {}
+
+
 def test_a_node_restarted_sends_only_what_was_not_acknowledged(site: Site, stranger: Stranger) -> None:
     site.node.record(50)
     site.start()
@@ -449,12 +475,7 @@ def test_central_sees_a_node_come_and_go(any_site: Site) -> None:
 
 def test_a_node_that_vanishes_is_offline_by_its_last_will(any_site: Site) -> None:
     any_site.central.start(any_site.broker.url)
-    script = (
-        "import sys, random; from pathlib import Path; from tests.sync.uplink_site import run_node;"
-        "run_node(Path(sys.argv[1]), sys.argv[2])"
-    )
-    command = [sys.executable, "-c", script, str(any_site.node.home), any_site.broker.url]
-    child = subprocess.Popen(command, cwd=Path(__file__).parents[2])
+    child = run_node(any_site, recording=False)
 
     def online() -> bool:
         with any_site.central.store() as store:

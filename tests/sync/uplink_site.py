@@ -178,8 +178,12 @@ class Site:
         self.broker.stop()
 
 
-def run_node(home: Path, url: str) -> None:
-    """Run the uplink of a HOME until killed; for a process of its own."""
+def run_node(home: Path, url: str, recording: bool) -> None:
+    """Run the uplink of a HOME until killed, and record beside it; for a process of its own."""
     writer = Writer("n1", "node", load_key_file(home / "node.key"), stamp)
-    UplinkThread(home, writer, BrokerAddress.parse(url), random.Random(1)).start()
-    threading.Event().wait()
+    UplinkThread(home, writer, BrokerAddress.parse(url), random.Random(time.time_ns())).start()
+    ledger = Ledger(home / DATABASE_FILE, writer)
+    while True:
+        if recording:
+            ledger.append("camera.up", {"camera": "door"})
+        time.sleep(0.001)

@@ -203,7 +203,7 @@ class Store:
                 f" WHERE {' AND '.join(conditions)} ORDER BY {arrived} DESC, records.rowid DESC LIMIT ?",
                 (*values, limit),
             ).fetchall()
-            corrections = self._corrections((row[1], orjson.loads(row[6]).get("visit")) for row in rows)
+            corrections = self._corrections((row[1], _text(orjson.loads(row[6]), "visit")) for row in rows)
         return [_visit_row(row, corrections) for row in rows]
 
     def records(self, node_id: str | None = None, after: tuple[int, int] = (0, 0)) -> Iterator[RecordRow]:
@@ -377,12 +377,14 @@ class Store:
         """The newest correction of each (node, visit)."""
         newest: dict[tuple[str, str], Fields] = {}
         for node_id, visit_id in wanted:
+            if visit_id is None:
+                continue
             found = self._connection.execute(
                 f"SELECT body FROM records WHERE kind = 'visit.corrected' AND {_FIELD.format('visit')} = ?"
                 " AND node_id = ? ORDER BY epoch DESC, seq DESC LIMIT 1",
                 (visit_id, node_id),
             ).fetchone()
-            if found and visit_id is not None:
+            if found:
                 newest[node_id, visit_id] = orjson.loads(found[0])
         return newest
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sync.canonical import Fields
 from sync.central.enrol import enrol
@@ -300,6 +302,55 @@ def test_a_last_will_takes_the_node_offline_and_leaves_what_it_claimed(bench: Be
 def test_a_central_that_lost_everything_asks_a_node_for_its_first_record(bench: Bench) -> None:
     gap, _notice = bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US)
     assert bench.read(gap) == Nack("n1", "GAP", 1, 1, bytes(32))
+
+
+def test_a_node_whose_status_the_broker_had_kept_is_asked_for_what_was_lost(bench: Bench) -> None:
+    bench.take(*bench.records(2))
+    answers = bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US, kept=True)
+    assert [bench.read(answer) for answer in answers[1:2]] == [Nack("n1", "GAP", 1, 3, bytes(32))]
+
+
+VALUES = st.recursive(
+    st.one_of(st.text(max_size=5), st.integers(-(2**53) + 1, 2**53 - 1)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2), st.dictionaries(st.text("ab.$", max_size=3), inner, max_size=2)
+    ),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["visit.first", "visit.corrected", "node.alive", "notice.applied", "later.kind"]),
+    fields=st.dictionaries(
+        st.sampled_from(["arrived_us", "visit", "pack", "cameras", "nseq", "hash", "decision", "person", "grade"]),
+        VALUES,
+    ),
+)
+def test_whatever_a_body_holds_it_is_stored_shown_and_acknowledged(bench: Bench, kind: str, fields: Fields) -> None:
+    head = bench.store.head("n1")
+    first = bench.records(0)[0] if head else bench.records(1)[0]
+    signer = bench.node.desk if kind == "visit.corrected" else bench.node.key
+    place = {"seq": head.seq + 1, "prev": head.hash.hex()} if head else {}
+    (ack,) = bench.take(forge(first, signer, kind=kind, **place, **fields))
+    assert isinstance(ack, Ack)
+    assert ack.upto_seq == (head.seq + 1 if head else 1)
+    assert bench.store.nodes()[0].seq == ack.upto_seq
+    bench.store.visits(limit=1000)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_damaged_frame_never_stores_a_record_that_the_node_did_not_sign(bench: Bench, data: st.DataObject) -> None:
+    chain = bench.records(0) or bench.records(3)
+    payload = bytearray(frame_of(*chain))
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(payload) - 1))
+        payload[at] ^= data.draw(st.integers(1, 255))
+    bench.take_bytes(bytes(payload[: data.draw(st.integers(0, len(payload)))]))
+    signed = {record.body for record in chain}
+    assert all(row.body in signed for row in bench.store.records())
+    assert bench.store.nodes()[0].chain == "ok"
 
 
 def visit(transaction: Transaction, kind: str, visit_id: str, **fields: object) -> Record:
