@@ -47,12 +47,17 @@ class Refused:
 class Accounts:
     """The accounts of one database."""
 
-    def __init__(self, db_path: Path, now_s: Callable[[], float] = time.time) -> None:
-        """Open the accounts of a database; now_s: seconds since 1970. Raises SyncError where there is no database."""
+    def __init__(
+        self, db_path: Path, now_s: Callable[[], float] = time.time, hasher: PasswordHasher | None = None
+    ) -> None:
+        """Open the accounts of a database; now_s: seconds since 1970. Raises SyncError where there is no database.
+
+        hasher: RFC 9106 4, second recommended option, where left out: argon2id, 64 MiB, 3 passes.
+        """
         migrate(db_path)
         self._path = db_path
         self._now_s = now_s
-        self._hasher = PasswordHasher()  # RFC 9106 4, second recommended option: argon2id, 64 MiB, 3 passes
+        self._hasher = hasher or PasswordHasher()
         self._one_at_a_time = threading.Lock()  # 64 MiB a run: a burst of guesses must not take the appliance's memory
         self._backoff = Backoff(db_path, now_s)
         self._nobody = self._hasher.hash(secrets.token_hex(16))

@@ -31,6 +31,7 @@ class PageServer:
 
     def __init__(self, app: FastAPI, host: str, port: int, on_stop: Callable[[], None]) -> None:
         """Take the address at once; port 0 takes a free one. Raises SyncError where it cannot be had."""
+        self.app = app
         self._on_stop = on_stop
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]

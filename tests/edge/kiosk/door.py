@@ -106,9 +106,7 @@ class Door:
                     vector = np.random.default_rng().normal(size=128).astype(np.float32)
                     vector /= np.linalg.norm(vector)
                     expires = now + timedelta(days=1)
-                    vault.add_person(
-                        transaction.connection, person_id, PACK, vector, now, expires, decision == "first"
-                    )
+                    vault.add_person(transaction.connection, person_id, PACK, vector, now, expires, decision == "first")
                 vault.add_crop(transaction.connection, visit_id, person_id, crop or blank_face())
         return visit_id, person_id
 

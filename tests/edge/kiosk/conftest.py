@@ -1,0 +1,76 @@
+"""A HOME with a desk, its kiosk served for real, and a hand that writes visits into its ledger."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edge.home import Home, create_home
+from edge.kiosk.app import create_app
+from sync.web.accounts import Account, Accounts
+from sync.web.server import PageServer
+from tests.edge.kiosk.door import CONFIG, Door
+
+PASSWORD = "correct horse battery"
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """A HOME and who may sign in at it; li has a PIN, 2580."""
+
+    home: Home
+    wang: Account
+    li: Account
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    home = create_home(tmp_path / "home", CONFIG, None)
+    accounts = Accounts(home.database)
+    wang = accounts.add("wang", PASSWORD, "manager")
+    return Desk(home, wang, accounts.add("li", PASSWORD, "front_desk", "2580"))
+
+
+@pytest.fixture
+def door(desk: Desk) -> Iterator[Door]:
+    door = Door(desk.home)
+    yield door
+    door.close()
+
+
+@pytest.fixture
+def kiosk(desk: Desk) -> Iterator[PageServer]:
+    yield from _served(desk, 3600)
+
+
+@pytest.fixture
+def impatient_kiosk(desk: Desk) -> Iterator[PageServer]:
+    """One whose sessions end two seconds after their last use."""
+    yield from _served(desk, 2)
+
+
+def _served(desk: Desk, idle_s: float) -> Iterator[PageServer]:
+    app = create_app(desk.home, idle_s=idle_s)
+    server = PageServer(app, "127.0.0.1", 0, app.state.live.close)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def visitor(kiosk: PageServer, sign_in: Callable[..., httpx.Response]) -> Iterator[Callable[..., httpx.Client]]:
+    """Makes clients: signed in as somebody, or as nobody."""
+    clients: list[httpx.Client] = []
+
+    def visitor(name: str | None = None) -> httpx.Client:
+        client = httpx.Client(base_url=kiosk.url, headers={"origin": kiosk.url}, timeout=20)
+        clients.append(client)
+        if name:
+            assert sign_in(client, name, PASSWORD).status_code == 303
+        return client
+
+    yield visitor
+    for client in clients:
+        client.close()

@@ -1,0 +1,396 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from edge.vault import opened
+from sync.records import KeyRing, Record
+from sync.web.backoff import FREE_FAILURES
+from sync.web.server import PageServer
+from tests.conftest import form_token
+from tests.edge.kiosk.conftest import PASSWORD, Desk
+from tests.edge.kiosk.door import Door
+
+Visitor = Callable[..., httpx.Client]
+
+PAGES = ("/", "/questions", "/node")
+PARTS = (
+    "/events",
+    "/fragments/count",
+    "/fragments/node",
+    "/fragments/panels",
+    "/fragments/questions",
+    "/fragments/today",
+    "/fragments/arrival/{visit_id}",
+    "/crops/{visit_id}.jpg",
+)
+DESK_FORMS = ("/questions/{visit_id}",)
+MANAGER_PAGES = ("/tablets",)
+MANAGER_FORMS = ("/tablets", "/tablets/{tablet_id}/revoke")
+OPEN = ("/login", "/login/pin", "/logout", "/session")
+
+
+# -- signing in ------------------------------------------------------------------------------------------------------
+
+
+def test_a_password_opens_the_pages_and_a_wrong_one_does_not(
+    visitor: Visitor, sign_in: Callable[..., httpx.Response]
+) -> None:
+    client = visitor()
+    assert client.get("/").headers["location"] == "/login"
+    wrong = sign_in(client, "wang", "wrong horse battery")
+    assert wrong.status_code == 401
+    assert "账号或密码不正确" in wrong.text
+    assert client.get("/").status_code == 303
+    assert sign_in(client, "wang", PASSWORD).headers["location"] == "/"
+    assert client.get("/").status_code == 200
+
+
+def test_the_session_cookie_is_kept_from_scripts_and_other_sites(
+    visitor: Visitor, sign_in: Callable[..., httpx.Response]
+) -> None:
+    cookie = next(c for c in sign_in(visitor(), "li", PASSWORD).headers.get_list("set-cookie") if "session=" in c)
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+
+
+def test_too_many_failures_wait_and_say_how_long(visitor: Visitor, sign_in: Callable[..., httpx.Response]) -> None:
+    client = visitor()
+    for _ in range(FREE_FAILURES):
+        assert sign_in(client, "wang", "wrong horse battery").status_code == 401
+    waiting = sign_in(client, "wang", PASSWORD)
+    assert waiting.status_code == 429
+    assert int(waiting.headers["retry-after"]) >= 1
+    assert "尝试次数过多" in waiting.text
+
+
+def test_after_signing_in_one_goes_on_here_and_nowhere_else(visitor: Visitor) -> None:
+    client = visitor()
+    for after, leads_to in (("/node", "/node"), ("//evil.example", "/"), ("https://evil.example/", "/"), ("/\\e", "/")):
+        form = {"csrf_token": form_token(client), "name": "wang", "password": PASSWORD, "after": after}
+        assert client.post("/login", data=form).headers["location"] == leads_to
+        client.cookies.clear()
+
+
+def test_a_pin_works_on_a_registered_tablet_only(visitor: Visitor, desk: Desk) -> None:
+    tablet = visitor("wang")
+    pin = {"account": desk.li.account_id, "pin": "2580"}
+    stranger = visitor()
+    assert stranger.post("/login/pin", data={**pin, "csrf_token": form_token(stranger)}).status_code == 403
+    registered = tablet.post("/tablets", data={"csrf_token": form_token(tablet, "/tablets"), "name": "left desk"})
+    assert registered.status_code == 303
+    tablet.post("/logout", data={"csrf_token": form_token(tablet, "/")})
+    assert "left desk" in tablet.get("/login").text
+    assert tablet.post("/login/pin", data={**pin, "csrf_token": form_token(tablet)}).status_code == 303
+    assert tablet.get("/").status_code == 200
+    manager = visitor("wang")
+    page = manager.get("/tablets").text
+    tablet_id = page.split('action="/tablets/')[1].split("/revoke")[0]
+    manager.post(f"/tablets/{tablet_id}/revoke", data={"csrf_token": form_token(manager, "/tablets")})
+    assert tablet.get("/").status_code == 303, "who is signed in on a revoked tablet no longer is"
+    assert tablet.post("/login/pin", data={**pin, "csrf_token": form_token(tablet)}).status_code == 403
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_every_route_is_spoken_for(kiosk: PageServer) -> None:
+    app = kiosk.app
+    routes = {route.path for route in app.routes if hasattr(route, "methods")}
+    assert routes == {*PAGES, *PARTS, *DESK_FORMS, *MANAGER_PAGES, *MANAGER_FORMS, *OPEN}
+
+
+@pytest.mark.parametrize("name", [None, "li", "wang"])
+def test_each_route_lets_in_only_its_roles(visitor: Visitor, door: Door, name: str | None) -> None:
+    visit_id, _ = door.arrive("first")
+    client = visitor(name)
+    ids = {"visit_id": visit_id, "tablet_id": "none"}
+    _until(lambda: name is None or client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
+    for path in PAGES:
+        assert client.get(path).status_code == (200 if name else 303), path
+    for path in PARTS:
+        with client.stream("GET", path.format(**ids)) as answer:
+            assert answer.status_code == (200 if name else 401), path
+    for path in MANAGER_PAGES:
+        assert client.get(path).status_code == {None: 303, "li": 403, "wang": 200}[name], path
+    token = {"csrf_token": form_token(client, "/")} if name else {}
+    for path in DESK_FORMS:
+        answer = client.post(path.format(**ids), data={**token, "person": "new"})
+        assert answer.status_code == (404 if name else 303), f"{path}: a first visit is no question"
+    for path in MANAGER_FORMS:
+        answer = client.post(path.format(**ids), data={**token, "name": "x"})
+        assert answer.status_code == {None: 303, "li": 403, "wang": 303}[name], path
+        assert name == "wang" or answer.headers.get("location") in ("/login", None)
+
+
+@pytest.mark.parametrize("path", ["/questions/v1", "/tablets", "/tablets/none/revoke", "/logout"])
+def test_a_form_without_its_token_or_from_elsewhere_is_refused(visitor: Visitor, kiosk: PageServer, path: str) -> None:
+    client = visitor("wang")
+    good = {"csrf_token": form_token(client, "/"), "person": "new"}
+    assert client.post(path, data={"person": "new"}).status_code == 403
+    assert client.post(path, data={**good, "csrf_token": "x" * 43}).status_code == 403
+    for origin in ("https://evil.example", "null", kiosk.url.replace("http", "https"), f"{kiosk.url}0", ""):
+        assert client.post(path, data=good, headers={"origin": origin}).status_code == 403, origin
+    assert client.get("/").status_code == 200, "still signed in"
+
+
+def test_signing_in_needs_the_pages_own_form(visitor: Visitor, kiosk: PageServer) -> None:
+    client = visitor()
+    token = form_token(client)
+    good = {"csrf_token": token, "name": "wang", "password": PASSWORD}
+    assert client.post("/login", data=good, headers={"origin": "https://evil.example"}).status_code == 403
+    assert client.post("/login", data={**good, "csrf_token": "x" * 43}).status_code == 403
+    assert httpx.post(f"{kiosk.url}/login", data=good, headers={"origin": kiosk.url}).status_code == 403
+
+
+def test_every_answer_carries_strict_headers(visitor: Visitor, door: Door) -> None:
+    visit_id, _ = door.arrive("first")
+    client = visitor("li")
+    _until(lambda: client.get(f"/crops/{visit_id}.jpg").status_code == 200)
+    paths = ("/", "/login", "/questions", f"/crops/{visit_id}.jpg", "/no-such-page", "/static/kiosk.css", "/session")
+    for path in paths:
+        headers = client.get(path).headers
+        policy = headers["content-security-policy"]
+        assert "default-src 'self'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store"), path
+        assert "server" not in headers
+
+
+def test_no_page_holds_inline_script_or_style(visitor: Visitor, door: Door) -> None:
+    door.arrive("unsure", candidates=(("p1", 0.4),))
+    client = visitor("wang")
+    for path in ("/", "/questions", "/node", "/tablets", "/login"):
+        html = client.get(path).text
+        assert "style=" not in html
+        assert "<style" not in html
+        assert " onclick" not in html
+        assert html.count("<script") == html.count('<script src="/shared/')
+
+
+# -- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def test_a_first_visit_is_told_with_what_it_was_compared_with(visitor: Visitor, door: Door) -> None:
+    visit_id, _ = door.arrive("first", gallery_n=126)
+    client = visitor("li")
+    card = _card(client, visit_id)
+    assert "首访" in card
+    assert "比对范围内\uff1a126 人" in card
+    assert "未授权者只保留 24 小时" in card
+    assert "B 级" in card
+    assert "mobilefacenet" in card
+    assert "among 126 people" in client.get(f"/fragments/arrival/{visit_id}?lang=en").text
+
+
+def test_an_arrival_that_nobody_compared_shows_its_time_and_party_and_no_face(visitor: Visitor, door: Door) -> None:
+    visit_id = door.see(party=3)
+    card = _card(visitor("li"), visit_id)
+    assert "到访\uff08未比对\uff09" in card
+    assert "3 人同行" in card
+    assert "<img" not in card
+
+
+def test_a_reentry_tells_how_long_and_in_whose_company(visitor: Visitor, door: Door) -> None:
+    visit_id, _ = door.arrive("first", ago_s=3600)
+    door.ledger.append(
+        "visit.reentry",
+        {
+            "visit": visit_id,
+            "camera": "entrance",
+            "at_us": time.time_ns() // 1000,
+            "out_us": 38 * 60 * 10**6,
+            "company_before": [],
+            "company_after": ["v1"],
+        },
+    )
+    client = visitor("li")
+    _until(lambda: "外出 38 分钟" in client.get("/").text)
+    assert "独自 → 与 1 人同行" in client.get("/").text
+
+
+def test_the_device_page_tells_cameras_backlog_and_pack(visitor: Visitor, door: Door) -> None:
+    at_us = time.time_ns() // 1000
+    camera = {"source": "rtsp", "source_hash": "0" * 64, "at_us": at_us}
+    door.ledger.append("node.boot", {"version": "0.1.0", "pack": "mobilefacenet@b7120c095d60", "mode": "ephemeral"})
+    door.ledger.append("camera.up", {"camera": "entrance", **camera})
+    door.ledger.append("camera.down", {"camera": "side-door", "reason": "auth", **camera})
+    client = visitor("li")
+    _until(lambda: "wrong user or password" in client.get("/node?lang=en").text)
+    page = client.get("/node?lang=en").text
+    assert "Running" in page
+    assert "5 records on this machine only" in page
+    assert "mobilefacenet" in page
+    assert "b7120c095d60" in page
+    door.ledger.append("node.stopped", {"reason": "stopped"})
+    _until(lambda: "Stopped" in client.get("/node").text)
+
+
+def test_a_face_is_served_to_the_signed_in_only_and_kept_nowhere(visitor: Visitor, door: Door) -> None:
+    picture = b"\xff\xd8 not really a face \xff\xd9"
+    visit_id, person_id = door.arrive("first", crop=picture)
+    client = visitor("li")
+    served = client.get(f"/crops/{visit_id}.jpg")
+    assert served.content == picture
+    assert served.headers["content-type"] == "image/jpeg"
+    assert served.headers["cache-control"] == "no-store"
+    assert visitor().get(f"/crops/{visit_id}.jpg").status_code == 401
+    assert not [f for f in door.home.path.rglob("*") if f.is_file() and picture in f.read_bytes()]
+    with opened(door.home.database, door.home.keys_database) as vault:
+        vault.destroy_keys([person_id])
+    assert client.get(f"/crops/{visit_id}.jpg").status_code == 404
+
+
+# -- the desk's answer -----------------------------------------------------------------------------------------------
+
+
+def _question(door: Door) -> tuple[str, str, str]:
+    """An unsure visit: (visit, its provisional person, the candidate)."""
+    _, known = door.arrive("first", ago_s=7200)
+    visit_id, provisional = door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
+    return visit_id, provisional, known
+
+
+def _answer(client: httpx.Client, visit_id: str, person: str) -> httpx.Response:
+    data = {"csrf_token": form_token(client, "/"), "person": person}
+    return client.post(f"/questions/{visit_id}", data=data)
+
+
+def _corrections(desk: Desk) -> list[Record]:
+    ledger = desk.home.open_ledger()
+    records = list(ledger.records(("visit.corrected",)))
+    ledger.close()
+    return records
+
+
+def test_same_person_is_recorded_under_the_desk_key_and_joins_the_two(visitor: Visitor, door: Door, desk: Desk) -> None:
+    visit_id, provisional, known = _question(door)
+    client = visitor("li")
+    _until(lambda: visit_id in client.get("/questions").text)
+    page = client.get("/questions").text
+    assert page.count("data-face") == 2, "the visitor and the candidate side by side"
+    done = client.get(_answer(client, visit_id, known).headers["location"])
+    assert "已记录为同一人" in done.text
+    (record,) = _corrections(desk)
+    keys = {"node": desk.home.signer("node").public, "desk": desk.home.signer("desk").public}
+    KeyRing(keys).check(record)
+    assert record.key_id == keys["desk"].key_id
+    own = {key: record.fields[key] for key in ("visit", "decision", "person", "reason", "account")}
+    assert own == {
+        "visit": visit_id,
+        "decision": "return",
+        "person": known,
+        "reason": "same_person",
+        "account": desk.li.account_id,
+    }
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        people = {person.person_id: person for person in vault.people()}
+        assert provisional not in people
+        assert people[known].templates == 2
+        assert vault.crop(visit_id)
+
+
+def test_new_visitor_can_be_recognised_from_then_on(visitor: Visitor, door: Door, desk: Desk) -> None:
+    visit_id, provisional, _ = _question(door)
+    client = visitor("li")
+    _until(lambda: visit_id in client.get("/questions").text)
+    _answer(client, visit_id, "new")
+    (record,) = _corrections(desk)
+    assert (record.fields["decision"], record.fields["person"]) == ("first", provisional)
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        assert next(p for p in vault.people() if p.person_id == provisional).searchable
+
+
+def test_answering_twice_writes_once_and_a_contrary_answer_says_so(visitor: Visitor, door: Door, desk: Desk) -> None:
+    visit_id, _, known = _question(door)
+    li, wang = visitor("li"), visitor("wang")
+    _until(lambda: visit_id in li.get("/questions").text)
+    answers: list[httpx.Response] = []
+    token = {"csrf_token": form_token(li, "/"), "person": known}
+    together = [
+        threading.Thread(target=lambda: answers.append(li.post(f"/questions/{visit_id}", data=token))) for _ in range(4)
+    ]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join()
+    assert {answer.headers["location"] for answer in answers} == {f"/questions?answered={visit_id}"}
+    contrary = wang.get(_answer(wang, visit_id, "new").headers["location"])
+    assert "li 已经确认过" in contrary.text
+    assert len(_corrections(desk)) == 1
+
+
+def test_nobody_but_a_candidate_can_be_the_answer(visitor: Visitor, door: Door, desk: Desk) -> None:
+    visit_id, _, _ = _question(door)
+    _, other = door.arrive("first")
+    client = visitor("li")
+    _until(lambda: visit_id in client.get("/questions").text)
+    assert _answer(client, visit_id, other).status_code == 404
+    assert _answer(client, "v-none", "new").status_code == 404
+    assert client.post(f"/questions/{visit_id}", data={"csrf_token": form_token(client, "/")}).status_code == 422
+    assert _corrections(desk) == []
+
+
+# -- events ----------------------------------------------------------------------------------------------------------
+
+
+def _events(answer: httpx.Response) -> Iterator[tuple[str, str]]:
+    name = ""
+    for line in answer.iter_lines():
+        field, _, value = line.partition(": ")
+        if field == "event":
+            name = value
+        elif field.startswith("data"):
+            yield name, value
+
+
+def test_events_carry_ids_and_nothing_else(visitor: Visitor, door: Door) -> None:
+    client = visitor("li")
+    with client.stream("GET", "/events") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        assert answer.headers["cache-control"] == "no-store"
+        events = _events(answer)
+        assert next(events) == ("start", "")
+        visit_id, _ = door.arrive("first")
+        assert next(events) == ("arrival", visit_id)
+        door.ledger.append("node.stopped", {"reason": "stopped"})
+        assert next(events) == ("node", "")
+
+
+def test_events_end_when_their_reader_signs_out(visitor: Visitor, door: Door) -> None:
+    client, second = visitor("li"), visitor()
+    second.cookies = client.cookies
+    with client.stream("GET", "/events") as answer:
+        events = _events(answer)
+        assert next(events) == ("start", "")
+        second.post("/logout", data={"csrf_token": form_token(second, "/")})
+        door.arrive("first")
+        assert list(events) == [("ended", "")], "not one id after the session"
+    assert client.get("/events").status_code == 401
+
+
+def test_events_end_when_the_session_has_been_idle(
+    impatient_kiosk: PageServer, sign_in: Callable[..., httpx.Response]
+) -> None:
+    with httpx.Client(base_url=impatient_kiosk.url, headers={"origin": impatient_kiosk.url}, timeout=20) as client:
+        sign_in(client, "li", PASSWORD)
+        with client.stream("GET", "/events") as answer:
+            assert list(_events(answer)) == [("start", ""), ("ended", "")]
+
+
+def _card(client: httpx.Client, visit_id: str) -> str:
+    _until(lambda: client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
+    return client.get(f"/fragments/arrival/{visit_id}").text
+
+
+def _until(true: Callable[[], bool], within_s: float = 20) -> None:
+    """Wait for what another thread is about to read."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

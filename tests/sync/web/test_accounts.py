@@ -1,0 +1,146 @@
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from threading import Thread
+
+import pytest
+from argon2 import PasswordHasher
+
+from sync import SyncError
+from sync.web.accounts import Account, Accounts, NotAnAccount, Refused
+from sync.web.backoff import FREE_FAILURES, LONGEST_WAIT_S, Wait
+from sync.web.tablets import Tablet, Tablets
+
+GOOD = "correct horse battery"
+DESK = "192.0.2.7"
+
+
+@pytest.fixture
+def accounts(db: Path, clock: Callable[[], float]) -> Accounts:
+    return Accounts(db, clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))  # quick
+
+
+@pytest.fixture
+def tablet(db: Path, clock: Callable[[], float]) -> Tablet:
+    tablets = Tablets(db, clock)
+    found = tablets.find(tablets.register("left desk", "acc-0"))
+    assert found
+    return found
+
+
+def test_a_password_is_kept_as_an_argon2_hash_only(db: Path) -> None:
+    accounts = Accounts(db)
+    account = accounts.add("李敏", GOOD, "front_desk", "2580")
+    assert accounts.by_password("李敏", GOOD, None, DESK) == account
+    (kept,) = sqlite3.connect(db).execute("SELECT password_hash FROM accounts").fetchone()
+    assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert GOOD.encode() not in db.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "pin", "why"),
+    [
+        ("wang", "short", None, "12 characters or more, this one 5"),
+        ("wang", "a" * 400, None, "at most 256"),
+        ("wang", "a" * 12, None, "too easy to guess"),
+        ("wangjianguo-12", "WangJianguo-12", None, "too easy to guess"),
+        ("wang", None, "12a4", "4 to 8 digits"),
+        ("wang", None, "123", "4 to 8 digits"),
+        ("wang", None, "0000", "too easy to guess"),
+        ("wang", None, "4567", "too easy to guess"),
+        ("wang", None, None, "a password or a PIN is needed"),
+        ("", GOOD, None, "1 to 40 letters"),
+        ("<b>", GOOD, None, "1 to 40 letters"),
+    ],
+)
+def test_a_weak_account_is_refused_in_one_line(
+    accounts: Accounts, name: str, password: str | None, pin: str | None, why: str
+) -> None:
+    with pytest.raises(NotAnAccount, match=why) as refused:
+        accounts.add(name, password, "front_desk", pin)
+    assert "\n" not in str(refused.value)
+    assert accounts.empty()
+
+
+def test_a_name_is_taken_once_and_a_role_is_known(accounts: Accounts) -> None:
+    accounts.add("wang", GOOD, "manager")
+    with pytest.raises(NotAnAccount, match="already exists"):
+        accounts.add("wang", GOOD, "front_desk")
+    with pytest.raises(NotAnAccount, match="role 'owner': allowed are front_desk"):
+        accounts.add("chen", GOOD, "owner")
+
+
+def test_accounts_need_a_database(tmp_path: Path) -> None:
+    with pytest.raises(SyncError, match="no database there"):
+        Accounts(tmp_path / "none.db")
+
+
+def test_a_wrong_password_and_an_unknown_name_are_answered_alike(accounts: Accounts) -> None:
+    accounts.add("wang", GOOD, "manager")
+    assert accounts.by_password("wang", "wrong horse battery", None, DESK) == Refused()
+    assert accounts.by_password("nobody", GOOD, None, DESK) == Refused()
+
+
+def test_a_pin_is_no_password_and_a_password_no_pin(accounts: Accounts, tablet: Tablet) -> None:
+    both = accounts.add("wang", GOOD, "front_desk", "2580")
+    only = accounts.add("chen", None, "front_desk", "7391")
+    assert accounts.by_pin(both.account_id, "2580", tablet, DESK) == both
+    assert accounts.by_pin(only.account_id, "7391", tablet, DESK) == only
+    assert accounts.by_password("wang", "2580", None, DESK) == Refused()
+    assert accounts.by_password("chen", "", None, DESK) == Refused()
+    assert accounts.by_pin(both.account_id, GOOD, tablet, DESK) == Refused()
+
+
+def _fail(accounts: Accounts, times: int, tablet: Tablet | None = None, address: str = DESK) -> None:
+    for _ in range(times):
+        assert accounts.by_password("wang", "wrong horse battery", tablet, address) == Refused()
+
+
+def test_failures_slow_the_next_attempts_down_more_and_more(accounts: Accounts, clock: Callable[[], float]) -> None:
+    account = accounts.add("wang", GOOD, "manager")
+    _fail(accounts, FREE_FAILURES)
+    waits: list[float] = []
+    for _ in range(6):
+        answer = accounts.by_password("wang", GOOD, None, DESK)
+        assert isinstance(answer, Wait), "the right password must wait as well, or waiting would betray it"
+        waits.append(answer.seconds)
+        clock.now_s += answer.seconds  # type: ignore[attr-defined]
+        _fail(accounts, 1)
+    assert waits == sorted(set(waits))
+    clock.now_s += LONGEST_WAIT_S  # type: ignore[attr-defined]
+    assert accounts.by_password("wang", GOOD, None, DESK) == account
+
+
+def test_a_stranger_cannot_lock_the_desk_out(accounts: Accounts, tablet: Tablet) -> None:
+    account = accounts.add("wang", GOOD, "manager", "2580")
+    _fail(accounts, FREE_FAILURES, address="198.51.100.9")
+    assert isinstance(accounts.by_password("wang", GOOD, None, "198.51.100.9"), Wait)
+    assert accounts.by_pin(account.account_id, "2580", tablet, DESK) == account
+    assert accounts.by_password("wang", GOOD, tablet, DESK) == account
+
+
+def test_a_device_that_tries_many_names_waits_too(accounts: Accounts) -> None:
+    for number in range(3 * FREE_FAILURES):
+        assert accounts.by_password(f"guess{number}", GOOD, None, DESK) == Refused()
+    assert isinstance(accounts.by_password("another", GOOD, None, DESK), Wait)
+
+
+def test_a_success_forgets_the_accounts_failures(accounts: Accounts) -> None:
+    account = accounts.add("wang", GOOD, "manager")
+    for _ in range(3):
+        _fail(accounts, FREE_FAILURES - 1)
+        assert accounts.by_password("wang", GOOD, None, DESK) == account
+
+
+def test_guesses_made_at_once_do_not_outrun_the_count(accounts: Accounts) -> None:
+    accounts.add("wang", GOOD, "manager")
+    answers: list[Account | Refused | Wait] = []
+    guesses = [
+        Thread(target=lambda: answers.append(accounts.by_password("wang", "wrong horse battery", None, DESK)))
+        for _ in range(12)
+    ]
+    for guess in guesses:
+        guess.start()
+    for guess in guesses:
+        guess.join()
+    assert answers.count(Refused()) == FREE_FAILURES
