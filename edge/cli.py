@@ -43,7 +43,7 @@ _out = Console()
 def main() -> None:
     """Run the command line: exit 0 good, 1 the answer is no, 2 bad input, said in one line."""
     logging.basicConfig(
-        level=os.environ.get("FIRSTVISIT_LOG", "WARNING").upper(),
+        level=os.environ.get("FIRSTVISIT_LOG", "INFO").upper(),
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )

@@ -70,15 +70,20 @@ class Home:
             handle = os.open(self.run_lock, os.O_RDWR | os.O_CREAT, 0o660)
         except OSError as error:
             raise HomeError(f"{self.run_lock}: {error.strerror}") from error
-        with os.fdopen(handle, "r+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise HomeError(f"{self.path}: already running (process {file.read().strip() or 'unknown'})") from error
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.truncate(handle, 0)
+            os.write(handle, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            os.close(handle)
+            if isinstance(error, BlockingIOError):
+                holder = self.run_lock.read_text().strip() or "unknown"
+                raise HomeError(f"{self.path}: already running (process {holder})") from error
+            raise HomeError(f"{self.run_lock}: {error.strerror}") from error
+        try:
             yield
+        finally:
+            os.close(handle)
 
 
 def create_home(path: Path, config: str, fence: Path | None) -> Home:
@@ -90,21 +95,25 @@ def create_home(path: Path, config: str, fence: Path | None) -> Home:
     home = Home(path)
     settings = parse_settings(config, str(home.config))
     place_fields(settings.place, fence)
-    try:
-        if path.exists() and any(path.iterdir()):
-            raise HomeError(f"{path}: not empty; a HOME is made once")
-        path.mkdir(parents=True, exist_ok=True, mode=0o750)
-        (path / "keys").mkdir(mode=0o750)
-        if fence is not None:
-            shutil.copyfile(fence, path / FENCE_FILE)
-        home.config.touch(mode=0o640)  # cameras' passwords will be in it
-        home.config.write_text(config)
-        node = create_key_file(path / "keys" / "node.key")
-        desk = create_key_file(path / "keys" / "desk.key")
-        enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
-        home.node_pub.write_text(enrolment.text(node))
-    except OSError as error:
-        raise HomeError(f"{path}: {error.strerror}") from error
+    if path.exists() and not path.is_dir():
+        raise HomeError(f"{path}: is a file")
+    if path.exists() and any(path.iterdir()):
+        raise HomeError(f"{path}: not empty; a HOME is made once")
+    with _all_or_nothing(path):
+        _fill(home, settings, config, fence)
+    return home
+
+
+def _fill(home: Home, settings: Settings, config: str, fence: Path | None) -> None:
+    keys = home.path / "keys"
+    keys.mkdir(mode=0o750)
+    if fence is not None:
+        shutil.copyfile(fence, home.path / FENCE_FILE)
+    home.config.touch(mode=0o640)  # cameras' passwords will be in it
+    home.config.write_text(config)
+    node, desk = create_key_file(keys / "node.key"), create_key_file(keys / "desk.key")
+    enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
+    home.node_pub.write_text(enrolment.text(node))
     Ledger.create(home.database)
     create_vault(home.database, home.keys_database)
     ledger = home.open_ledger("node")
@@ -119,4 +128,21 @@ def create_home(path: Path, config: str, fence: Path | None) -> Home:
         )
         transaction.append("policy.changed", CapturePolicy.of(settings).fields())
     ledger.close()
-    return home
+
+
+@contextmanager
+def _all_or_nothing(path: Path) -> Iterator[None]:
+    """Make the folder for the block, and leave it as it was found where the block fails."""
+    made = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        yield
+    except BaseException as error:
+        if made:
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            for child in path.iterdir():
+                shutil.rmtree(child) if child.is_dir() else child.unlink()
+        if isinstance(error, OSError):
+            raise HomeError(f"{path}: {error.strerror}") from error
+        raise

@@ -1,6 +1,5 @@
 """A HOME is made once, whole, closed to others, and run by one process at a time."""
 
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -188,5 +187,5 @@ def test_init_on_a_disk_without_room_says_so_in_one_line(tmp_path: Path, room_by
     assert told.stderr == ""
     assert str(made) in told.stdout
     assert len(told.stdout.splitlines()) == 1
-    shutil.rmtree(made)
+    assert not made.exists(), "a HOME that could not be made leaves nothing behind"
     create_home(made, config(), None)
