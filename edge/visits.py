@@ -101,7 +101,9 @@ class _Visit:
     person_id: str | None  # None under after_consent
     last_seen: datetime
     left: bool = False  # a visit.left has been written; within the gap the person may still come back into it
-    tracks: set[tuple[str, int]] = field(default_factory=set)
+    watched_from: datetime | None = None  # after a crash: nobody knows whether they were out before
+    tracks: set[tuple[str, int]] = field(default_factory=set)  # every one; who was seen with an ended one still was
+    live: set[tuple[str, int]] = field(default_factory=set)
     company: set[str] = field(default_factory=set)
 
 
@@ -152,28 +154,32 @@ class Visits:
 
     def recover(self, now: datetime) -> int:
         """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed."""
-        known: dict[str, tuple[str | None, datetime, bool]] = {}
+        known: dict[str, _Visit] = {}
         for record in self._ledger.records(
             ("visit.seen", "visit.first", "visit.return", "visit.unsure", "visit.reentry", "visit.left")
         ):
             fields = record.fields
-            visit_id = fields["visit"]
+            visit = known.setdefault(fields["visit"], _Visit(fields["visit"], None, now))
             if record.kind == "visit.left":
-                person_id, last_seen, _ = known.get(visit_id, (None, now, False))
-                known[visit_id] = (person_id, _from_us(fields["end_us"]) if "end_us" in fields else last_seen, True)
+                visit.left = True
+                if "end_us" in fields:
+                    visit.last_seen = _from_us(fields["end_us"])
+                else:
+                    visit.watched_from = _from_us(record.stamp.wall_us)
             elif record.kind == "visit.reentry":
-                known[visit_id] = (known.get(visit_id, (None, now, False))[0], _from_us(fields["at_us"]), False)
+                visit.left, visit.last_seen = False, _from_us(fields["at_us"])
             else:
-                known[visit_id] = (fields.get("person"), _from_us(fields["arrived_us"]), False)
-        abandoned = [visit_id for visit_id, (_, _, left) in known.items() if not left]
+                visit.person_id, visit.last_seen = fields.get("person"), _from_us(fields["arrived_us"])
+        abandoned = [visit for visit in known.values() if not visit.left]
         if abandoned:
             with self._ledger.transaction() as transaction:
-                for visit_id in abandoned:
-                    transaction.append("visit.left", {"visit": visit_id, "reason": "crash"})
-        for visit_id, (person_id, last_seen, _) in known.items():
-            if person_id is not None and max(now - last_seen, timedelta(0)) < self._gap_over_restarts:
-                self._visits[visit_id] = _Visit(visit_id, person_id, last_seen, left=True)
-                self._current[person_id] = visit_id
+                for visit in abandoned:
+                    transaction.append("visit.left", {"visit": visit.visit_id, "reason": "crash"})
+                    visit.left, visit.watched_from = True, now
+        for visit in known.values():
+            if visit.person_id is not None and max(now - visit.last_seen, timedelta(0)) < self._gap_over_restarts:
+                self._visits[visit.visit_id] = visit
+                self._current[visit.person_id] = visit.visit_id
         return len(abandoned)
 
     # -- what the cameras tell -----------------------------------------------------------------------------------
@@ -213,18 +219,18 @@ class Visits:
 
     def ended(self, ended: Ended) -> None:
         """A track is over; an unnamed visit is over with it."""
-        visit_id = self._of_track.pop((ended.camera_id, ended.track_id), None)
+        visit_id = self._of_track.get((ended.camera_id, ended.track_id))
         if visit_id is None:
             return
         visit = self._visits[visit_id]
-        visit.tracks.discard((ended.camera_id, ended.track_id))
+        visit.live.discard((ended.camera_id, ended.track_id))
         visit.last_seen = max(visit.last_seen, ended.last_seen_at)
         if visit.person_id is None:
             self._leave([visit], "track_end")
 
     def sweep(self, now: datetime) -> None:
         """Close the visits whose gap has passed, and forget those that can no longer be resumed."""
-        over = [v for v in self._visits.values() if not v.tracks and now - v.last_seen > self._gap]
+        over = [v for v in self._visits.values() if not v.live and now - v.last_seen > self._gap]
         self._leave([v for v in over if not v.left], "gap")
         for visit in over:
             self._forget(visit)
@@ -241,7 +247,7 @@ class Visits:
         return visit if visit and at - visit.last_seen <= self._gap else None
 
     def _resume(self, visit: _Visit, arrival: Arrival, company: set[str]) -> Record | None:
-        out = arrival.first_seen_at - visit.last_seen
+        out = arrival.first_seen_at - max(visit.last_seen, visit.watched_from or visit.last_seen)
         record = None
         if out >= REENTRY_AFTER:
             record = self._ledger.append(
@@ -255,7 +261,8 @@ class Visits:
                     "company_after": sorted(company)[:MAX_COMPANY],
                 },
             )
-        visit.left = False
+            visit.company = set()  # from here on it is the company they came back in
+        visit.left, visit.watched_from = False, None
         self._attach(visit, arrival, company)
         return record
 
@@ -348,7 +355,8 @@ class Visits:
         track = (arrival.camera_id, arrival.track_id)
         self._of_track[track] = visit.visit_id
         visit.tracks.add(track)
-        visit.company = set(company)
+        visit.live.add(track)
+        visit.company |= company
         visit.last_seen = max(visit.last_seen, *(shot.captured_at for shot in arrival.shots))
         for other in company:
             self._visits[other].company.add(visit.visit_id)
