@@ -1,5 +1,6 @@
 """Who may be compared: the capture policy, which the chain carries as `policy.changed`."""
 
+import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
@@ -7,7 +8,6 @@ from typing import Literal
 from edge.settings import Settings
 from sync.canonical import Fields
 from sync.ledger import Ledger
-from sync.signing import digest
 
 _KEYS = ("mode", "unconsented_horizon_s", "legal_basis_sha256")  # a policy's own in its record
 
@@ -42,7 +42,7 @@ class CapturePolicy:
         """The policy as a record carries it; the legal basis is free text, so only its digest is in the chain."""
         fields: Fields = {"mode": self.mode, "unconsented_horizon_s": self.horizon_s}
         if self.legal_basis:
-            fields["legal_basis_sha256"] = digest("commit", self.legal_basis.encode()).hex()
+            fields["legal_basis_sha256"] = hashlib.sha256(self.legal_basis.encode()).hexdigest()
         return fields
 
 
