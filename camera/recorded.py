@@ -66,7 +66,7 @@ def _video(camera_id: str, uri: str, path: Path) -> Iterator[tuple[float, NDArra
         if not container.streams.video:
             raise SourceError(camera_id, uri, "unreadable", "holds no video stream")
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
+        stream.thread_type = "FRAME"  # not AUTO, which may take slice threads: see live.py
         step_s = float(1 / stream.average_rate) if stream.average_rate else 1 / FOLDER_FRAMES_PER_S
         damaged = 0
         first_s: float | None = None

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from camera import CameraError
@@ -138,6 +139,22 @@ def test_a_killed_rtsp_camera_goes_down_once_and_comes_up_again(
     numbers = [frame.number for frame in door.frames]
     assert numbers == sorted(set(numbers))  # numbering goes on over the reconnect
     assert len([line for line in caplog.messages if "camera has frames" in line]) == 2
+
+
+def test_every_part_of_every_rtsp_picture_arrives(
+    watch: Callable[..., Watch], rtsp_server: Callable[..., Any], tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    rng = np.random.default_rng(9)
+    noise = rng.integers(100, 160, (480, 640, 3), dtype=np.uint8)
+    clip = write_video(tmp_path / "noise.mp4", [np.roll(noise, 3 * number, axis=1) for number in range(50)])
+    door = watch(rtsp_server(clip).url)
+    deadline_s = time.monotonic() + 60
+    while len(door.frames) < 40:
+        assert time.monotonic() < deadline_s
+        if (frame := door.slots.take(1)) is not None:
+            door.frames.append(frame)
+    means = np.array([[band.mean() for band in np.array_split(frame.image, 8)] for frame in door.frames])
+    assert np.abs(means - 130).max() < 10  # x264 cuts these pictures into slices; each must be decoded
 
 
 def test_a_camera_that_stands_still_is_told_from_one_that_is_gone(
