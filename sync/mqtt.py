@@ -188,7 +188,11 @@ class Link:
     def _drive(self, client: Client, timeout_s: float) -> None:
         while len(self._inbox) < MAX_POLL_MESSAGES:
             before = len(self._inbox)
-            code = client.loop(timeout_s)
+            try:
+                code = client.loop(timeout_s)
+            except Exception as error:  # noqa: BLE001  # paho raises many things at packets that are none; _lose logs
+                self._lose(f"not understood: {type(error).__name__}: {error}")
+                return
             if self._refused is not None or code != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._lose(self._refused or f"connection lost ({code.name})")
                 return

@@ -102,10 +102,10 @@ class UplinkThread:
         while not self._stop.is_set():
             try:
                 self._carry()
-            except SyncError as error:  # the database is locked or the disk full: the node itself decides what then
+            except Exception as error:  # noqa: BLE001  # a full disk mostly; records must go on whatever it was
                 if str(error) != trouble:
                     trouble = str(error)
-                    log.error("uplink in trouble error=%s", error)
+                    log.error("uplink in trouble error=%s", error, exc_info=not isinstance(error, SyncError))
                 self._stop.wait(TROUBLE_PAUSE_S)
         self._link.close(LEAVE_S)
 

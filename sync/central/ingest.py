@@ -79,7 +79,8 @@ class Ingest:
             for frame in frames:
                 node = self._node(frame.node_id)
                 if node is None:
-                    self._refuse(batch, frame.node_id, "unknown-node", "not enrolled", now_us)
+                    # one row for all of them: whoever may publish could else fill the disk with invented names
+                    self._refuse(batch, "", "unknown-node", f"{frame.node_id} is not enrolled", now_us)
                     continue
                 touched[frame.node_id] = node
                 batch.seen[frame.node_id] = now_us
