@@ -5,6 +5,7 @@ import queue
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -153,8 +154,17 @@ class Node:
 
         impatient: a source that never delivered a frame is an error instead of an outage.
         """
+        started_ns = time.monotonic_ns()
         workers = [
-            CameraWorker(camera_id, uri, self._slots, self._events, fast=self._fast, run_started_at=self._started_at)
+            CameraWorker(
+                camera_id,
+                uri,
+                self._slots,
+                self._events,
+                fast=self._fast,
+                run_started_at=self._started_at,
+                run_started_ns=started_ns,
+            )
             for camera_id, uri in cameras.items()
         ]
         jobs = Jobs(alive=self._alive, retention=self._expire)
@@ -221,6 +231,7 @@ class Node:
                 case "down":
                     if impatient and event.camera_id not in self._delivered:
                         raise EdgeError(f"camera {event.camera_id}: {_IMPATIENCE.get(event.reason, event.reason)}")
+                    self._follow(self._pipelines[event.camera_id].finish())  # whoever was in view may leave unseen
                     self._camera_record("camera.down", event.camera_id, event.at, event.reason)
                 case "ended":
                     self._running.discard(event.camera_id)
@@ -239,7 +250,9 @@ class Node:
         now = datetime.now(UTC)
         cameras = []
         for camera_id, pipeline in self._pipelines.items():
-            vitals, dropped = pipeline.vitals(), self._slots.dropped(camera_id)
+            live = self._sources[camera_id].live  # a file has no time of its own to have gaps in
+            vitals = pipeline.vitals(time.monotonic_ns() if live else None)
+            dropped = self._slots.dropped(camera_id)
             cameras.append(
                 {
                     "camera": camera_id,
