@@ -1,0 +1,156 @@
+"""The pages as a person sees them, in a real browser."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import pytest
+
+from sync.records import KeyRing
+from sync.web.server import PageServer
+from tests.edge.kiosk import door as door_program
+from tests.edge.kiosk.conftest import PASSWORD, Desk
+from tests.edge.kiosk.door import Door
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+TABLET = {"width": 1280, "height": 800}
+PHONE = {"width": 390, "height": 844}
+OpenPage = Callable[..., "Page"]
+
+
+@pytest.fixture
+def open_page(browser: "Browser", kiosk: PageServer) -> Iterator[OpenPage]:
+    """Opens a browser of its own, signed in as somebody; fails if it asks any other machine, or is refused by CSP."""
+    opened: list[Page] = []
+    asked: list[str] = []
+    complaints: list[str] = []
+
+    def open_page(name: str | None = "li", size: dict[str, int] = TABLET) -> "Page":
+        context = browser.new_context(viewport=size, base_url=kiosk.url)  # type: ignore[arg-type]
+        page = context.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: complaints.append(message.text) if "Security Policy" in message.text else 0)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        opened.append(page)
+        page.goto("/login")
+        if name:
+            page.fill("input[name=name]", name)
+            page.fill("input[name=password]", PASSWORD)
+            page.press("input[name=password]", "Enter")
+            page.wait_for_selector("nav.rail")
+        return page
+
+    yield open_page
+    for page in opened:
+        page.context.close()
+    assert {urlsplit(url).hostname for url in asked} == {"127.0.0.1"}
+    assert complaints == []
+
+
+def test_an_arrival_that_another_process_records_appears_without_a_reload(open_page: OpenPage, desk: Desk) -> None:
+    page = open_page()
+    page.wait_for_selector(".feed-empty:visible")
+    page.evaluate("window.sameDocument = true")
+    told = subprocess.run(
+        [sys.executable, str(Path(door_program.__file__)), str(desk.home.path), "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    card = page.wait_for_selector(f'.card[data-id="{told.stdout.strip()}"]')
+    assert card
+    assert "首访\uff08比对范围内\uff1a126 人" in card.inner_text().replace("\n", "").replace(" \uff08", "\uff08")
+    page.wait_for_function("document.querySelector('.tile dd').textContent === '1'")
+    page.wait_for_function("document.querySelector('.card img').naturalWidth > 0")
+    assert page.evaluate("window.sameDocument") is True
+    assert not page.is_visible(".feed-empty")
+
+
+def test_the_newest_arrival_stands_first(open_page: OpenPage, door: Door) -> None:
+    page = open_page()
+    late, _ = door.arrive("first", ago_s=10)
+    page.wait_for_selector(f'.card[data-id="{late}"]')
+    early, _ = door.arrive("first", ago_s=600)
+    page.wait_for_selector(f'.card[data-id="{early}"]')
+    shown = page.eval_on_selector_all(".card", "cards => cards.map(card => card.dataset.id)")
+    assert shown == [late, early]
+
+
+def test_the_desk_answers_with_one_touch(open_page: OpenPage, door: Door, desk: Desk) -> None:
+    _, known = door.arrive("first", ago_s=7200)
+    visit_id, _ = door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
+    page = open_page()
+    page.wait_for_selector(".nav-count:visible")
+    page.click(f'.card[data-id="{visit_id}"] a.button')
+    page.click(f"#{visit_id} button:has-text('同一人')")
+    page.wait_for_selector(".notice.good")
+    assert not page.is_visible(".nav-count")
+    ledger = desk.home.open_ledger()
+    record = ledger.last_of("visit.corrected")
+    ledger.close()
+    assert record
+    assert (record.fields["visit"], record.fields["person"]) == (visit_id, known)
+    KeyRing({"desk": desk.home.signer("desk").public}).check(record)
+    page.goto("/")
+    assert "回访" in page.inner_text(f'.card[data-id="{visit_id}"]')
+
+
+def test_one_switch_turns_the_pages_to_english_and_they_stay_so(open_page: OpenPage) -> None:
+    page = open_page()
+    assert page.get_attribute("html", "lang") == "zh-CN"
+    page.click("text=English")
+    assert page.get_attribute("html", "lang") == "en"
+    page.goto("/node")
+    assert page.inner_text("h1") == "Device"
+    page.click("text=中文")
+    assert page.inner_text("h1") == "设备状态"
+
+
+def test_an_open_page_leaves_when_its_session_ends(open_page: OpenPage) -> None:
+    page = open_page()
+    second = page.context.new_page()
+    second.goto("/node")
+    second.click("form.who button")
+    page.wait_for_url("**/login")
+
+
+def test_a_tablet_takes_a_pin_on_its_pad(open_page: OpenPage, desk: Desk) -> None:
+    page = open_page("wang")
+    page.goto("/tablets")
+    page.fill("input[name=name]", "left desk")
+    page.click("button:has-text('登记本机')")
+    page.wait_for_selector(".notice.good")
+    page.click("form.who button")
+    for digit in "2581":
+        page.click(f".pad button[value='{digit}']")
+    page.click(".pad button[value=back]")
+    page.click(".pad button[value='0']")
+    page.click(".pad .go")
+    page.wait_for_selector("nav.rail")
+    assert page.inner_text(".who-name strong") == desk.li.name
+
+
+@pytest.mark.parametrize("size", [TABLET, PHONE], ids=["tablet", "phone"])
+def test_pages_fit_and_every_target_is_big_enough_to_touch(
+    open_page: OpenPage, door: Door, size: dict[str, int]
+) -> None:
+    _, known = door.arrive("first", ago_s=7200)
+    door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
+    door.see(party=2)
+    page = open_page("wang", size)
+    for path in ("/", "/questions", "/node", "/tablets"):
+        for language in ("zh", "en"):
+            page.goto(f"{path}?lang={language}")
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} {language} overflows"
+            small = page.eval_on_selector_all(
+                "a:not(.skip), button, input:not([type=hidden]), select",
+                "found => found.map(e => [e.outerHTML.slice(0, 60), e.getBoundingClientRect()])"
+                ".filter(([_, box]) => box.width && (box.width < 44 || box.height < 44)).map(([html]) => html)",
+            )
+            assert small == [], f"{path} {language}"

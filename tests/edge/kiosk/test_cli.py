@@ -1,0 +1,93 @@
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from edge.home import create_home
+from sync.web.accounts import Accounts
+from tests.conftest import form_token
+from tests.edge.kiosk.conftest import PASSWORD, Desk
+from tests.edge.kiosk.door import CONFIG
+
+COMMAND = [sys.executable, "-c", "from edge.cli import main; main()", "kiosk"]
+
+
+def _run(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], input=stdin, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_add_user_reads_password_and_pin_from_stdin(tmp_path: Path) -> None:
+    home = create_home(tmp_path / "home", CONFIG, None)
+    done = _run("add-user", "--home", str(home.path), "李敏", "--pin", "--password-stdin", stdin=f"{PASSWORD}\n2580\n")
+    assert done.returncode == 0, done.stderr
+    accounts = Accounts(home.database)
+    assert [account.name for account in accounts.with_pin()] == ["李敏"]
+    assert [account.role for account in accounts.with_pin()] == ["front_desk"]
+
+
+@pytest.mark.parametrize(
+    ("name", "stdin", "says"),
+    [
+        ("chen", "short\n", "12 characters or more"),
+        ("wang", f"{PASSWORD}\n", "already exists"),
+        ("chen", "", "12 char"),
+    ],
+)
+def test_a_bad_account_ends_in_one_line_and_exit_2(desk: Desk, name: str, stdin: str, says: str) -> None:
+    refused = _run("add-user", "--home", str(desk.home.path), name, "--password-stdin", stdin=stdin)
+    assert refused.returncode == 2
+    assert says in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_a_folder_that_is_no_home_ends_in_one_line_and_exit_2(tmp_path: Path) -> None:
+    refused = _run("--home", str(tmp_path / "none"))
+    assert refused.returncode == 2
+    assert refused.stderr.count("\n") == 1
+    assert str(tmp_path / "none") in refused.stderr
+
+
+def test_a_port_in_use_ends_in_one_line_and_exit_2(desk: Desk) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        refused = _run("--home", str(desk.home.path), "--port", str(port))
+    assert refused.returncode == 2
+    assert f"127.0.0.1:{port}: cannot listen there: Address already in use" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
+def test_the_kiosk_tells_systemd_and_stops_within_5_seconds_under_an_open_stream(desk: Desk, tmp_path: Path) -> None:
+    notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    notify.bind(str(tmp_path / "notify"))
+    notify.settimeout(60)
+    process = subprocess.Popen(
+        [*COMMAND, "--home", str(desk.home.path), "--port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"NOTIFY_SOCKET": str(tmp_path / "notify"), "PATH": "/usr/bin:/bin"},
+    )
+    try:
+        assert process.stdout
+        url = process.stdout.readline().split()[-1]
+        assert url.startswith("http://127.0.0.1:"), "listens on this machine only unless told otherwise"
+        assert notify.recv(100) == b"READY=1"
+        assert notify.recv(100) == b"WATCHDOG=1"
+        with httpx.Client(base_url=url, headers={"origin": url}, timeout=20) as client:
+            client.post("/login", data={"csrf_token": form_token(client), "name": "li", "password": PASSWORD})
+            with client.stream("GET", "/events") as answer:
+                assert answer.status_code == 200
+                lines = answer.iter_lines()
+                assert next(lines) == "event: start"
+                asked = time.monotonic()
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(10) == 0
+                assert time.monotonic() - asked < 5
+    finally:
+        process.kill()
+        process.wait()
+        notify.close()

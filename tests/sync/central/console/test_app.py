@@ -1,0 +1,170 @@
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from sync.central.ingest import Arrived
+from sync.web.accounts import Accounts
+from sync.web.server import PageServer
+from tests.conftest import form_token
+from tests.sync.central.console.conftest import PASSWORD, NodeAndCentral
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+PAGES = ("/", "/visits", "/nodes/{node_id}")
+PARTS = ("/events", "/fragments/nodes", "/fragments/visits", "/fragments/nodes/{node_id}")
+OPEN = ("/login", "/login/pin", "/logout", "/session")
+
+
+def _shown(client: httpx.Client, path: str) -> list[str]:
+    """The visits' decisions as listed, newest first."""
+    return re.findall(r'<tr class="d-(\w+)">', client.get(path).text)
+
+
+def test_every_route_is_spoken_for(console: PageServer) -> None:
+    assert {route.path for route in console.app.routes if hasattr(route, "methods")} == {*PAGES, *PARTS, *OPEN}
+
+
+@pytest.mark.parametrize("name", [None, "zhou", "root", "li"])
+def test_each_route_lets_in_only_its_roles(
+    console: PageServer, central: NodeAndCentral, sign_in: Callable[..., httpx.Response], name: str | None
+) -> None:
+    Accounts(central.directory / "central.db").add("li", PASSWORD, "front_desk")  # a kiosk's role means nothing here
+    with httpx.Client(base_url=console.url, headers={"origin": console.url}, timeout=20) as client:
+        if name:
+            assert sign_in(client, name, PASSWORD).status_code == 303
+        for path in PAGES:
+            status = client.get(path.format(node_id=central.node_id)).status_code
+            assert status == {None: 303, "zhou": 200, "root": 200, "li": 403}[name], path
+        for path in PARTS:
+            with client.stream("GET", path.format(node_id=central.node_id)) as answer:
+                assert answer.status_code == {None: 401, "zhou": 200, "root": 200, "li": 403}[name], path
+
+
+def test_a_node_tells_presence_lag_chain_and_clock(reader: httpx.Client, central: NodeAndCentral) -> None:
+    before = reader.get("/?lang=en").text
+    assert "never connected" in before
+    assert "no record yet" in before
+    central.arrive("first", "v1")
+    central.deliver(claimed_beyond=17)
+    page = reader.get("/?lang=en").text
+    for told in ("puxi-01-a", "Online", "Intact", "1 verified", "17 records", "Synchronised", "4 ms", "mobilefacenet"):
+        assert told in page
+    detail = reader.get("/nodes/puxi-01-a?lang=en").text
+    for told in ("inside the fence", "31.23040, 121.47370", "visit.first", "1.1"):
+        assert told in detail
+    assert reader.get("/nodes/none").status_code == 404
+
+
+def test_what_was_refused_is_counted_and_shown_harmlessly(reader: httpx.Client, central: NodeAndCentral) -> None:
+    central.deliver()
+    central.ingest.take([Arrived("<b>x</b>", b"junk"), Arrived("<b>x</b>", b"junk")], 1)
+    page = reader.get("/").text
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<b>x</b>" not in page
+
+
+def test_visits_are_told_with_their_horizon_and_newest_first(reader: httpx.Client, central: NodeAndCentral) -> None:
+    central.arrive("first", "v1", ago_s=900)
+    central.arrive("return", "v2", ago_s=60, similarity_e6=710_000)
+    central.arrive("first", "v3", ago_s=600, source="file", grade="C")
+    central.deliver()
+    assert _shown(reader, "/visits") == ["return", "first", "first"]
+    page = reader.get("/visits").text
+    assert "首访\uff08比对范围内\uff09" in page
+    assert "比对范围内\uff1a126 人" in page
+    assert "0.71" in page
+    assert page.count('<span class="tag warn">测试</span>') == 1
+
+
+def test_visits_are_chosen_by_node_and_by_corrected_decision(reader: httpx.Client, central: NodeAndCentral) -> None:
+    central.arrive("first", "v1")
+    central.arrive("unsure", "v2", candidates=[{"person": "p-v1", "similarity_e6": 460_000}])
+    central.desk.append(
+        "visit.corrected",
+        {"visit": "v2", "decision": "return", "person": "p-v1", "reason": "same_person", "account": "acc-1"},
+    )
+    central.deliver()
+    assert _shown(reader, "/visits?decision=return") == ["return"]
+    assert "原判\uff1a待确认" in reader.get("/visits?decision=return").text
+    assert _shown(reader, "/visits?decision=unsure") == []
+    assert len(_shown(reader, "/visits?node=puxi-01-a")) == 2
+    assert _shown(reader, "/visits?node=none") == []
+
+
+def test_pages_of_visits_neither_skip_nor_repeat(reader: httpx.Client, central: NodeAndCentral) -> None:
+    for number in range(120):
+        central.arrive("return" if number % 2 else "first", f"v{number}", ago_s=120 - number)
+    central.deliver()
+    for choice, expected in (("", 120), ("&decision=first", 60)):
+        seen: list[str] = []
+        path: str | None = f"/visits?{choice}"
+        while path:
+            page = reader.get(path).text
+            seen += re.findall(r"<span>#(\d+) <code>", page)
+            assert len(seen) <= expected
+            older = re.search(r'href="[^"]*before=(\d+\.\d+)"', page)
+            path = f"/visits?before={older[1]}{choice}" if older else None
+        assert len(seen) == len(set(seen)) == expected
+
+
+def test_a_node_that_writes_nonsense_does_not_break_the_pages(reader: httpx.Client, central: NodeAndCentral) -> None:
+    central.arrive("first", "<script>1</script>", camera="<i>cam</i>", grade="Z", pack="<p>", place={"lat_e7": "x"})
+    central.deliver()
+    for path in ("/", "/visits", "/nodes/puxi-01-a"):
+        answer = reader.get(path)
+        assert answer.status_code == 200, path
+        assert "<i>cam" not in answer.text
+        assert "<script>1" not in answer.text
+
+
+def test_answers_carry_strict_headers(reader: httpx.Client) -> None:
+    for path in ("/", "/login", "/visits", "/fragments/nodes"):
+        headers = reader.get(path).headers
+        assert "default-src 'self'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
+        assert headers["cache-control"] == "no-store"
+
+
+def test_events_carry_ids_only_and_end_with_the_session(reader: httpx.Client, central: NodeAndCentral) -> None:
+    with reader.stream("GET", "/events") as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith(("event", "data")))
+        assert [next(lines), next(lines)] == ["event: start", "data: "]
+        central.arrive("first", "v1")
+        central.deliver()
+        told = {(next(lines), next(lines)) for _ in range(2)}
+        assert told == {("event: node", "data: puxi-01-a"), ("event: visit", "data: ")}
+        with httpx.Client(base_url=reader.base_url, headers=reader.headers, cookies=reader.cookies) as second:
+            second.post("/logout", data={"csrf_token": form_token(second, "/")})
+        assert list(lines)[-2:] == ["event: ended", "data: "]
+
+
+def test_a_visit_appears_in_an_open_page_without_a_reload(
+    browser: "Browser", console: PageServer, central: NodeAndCentral
+) -> None:
+    asked: list[str] = []
+    page = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=console.url).new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/login?lang=en")
+    page.fill("input[name=name]", "zhou")
+    page.fill("input[name=password]", PASSWORD)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_selector("nav.rail")
+    page.goto("/visits")
+    assert page.get_attribute("html", "lang") == "en"
+    assert "No visit matches" in page.inner_text("main")
+    page.evaluate("window.sameDocument = true")
+    central.arrive("first", "v1")
+    central.deliver()
+    page.wait_for_selector("tr.d-first")
+    assert page.evaluate("window.sameDocument") is True
+    page.set_viewport_size({"width": 390, "height": 844})
+    for path in ("/", "/visits", "/nodes/puxi-01-a"):
+        page.goto(path)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} overflows"
+    page.context.close()
+    assert {urlsplit(url).hostname for url in asked} == {"127.0.0.1"}
