@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from camera import CameraError
@@ -90,10 +91,10 @@ def init(
     )
     made = create_home(home, config, fence)
     key = made.signer("node").public
-    _out.print(f"[green]made[/] {home}")
-    _out.print(f"  node key  {key.fingerprint}")
-    _out.print(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
-    _out.print(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
+    _say(f"[green]made[/] {home}")
+    _say(f"  node key  {key.fingerprint}")
+    _say(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
+    _say(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
 
 
 @app.command()
@@ -105,7 +106,9 @@ def run(
     until_end: Annotated[bool, typer.Option("--until-end", help="End when the sources end.")] = False,
     fast: Annotated[bool, typer.Option("--fast", help="Read files as fast as they are analysed, every frame.")] = False,
     pack: Annotated[str | None, typer.Option(help="The model pack to use.")] = None,
-    visit_gap: Annotated[float | None, typer.Option(min=0, help="Seconds; replaces visit.gap_s.")] = None,
+    visit_gap: Annotated[
+        float | None, typer.Option(min=0, max=7 * 86400, help="Seconds; replaces visit.gap_s.")
+    ] = None,
     drain: Annotated[float | None, typer.Option(min=0, help="At the end, wait this long for central's acks.")] = None,
     allow_file: Annotated[bool, typer.Option("--allow-file", help="Let a joined node read files, as tests.")] = False,
 ) -> None:
@@ -157,7 +160,7 @@ def visits(
 def ledger(
     home: HomeOption,
     as_json: JsonOption = False,
-    from_seq: Annotated[int, typer.Option("--from", min=1, help="The first seq to show.")] = 1,
+    from_seq: Annotated[int, typer.Option("--from", min=1, max=2**53 - 1, help="The first seq to show.")] = 1,
     export: Annotated[Path | None, typer.Option(help="Write the whole ledger to this file instead.")] = None,
 ) -> None:
     """List the chain of records, or export it for somebody else to verify.
@@ -177,7 +180,7 @@ def ledger(
             opened.central_pub.read_text() if opened.central_pub.exists() else None,
             export,
         )
-        _out.print(f"[green]wrote[/] {export}: seq {first}..{last}, sha256 {sha256}")
+        _say(f"[green]wrote[/] {export}: seq {first}..{last}, sha256 {sha256}")
         return
     rows = (
         {
@@ -237,11 +240,11 @@ def join(
     BrokerAddress.parse(broker)
     keys = join_central(home, central_key)
     set_broker(opened.config, broker)
-    _out.print(f"[green]joined[/] {keys.central_id}")
-    _out.print(f"  central's root key  {keys.root.fingerprint}")
-    _out.print(f"  this node's key     {opened.signer('node').public.fingerprint}")
-    _out.print(f"  now at central      firstvisit central enroll --dir DIR {opened.node_pub}")
-    _out.print("  compare both fingerprints with the person at central before you rely on either")
+    _say(f"[green]joined[/] {keys.central_id}")
+    _say(f"  central's root key  {keys.root.fingerprint}")
+    _say(f"  this node's key     {opened.signer('node').public.fingerprint}")
+    _say(f"  now at central      firstvisit central enroll --dir DIR {opened.node_pub}")
+    _say("  compare both fingerprints with the person at central before you rely on either")
 
 
 @app.command()
@@ -293,9 +296,9 @@ def erase(
     with opened_vault(found.database, found.keys_database) as vault:
         erasure = erase_person(found.open_ledger("desk"), vault, person_id, reason, note)
     status = "complete" if erasure.complete else "pending: a reader holds the key database's log, run it again"
-    _out.print(f"erased {person_id} seq={erasure.record.seq} {status}")
+    _say(f"erased {person_id} seq={erasure.record.seq} {status}")
     if erasure.salt is not None:
-        _out.print(f"  the note's salt, to open its commitment: {erasure.salt.hex()}")
+        _say(f"  the note's salt, to open its commitment: {erasure.salt.hex()}")
     if not erasure.complete:
         raise typer.Exit(1)
 
@@ -312,13 +315,13 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     found = Home(home)
     settings = found.settings()
     place = found.place(settings)
-    _out.print(f"[green]good[/] {found.config}")
-    _out.print(f"  site {settings.site.id}, node {settings.node.id}, mode {settings.capture.mode}")
-    _out.print(f"  place {'unknown' if place is None else 'inside the fence: ' + str(place['inside'])}")
+    _say(f"[green]good[/] {found.config}")
+    _say(f"  site {settings.site.id}, node {settings.node.id}, mode {settings.capture.mode}")
+    _say(f"  place {'unknown' if place is None else 'inside the fence: ' + str(place['inside'])}")
     for camera in settings.camera:
-        _out.print(f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}")
+        _say(f"  camera {camera.id}: {parse_uri(camera.uri)} {escape(redact(camera.uri))}")
     if not settings.camera:
-        _out.print("  [yellow]no camera yet[/]: add a [[camera]] with id and uri".replace("[[", r"\[["))
+        _say(r"  [yellow]no camera yet[/]: add a [\[camera]] with id and uri")
 
 
 @app.command()
@@ -336,7 +339,7 @@ def doctor(home: HomeOption, as_json: JsonOption = False) -> None:
     else:
         marks = {"good": "[green]good[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}
         for finding in findings:
-            _out.print(f"{marks[finding.state]} {finding.part:<10} {finding.text}", highlight=False, soft_wrap=True)
+            _say(f"{marks[finding.state]} {finding.part:<10} {escape(finding.text)}")
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
@@ -360,6 +363,11 @@ _VISIT_COLUMNS = (
     "visit_id", "person_id", "decision", "original_decision", "arrived_at",
     "camera_id", "similarity", "margin", "grade", "pack",
 )  # fmt: skip
+
+
+def _say(text: str) -> None:
+    """Print a line of markup, which a pipe or a narrow terminal must not cut a path or an id of in two."""
+    _out.print(text, highlight=False, soft_wrap=True)
 
 
 def _print(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ...], empty: str) -> None:
