@@ -102,7 +102,7 @@ class UplinkThread:
         while not self._stop.is_set():
             try:
                 self._carry()
-            except Exception as error:  # noqa: BLE001  # a full disk mostly; records must go on whatever it was
+            except Exception as error:  # a full disk mostly; records must go on whatever it was
                 if str(error) != trouble:
                     trouble = str(error)
                     log.error("uplink in trouble error=%s", error, exc_info=not isinstance(error, SyncError))

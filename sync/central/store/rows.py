@@ -110,7 +110,7 @@ class RecordRow:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What central would not take, counted by node and reason; node_id: "" for nodes not enrolled; detail: the newest."""
+    """What central would not take, counted by node ("" for all not enrolled) and reason; detail: of the newest."""
 
     node_id: str
     reason: str
