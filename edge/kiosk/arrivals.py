@@ -18,6 +18,8 @@ KINDS = (
     "visit.reentry",
     "visit.left",
     "visit.corrected",
+    "retention.run",
+    "person.erased",
 )
 
 
@@ -61,7 +63,11 @@ class Correction:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A visit as recorded. original: the node's decision; similarity -1..1, None where nobody was there to compare."""
+    """A visit as recorded.
+
+    original: the node's decision. similarity: -1..1, None where nobody was there to compare. forgotten: the person has
+    been erased or has expired, and the face with them.
+    """
 
     visit_id: str
     original: Decision
@@ -79,6 +85,7 @@ class Arrival:
     seq: int
     correction: Correction | None = None
     left: bool = False
+    forgotten: bool = False
     reentries: tuple[Reentry, ...] = ()
 
     @property
@@ -86,8 +93,14 @@ class Arrival:
         return self.correction.decision if self.correction else self.original
 
     @property
+    def whose(self) -> str | None:
+        """The person, after correction."""
+        return self.correction.person_id if self.correction else self.person_id
+
+    @property
     def open_question(self) -> bool:
-        return self.original == "unsure" and self.correction is None
+        """Whether the desk can still say who this was: once the face is forgotten nobody can."""
+        return self.original == "unsure" and self.correction is None and not self.forgotten
 
 
 class Arrivals:
@@ -97,18 +110,12 @@ class Arrivals:
         self._lock = threading.Lock()
         self._arrivals: dict[str, Arrival] = {}
 
-    def add(self, record: Record) -> str | None:
-        """Fold in the next record of KINDS; returns the id of the visit it concerns, None where that is not known."""
-        visit_id = record.fields.get("visit")
-        if not isinstance(visit_id, str):
-            return None
+    def add(self, record: Record) -> list[str]:
+        """Fold in the next record of KINDS; returns the ids of the visits it changes."""
         with self._lock:
-            known = self._arrivals.get(visit_id)
-            changed = _arrival(visit_id, record) if known is None else _later(known, record)
-            if changed is None:
-                return None
-            self._arrivals[visit_id] = changed
-        return visit_id
+            changed = self._changes(record)
+            self._arrivals.update({arrival.visit_id: arrival for arrival in changed})
+        return [arrival.visit_id for arrival in changed]
 
     def get(self, visit_id: str) -> Arrival | None:
         with self._lock:
@@ -127,16 +134,21 @@ class Arrivals:
 
     def last_of(self, person_id: str, before_us: int) -> Arrival | None:
         """The person's newest visit that began before a moment."""
-        theirs = (a for a in self._all() if _person(a) == person_id and a.arrived_us < before_us)
+        theirs = (a for a in self._all() if a.whose == person_id and a.arrived_us < before_us)
         return max(theirs, key=lambda arrival: arrival.arrived_us, default=None)
+
+    def _changes(self, record: Record) -> list[Arrival]:
+        fields = record.fields
+        if record.kind in ("retention.run", "person.erased"):
+            people = {fields["person"]} if record.kind == "person.erased" else set(fields["expired"])
+            return [replace(a, forgotten=True) for a in self._arrivals.values() if a.whose in people]
+        known = self._arrivals.get(fields["visit"])
+        changed = _later(known, record) if known else _arrival(fields["visit"], record)
+        return [changed] if changed else []
 
     def _all(self) -> list[Arrival]:
         with self._lock:
             return list(self._arrivals.values())
-
-
-def _person(arrival: Arrival) -> str | None:
-    return arrival.correction.person_id if arrival.correction else arrival.person_id
 
 
 def _arrival(visit_id: str, record: Record) -> Arrival | None:

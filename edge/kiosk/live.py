@@ -74,8 +74,8 @@ class LedgerWatch:
                 if record.kind in vitals.KINDS:
                     self._health.add(record)
                     node = True
-                elif visit_id := self._arrivals.add(record):
-                    changed[visit_id] = None
+                else:
+                    changed |= dict.fromkeys(self._arrivals.add(record))
             except (KeyError, TypeError) as error:  # a record of a later version: left out, not the end of the page
                 _log.warning("record not shown seq=%d kind=%s missing=%s", record.seq, record.kind, error)
         acked = ledger.acked_upto()

@@ -325,6 +325,18 @@ def test_answering_twice_writes_once_and_a_contrary_answer_says_so(visitor: Visi
     assert len(_corrections(desk)) == 1
 
 
+def test_a_question_lapses_with_the_face(visitor: Visitor, door: Door) -> None:
+    visit_id, provisional, _ = _question(door)
+    client = visitor("li")
+    _until(lambda: client.get("/fragments/count").text == "1")
+    door.ledger.append("retention.run", {"expired": [provisional], "basis": "unconsented"})
+    _until(lambda: client.get("/fragments/count").text == "")
+    assert visit_id not in client.get("/questions").text
+    card = _card(client, visit_id)
+    assert "画面已销毁" in card
+    assert "<img" not in card
+
+
 def test_nobody_but_a_candidate_can_be_the_answer(visitor: Visitor, door: Door, desk: Desk) -> None:
     visit_id, _, _ = _question(door)
     _, other = door.arrive("first")
