@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 UPLINK_STOP_S = 2.0
+DRAIN_STOPPED_S = 2.0  # with the uplink's own end it stays under the 5 s that SIGTERM allows
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +110,7 @@ def run(home: Home, options: RunOptions) -> bool:
         node.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
         if uplink is None or options.drain_s is None:
             return True
-        drained = uplink.drained(options.drain_s)
+        drained = _drained(uplink, options.drain_s, stopping)
         if not drained:
             log.warning("not drained within_s=%g backlog=%d", options.drain_s, ledger.backlog())
         return drained
@@ -358,6 +359,15 @@ def _uplink(home: Home, settings: Settings, clock: Clock) -> UplinkThread | None
     return UplinkThread(
         home.path, home.writer("node", clock), BrokerAddress.parse(settings.uplink.broker), random.Random()
     )
+
+
+def _drained(uplink: UplinkThread, drain_s: float, stopping: threading.Event) -> bool:
+    """Wait for central to have acknowledged everything; told to stop, only a moment longer."""
+    deadline_s = time.monotonic() + drain_s
+    while not stopping.is_set() and time.monotonic() < deadline_s:
+        if uplink.drained(TICK_S):
+            return True
+    return uplink.drained(min(DRAIN_STOPPED_S, max(0.0, deadline_s - time.monotonic())))
 
 
 @contextmanager

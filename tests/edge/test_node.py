@@ -1,6 +1,7 @@
 """Real faces walk past a real node: six strangers, of whom two come back, and one more."""
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -9,14 +10,19 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
 from edge.home import Home, create_home
 from edge.node import RunOptions, run
-from edge.settings import new_config
+from edge.settings import new_config, set_broker
 from edge.vault import opened
 from edge.visit_log import VisitRow, visit_log
 from models.pack import Pack
+from models.store import Store
+from sync.central.keys import create_keys
+from sync.trust import join
 from sync.verify import verify
 
 JPEG_START = b"\xff\xd8\xff\xe0"
@@ -150,9 +156,9 @@ def test_after_consent_sees_arrivals_and_keeps_nothing_of_a_face(
     assert find_bytes(home.path, rows[0].record.body)  # the search does find what is there
 
 
-def start(home: Home, film: Path) -> subprocess.Popen[str]:
-    """`firstvisit run` on the film at its own pace, as a process."""
-    command = [sys.executable, "-m", "edge", "run", "--home", str(home.path), "--source", str(film)]
+def start(home: Home, film: Path, *more: str) -> subprocess.Popen[str]:
+    """`firstvisit run` on the film, as a process; at its own pace unless told otherwise."""
+    command = [sys.executable, "-m", "edge", "run", "--home", str(home.path), "--source", str(film), *more]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -204,3 +210,40 @@ def test_a_killed_node_loses_nothing_and_a_stopped_one_says_goodbye(walk_in: Pat
     assert goodbye.fields["reason"] == "stopped"
     verdict = verify(home.path, home.node_pub)
     assert verdict.ok, verdict.why
+
+
+def empty_hall(path: Path) -> Path:
+    """Ten frames of nobody."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for _ in range(10):
+            frame = av.VideoFrame.from_ndarray(np.full((240, 320, 3), 90, np.uint8), "bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def test_a_node_that_waits_for_a_silent_central_still_stops_within_five_seconds(packs: Store, tmp_path: Path) -> None:
+    assert packs.installed()
+    home = make(tmp_path / "home", "after_consent")
+    (tmp_path / "central").mkdir()
+    create_keys(tmp_path / "central", "hq")
+    join(home.path, tmp_path / "central" / "central.pub")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and never listening: nobody answers there
+        set_broker(home.config, f"mqtt://127.0.0.1:{taken.getsockname()[1]}")
+        film = empty_hall(tmp_path / "hall.mp4")
+        node = start(home, film, "--allow-file", "--fast", "--until-end", "--drain", "120")
+        try:
+            wait_for(lambda: kinds_of(home)[-1] == "node.stopped", node)
+            assert node.poll() is None
+            asked = time.monotonic()
+            node.send_signal(signal.SIGTERM)
+            _, errors = node.communicate(timeout=60)
+            took_s = time.monotonic() - asked
+        finally:
+            node.kill()
+            node.wait(20)
+    assert node.returncode == 1, errors  # the answer to "has central everything?" is no
+    assert took_s < 5
