@@ -3,10 +3,32 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+import orjson
+
 from sync.canonical import Fields
+from sync.stamp import Stamp
 
 ChainState: TypeAlias = Literal["ok", "fork", "quarantined", "revoked"]
 Decision: TypeAlias = Literal["seen", "first", "return", "unsure"]
+
+DECISION_OF_KIND: dict[str, Decision] = {
+    "visit.seen": "seen",
+    "visit.first": "first",
+    "visit.return": "return",
+    "visit.unsure": "unsure",
+}
+
+
+def number_of(fields: Fields, name: str) -> int | None:
+    """A number of a body, None where it is not one: central judges envelopes only."""
+    value = fields.get(name)
+    return value if type(value) is int else None
+
+
+def text_of(fields: Fields, name: str) -> str | None:
+    """A text of a body, None where it is not one."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +41,13 @@ class CameraHealth:
     luma_e6: int | None
     sharpness_e6: int | None
     dropped: int | None
+
+    @classmethod
+    def read(cls, fields: Fields) -> "CameraHealth":
+        return cls(
+            text_of(fields, "camera") or "",
+            *(number_of(fields, name) for name in ("frames", "longest_gap_us", "luma_e6", "sharpness_e6", "dropped")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +119,57 @@ class VisitRow:
     test: bool
     hash: bytes
     cursor: tuple[int, int]
+
+    @classmethod
+    def read(
+        cls,
+        correction: Fields,
+        rowid: int,
+        node_id: str,
+        site_id: str,
+        epoch: int,
+        seq: int,
+        kind: str,
+        body: bytes,
+        digest: bytes,
+        received_us: int,
+    ) -> "VisitRow":
+        """Read a stored visit; correction: the body of its newest `visit.corrected`, empty without one."""
+        fields: Fields = orjson.loads(body)
+        stamp = Stamp.parse(fields["at"])
+        original = DECISION_OF_KIND[kind]
+        visit_id = text_of(fields, "visit") or ""
+        arrived_us = number_of(fields, "arrived_us")
+        arrived_us = stamp.wall_us if arrived_us is None else arrived_us
+        return cls(
+            node_id=node_id,
+            site_id=site_id,
+            epoch=epoch,
+            seq=seq,
+            visit_id=visit_id,
+            person_id=text_of(correction, "person") or text_of(fields, "person"),
+            decision=DECISION_OF_KIND.get(f"visit.{correction.get('decision')}", original),
+            original_decision=original,
+            corrected=bool(correction),
+            arrived_us=arrived_us,
+            received_us=received_us,
+            camera_id=text_of(fields, "camera"),
+            source=text_of(fields, "source"),
+            grade=text_of(fields, "grade"),
+            pack=text_of(fields, "pack"),
+            similarity_e6=number_of(fields, "similarity_e6"),
+            margin_e6=number_of(fields, "margin_e6"),
+            quality_e6=number_of(fields, "quality_e6"),
+            gallery_n=number_of(fields, "gallery_n"),
+            gallery_since_us=number_of(fields, "gallery_since_us"),
+            unconsented_horizon_s=number_of(fields, "unconsented_horizon_s"),
+            party=number_of(fields, "party"),
+            clock_source=stamp.source,
+            clock_maxerror_us=stamp.maxerror_us,
+            test=fields.get("source") == "file",
+            hash=digest,
+            cursor=(arrived_us, rowid),
+        )
 
 
 @dataclass(frozen=True, slots=True)

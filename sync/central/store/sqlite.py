@@ -14,21 +14,23 @@ from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
 from sync.canonical import Fields
-from sync.central.store.rows import CameraHealth, ChainState, Decision, NodeRow, RecordRow, Refusal, VisitRow
+from sync.central.store.rows import (
+    DECISION_OF_KIND,
+    CameraHealth,
+    ChainState,
+    NodeRow,
+    RecordRow,
+    Refusal,
+    VisitRow,
+    text_of,
+)
 from sync.ledger import Head, connect
 from sync.messages import Enrolment, Notice, Status
-from sync.stamp import Stamp
 
 FILE_NAME = "central.db"
 FORMAT = 1  # PRAGMA user_version
 
-_DECISION_OF_KIND: dict[str, Decision] = {
-    "visit.seen": "seen",
-    "visit.first": "first",
-    "visit.return": "return",
-    "visit.unsure": "unsure",
-}
-_VISIT_KINDS = f"({', '.join(repr(kind) for kind in _DECISION_OF_KIND)})"
+_VISIT_KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
 # `body` is a BLOB, which SQLite's JSON functions would take for JSONB.
 _FIELD = "json_extract(CAST(body AS TEXT), '$.{}')"
 
@@ -46,6 +48,7 @@ CREATE TABLE records (
   PRIMARY KEY (node_id, epoch, seq)
 ) STRICT;
 CREATE INDEX records_arrivals ON records ({_FIELD.format("arrived_us")}) WHERE kind IN {_VISIT_KINDS};
+CREATE INDEX records_arrivals_of_node ON records (node_id, {_FIELD.format("arrived_us")}) WHERE kind IN {_VISIT_KINDS};
 CREATE INDEX records_corrections ON records ({_FIELD.format("visit")}) WHERE kind = 'visit.corrected';
 """
 
@@ -191,20 +194,23 @@ class Store:
         arrived = _FIELD.format("arrived_us")
         conditions, values = [f"kind IN {_VISIT_KINDS}"], list[Any]()
         if before is not None:
-            conditions.append(f"({arrived}, records.rowid) < (?, ?)")
-            values += before
+            conditions.append(f"{arrived} <= ? AND ({arrived}, records.rowid) < (?, ?)")  # the first finds the place
+            values += (before[0], *before)
+        index = "records_arrivals"
         if node_id is not None:
+            index = "records_arrivals_of_node"
             conditions.append("records.node_id = ?")
             values.append(node_id)
         with self._errors():
             rows = self._connection.execute(
                 "SELECT records.rowid, records.node_id, nodes.site_id, epoch, seq, kind, body, hash, received_us"
-                " FROM records JOIN nodes ON nodes.node_id = records.node_id"
+                # SQLite keeps no statistics here: the index and the order of the join are ours to name
+                f" FROM records INDEXED BY {index} CROSS JOIN nodes ON nodes.node_id = records.node_id"
                 f" WHERE {' AND '.join(conditions)} ORDER BY {arrived} DESC, records.rowid DESC LIMIT ?",
                 (*values, limit),
             ).fetchall()
-            corrections = self._corrections((row[1], _text(orjson.loads(row[6]), "visit")) for row in rows)
-        return [_visit_row(row, corrections) for row in rows]
+            corrections = self._corrections((row[1], _visit_id(row[6])) for row in rows)
+        return [VisitRow.read(corrections.get((row[1], _visit_id(row[6])), {}), *row) for row in rows]
 
     def records(self, node_id: str | None = None, after: tuple[int, int] = (0, 0)) -> Iterator[RecordRow]:
         """Every record held, by node and then in chain order; `after`: an (epoch, seq) to begin behind."""
@@ -369,18 +375,17 @@ class Store:
             clock_maxerror_us=stamp.get("maxerror_us"),
             pack=pack,
             alive_us=alive_us,
-            cameras=tuple(_camera(fields) for fields in json.loads(cameras or "[]")),
+            cameras=tuple(CameraHealth.read(fields) for fields in json.loads(cameras or "[]")),
             pending_notices=pending,
         )
 
-    def _corrections(self, wanted: Iterable[tuple[str, str | None]]) -> dict[tuple[str, str], Fields]:
+    def _corrections(self, wanted: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Fields]:
         """The newest correction of each (node, visit)."""
         newest: dict[tuple[str, str], Fields] = {}
         for node_id, visit_id in wanted:
-            if visit_id is None:
-                continue
             found = self._connection.execute(
-                f"SELECT body FROM records WHERE kind = 'visit.corrected' AND {_FIELD.format('visit')} = ?"
+                "SELECT body FROM records INDEXED BY records_corrections"
+                f" WHERE kind = 'visit.corrected' AND {_FIELD.format('visit')} = ?"
                 " AND node_id = ? ORDER BY epoch DESC, seq DESC LIMIT 1",
                 (visit_id, node_id),
             ).fetchone()
@@ -415,61 +420,5 @@ def _chain_state(text: str) -> ChainState:
             raise StoreError(f"nodes: unknown state {other!r}")
 
 
-def _number(fields: Fields, name: str) -> int | None:
-    """Central judges envelopes only: what a body holds is shown where it is of the kind it should be."""
-    value = fields.get(name)
-    return value if type(value) is int else None
-
-
-def _text(fields: Fields, name: str) -> str | None:
-    value = fields.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _camera(fields: Fields) -> CameraHealth:
-    return CameraHealth(
-        _text(fields, "camera") or "",
-        *(_number(fields, name) for name in ("frames", "longest_gap_us", "luma_e6", "sharpness_e6", "dropped")),
-    )
-
-
-def _visit_row(
-    row: tuple[int, str, str, int, int, str, bytes, bytes, int], corrections: dict[tuple[str, str], Fields]
-) -> VisitRow:
-    rowid, node_id, site_id, epoch, seq, kind, body, digest, received_us = row
-    fields: Fields = orjson.loads(body)
-    stamp = Stamp.parse(fields["at"])
-    original = _DECISION_OF_KIND[kind]
-    visit_id = _text(fields, "visit") or ""
-    correction = corrections.get((node_id, visit_id), {})
-    arrived_us = _number(fields, "arrived_us")
-    arrived_us = stamp.wall_us if arrived_us is None else arrived_us
-    return VisitRow(
-        node_id=node_id,
-        site_id=site_id,
-        epoch=epoch,
-        seq=seq,
-        visit_id=visit_id,
-        person_id=_text(correction, "person") or _text(fields, "person"),
-        decision=_DECISION_OF_KIND.get(f"visit.{correction.get('decision')}", original),
-        original_decision=original,
-        corrected=bool(correction),
-        arrived_us=arrived_us,
-        received_us=received_us,
-        camera_id=_text(fields, "camera"),
-        source=_text(fields, "source"),
-        grade=_text(fields, "grade"),
-        pack=_text(fields, "pack"),
-        similarity_e6=_number(fields, "similarity_e6"),
-        margin_e6=_number(fields, "margin_e6"),
-        quality_e6=_number(fields, "quality_e6"),
-        gallery_n=_number(fields, "gallery_n"),
-        gallery_since_us=_number(fields, "gallery_since_us"),
-        unconsented_horizon_s=_number(fields, "unconsented_horizon_s"),
-        party=_number(fields, "party"),
-        clock_source=stamp.source,
-        clock_maxerror_us=stamp.maxerror_us,
-        test=fields.get("source") == "file",
-        hash=digest,
-        cursor=(arrived_us, rowid),
-    )
+def _visit_id(body: bytes) -> str:
+    return text_of(orjson.loads(body), "visit") or ""
