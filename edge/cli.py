@@ -43,12 +43,17 @@ _out = Console()
 
 def main() -> None:
     """Run the command line: exit 0 good, 1 the answer is no, 2 bad input, said in one line."""
+    level = os.environ.get("FIRSTVISIT_LOG", "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        print(f"firstvisit: FIRSTVISIT_LOG={level!r}: one of DEBUG, INFO, WARNING, ERROR", file=sys.stderr)
+        sys.exit(2)
     logging.basicConfig(
-        level=os.environ.get("FIRSTVISIT_LOG", "INFO").upper(),
+        level=level,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    for chatty in ("apscheduler", "httpx"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         code = app(standalone_mode=False)
     except (EdgeError, ModelsError, CameraError, SyncError, typer.TyperException) as error:

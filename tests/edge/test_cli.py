@@ -275,6 +275,13 @@ def test_an_error_in_the_configuration_names_file_key_and_value(call: Call, home
     assert told.err == f"firstvisit: {home.config}: visit.span_s: no such key\n"
 
 
+def test_an_unknown_log_level_is_named(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FIRSTVISIT_LOG", "loud")
+    told = call("--help")
+    assert (told.code, told.out) == (2, "")
+    assert told.err == "firstvisit: FIRSTVISIT_LOG='LOUD': one of DEBUG, INFO, WARNING, ERROR\n"
+
+
 def process(*arguments: object, **more: Any) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "edge", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, **more)

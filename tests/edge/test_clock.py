@@ -1,8 +1,10 @@
 """The kernel's clocks are read as they are, and a wall clock that jumps is noticed."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +43,21 @@ def test_the_real_kernel_is_read_without_privilege() -> None:
     later = read_kernel()
     assert later.boot_id == reading.boot_id
     assert later.boot_us >= reading.boot_us
+
+
+def test_a_pause_between_reading_the_two_clocks_is_no_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    paused = iter([True])
+
+    def time_ns(real: Callable[[], int] = time.time_ns) -> int:
+        now_ns = real()
+        if next(paused, False):
+            time.sleep(0.7)  # the machine stands still just here, longer than any slewing explains
+        return now_ns
+
+    monkeypatch.setattr("edge.clock.time.time_ns", time_ns)
+    assert clock.step() is None
+    assert next(paused, None) is None  # the pause did happen
 
 
 def test_the_stamp_of_the_real_clock_survives_its_record_form() -> None:
