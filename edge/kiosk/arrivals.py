@@ -123,7 +123,7 @@ class Arrivals:
 
     def newest(self, limit: int) -> list[Arrival]:
         """The last `limit` to arrive, newest first."""
-        return sorted(self._all(), key=lambda arrival: arrival.arrived_us, reverse=True)[:limit]
+        return sorted(self._all(), key=lambda arrival: (arrival.arrived_us, arrival.seq), reverse=True)[:limit]
 
     def since(self, from_us: int) -> list[Arrival]:
         return [arrival for arrival in self._all() if arrival.arrived_us >= from_us]

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -60,7 +61,6 @@ class Accounts:
         self._hasher = hasher or PasswordHasher()
         self._one_at_a_time = threading.Lock()  # 64 MiB a run: a burst of guesses must not take the appliance's memory
         self._backoff = Backoff(db_path, now_s)
-        self._nobody = self._hasher.hash(secrets.token_hex(16))
 
     def add(self, name: str, password: str | None, role: str, pin: str | None = None) -> Account:
         """Make an account; raises NotAnAccount (a name that is taken or odd, a password or PIN that is too weak)."""
@@ -115,6 +115,11 @@ class Accounts:
             row = next(db.table("accounts").rows_where("account_id = ?", [account_id]), None)
         return self._check(row, "pin_hash", pin, tablet, address, account_id)
 
+    @cached_property
+    def _nobody(self) -> str:
+        """A hash that no password fits: a name that is not there takes the same work as one that is."""
+        return self._hasher.hash(secrets.token_hex(16))
+
     def _check(
         self, row: Mapping[str, Any] | None, column: str, secret: str, tablet: Tablet | None, address: str, typed: str
     ) -> Account | Refused | Wait:
@@ -125,7 +130,7 @@ class Accounts:
         wait = self._backoff.begin(who, device)
         if wait is not None:
             return wait
-        held = str(row[column]) if row and row[column] else self._nobody  # the same work for a name that is not there
+        held = str(row[column]) if row and row[column] else self._nobody
         with self._one_at_a_time:
             good = _verify(self._hasher, held, secret[:MAX_PASSWORD_CHARS]) and held is not self._nobody
         if not good or row is None:

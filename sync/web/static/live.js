@@ -37,7 +37,7 @@
     const shown = element.querySelector(`[data-id="${CSS.escape(id)}"]`);
     if (shown) { shown.replaceWith(item); return; }
     item.classList.add("fresh");
-    const below = [...element.children].find((child) => Number(child.dataset.order) < Number(item.dataset.order));
+    const below = [...element.children].find((child) => Number(child.dataset.order) <= Number(item.dataset.order));
     element.insertBefore(item, below || null);
   };
 

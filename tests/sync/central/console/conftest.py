@@ -79,28 +79,34 @@ def _writer(role: Role, letter: bytes) -> Writer:
     return Writer("puxi-01-a", role, Signer(SigningKey(letter * 32)), _stamp)
 
 
-@pytest.fixture
-def central(tmp_path: Path) -> Iterator[NodeAndCentral]:
-    directory = tmp_path / "central"
+@pytest.fixture(scope="session")
+def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("made") / "central"
     directory.mkdir()
     create_keys(directory, "central")
     Store.create(directory / FILE_NAME)
+    accounts = Accounts(directory / FILE_NAME)
+    for name, role in (("zhou", "viewer"), ("root", "admin"), ("li", "front_desk")):
+        accounts.add(name, PASSWORD, role)
+    return directory
+
+
+@pytest.fixture
+def central(_made: Path, tmp_path: Path) -> Iterator[NodeAndCentral]:
+    """A central for one test, copied from one whose passwords have been hashed once: that is slow on purpose."""
+    directory = shutil.copytree(_made, tmp_path / "central")
     node, desk = _writer("node", b"n"), _writer("desk", b"d")
     Ledger.create(tmp_path / "node.db")
     node_pub = tmp_path / "node.pub"
     enrolment = Enrolment("puxi-01-a", "puxi-01", node.signer.public, desk.signer.public)
     node_pub.write_text(enrolment.text(node.signer))
     enrol(directory, node_pub)
-    accounts = Accounts(directory / FILE_NAME)
-    accounts.add("zhou", PASSWORD, "viewer")
-    accounts.add("root", PASSWORD, "admin")
     with Store(directory / FILE_NAME) as store:
         ingest = Ingest(store, load_serving_keys(directory))
         ledgers = [Ledger(tmp_path / "node.db", writer) for writer in (node, desk)]
         yield NodeAndCentral(directory, *ledgers, ingest, "puxi-01-a")
         for ledger in ledgers:
             ledger.close()
-    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import httpx
 import pytest
 
 from sync.central.ingest import Arrived
-from sync.web.accounts import Accounts
 from sync.web.server import PageServer
 from tests.conftest import form_token
 from tests.sync.central.console.conftest import PASSWORD, NodeAndCentral
@@ -33,7 +32,7 @@ def test_every_route_is_spoken_for(console: PageServer) -> None:
 def test_each_route_lets_in_only_its_roles(
     console: PageServer, central: NodeAndCentral, sign_in: Callable[..., httpx.Response], name: str | None
 ) -> None:
-    Accounts(central.directory / "central.db").add("li", PASSWORD, "front_desk")  # a kiosk's role means nothing here
+    # li has a kiosk's role, which means nothing here
     with httpx.Client(base_url=console.url, headers={"origin": console.url}, timeout=20) as client:
         if name:
             assert sign_in(client, name, PASSWORD).status_code == 303
