@@ -136,6 +136,11 @@ class Vault:
             )
         ]
 
+    def remembers(self, person_id: str) -> bool:
+        """Whether this person is in the database."""
+        found = self._database.execute("SELECT 1 FROM people WHERE person_id = ?", (person_id,)).fetchone()
+        return found is not None
+
     def templates(self, pack: str) -> Iterator[StoredTemplate]:
         """Every searchable person's templates of a pack, decrypted."""
         for template_id, person_id, sealed in self._database.execute(

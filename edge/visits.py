@@ -4,10 +4,11 @@ import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal, TypeAlias
+from typing import Literal
 
 from camera.pipeline import Arrival, Ended
 from edge.consent import CapturePolicy
+from edge.decision import Rule, Strictness, Verdict, decide, grade
 from edge.gallery import Gallery, Match
 from edge.vault import Vault
 from models.calibration import Calibration
@@ -16,71 +17,9 @@ from sync.canonical import Fields
 from sync.ledger import Ledger
 from sync.records import Record
 
-Decision: TypeAlias = Literal["first", "return", "unsure"]
-Grade: TypeAlias = Literal["B", "C"]
-
-GALLERY_FLOOR = 1000  # thresholds never assume a smaller gallery than this
 SHORTEST_VISIT_GAP = timedelta(seconds=3)
 REENTRY_AFTER = timedelta(minutes=5)
-GOOD_QUALITY = 0.5  # of the best shot; half of the scale camera/quality.py defines
-GOOD_SHOTS = 3
 MAX_COMPANY = 16  # ids named in one record, to keep its body far under 8 KiB
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """What a decision is held to; similarities and the margin between them, -1..1.
-
-    The margin is a share of the distance between the thresholds, because packs spread similarities differently: dlib's
-    thresholds lie 0.013 apart, MobileFaceNet's 0.10.
-    """
-
-    upper: float
-    lower: float
-    margin: float
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A decision and whom it names: person_id for a return, merge for two ids that look like one person."""
-
-    decision: Decision
-    person_id: str | None = None
-    merge: tuple[str, str] | None = None
-
-
-def decide(match: Match, rule: Rule) -> Verdict:
-    """Decide one track: under the lower threshold first, at the upper and clear of the second return, else unsure."""
-    best, second, margin = match.best, match.second, match.margin
-    if best is None or best.similarity < rule.lower:
-        return Verdict("first")
-    if best.similarity < rule.upper:
-        return Verdict("unsure")
-    if margin is None or margin >= rule.margin:
-        return Verdict("return", best.person_id)
-    if second is not None and match.elder and min(second.similarity, match.twins) >= rule.upper:
-        # one person enrolled twice: the older id stands, the desk is asked to merge
-        newer = second.person_id if match.elder == best.person_id else best.person_id
-        return Verdict("return", match.elder, (match.elder, newer))
-    return Verdict("unsure")
-
-
-def grade(decision: Decision, match: Match, rule: Rule, arrival: Arrival, live: bool) -> Grade:
-    """How far the decision carries as evidence.
-
-    No grade above B without liveness, none above C from a file. B: a sharp, frontal shot among at least three, and a
-    similarity a margin away from the threshold that decided.
-    """
-    if not live or decision == "unsure":
-        return "C"
-    if len(arrival.shots) < GOOD_SHOTS or arrival.shots[0].quality < GOOD_QUALITY:
-        return "C"
-    similarity = match.similarity
-    if decision == "return":
-        clear = similarity is not None and similarity >= rule.upper + rule.margin
-    else:
-        clear = similarity is None or similarity <= rule.lower - rule.margin
-    return "B" if clear else "C"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +62,7 @@ class Visits:
         sources: dict[str, SourceFacts],
         place: Fields | None,
         gap: timedelta,
-        evidence_fpir: float,
-        review_fpir: float,
-        margin_share: float,
+        strictness: Strictness,
     ) -> None:
         self._ledger = ledger
         self._vault = vault
@@ -138,19 +75,15 @@ class Visits:
         self._place = place
         self._gap = max(gap, SHORTEST_VISIT_GAP)
         self._gap_over_restarts = gap  # the end of a source ended its visits, unless the gap says otherwise
-        self._evidence_fpir = evidence_fpir
-        self._review_fpir = review_fpir
-        self._margin_share = margin_share
+        self._strictness = strictness
         self._visits: dict[str, _Visit] = {}
         self._current: dict[str, str] = {}  # person -> their newest visit
         self._of_track: dict[tuple[str, int], str] = {}
+        self._heard = (0, 0)  # (epoch, seq) of the desk's last answer followed
 
     def rule(self) -> Rule:
         """The thresholds for the gallery as it stands."""
-        people = max(len(self._gallery), GALLERY_FLOOR)
-        upper = self._calibration.threshold(self._evidence_fpir, people)
-        lower = self._calibration.threshold(self._review_fpir, people)
-        return Rule(upper, lower, self._margin_share * (upper - lower))
+        return self._strictness.rule(self._calibration, len(self._gallery))
 
     def recover(self, now: datetime) -> int:
         """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed."""
@@ -206,6 +139,7 @@ class Visits:
     def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
         """Decide an arrival and record it; None where it continues a visit that is already recorded."""
         self._gallery.refresh()
+        self._hear_the_desk()
         company = self._company(arrival)
         present = frozenset(p for v in company if (p := self._visits[v].person_id) is not None)
         match = self._gallery.search(probe, present)
@@ -240,6 +174,19 @@ class Visits:
         self._leave([v for v in self._visits.values() if not v.left], reason)
 
     # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _hear_the_desk(self) -> None:
+        """Follow what the desk has answered since: a visit may be somebody else's than the node thought."""
+        for record in self._ledger.records(("visit.corrected",), self._heard):
+            self._heard = (record.epoch, record.seq)
+            visit = self._visits.get(record.fields["visit"])
+            person_id = record.fields["person"]
+            if visit is None or visit.person_id == person_id:
+                continue
+            if visit.person_id is not None and self._current.get(visit.person_id) == visit.visit_id:
+                del self._current[visit.person_id]
+            visit.person_id = person_id
+            self._current[person_id] = visit.visit_id
 
     def _resumable(self, person_id: str, at: datetime) -> _Visit | None:
         visit_id = self._current.get(person_id)

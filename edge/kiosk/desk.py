@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.kiosk.arrivals import Arrival
-from edge.vault import VaultError, opened
+from edge.vault import Vault, VaultError, opened
+from sync.canonical import Fields
 from sync.ledger import Ledger
 from sync.records import Record
 
@@ -56,19 +57,34 @@ class Desk:
         }
         ledger = self._open_ledger()
         try:
-            with opened(self._database, self._keys_database) as vault, ledger.transaction() as transaction:
-                for earlier in ledger.records(("visit.corrected",), after=(question.epoch, question.seq)):
-                    if earlier.fields["visit"] == question.visit_id:
-                        agrees = all(earlier.fields[key] == fields[key] for key in ("decision", "person"))
-                        return Answered(earlier, news=False, agrees=agrees)
-                record = transaction.append("visit.corrected", fields)
-                if person_id is None:
-                    vault.make_searchable(transaction.connection, provisional)
-                else:
-                    try:
-                        vault.absorb(transaction.connection, provisional, person_id)
-                    except VaultError as error:  # one of them has been forgotten meanwhile; the answer is a fact still
-                        _log.warning("templates not joined visit=%s reason=%s", question.visit_id, error)
-                return Answered(record, news=True, agrees=True)
+            with opened(self._database, self._keys_database) as vault:
+                answered = self._record(ledger, vault, question, provisional, person_id, fields)
+                if answered.news and not vault.remembers(provisional):
+                    vault.destroy_keys([provisional])  # absorbed: what it opened is sealed anew under the other's
+                return answered
         finally:
             ledger.close()
+
+    @staticmethod
+    def _record(
+        ledger: Ledger,
+        vault: Vault,
+        question: Arrival,
+        provisional: str,
+        person_id: str | None,
+        fields: Fields,
+    ) -> Answered:
+        with ledger.transaction() as transaction:
+            for earlier in ledger.records(("visit.corrected",), after=(question.epoch, question.seq)):
+                if earlier.fields["visit"] == question.visit_id:
+                    agrees = all(earlier.fields[key] == fields[key] for key in ("decision", "person"))
+                    return Answered(earlier, news=False, agrees=agrees)
+            record = transaction.append("visit.corrected", fields)
+            if person_id is None:
+                vault.make_searchable(transaction.connection, provisional)
+            else:
+                try:
+                    vault.absorb(transaction.connection, provisional, person_id)
+                except VaultError as error:  # one of them has been forgotten meanwhile; the answer is a fact still
+                    _log.warning("templates not joined visit=%s reason=%s", question.visit_id, error)
+            return Answered(record, news=True, agrees=True)

@@ -11,7 +11,8 @@ from camera.pipeline import Arrival
 from camera.quality import BestShot
 from edge import EdgeError
 from edge.home import Home
-from edge.node import RunOptions, fuse, run
+from edge.node import RunOptions, run
+from edge.watch import fuse
 from models import ModelsError
 from models.store import Store
 from sync.ledger import NewerFormat

@@ -14,10 +14,11 @@ from camera.pipeline import Arrival, Ended
 from camera.quality import BestShot
 from edge.clock import Clock
 from edge.consent import CapturePolicy
+from edge.decision import Rule, Strictness, Verdict, decide, grade
 from edge.gallery import Candidate, Gallery, Match
 from edge.home import Home
 from edge.vault import Vault, opened
-from edge.visits import MAX_COMPANY, REENTRY_AFTER, Rule, SourceFacts, Verdict, Visits, decide, grade
+from edge.visits import MAX_COMPANY, REENTRY_AFTER, SourceFacts, Visits
 from models.calibration import Calibration
 from models.faces import Template
 from sync.ledger import Ledger
@@ -101,9 +102,7 @@ class Node:
             sources=sources,
             place=self.place,
             gap=self.gap,
-            evidence_fpir=0.003,
-            review_fpir=0.10,
-            margin_share=0.5,
+            strictness=Strictness(0.003, 0.10, 0.5),
         )
 
     def arrive(self, who: np.ndarray, track: int, at: datetime, **more: Any) -> Record | None:
@@ -609,3 +608,22 @@ def test_named_arrivals_leave_crop_and_template_sealed_only(node: Node, find_byt
     assert record is not None
     assert find_bytes(node.home.path, record.body)
     assert node.vault.crop(record.fields["visit"]) == CROP
+
+
+# -- the desk's answers ------------------------------------------------------------------------------------------
+
+
+def test_a_visit_the_desk_has_named_goes_on_as_that_person_s(node: Node) -> None:
+    known = must(node.arrive(person(0), 1, T0), "first")["person"]
+    node.leave(1, after(2))
+    node.visits.sweep(after(5 * 3600))
+    asked = must(node.arrive(like(person(0), 0.4), 2, after(6 * 3600)), "unsure")
+    desk = node.home.open_ledger("desk", Clock())
+    with desk.transaction() as transaction:
+        fields = {"visit": asked["visit"], "decision": "return", "person": known, "reason": "same_person"}
+        transaction.append("visit.corrected", fields)
+        node.vault.absorb(transaction.connection, asked["person"], known)
+    desk.close()
+    node.leave(2, after(6 * 3600 + 2))
+    assert node.arrive(person(0), 3, after(6 * 3600 + 60)) is None, "a second visit within the gap"
+    assert node.kinds() == ["first", "left", "unsure"]

@@ -1,0 +1,90 @@
+"""The decision: first, return or unsure, and how far it carries as evidence."""
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from camera.pipeline import Arrival
+from edge.gallery import Match
+from models.calibration import Calibration
+
+Decision: TypeAlias = Literal["first", "return", "unsure"]
+Grade: TypeAlias = Literal["B", "C"]
+
+GALLERY_FLOOR = 1000  # thresholds never assume a smaller gallery than this
+GOOD_QUALITY = 0.5  # of the best shot; half of the scale camera/quality.py defines
+GOOD_SHOTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a decision is held to; similarities and the margin between them, -1..1.
+
+    The margin is a share of the distance between the thresholds, because packs spread similarities differently: dlib's
+    thresholds lie 0.013 apart, MobileFaceNet's 0.10.
+    """
+
+    upper: float
+    lower: float
+    margin: float
+
+
+@dataclass(frozen=True, slots=True)
+class Strictness:
+    """How far a site may err: chances that a stranger is called a return (evidence) or asked about (review), 0..1.
+
+    margin_share: of the distance between the two thresholds, by which the best must be ahead of the second.
+    """
+
+    evidence_fpir: float
+    review_fpir: float
+    margin_share: float
+
+    def rule(self, calibration: Calibration, people: int) -> Rule:
+        """The thresholds of a pack for a gallery of `people`, never fewer than GALLERY_FLOOR."""
+        compared = max(people, GALLERY_FLOOR)
+        upper = calibration.threshold(self.evidence_fpir, compared)
+        lower = calibration.threshold(self.review_fpir, compared)
+        return Rule(upper, lower, self.margin_share * (upper - lower))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A decision and whom it names: person_id for a return, merge for two ids that look like one person."""
+
+    decision: Decision
+    person_id: str | None = None
+    merge: tuple[str, str] | None = None
+
+
+def decide(match: Match, rule: Rule) -> Verdict:
+    """Decide one track: under the lower threshold first, at the upper and clear of the second return, else unsure."""
+    best, second, margin = match.best, match.second, match.margin
+    if best is None or best.similarity < rule.lower:
+        return Verdict("first")
+    if best.similarity < rule.upper:
+        return Verdict("unsure")
+    if margin is None or margin >= rule.margin:
+        return Verdict("return", best.person_id)
+    if second is not None and match.elder and min(second.similarity, match.twins) >= rule.upper:
+        # one person enrolled twice: the older id stands, the desk is asked to merge
+        newer = second.person_id if match.elder == best.person_id else best.person_id
+        return Verdict("return", match.elder, (match.elder, newer))
+    return Verdict("unsure")
+
+
+def grade(decision: Decision, match: Match, rule: Rule, arrival: Arrival, live: bool) -> Grade:
+    """How far the decision carries as evidence.
+
+    No grade above B without liveness, none above C from a file. B: a sharp, frontal shot among at least three, and a
+    similarity a margin away from the threshold that decided.
+    """
+    if not live or decision == "unsure":
+        return "C"
+    if len(arrival.shots) < GOOD_SHOTS or arrival.shots[0].quality < GOOD_QUALITY:
+        return "C"
+    similarity = match.similarity
+    if decision == "return":
+        clear = similarity is not None and similarity >= rule.upper + rule.margin
+    else:
+        clear = similarity is None or similarity <= rule.lower - rule.margin
+    return "B" if clear else "C"

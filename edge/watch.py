@@ -1,0 +1,230 @@
+"""The watch: the one loop that analyses frames and writes down what they show."""
+
+import logging
+import queue
+import threading
+import time
+from datetime import UTC, datetime
+
+import numpy as np
+import sdnotify
+
+from camera.pipeline import Arrival, Pipeline, Step
+from camera.slot import Slots
+from camera.source import Frame
+from camera.worker import CameraEvent, CameraWorker
+from edge import EdgeError
+from edge.clock import Clock
+from edge.consent import CapturePolicy
+from edge.gallery import Gallery
+from edge.jobs import Jobs
+from edge.retention import expire
+from edge.vault import Vault
+from edge.visits import SourceFacts, Visits
+from models.faces import Embedder, Template
+from models.pack import Pack
+from sync.canonical import Fields
+from sync.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.2
+
+
+class Watch:
+    """Cameras in, records out, on one thread; made once a run."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        vault: Vault,
+        visits: Visits,
+        gallery: Gallery,
+        clock: Clock,
+        policy: CapturePolicy,
+        pack: Pack,
+        sources: dict[str, SourceFacts],
+        *,
+        fast: bool,
+    ) -> None:
+        self._ledger = ledger
+        self._vault = vault
+        self._visits = visits
+        self._gallery = gallery
+        self._clock = clock
+        self._policy = policy
+        self._pack = pack
+        self._sources = sources
+        self._fast = fast
+        self._pipelines = {camera_id: Pipeline(camera_id, pack.detector, pack.embedder) for camera_id in sources}
+        self._slots = Slots(sources, lossless=fast)
+        self._events: queue.SimpleQueue[CameraEvent] = queue.SimpleQueue()
+        self._started_at = self._alive_since = datetime.now(UTC)
+        self._film_now = self._started_at  # how far the analysed frames have come
+        self._running = set(sources)
+        self._delivered: set[str] = set()
+        self._dropped = dict.fromkeys(sources, 0)
+
+    def work(self, cameras: dict[str, str], stopping: threading.Event, *, until_end: bool, impatient: bool) -> None:
+        """Analyse until told to stop, or with `until_end` until every source has ended.
+
+        impatient: a source that never delivered a frame is an error instead of an outage.
+        """
+        started_ns = time.monotonic_ns()
+        workers = [
+            CameraWorker(
+                camera_id,
+                uri,
+                self._slots,
+                self._events,
+                fast=self._fast,
+                run_started_at=self._started_at,
+                run_started_ns=started_ns,
+            )
+            for camera_id, uri in cameras.items()
+        ]
+        jobs = Jobs(alive=self._alive, retention=self._expire)
+        notifier = sdnotify.SystemdNotifier()
+        reason = "stopped"
+        try:
+            for worker in workers:
+                worker.start()
+            jobs.start()
+            notifier.notify("READY=1")
+            while not stopping.is_set():
+                frame = self._slots.take(TICK_S)
+                if frame is not None:
+                    self._analyse(frame)
+                self._hear(impatient)
+                jobs.run_due()
+                self._tick()
+                notifier.notify("WATCHDOG=1")
+                if until_end and not self._running and self._slots.empty():
+                    reason = "source_end"
+                    break
+        finally:
+            notifier.notify("STOPPING=1")
+            self._slots.close()
+            for worker in workers:
+                worker.stop()
+            jobs.stop()
+        for pipeline in self._pipelines.values():
+            self._follow(pipeline.finish())
+        self._visits.close("source_end" if reason == "source_end" else "stopped")
+        self._alive()
+        self._ledger.append("node.stopped", {"reason": reason})
+
+    def _analyse(self, frame: Frame) -> None:
+        self._film_now = max(self._film_now, frame.captured_at)
+        step = self._pipelines[frame.camera_id].step(frame)
+        if step.blind is not None:
+            kind, reason = ("camera.blind", "covered") if step.blind == "blind" else ("camera.up", "clear")
+            self._camera_record(kind, frame.camera_id, frame.captured_at, reason)
+        self._follow(step)
+        self._visits.seen(frame.camera_id, step.seen, frame.captured_at)
+
+    def _follow(self, step: Step) -> None:
+        for arrival in step.arrivals:
+            if self._policy.embeds:
+                record = self._visits.arrived(arrival, self._template(arrival), datetime.now(UTC))
+            else:
+                record = self._visits.arrived_unnamed(arrival)
+            if record is not None:
+                log.info("visit recorded seq=%d kind=%s camera=%s", record.seq, record.kind, arrival.camera_id)
+        for ended in step.ended:
+            self._visits.ended(ended)
+
+    def _template(self, arrival: Arrival) -> Template:
+        return fuse(self._pack.embedder, arrival, self._pack.pack_id)
+
+    def _hear(self, impatient: bool) -> None:
+        while not self._events.empty():
+            event = self._events.get()
+            match event.kind:
+                case "up":
+                    self._delivered.add(event.camera_id)
+                    self._camera_record("camera.up", event.camera_id, event.at, event.reason)
+                case "down":
+                    if impatient and event.camera_id not in self._delivered:
+                        raise EdgeError(f"camera {event.camera_id}: {_IMPATIENCE.get(event.reason, event.reason)}")
+                    self._follow(self._pipelines[event.camera_id].finish())  # whoever was in view may leave unseen
+                    self._camera_record("camera.down", event.camera_id, event.at, event.reason)
+                case "ended":
+                    self._running.discard(event.camera_id)
+                    self._camera_record("camera.down", event.camera_id, event.at, "ended")
+                case "failed":
+                    raise EdgeError(event.message)
+
+    def _tick(self) -> None:
+        step = self._clock.step()
+        if step is not None:
+            log.warning("wall clock moved jump_us=%d", step.jump_us)
+            self._ledger.append("clock.step", {"jump_us": step.jump_us, "before_us": step.before_us})
+        self._visits.sweep(self._film_now if self._fast else datetime.now(UTC))
+
+    def _alive(self) -> None:
+        now = datetime.now(UTC)
+        cameras = []
+        for camera_id, pipeline in self._pipelines.items():
+            live = self._sources[camera_id].live  # a file has no time of its own to have gaps in
+            vitals = pipeline.vitals(time.monotonic_ns() if live else None)
+            dropped = self._slots.dropped(camera_id)
+            cameras.append(
+                {
+                    "camera": camera_id,
+                    "frames": vitals.frames,
+                    "longest_gap_us": vitals.longest_gap_us,
+                    "luma_e6": vitals.luma_e6,
+                    "sharpness_e6": vitals.sharpness_e6,
+                    "dropped": dropped - self._dropped[camera_id],
+                }
+            )
+            self._dropped[camera_id] = dropped
+        self._ledger.append(
+            "node.alive",
+            {
+                "since_us": _us(self._alive_since),
+                "until_us": _us(now),
+                "cameras": cameras,
+                "people": len(self._gallery),
+            },
+        )
+        self._alive_since = now
+
+    def _expire(self) -> None:
+        forgotten = expire(self._ledger, self._vault, datetime.now(UTC))
+        self._gallery.refresh()  # whoever was erased elsewhere leaves memory too
+        if forgotten:
+            log.info("people forgotten count=%d", forgotten)
+
+    def _camera_record(self, kind: str, camera_id: str, at: datetime, reason: str) -> None:
+        source = self._sources[camera_id]
+        fields: Fields = {
+            "camera": camera_id,
+            "source": source.kind,
+            "source_hash": source.digest,
+            "at_us": _us(at),
+        }
+        if reason:
+            fields["reason"] = reason
+        self._ledger.append(kind, fields)
+
+
+_IMPATIENCE = {
+    "auth": "wrong user or password",
+    "unreachable": "cannot be reached",
+    "stalled": "connected, but no picture came",
+    "ended": "the stream ended at once",
+}
+
+
+def fuse(embedder: Embedder, arrival: Arrival, pack_id: str) -> Template:
+    """Return one template for a track: its shots' vectors, weighted by quality."""
+    vectors = embedder.embed(np.stack([shot.chip for shot in arrival.shots]))
+    weights = np.array([[max(shot.quality, 1e-3)] for shot in arrival.shots], np.float32)
+    vector = (vectors * weights).sum(axis=0)
+    return Template((vector / np.linalg.norm(vector)).astype(np.float32), pack_id)
+
+
+def _us(moment: datetime) -> int:
+    return round(moment.timestamp() * 1e6)
