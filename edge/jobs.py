@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import UTC
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
 
 Job = Callable[[], None]
 
@@ -19,12 +20,16 @@ class Jobs:
         self._due: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._scheduler = BackgroundScheduler(timezone=UTC)
         for job, every_s in ((alive, ALIVE_EVERY_S), (retention, RETENTION_EVERY_S)):
-            self._scheduler.add_job(
-                self._due.put, "interval", args=(job,), seconds=every_s, coalesce=True, misfire_grace_time=None
-            )
+            trigger = IntervalTrigger(seconds=every_s, timezone=UTC)
+            self._scheduler.add_job(self._due.put, trigger, args=(job,), coalesce=True, misfire_grace_time=None)
 
     def start(self) -> None:
         self._scheduler.start()
+
+    def realign(self) -> None:
+        """The wall clock was moved: count each interval anew from now, or a clock set back would silence the jobs."""
+        for job in self._scheduler.get_jobs():
+            job.reschedule(IntervalTrigger(seconds=job.trigger.interval_length, timezone=UTC))
 
     def stop(self) -> None:
         if self._scheduler.running:

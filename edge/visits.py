@@ -125,6 +125,13 @@ class Visits:
                 visit = self._visits[visit_id]
                 visit.last_seen = max(visit.last_seen, at)
 
+    def shift(self, jump: timedelta) -> None:
+        """The wall clock was moved: move what was seen with it, or everybody in view would seem to have been out."""
+        for visit in self._visits.values():
+            visit.last_seen += jump
+            if visit.watched_from is not None:
+                visit.watched_from += jump
+
     def arrived_unnamed(self, arrival: Arrival) -> Record:
         """Record an arrival that nobody may be compared for."""
         visit_id = _new_id("v")

@@ -4,7 +4,7 @@ import logging
 import queue
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import sdnotify
@@ -93,11 +93,12 @@ class Watch:
             notifier.notify("READY=1")
             while not stopping.is_set():
                 frame = self._slots.take(TICK_S)
+                self._follow_clock(jobs)
                 if frame is not None:
                     self._analyse(frame)
                 self._hear(impatient)
                 jobs.run_due()
-                self._tick()
+                self._sweep()
                 notifier.notify("WATCHDOG=1")
                 if until_end and not self._running and self._slots.empty():
                     reason = "source_end"
@@ -155,11 +156,16 @@ class Watch:
                 case "failed":
                     raise EdgeError(event.message)
 
-    def _tick(self) -> None:
+    def _follow_clock(self, jobs: Jobs) -> None:
+        """Before a frame is judged by its time: has the wall clock been moved meanwhile?"""
         step = self._clock.step()
         if step is not None:
             log.warning("wall clock moved jump_us=%d", step.jump_us)
             self._ledger.append("clock.step", {"jump_us": step.jump_us, "before_us": step.before_us})
+            self._visits.shift(timedelta(microseconds=step.jump_us))
+            jobs.realign()
+
+    def _sweep(self) -> None:
         self._visits.sweep(self._film_now if self._fast else datetime.now(UTC))
 
     def _alive(self) -> None:

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Recognition packs: which there are, what they may be used for, installing them.",
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode="rich",
 )
 
+PIPE_COLUMNS = 160  # a pipe has no width of its own
 Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 
 
@@ -27,7 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
 def list_packs(as_json: Json = False) -> None:
     """Show every pack: installed or not, licence, size, and how many returning visitors it misses.
 
-    Example: `firstvisit models list`
+    Example: firstvisit models list
     """
     store = _store()
     statuses = store.list()
@@ -50,7 +51,7 @@ def list_packs(as_json: Json = False) -> None:
         size = f"{pack.size_bytes / 1e6:.0f} MB" if pack.size_bytes else "?"
         commercial = "[green]yes[/]" if pack.commercial_use else "[yellow]no[/]"
         table.add_row(status.name, installed, commercial, missed, size, pack.licence)
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)
 
 
 @app.command()
@@ -66,7 +67,7 @@ def install(
 ) -> None:
     """Fetch, verify and install a pack; one that is there already is left alone, a damaged one repaired.
 
-    Example: `firstvisit models install mobilefacenet --from /media/usb/models`
+    Example: firstvisit models install mobilefacenet --from /media/usb/models
     """
     store = _store()
     with _progress() as progress:
@@ -93,7 +94,7 @@ def add(
 ) -> None:
     """Install a folder of InsightFace networks as a pack; without --faces its thresholds are cautious guesses.
 
-    Example: `firstvisit models add ./my-pack --faces ./lfw`
+    Example: firstvisit models add ./my-pack --faces ./lfw
     """
     store = _store()
     calibration = None
@@ -116,7 +117,7 @@ def verify(
 ) -> None:
     """Compare installed files with the sha256 recorded when they were installed; exit code 1 on damage.
 
-    Example: `firstvisit models verify dlib`
+    Example: firstvisit models verify dlib
     """
     store = _store()
     names = store.installed() if name is None else [name]

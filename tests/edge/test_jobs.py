@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -69,5 +70,26 @@ def test_a_job_that_fails_is_told_to_the_caller(monkeypatch: pytest.MonkeyPatch)
     try:
         with pytest.raises(OSError, match="the ledger is broken"):
             until(run)
+    finally:
+        jobs.stop()
+
+
+def test_intervals_begin_anew_after_the_clock_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edge.jobs.ALIVE_EVERY_S", 0.2)
+    done: list[str] = []
+    jobs = Jobs(alive=lambda: done.append("alive"), retention=lambda: None)
+    jobs.start()
+    try:
+        for job in jobs._scheduler.get_jobs():  # what a clock set back by an hour leaves behind
+            job.modify(next_run_time=datetime.now(UTC) + timedelta(hours=1))
+        jobs.run_due()
+        done.clear()
+        jobs.realign()
+
+        def alive() -> bool:
+            jobs.run_due()
+            return bool(done)
+
+        assert until(alive)
     finally:
         jobs.stop()

@@ -627,3 +627,16 @@ def test_a_visit_the_desk_has_named_goes_on_as_that_person_s(node: Node) -> None
     node.leave(2, after(6 * 3600 + 2))
     assert node.arrive(person(0), 3, after(6 * 3600 + 60)) is None, "a second visit within the gap"
     assert node.kinds() == ["first", "left", "unsure"]
+
+
+# -- the clock is moved --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1), timedelta(days=20_000)])
+def test_a_moved_clock_makes_nobody_seem_to_have_been_out(node: Node, jump: timedelta) -> None:
+    must(node.arrive(person(0), 1, T0), "first")
+    node.leave(1, after(10))
+    node.visits.shift(jump)
+    node.visits.sweep(after(20) + jump)
+    assert node.arrive(person(0), 2, after(40) + jump) is None, "half a minute out is the same visit, and no re-entry"
+    assert node.kinds() == ["first"]
