@@ -1,12 +1,14 @@
 """The time of a record: an interval, never a point."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Literal, TypeAlias
 
 from sync import SyncError
 from sync.canonical import Fields
 
 TimeSource: TypeAlias = Literal["synced", "unsynced"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +57,18 @@ class Stamp:
                 return cls(boot_id=boot_id, source=source, **numbers)
             case other:
                 raise SyncError(f"at.source: {other!r} is neither synced nor unsynced")
+
+
+def to_us(moment: datetime) -> int:
+    """Return a moment as microseconds since 1970 UTC."""
+    return round(moment.timestamp() * 1e6)
+
+
+def from_us(microseconds: int) -> datetime:
+    """Return microseconds since 1970 as a moment in UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def rfc3339(microseconds: int, *, timespec: Literal["seconds", "milliseconds"] = "milliseconds") -> str:
+    """Return microseconds since 1970 as people and programs read them: RFC 3339 with a Z."""
+    return from_us(microseconds).isoformat(timespec=timespec).replace("+00:00", "Z")
