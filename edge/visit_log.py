@@ -1,14 +1,14 @@
 """The visits of a ledger as people and programs read them: each decision with what the desk said of it later."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from sync.canonical import Fields
 from sync.ledger import Ledger
 from sync.records import Record
-
-DECISION_KINDS = ("visit.seen", "visit.first", "visit.return", "visit.unsure")
-KINDS = (*DECISION_KINDS, "visit.corrected")
+from sync.stamp import from_us, rfc3339, to_us
+from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +20,8 @@ class VisitRow:
 
     visit_id: str
     person_id: str | None
-    decision: str
-    original_decision: str
+    decision: Decision
+    original_decision: Decision
     arrived_at: datetime
     camera_id: str
     similarity: float | None
@@ -38,7 +38,7 @@ class VisitRow:
             "person_id": self.person_id,
             "decision": self.decision,
             "original_decision": self.original_decision,
-            "arrived_at": self.arrived_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "arrived_at": rfc3339(to_us(self.arrived_at)),
             "camera_id": self.camera_id,
             "similarity": self.similarity,
             "margin": self.margin,
@@ -53,26 +53,25 @@ class VisitRow:
 def visit_log(ledger: Ledger, after: tuple[int, int] = (0, 0)) -> list[VisitRow]:
     """Every visit decided after (epoch, seq), oldest first, with its newest correction applied."""
     acked = ledger.acked_upto()
-    rows: dict[str, VisitRow] = {}
-    for record in ledger.records(KINDS, after):
-        fields = record.fields
-        if record.kind != "visit.corrected":
-            row = _row(record, acked)
-            rows[row.visit_id] = row
-        elif fields["visit"] in rows:
-            rows[fields["visit"]] = _corrected(rows[fields["visit"]], fields)
-    return list(rows.values())
+    decided: dict[str, Record] = {}
+    corrections: dict[str, Fields] = {}
+    for record in ledger.records((*DECISION_OF_KIND, CORRECTED), after):
+        if record.kind == CORRECTED:
+            corrections[record.fields["visit"]] = record.fields
+        else:
+            decided[record.fields["visit"]] = record
+    return [_row(record, corrections.get(visit_id), acked) for visit_id, record in decided.items()]
 
 
-def _row(record: Record, acked: tuple[int, int]) -> VisitRow:
+def _row(record: Record, correction: Fields | None, acked: tuple[int, int]) -> VisitRow:
     fields = record.fields
-    decision = record.kind.removeprefix("visit.")
+    settled = settle(record.kind, fields, correction)
     return VisitRow(
         visit_id=fields["visit"],
-        person_id=fields.get("person"),
-        decision=decision,
-        original_decision=decision,
-        arrived_at=datetime.fromtimestamp(fields["arrived_us"] / 1e6, UTC),
+        person_id=settled.person_id,
+        decision=settled.decision,
+        original_decision=settled.original,
+        arrived_at=from_us(fields["arrived_us"]),
         camera_id=fields["camera"],
         similarity=_fraction(fields.get("similarity_e6")),
         margin=_fraction(fields.get("margin_e6")),
@@ -80,23 +79,6 @@ def _row(record: Record, acked: tuple[int, int]) -> VisitRow:
         pack=fields.get("pack"),
         acked=(record.epoch, record.seq) <= acked,
         record=record,
-    )
-
-
-def _corrected(row: VisitRow, fields: dict[str, Any]) -> VisitRow:
-    return VisitRow(
-        visit_id=row.visit_id,
-        person_id=fields.get("person", row.person_id),
-        decision=fields.get("decision", row.decision),
-        original_decision=row.original_decision,
-        arrived_at=row.arrived_at,
-        camera_id=row.camera_id,
-        similarity=row.similarity,
-        margin=row.margin,
-        grade=row.grade,
-        pack=row.pack,
-        acked=row.acked,
-        record=row.record,
     )
 
 

@@ -97,3 +97,10 @@ def test_what_central_holds_is_acked(home: Home, node: Ledger) -> None:
     ack = Ack.seal("puxi-01-a", 1, first.seq, first.hash, ARRIVED_US, 8, home.signer("desk"))
     assert node.accept_ack(ack)
     assert [row.acked for row in visit_log(node)] == [True, False]
+
+
+def test_a_correction_in_a_word_of_a_later_version_leaves_the_decision(node: Ledger, desk: Ledger) -> None:
+    visit(node, "unsure", "v-1", person="p-new")
+    desk.append("visit.corrected", {"visit": "v-1", "decision": "guided", "person": "p-old", "account": "a-1"})
+    (row,) = visit_log(node)
+    assert (row.decision, row.original_decision, row.person_id) == ("unsure", "unsure", "p-old")

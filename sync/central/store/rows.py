@@ -7,28 +7,9 @@ import orjson
 
 from sync.canonical import Fields
 from sync.stamp import Stamp
+from sync.visit_fields import Decision, number_of, settle, text_of
 
 ChainState: TypeAlias = Literal["ok", "fork", "quarantined", "revoked"]
-Decision: TypeAlias = Literal["seen", "first", "return", "unsure"]
-
-DECISION_OF_KIND: dict[str, Decision] = {
-    "visit.seen": "seen",
-    "visit.first": "first",
-    "visit.return": "return",
-    "visit.unsure": "unsure",
-}
-
-
-def number_of(fields: Fields, name: str) -> int | None:
-    """A number of a body, None where it is not one: central judges envelopes only."""
-    value = fields.get(name)
-    return value if type(value) is int else None
-
-
-def text_of(fields: Fields, name: str) -> str | None:
-    """A text of a body, None where it is not one."""
-    value = fields.get(name)
-    return value if isinstance(value, str) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +104,7 @@ class VisitRow:
     @classmethod
     def read(
         cls,
-        correction: Fields,
+        correction: Fields | None,
         rowid: int,
         node_id: str,
         site_id: str,
@@ -134,10 +115,10 @@ class VisitRow:
         digest: bytes,
         received_us: int,
     ) -> "VisitRow":
-        """Read a stored visit; correction: the body of its newest `visit.corrected`, empty without one."""
+        """Read a stored visit; correction: the body of its newest `visit.corrected`, None without one."""
         fields: Fields = orjson.loads(body)
         stamp = Stamp.parse(fields["at"])
-        original = DECISION_OF_KIND[kind]
+        settled = settle(kind, fields, correction)
         visit_id = text_of(fields, "visit") or ""
         arrived_us = number_of(fields, "arrived_us")
         arrived_us = stamp.wall_us if arrived_us is None else arrived_us
@@ -147,10 +128,10 @@ class VisitRow:
             epoch=epoch,
             seq=seq,
             visit_id=visit_id,
-            person_id=text_of(correction, "person") or text_of(fields, "person"),
-            decision=DECISION_OF_KIND.get(f"visit.{correction.get('decision')}", original),
-            original_decision=original,
-            corrected=bool(correction),
+            person_id=settled.person_id,
+            decision=settled.decision,
+            original_decision=settled.original,
+            corrected=settled.corrected,
             arrived_us=arrived_us,
             received_us=received_us,
             camera_id=text_of(fields, "camera"),

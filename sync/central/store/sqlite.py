@@ -15,17 +15,16 @@ from sqlite_utils.migrations import Migrations
 from sync import SyncError
 from sync.canonical import Fields
 from sync.central.store.rows import (
-    DECISION_OF_KIND,
     CameraHealth,
     ChainState,
     NodeRow,
     RecordRow,
     Refusal,
     VisitRow,
-    text_of,
 )
 from sync.ledger import Head, connect
 from sync.messages import Enrolment, Notice, Status
+from sync.visit_fields import DECISION_OF_KIND, text_of
 
 FILE_NAME = "central.db"
 FORMAT = 1  # PRAGMA user_version
@@ -210,7 +209,7 @@ class Store:
                 (*values, limit),
             ).fetchall()
             corrections = self._corrections((row[1], _visit_id(row[6])) for row in rows)
-        return [VisitRow.read(corrections.get((row[1], _visit_id(row[6])), {}), *row) for row in rows]
+        return [VisitRow.read(corrections.get((row[1], _visit_id(row[6]))), *row) for row in rows]
 
     def records(self, node_id: str | None = None, after: tuple[int, int] = (0, 0)) -> Iterator[RecordRow]:
         """Every record held, by node and then in chain order; `after`: an (epoch, seq) to begin behind."""
