@@ -241,6 +241,23 @@ class Ledger:
             for body, signature in cursor:
                 yield parse(body, signature)
 
+    def naming(self, id: str, kinds: Iterable[str]) -> list[Record]:
+        """Every record of these kinds that names a random id anywhere in its body, in chain order."""
+        wanted = tuple(kinds)
+        with self._errors():
+            found = self.connection.execute(
+                f"SELECT body, signature FROM ledger WHERE kind IN ({','.join('?' * len(wanted))})"
+                " AND instr(body, ?) ORDER BY epoch, seq",
+                (*wanted, f'"{id}"'.encode()),
+            ).fetchall()
+        return [parse(body, signature) for body, signature in found]
+
+    def data_version(self) -> int:
+        """A number that changes when somebody else has written to the database; asking reads no table."""
+        with self._errors():
+            (version,) = self.connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
     def record(self, epoch: int, seq: int) -> Record | None:
         with self._errors():
             found = self.connection.execute(

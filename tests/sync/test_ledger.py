@@ -358,3 +358,21 @@ def test_frames_take_the_chain_in_order_and_fit_the_wire(home) -> None:
 
 def _anchor(ack: Ack) -> dict[str, object]:
     return {"central_time_us": ack.central_time_us, "ack_hash": ack.ack_hash.hex()}
+
+
+def test_records_are_found_by_an_id_they_name(home) -> None:
+    node = home.ledger()
+    node.append("visit.unsure", {"visit": "v-1", "person": "p-1", "candidates": [{"person": "p-2"}]})
+    node.append("visit.first", {"visit": "v-2", "person": "p-22"})
+    node.append("retention.run", {"expired": ["p-2", "p-3"]})
+    kinds = ("visit.unsure", "visit.first", "retention.run")
+    assert [record.kind for record in node.naming("p-2", kinds)] == ["visit.unsure", "retention.run"]
+    assert node.naming("p-2", ("visit.first",)) == []
+
+
+def test_the_data_version_changes_with_what_others_write_only(home) -> None:
+    reader, writer = home.ledger(), home.ledger()
+    before = reader.data_version()
+    assert reader.data_version() == before
+    writer.append("node.alive", {})
+    assert reader.data_version() != before
