@@ -12,12 +12,17 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.geofence import place_fields
 from edge.settings import Settings, load_settings, parse_settings
-from edge.vault import create_vault
+from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
 from sync.canonical import Fields
+from sync.database import LEDGER_FORMAT, create, migrate
+from sync.files import write_durably
+from sync.ledger import MIGRATIONS as LEDGER
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment
 from sync.records import Role
 from sync.signing import Signer, create_key_file, load_key_file
+from sync.trust import MIGRATIONS as TRUST
+from sync.web.tables import MIGRATIONS as WEB
 
 FENCE_FILE = "fence.geojson"
 
@@ -62,6 +67,14 @@ class Home:
     def open_ledger(self, role: Role | None = None, clock: Clock | None = None) -> Ledger:
         """Open the ledger, for the calling thread: for reading without a role, for appending with one."""
         return Ledger(self.database, self.writer(role, clock or Clock()) if role else None)
+
+    def migrate(self) -> None:
+        """Bring the databases up to this version, for a command that goes on to write; raises DatabaseError.
+
+        Nobody else does it: who only reads finds a HOME as it is.
+        """
+        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB)
+        migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS)
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -113,9 +126,11 @@ def _fill(home: Home, settings: Settings, config: str, fence: Path | None) -> No
     home.config.write_text(config)
     node, desk = create_key_file(keys / "node.key"), create_key_file(keys / "desk.key")
     enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
-    home.node_pub.write_text(enrolment.text(node))
+    write_durably(home.node_pub, enrolment.text(node))
     Ledger.create(home.database)
-    create_vault(home.database, home.keys_database)
+    create(home.keys_database, KEYS_FORMAT, PERSON_KEYS)
+    home.keys_database.chmod(0o660)
+    home.migrate()
     ledger = home.open_ledger("node")
     with ledger.transaction() as transaction:
         transaction.append(

@@ -9,6 +9,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge import EdgeError
+from sync.files import write_durably
 
 CONFIG_VERSION: Literal[1] = 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -200,10 +201,11 @@ def new_config(*, site: str, node: str, place: dict[str, Any], capture: dict[str
 
 
 def set_broker(path: Path, url: str) -> None:
-    """Write uplink.broker into a firstvisit.toml, whose comments stay."""
-    document = tomlkit.parse(path.read_text())
+    """Write uplink.broker into a firstvisit.toml, whose comments stay; raises SettingsError or SyncError."""
+    load_settings(path)  # says in one line what cannot be read
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
     if "uplink" not in document:
         document.add(tomlkit.nl())
         document.add("uplink", tomlkit.table())
     cast(dict[str, Any], document["uplink"])["broker"] = url
-    path.write_text(tomlkit.dumps(document))
+    write_durably(path, tomlkit.dumps(document))

@@ -8,10 +8,11 @@ other.
 import secrets
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sqlite_utils
@@ -21,15 +22,17 @@ from numpy.typing import NDArray
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
-from sync.ledger import Ledger, LedgerError, connect
+from sync.database import LEDGER_FORMAT, Format, immediate, named, open_checked
+from sync.stamp import to_us
 
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 
-_people = Migrations("people")
-_person_keys = Migrations("person_keys")
+KEYS_FORMAT = Format("person key database", 1)
+PEOPLE = Migrations("people")
+PERSON_KEYS = Migrations("person_keys")
 
 
-@_people()
+@PEOPLE()
 def people(db: sqlite_utils.Database) -> None:
     """People, their encrypted templates and crops, and since when each pack has a gallery."""
     db.table("people").create(
@@ -57,7 +60,7 @@ def people(db: sqlite_utils.Database) -> None:
     db.table("gallery_revision").insert({"id": 1, "revision": 0})
 
 
-@_person_keys()
+@PERSON_KEYS()
 def person_keys(db: sqlite_utils.Database) -> None:
     """One AES-256 key a person."""
     db.table("person_keys").create({"person_id": str, "key": bytes}, pk="person_id", not_null={"key"})
@@ -87,14 +90,6 @@ class StoredTemplate:
     vector: NDArray[np.float32]
 
 
-def create_vault(database: Path, keys_database: Path) -> None:
-    """Make the tables, in firstvisit.db and in a new keys.db; raises VaultError."""
-    for path, migrations in ((database, _people), (keys_database, _person_keys)):
-        with _named(path), closing(connect(path)) as connection:
-            migrations.apply(sqlite_utils.Database(connection))
-    keys_database.chmod(0o660)
-
-
 class Vault:
     """The people of one HOME, opened by one thread.
 
@@ -102,17 +97,14 @@ class Vault:
     """
 
     def __init__(self, database: Path, keys_database: Path) -> None:
-        """Open the two databases of a HOME; raises VaultError where one is missing, damaged or of a newer version."""
-        if not keys_database.is_file():
-            raise VaultError(f"{keys_database}: no person keys there")
+        """Open the two databases of a HOME; raises DatabaseError where one is missing, damaged or of a newer version."""
+        self._path, self._keys_path = database, keys_database
+        self._keys = open_checked(keys_database, KEYS_FORMAT)
         try:
-            Ledger(database).close()  # it judges the file, whose version is the ledger's; connecting would make one
-        except LedgerError as error:
-            raise VaultError(str(error)) from error
-        self._keys_path = keys_database
-        with _named(keys_database):
-            self._keys = connect(keys_database)
-        self._database = connect(database)
+            self._database = open_checked(database, LEDGER_FORMAT)
+        except BaseException:
+            self._keys.close()
+            raise
 
     def close(self) -> None:
         self._database.close()
@@ -122,7 +114,7 @@ class Vault:
 
     def revision(self) -> int:
         """A number that changes whenever anybody adds, settles or erases a person."""
-        (value,) = self._database.execute("SELECT revision FROM gallery_revision").fetchone()
+        ((value,),) = self._rows("SELECT revision FROM gallery_revision")
         return int(value)
 
     def people(self) -> list[Person]:
@@ -136,10 +128,14 @@ class Vault:
             )
         ]
 
+    def count(self) -> int:
+        """How many people are remembered."""
+        ((count,),) = self._rows("SELECT count(*) FROM people")
+        return int(count)
+
     def remembers(self, person_id: str) -> bool:
         """Whether this person is in the database."""
-        found = self._database.execute("SELECT 1 FROM people WHERE person_id = ?", (person_id,)).fetchone()
-        return found is not None
+        return bool(self._rows("SELECT 1 FROM people WHERE person_id = ?", person_id))
 
     def templates(self, pack: str) -> Iterator[StoredTemplate]:
         """Every searchable person's templates of a pack, decrypted."""
@@ -155,11 +151,9 @@ class Vault:
 
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, decrypted in memory, or None where there is none (any more)."""
-        found = self._database.execute("SELECT person_id, sealed FROM crops WHERE visit_id = ?", (visit_id,)).fetchone()
-        if found is None:
-            return None
-        key = self._key(found[0])
-        return None if key is None else _open(key, found[1], f"crop:{visit_id}")
+        found = self._rows("SELECT person_id, sealed FROM crops WHERE visit_id = ?", visit_id)
+        key = self._key(found[0][0]) if found else None
+        return None if key is None else _open(key, found[0][1], f"crop:{visit_id}")
 
     def latest_crop(self, person_id: str) -> bytes | None:
         """The person's newest face as JPEG, decrypted in memory."""
@@ -170,8 +164,8 @@ class Vault:
 
     def gallery_since_us(self, pack: str) -> int | None:
         """When the first person was remembered under this pack."""
-        found = self._database.execute("SELECT since_us FROM galleries WHERE pack = ?", (pack,)).fetchone()
-        return int(found[0]) if found else None
+        found = self._rows("SELECT since_us FROM galleries WHERE pack = ?", pack)
+        return int(found[0][0]) if found else None
 
     def expired(self, now_us: int) -> list[str]:
         """Everybody whose time is up."""
@@ -186,7 +180,7 @@ class Vault:
 
         A crash before the person is written leaves a key that opens nothing; `sweep_keys` removes it.
         """
-        with _named(self._keys_path):
+        with named(self._keys_path):
             self._keys.execute("INSERT INTO person_keys VALUES (?, ?)", (person_id, secrets.token_bytes(32)))
 
     def add_person(
@@ -203,9 +197,9 @@ class Vault:
         key = self._key(person_id)
         if key is None:
             raise VaultError(f"person {person_id}: no key")
-        created_us = _us(created)
+        created_us = to_us(created)
         connection.execute(
-            "INSERT INTO people VALUES (?, ?, ?, ?)", (person_id, created_us, _us(expires), int(searchable))
+            "INSERT INTO people VALUES (?, ?, ?, ?)", (person_id, created_us, to_us(expires), int(searchable))
         )
         connection.execute("INSERT OR IGNORE INTO galleries VALUES (?, ?)", (pack, created_us))
         cursor = connection.execute(
@@ -225,7 +219,7 @@ class Vault:
     def extend(self, connection: sqlite3.Connection, person_id: str, expires: datetime) -> None:
         """Remember a returning person until `expires` at least."""
         connection.execute(
-            "UPDATE people SET expires_us = max(expires_us, ?) WHERE person_id = ?", (_us(expires), person_id)
+            "UPDATE people SET expires_us = max(expires_us, ?) WHERE person_id = ?", (to_us(expires), person_id)
         )
 
     def make_searchable(self, connection: sqlite3.Connection, person_id: str) -> None:
@@ -271,27 +265,34 @@ class Vault:
 
         False means that a long reader holds the WAL; call again.
         """
-        with _named(self._keys_path), self._keys:
-            self._keys.execute("BEGIN IMMEDIATE")
+        with named(self._keys_path), immediate(self._keys):
             self._keys.executemany("DELETE FROM person_keys WHERE person_id = ?", [(i,) for i in person_ids])
         return self.scrub()
 
     def scrub(self) -> bool:
         """Empty both write-ahead logs into their databases; returns whether keys.db's is empty."""
-        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        (busy, _, _) = self._keys.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        with named(self._keys_path):
+            (busy, _, _) = self._keys.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
 
     def sweep_keys(self) -> int:
         """Destroy keys that belong to nobody; returns how many."""
-        known = {row[0] for row in self._database.execute("SELECT person_id FROM people")}
-        orphans = [row[0] for row in self._keys.execute("SELECT person_id FROM person_keys") if row[0] not in known]
+        known = {row[0] for row in self._rows("SELECT person_id FROM people")}
+        with named(self._keys_path):
+            held = self._keys.execute("SELECT person_id FROM person_keys").fetchall()
+        orphans = [row[0] for row in held if row[0] not in known]
         if orphans:
             self.destroy_keys(orphans)
         return len(orphans)
 
+    def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
+        with named(self._path):
+            return self._database.execute(query, values).fetchall()
+
     def _key(self, person_id: str) -> bytes | None:
-        found = self._keys.execute("SELECT key FROM person_keys WHERE person_id = ?", (person_id,)).fetchone()
+        with named(self._keys_path):
+            found = self._keys.execute("SELECT key FROM person_keys WHERE person_id = ?", (person_id,)).fetchone()
         return found[0] if found else None
 
 
@@ -303,15 +304,6 @@ def opened(database: Path, keys_database: Path) -> Iterator[Vault]:
         yield vault
     finally:
         vault.close()
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Raise what SQLite raises as VaultError, naming the file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise VaultError(f"{path}: {error}") from error
 
 
 def _seal(key: bytes, plain: bytes, purpose: str) -> bytes:
@@ -328,7 +320,3 @@ def _open(key: bytes, sealed: bytes, purpose: str) -> bytes:
 
 def _revise(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE gallery_revision SET revision = revision + 1")
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6)

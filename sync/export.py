@@ -8,7 +8,6 @@ line is canonical JSON and ends with a newline, so the same ledger always gives 
 
 import hashlib
 import os
-import sqlite3
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import BinaryIO
 from sync import SyncError, canonical
 from sync.canonical import Fields
 from sync.ledger import Ledger
+from sync.trust import key_notices
 from sync.wire import SignedBody
 
 FORMAT = "firstvisit-ledger"
@@ -103,13 +103,6 @@ def read_export(path: Path) -> tuple[Header, Iterator[SignedBody]]:
     except SyncError as error:
         raise BadExport(f"{path}: line 1: {error}") from error
     return header, _records(path, lines)
-
-
-def key_notices(connection: sqlite3.Connection) -> list[bytes]:
-    """The signed bytes of every `keys` notice that a HOME has applied, oldest first; none before it has joined."""
-    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'notices'").fetchone():
-        return []
-    return [row[0] for row in connection.execute("SELECT data FROM notices WHERE kind = 'keys' ORDER BY nseq")]
 
 
 def _write(file: BinaryIO, ledger: Ledger, header: Header) -> tuple[int, int, str]:

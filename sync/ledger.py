@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
 from sync.canonical import Fields
+from sync.database import LEDGER_FORMAT, create, immediate, named, open_checked
 from sync.messages import Ack
 from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
 from sync.signing import Signer
@@ -23,32 +24,34 @@ from sync.wire import (
     SignedBody,
 )
 
-FORMAT = 1  # PRAGMA user_version of the database
-BUSY_TIMEOUT_S = 5.0
-_NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)  # the second: no room for the wal-index at opening
+MIGRATIONS = Migrations("ledger")
 _ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
 
-_SCHEMA = """
-CREATE TABLE ledger (
-  epoch     INTEGER NOT NULL,
-  seq       INTEGER NOT NULL,
-  kind      TEXT    NOT NULL,
-  body      BLOB    NOT NULL,
-  hash      BLOB    NOT NULL,
-  prev_hash BLOB    NOT NULL,
-  signature BLOB    NOT NULL,
-  acked     INTEGER NOT NULL DEFAULT 0,
-  PRIMARY KEY (epoch, seq),
-  UNIQUE (epoch, prev_hash)
-) STRICT;
-CREATE INDEX ledger_unacked ON ledger (epoch, seq) WHERE acked = 0;
-CREATE INDEX ledger_kind ON ledger (kind, epoch, seq);
-"""
 
-_migrations = Migrations("ledger")
+@MIGRATIONS()
+def records(db: sqlite_utils.Database) -> None:
+    """The chain; `acked` makes it the outbox too."""
+    db.execute(
+        """
+        CREATE TABLE ledger (
+          epoch     INTEGER NOT NULL,
+          seq       INTEGER NOT NULL,
+          kind      TEXT    NOT NULL,
+          body      BLOB    NOT NULL,
+          hash      BLOB    NOT NULL,
+          prev_hash BLOB    NOT NULL,
+          signature BLOB    NOT NULL,
+          acked     INTEGER NOT NULL DEFAULT 0,
+          PRIMARY KEY (epoch, seq),
+          UNIQUE (epoch, prev_hash)
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX ledger_unacked ON ledger (epoch, seq, acked) WHERE acked = 0")  # acked: covers the count
+    db.execute("CREATE INDEX ledger_kind ON ledger (kind, epoch, seq)")
 
 
-@_migrations()
+@MIGRATIONS()
 def acks(db: sqlite_utils.Database) -> None:
     """Every ack ever verified: the evidence that central held a prefix of the chain at a time."""
     db.table("acks").create(
@@ -64,18 +67,6 @@ def acks(db: sqlite_utils.Database) -> None:
     )
     db.table("acks").create_index(["epoch", "upto_seq"])
     db.table("acks").create_index(["central_time_us"])
-
-
-class LedgerError(SyncError):
-    """The ledger cannot be opened, read or written; the text names the file and the cause."""
-
-
-class NewerFormat(LedgerError):
-    """The database was written by a later version."""
-
-
-class DiskFull(LedgerError):
-    """The record was not written for want of room; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,29 +154,15 @@ class Ledger:
     """
 
     def __init__(self, path: Path, writer: Writer | None = None) -> None:
-        """Open an existing database; raises LedgerError (missing, damaged) or NewerFormat."""
+        """Open an existing database; raises DatabaseError (missing, damaged) or NewerFormat."""
         self._path = path
         self._writer = writer
-        if not path.is_file():
-            raise LedgerError(f"{path}: no ledger there")
-        with self._errors():
-            self.connection = connect(path)
-            (version,) = self.connection.execute("PRAGMA user_version").fetchone()
-        if version != FORMAT:
-            self.connection.close()
-            if version > FORMAT:
-                raise NewerFormat(f"{path}: written by a newer FirstVisit (format {version}, this one knows {FORMAT})")
-            raise LedgerError(f"{path}: not a FirstVisit database")
+        self.connection = open_checked(path, LEDGER_FORMAT)
 
     @staticmethod
     def create(path: Path) -> None:
-        """Make an empty ledger at `path`; raises LedgerError where something is already there."""
-        if path.exists():
-            raise LedgerError(f"{path}: already there")
-        with _named(path), closing(connect(path)) as connection:
-            connection.executescript(_SCHEMA)
-            _migrations.apply(sqlite_utils.Database(connection))
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
+        """Make an empty ledger at `path`; raises DatabaseError where something is already there."""
+        create(path, LEDGER_FORMAT, MIGRATIONS)
 
     def close(self) -> None:
         self.connection.close()
@@ -194,8 +171,8 @@ class Ledger:
     def transaction(self) -> Iterator[Transaction]:
         """Hold the write lock, commit durably at the end, roll back on any error."""
         if self._writer is None:
-            raise LedgerError(f"{self._path}: opened for reading")
-        with self._errors(), _immediate(self.connection):
+            raise SyncError(f"{self._path}: opened for reading")
+        with self._errors(), immediate(self.connection):
             yield Transaction(self.connection, self._writer)
 
     def append(self, kind: str, fields: Fields) -> Record:
@@ -285,7 +262,8 @@ class Ledger:
         """(epoch, seq) of the last acknowledged record, (0, 0) before the first."""
         with self._errors():
             found = self.connection.execute(
-                "SELECT epoch, seq FROM ledger WHERE acked = 1 ORDER BY epoch DESC, seq DESC LIMIT 1"
+                # out of the acks' index: what is marked lies anywhere in a long ledger
+                "SELECT epoch, upto_seq FROM acks ORDER BY epoch DESC, upto_seq DESC LIMIT 1"
             ).fetchone()
         return (found[0], found[1]) if found else (0, 0)
 
@@ -315,7 +293,7 @@ class Ledger:
 
         Returns False, and changes nothing, where the ack's head is not this chain's record at that place.
         """
-        with self._errors(), _immediate(self.connection):
+        with self._errors(), immediate(self.connection):
             held = self.connection.execute(
                 "SELECT hash FROM ledger WHERE epoch = ? AND seq = ?", (ack.epoch, ack.upto_seq)
             ).fetchone()
@@ -348,43 +326,7 @@ class Ledger:
             yield from (row[0] for row in self.connection.execute("SELECT data FROM acks ORDER BY rowid"))
 
     def _errors(self) -> AbstractContextManager[None]:
-        return _named(self._path)
-
-
-def connect(path: Path) -> sqlite3.Connection:
-    """Open a connection as every database of a HOME or of central is opened: WAL, FULL, 5 s of patience."""
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_S)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA secure_delete = ON")
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection
-
-
-@contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Raise what SQLite raises as LedgerError or DiskFull, naming the file."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        if getattr(error, "sqlite_errorcode", None) in _NO_ROOM:
-            raise DiskFull(f"{path}: no room on the disk; nothing was written") from error
-        raise LedgerError(f"{path}: {error}") from error
-
-
-@contextmanager
-def _immediate(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite has already rolled back after a full disk
-            connection.execute("ROLLBACK")
-        raise
+        return named(self._path)
 
 
 def _last(connection: sqlite3.Connection) -> Record | None:

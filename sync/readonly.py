@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from sync import SyncError
-from sync.ledger import BUSY_TIMEOUT_S
+from sync.database import BUSY_TIMEOUT_S
 
 T = TypeVar("T")
 READ_ERRORS = (sqlite3.DatabaseError, UnicodeDecodeError)

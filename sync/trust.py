@@ -1,6 +1,5 @@
 """What a node believes of central: the pinned root, the keys under it, the notices applied, and what looked wrong."""
 
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,7 +10,9 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
-from sync.ledger import Ledger, LedgerError, connect
+from sync.database import LEDGER_FORMAT, migrate, named, open_checked
+from sync.files import write_durably
+from sync.ledger import Ledger
 from sync.messages import BadMessage, CentralKeys, Notice
 from sync.records import Record
 
@@ -19,10 +20,10 @@ CENTRAL_FILE = "central.pub"
 DATABASE_FILE = "firstvisit.db"
 FIRST_PREV_HASH = bytes(32)  # what notice 1 follows
 
-_migrations = Migrations("trust")
+MIGRATIONS = Migrations("trust")
 
 
-@_migrations()
+@MIGRATIONS()
 def notices_and_alarms(db: sqlite_utils.Database) -> None:
     """Every notice applied, as signed; and what central or somebody posing as central did wrong, counted."""
     db.table("notices").create(
@@ -59,8 +60,6 @@ class Trust:
         """Read HOME/central.pub; raises SyncError where the node has not joined or the file is damaged."""
         self._database = home / DATABASE_FILE
         self._pinned = read_central_file(home / CENTRAL_FILE)
-        with self._open() as connection:
-            _migrations.apply(sqlite_utils.Database(connection))
 
     @property
     def root(self) -> str:
@@ -127,13 +126,13 @@ class Trust:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        if not self._database.is_file():
-            raise LedgerError(f"{self._database}: no ledger there")
-        try:
-            with closing(connect(self._database)) as connection:
-                yield connection
-        except sqlite3.Error as error:
-            raise LedgerError(f"{self._database}: {error}") from error
+        with closing(open_checked(self._database, LEDGER_FORMAT)) as connection, named(self._database):
+            yield connection
+
+
+def key_notices(connection: sqlite3.Connection) -> list[bytes]:
+    """The signed bytes of every `keys` notice that a HOME has applied, oldest first."""
+    return [row[0] for row in connection.execute("SELECT data FROM notices WHERE kind = 'keys' ORDER BY nseq")]
 
 
 def join(home: Path, central_pub: Path) -> CentralKeys:
@@ -144,6 +143,7 @@ def join(home: Path, central_pub: Path) -> CentralKeys:
     if not (home / DATABASE_FILE).is_file():
         raise SyncError(f"{home}: not a FirstVisit HOME; `firstvisit init` makes one")
     keys = read_central_file(central_pub)
+    migrate(home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS)
     pinned = home / CENTRAL_FILE
     if pinned.exists():
         held = read_central_file(pinned)
@@ -153,7 +153,7 @@ def join(home: Path, central_pub: Path) -> CentralKeys:
                 f" {held.root.fingerprint}"
             )
     else:
-        _write_durably(pinned, central_pub.read_text(encoding="utf-8"))
+        write_durably(pinned, central_pub.read_text(encoding="utf-8"))
     return Trust(home).keys()
 
 
@@ -167,20 +167,3 @@ def read_central_file(path: Path) -> CentralKeys:
         raise SyncError(f"{path}: cannot be read: {error}") from error
     except BadMessage as error:
         raise SyncError(f"{path}: {error}") from error
-
-
-def _write_durably(path: Path, text: str) -> None:
-    beside = path.with_suffix(".tmp")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        raise SyncError(f"{path}: cannot be written: {error.strerror}") from error

@@ -6,26 +6,30 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from sync import SyncError
 from sync.audit import Acks, Audit, Bad, Columns
 from sync.canonical import Fields
-from sync.export import key_notices, read_export
-from sync.ledger import FORMAT, NewerFormat
+from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format
+from sync.export import read_export
 from sync.messages import BadMessage, CentralKeys, Enrolment
 from sync.origin import ack_keys, given_key, key_text, read_ack, settle
 from sync.readonly import READ_ERRORS, damage, read_snapshot
 from sync.signing import PublicKey
+from sync.stamp import from_us
+from sync.trust import key_notices
 
 _ROWS = (
     # The order comes out of the index alone and the columns out of the table alone: SQLite would otherwise answer
     # epoch and seq from the index, and altered ones in the table would pass.
     "SELECT k.epoch, k.seq, t.body, t.signature, t.epoch, t.seq, t.kind, t.hash, t.prev_hash, {acked}"
     " FROM {table} AS k CROSS JOIN {table} AS t ON t.rowid = k.rowid"
-    " WHERE {scope} (k.epoch, k.seq) > (?, ?) ORDER BY k.epoch, k.seq LIMIT 1"
+    " WHERE {scope} (k.epoch, k.seq) > (?, ?) ORDER BY k.epoch, k.seq"
 )
+_FROM_THE_FIRST = (-(2**63), 0)  # an altered number may be below zero
+_AT_ONCE = 500  # rows
 _HIDDEN = re.compile(r"row (\d+) missing from index (.+)")  # SQLite's words
 _LEDGER_ROWS = _ROWS.format(table="ledger", acked="t.acked", scope="")
 _CENTRAL_ROWS = _ROWS.format(table="records", acked="NULL", scope="k.node_id = ? AND")
@@ -85,7 +89,7 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
         audit = Audit(keys.enrolment.node_id, keys.ring, acks)
         try:
             with _damage_named(database):
-                _check_format(connection, database)
+                check_format(connection, database, LEDGER_FORMAT)
                 _stored_acks(connection, acks, ack_keys(keys.central, key_notices(connection)))
                 _walk(connection, audit, _LEDGER_ROWS)
                 audit.end()
@@ -138,7 +142,7 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
         lines, checked, first = [head], 0, None
         try:
             with _damage_named(database):
-                _check_format(connection, database)
+                check_format(connection, database, CENTRAL_FORMAT)
                 enrolments = dict(connection.execute("SELECT node_id, enrolment FROM nodes").fetchall())
                 holding = {row[0] for row in connection.execute("SELECT DISTINCT node_id FROM records")}
                 for node_id in sorted(holding | enrolments.keys()):
@@ -215,27 +219,44 @@ def _damage_named(database: Path) -> Iterator[None]:
         raise
 
 
-def _check_format(connection: sqlite3.Connection, database: Path) -> None:
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > FORMAT:
-        raise NewerFormat(f"{database}: written by a newer FirstVisit (format {version}, this one knows {FORMAT})")
-    if version != FORMAT:
-        raise SyncError(f"{database}: not a FirstVisit database")
-
-
 def _walk(connection: sqlite3.Connection, audit: Audit, query: str, *scope: str) -> None:
-    """Verify every row, one query a row: a damaged page then costs the rows on it and none before; raises Bad."""
-    after: tuple[object, object] = (-(2**63), 0)  # an altered number may be below zero
+    """Verify every row; raises Bad."""
+    after: tuple[object, object] = _FROM_THE_FIRST
+    try:
+        for row in _swiftly(connection, query, scope):
+            audit.row(row[2], row[3], Columns(*row[4:]))
+            after = row[0], row[1]
+    except READ_ERRORS as error:
+        if not damage(error):
+            raise
+        _walk_to_damage(connection, audit, query, scope, after)
+
+
+def _swiftly(connection: sqlite3.Connection, query: str, scope: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
+    cursor = connection.execute(query, (*scope, *_FROM_THE_FIRST))
+    while rows := cursor.fetchmany(_AT_ONCE):
+        yield from rows
+
+
+def _walk_to_damage(
+    connection: sqlite3.Connection,
+    audit: Audit,
+    query: str,
+    scope: tuple[str, ...],
+    after: tuple[object, object],
+) -> None:
+    """Verify what follows `after`, one query a row: a damaged page then costs the rows on it and none before."""
     while True:
+        place = after[0], -(2**63) if after[1] is None else after[1]  # nothing is greater than NULL
         try:
-            row = connection.execute(query, (*scope, *after)).fetchone()
+            row = connection.execute(f"{query} LIMIT 1", (*scope, *place)).fetchone()
         except READ_ERRORS as error:
             if why := damage(error):
                 raise Bad(f"cannot be read: {why}", audit.next) from error
             raise
         if row is None:
             return
-        after = row[0], -(2**63) if row[1] is None else row[1]  # nothing is greater than NULL
+        after = row[0], row[1]
         audit.row(row[2], row[3], Columns(*row[4:]))
 
 
@@ -297,7 +318,7 @@ def _good_verdict(what: str, head: str, audit: Audit, acks: Acks, origin: str) -
     last = acks.last()
     confirmed, behind = "none", "of a chain without acks"
     if acks.newest:
-        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=acks.newest.central_time_us)
+        at = from_us(acks.newest.central_time_us)
         confirmed = f"{acks.count} verified, the last covers seq {last[1]}, central time {at:%Y-%m-%dT%H:%M:%SZ}"
         behind = f"behind seq {last[1]}, the last ack,"
     lines = (

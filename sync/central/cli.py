@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -11,6 +10,7 @@ import typer
 
 from sync import SyncError
 from sync.records import valid_name
+from sync.stamp import rfc3339
 
 app = typer.Typer(
     help="The central server: verifies, stores and acknowledges what nodes send.",
@@ -25,7 +25,7 @@ DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", s
 def init(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The directory to make.", show_default=False)],
     broker: Annotated[
-        str, typer.Option(help="mqtt://[user:password@]host:port, or mqtts://.")
+        str, typer.Option(help=r"mqtt://\[user:password@]host:port, or mqtts://.")
     ] = "mqtt://127.0.0.1:1883",
     central_id: Annotated[str, typer.Option("--id", help="What this central is called.")] = "central",
 ) -> None:
@@ -38,6 +38,7 @@ def init(
     from sync.central.settings import settings_text
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
     from sync.central.store.sqlite import Store
+    from sync.files import write_durably
     from sync.mqtt import BrokerAddress
     from sync.trust import CENTRAL_FILE
 
@@ -49,9 +50,8 @@ def init(
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         public = create_keys(directory, central_id)
-        settings = directory / SETTINGS_FILE
-        settings.touch(mode=0o600)  # the broker's password stands in it
-        settings.write_text(settings_text(central_id, broker), encoding="utf-8")
+        # the broker's password stands in it
+        write_durably(directory / SETTINGS_FILE, settings_text(central_id, broker), 0o600)
     except OSError as error:
         raise SyncError(f"{directory}: {error.strerror}") from error
     Store.create(directory / STORE_FILE)
@@ -129,13 +129,13 @@ def records(
                     "hash": row.hash.hex(),
                     "prev_hash": row.prev_hash.hex(),
                     "signature": row.signature.hex(),
-                    "received_at": _rfc3339(row.received_us),
+                    "received_at": rfc3339(row.received_us),
                     "body": row.fields,
                 }
                 print(json.dumps(fields, ensure_ascii=False))
             else:
                 place = f"{row.node_id} {row.epoch}:{row.seq:<8}"
-                print(f"{place} {row.kind:<18} {_rfc3339(row.received_us)} {row.hash.hex()[:16]}")
+                print(f"{place} {row.kind:<18} {rfc3339(row.received_us)} {row.hash.hex()[:16]}")
 
 
 class ConsoleRole(StrEnum):
@@ -162,14 +162,10 @@ def add_user(
     from sync.web.accounts import Accounts
 
     path = directory / FILE_NAME
-    Store(path).close()  # says so in one line where there is no store
+    Store.migrate(path)
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     account = Accounts(path).add(name, password, role.value)
     print(f"{account.name} may sign in as {account.role} ({account.account_id})")
-
-
-def _rfc3339(time_us: int) -> str:
-    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -27,6 +27,7 @@ def enrol(directory: Path, node_pub: Path) -> tuple[Enrolment, bool]:
         enrolment = Enrolment.parse_text(text)
     except SyncError as error:
         raise SyncError(f"{node_pub}: {error}") from error
+    Store.migrate(directory / FILE_NAME)
     with Store(directory / FILE_NAME) as store:
         held = store.enrolment(enrolment.node_id)
         if held is not None:

@@ -1,7 +1,7 @@
 """Judges what arrives from nodes, commits what stands, and says what to answer. Knows nothing of MQTT."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -26,6 +26,14 @@ class Arrived:
 
     node_id: str
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """A node's status. kept: the broker had kept it while central was away."""
+
+    status: Status
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +76,24 @@ class Ingest:
         self._nodes: dict[str, _Node] = {}
         self._logged: set[tuple[str, str]] = set()
 
-    def take(self, frames: Iterable[Arrived], now_us: int) -> list[Answer]:
-        """Judge frames in order, commit durably what they hold, and only then return the answers.
+    def take(self, frames: Iterable[Arrived], now_us: int, greetings: Iterable[Greeting] = ()) -> list[Answer]:
+        """Judge frames in order, commit durably what they hold and what nodes say of themselves, and only then answer.
 
-        One cumulative ack for every node that sent, nacks besides. Raises StoreError where nothing could be
-        committed: then nothing is answered and the nodes send again.
+        One cumulative ack for every node that sent or has come online (an anchor in time), and nacks besides; to one
+        that is online its open notices. What a node sent while its greeting was kept is lost, so it is asked for at
+        once: the node would else sit out a timeout. Raises DatabaseError where nothing could be committed: then
+        nothing is answered and the nodes send again.
         """
         batch, staged, touched, nacks = Batch(), _Staged(), dict[str, _Node](), list[Answer]()
+        online: list[tuple[Greeting, _Node]] = []
         try:
+            for greeting in greetings:
+                node = self._node(greeting.status.node_id)
+                if node is not None:
+                    batch.statuses.append((greeting.status, now_us))
+                    if greeting.status.online:
+                        online.append((greeting, node))
+                        touched[greeting.status.node_id] = node
             for frame in frames:
                 node = self._node(frame.node_id)
                 if node is None:
@@ -97,35 +115,25 @@ class Ingest:
         except BaseException:
             self._nodes.clear()  # what was staged is not in the store
             raise
-        acks = [ack for node_id, node in touched.items() if (ack := self._ack(node_id, node, now_us)) is not None]
-        return acks + nacks
-
-    def greet(self, status: Status, now_us: int, kept: bool = False) -> list[Answer]:
-        """Note a node's status; to one that is online answer with its ack, an anchor in time, and its open notices.
-
-        kept: the broker had kept the status while central was away. What the node sent meanwhile is lost, so it is
-        asked for at once: it would else sit out a timeout.
-        """
-        node = self._node(status.node_id)
-        if node is None:
-            return []
-        self._store.note_status(status, now_us)
-        if not status.online:
-            return []
-        answers = []
-        if (ack := self._ack(status.node_id, node, now_us)) is not None:
-            answers.append(ack)
-        lost_all = node.seq == 0 and status.acked > 0  # acknowledged by a central that held more than this one
-        if node.state == "ok" and (kept or lost_all):
-            gap = Nack(status.node_id, "GAP", node.epoch, node.seq + 1, _NO_HASH)
-            answers.append(Answer(status.node_id, "ack", gap.seal(self._keys.ack)))
-        return answers + self.open_notices(status.node_id)
+        answers = [ack for node_id, node in touched.items() if (ack := self._ack(node_id, node, now_us)) is not None]
+        answers += nacks
+        for greeting, node in online:
+            answers += self._greet(greeting, node)
+        return answers
 
     def open_notices(self, node_id: str | None = None) -> list[Answer]:
         """The notices not yet answered: of one node, or of every node online."""
         return [Answer(node, "down", data) for node, data in self._store.pending_notices(node_id)]
 
     # -- inside ------------------------------------------------------------------------------------------------
+
+    def _greet(self, greeting: Greeting, node: _Node) -> Iterator[Answer]:
+        status = greeting.status
+        lost_all = node.seq == 0 and status.acked > 0  # acknowledged by a central that held more than this one
+        if node.state == "ok" and (greeting.kept or lost_all):
+            gap = Nack(status.node_id, "GAP", node.epoch, node.seq + 1, _NO_HASH)
+            yield Answer(status.node_id, "ack", gap.seal(self._keys.ack))
+        yield from self.open_notices(status.node_id)
 
     def _node(self, node_id: str) -> _Node | None:
         node = self._nodes.get(node_id)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from sync import SyncError
+from sync.files import write_durably
 from sync.messages import CentralKeys, CentralRole
 from sync.signing import Signer, create_key_file, load_key_file
 from sync.trust import CENTRAL_FILE, read_central_file
@@ -31,7 +32,7 @@ def create_keys(directory: Path, central_id: str) -> CentralKeys:
     root = create_key_file(key_path(directory, "root"))
     keys = {role: create_key_file(key_path(directory, role)).public for role in get_args(CentralRole)}
     public = CentralKeys(central_id, root.public, keys)
-    (directory / CENTRAL_FILE).write_text(public.text(root), encoding="utf-8")
+    write_durably(directory / CENTRAL_FILE, public.text(root))
     return public
 
 

@@ -15,9 +15,10 @@ from types import FrameType
 import sdnotify
 
 from sync import SyncError
-from sync.central.ingest import Answer, Arrived, Ingest, read_status
+from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
-from sync.central.store.sqlite import FILE_NAME, Store, StoreError
+from sync.central.store.sqlite import FILE_NAME, Store
+from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
 from sync.wire import parse_topic, topic
 
@@ -33,6 +34,7 @@ class Server:
 
     def __init__(self, directory: Path, central_id: str, broker: BrokerAddress) -> None:
         """Open DIR's store and keys; raises SyncError naming the file at fault."""
+        Store.migrate(directory / FILE_NAME)
         self._store = Store(directory / FILE_NAME)
         self._ingest = Ingest(self._store, load_serving_keys(directory))
         self._link = Link(broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random())
@@ -63,7 +65,7 @@ class Server:
                     for answer in self._ingest.open_notices():
                         self._send(answer)
                 trouble = None
-            except StoreError as error:  # nothing was acknowledged, so the nodes send it again
+            except DatabaseError as error:  # nothing was acknowledged, so the nodes send it again
                 if str(error) != trouble:
                     trouble = str(error)
                     log.error("store in trouble error=%s", error)
@@ -74,10 +76,9 @@ class Server:
         self._store.forget_presence()
         self._store.close()
 
-    def _handle(self, messages: list[Message]) -> Iterator[Answer]:
-        """Answers to one poll's messages: all frames of it share a commit."""
-        now_us = time.time_ns() // 1000
-        frames = []
+    def _handle(self, messages: list[Message]) -> list[Answer]:
+        """Answers to one poll's messages, which share a commit."""
+        frames, greetings = [], []
         for message in messages:
             try:
                 node_id, channel = parse_topic(message.topic)
@@ -87,9 +88,8 @@ class Server:
             if channel == "up":
                 frames.append(Arrived(node_id, message.payload))
             elif channel == "status" and (status := read_status(node_id, message.payload)) is not None:
-                yield from self._ingest.greet(status, now_us, kept=message.retained)
-        if frames:
-            yield from self._ingest.take(frames, now_us)
+                greetings.append(Greeting(status, message.retained))
+        return self._ingest.take(frames, time.time_ns() // 1000, greetings)
 
     def _send(self, answer: Answer) -> None:
         self._link.publish(topic(answer.node_id, answer.channel), answer.payload)

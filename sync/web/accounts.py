@@ -15,7 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 
 from sync import SyncError
 from sync.web.backoff import Backoff, Wait
-from sync.web.tables import locked, migrate, opened
+from sync.web.tables import locked, opened
 from sync.web.tablets import Tablet
 
 Role: TypeAlias = Literal["front_desk", "manager", "viewer", "admin"]
@@ -51,11 +51,10 @@ class Accounts:
     def __init__(
         self, db_path: Path, now_s: Callable[[], float] = time.time, hasher: PasswordHasher | None = None
     ) -> None:
-        """Open the accounts of a database; now_s: seconds since 1970. Raises SyncError where there is no database.
+        """Take the accounts of a migrated database; now_s: seconds since 1970.
 
         hasher: RFC 9106 4, second recommended option, where left out: argon2id, 64 MiB, 3 passes.
         """
-        migrate(db_path)
         self._path = db_path
         self._now_s = now_s
         self._hasher = hasher or PasswordHasher()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync.web.accounts import Account
-from sync.web.tables import locked, migrate, opened
+from sync.web.tables import locked, opened
 from sync.web.tablets import Tablet
 
 IDLE_S = 3600.0
@@ -29,7 +29,6 @@ class Sessions:
     """The sessions of one database. idle_s: how long one lasts without its user doing anything."""
 
     def __init__(self, db_path: Path, idle_s: float = IDLE_S, now_s: Callable[[], float] = time.time) -> None:
-        migrate(db_path)
         self._path = db_path
         self._idle_s = idle_s
         self._now_s = now_s

@@ -1,19 +1,18 @@
 """The tables of both pages: who may sign in, from where, and who is signed in now."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from sync import SyncError
-from sync.ledger import connect
+from sync.database import connect, immediate, named
 
-_migrations = Migrations("web")
+MIGRATIONS = Migrations("web")
 
 
-@_migrations()
+@MIGRATIONS()
 def sign_in(db: sqlite_utils.Database) -> None:
     db.table("accounts").create(
         {
@@ -51,32 +50,18 @@ def sign_in(db: sqlite_utils.Database) -> None:
     )
 
 
-def migrate(path: Path) -> None:
-    """Make the tables in an existing database; raises SyncError where there is none."""
-    if not path.is_file():
-        raise SyncError(f"{path}: no database there")
-    with opened(path) as db:
-        _migrations.apply(db)
-
-
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite_utils.Database]:
-    """A connection for one piece of work: pages are served by many threads, and SQLite's belong to one each."""
-    connection = connect(path)
-    try:
+    """A connection for one piece of work: pages are served by many threads, and SQLite's belong to one each.
+
+    Raises DatabaseError or DiskFull, naming the file.
+    """
+    with named(path), closing(connect(path)) as connection:
         yield sqlite_utils.Database(connection)
-    finally:
-        connection.close()
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[sqlite_utils.Database]:
     """The same, holding the write lock: what is read inside is still true when it is written upon."""
-    with opened(path) as db:
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
-            raise
-        db.execute("COMMIT")
+    with opened(path) as db, immediate(db.conn):
+        yield db

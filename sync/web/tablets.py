@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sync.web.tables import locked, migrate, opened
+from sync.web.tables import locked, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,6 @@ class Tablets:
     """The registered tablets of one database; a token is stored as its SHA-256 only."""
 
     def __init__(self, db_path: Path, now_s: Callable[[], float] = time.time) -> None:
-        migrate(db_path)
         self._path = db_path
         self._now_s = now_s
 

@@ -12,7 +12,7 @@ from edge.clock import Clock
 from edge.geofence import FenceError
 from edge.home import Home, HomeError, create_home
 from edge.settings import SettingsError, new_config
-from sync.ledger import NewerFormat
+from sync.database import NewerFormat
 from sync.messages import Enrolment
 from sync.verify import verify
 

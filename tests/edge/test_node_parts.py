@@ -15,7 +15,7 @@ from edge.node import RunOptions, run
 from edge.watch import fuse
 from models import ModelsError
 from models.store import Store
-from sync.ledger import NewerFormat
+from sync.database import NewerFormat
 
 T0 = datetime(2026, 7, 1, 2, tzinfo=UTC)
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
+from sync.database import LEDGER_FORMAT, migrate
 from sync.ledger import Ledger, Writer
 from sync.messages import Ack, CentralKeys, CentralRole, Enrolment
 from sync.signing import Signer
 from sync.stamp import Stamp
+from sync.trust import MIGRATIONS as TRUST
 
 _BOOT_ID = "0123456789abcdef0123456789abcdef"
 _SEED_LETTERS: dict[str, bytes] = {
@@ -78,6 +80,7 @@ def make_home(path: Path) -> BuiltHome:
     keys = {role: key(role).public for role in _CENTRAL_ROLES}
     home.central_pub.write_text(CentralKeys("hq", key("root").public, keys).text(key("root")))
     Ledger.create(home.database)
+    migrate(home.database, LEDGER_FORMAT, TRUST)
     return home
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sync import SyncError
-from sync.ledger import FORMAT, DiskFull, Ledger, LedgerError, NewerFormat, Writer
+from sync.database import LEDGER_FORMAT, DatabaseError, DiskFull, NewerFormat
+from sync.ledger import Ledger, Writer
 from sync.messages import Ack, CentralKeys
 from sync.records import GENESIS_PREV, BadRecord, KeyRing
 from sync.signing import Signer
@@ -176,7 +177,7 @@ def test_the_stamp_before_is_handed_to_the_clock(home, signer: GetSigner) -> Non
 
 
 def test_a_reader_cannot_append(filled_home) -> None:
-    with pytest.raises(LedgerError, match="opened for reading"):
+    with pytest.raises(SyncError, match="opened for reading"):
         Ledger(filled_home.database).append("node.alive", {})
 
 
@@ -299,9 +300,11 @@ def test_a_ledger_on_a_disk_without_room_to_open_it_says_so(small_disk: Path) ->
 
 def test_a_ledger_of_a_newer_version_is_refused_untouched(filled_home) -> None:
     connection = filled_home.ledger().connection
-    connection.execute(f"PRAGMA user_version = {FORMAT + 1}")
+    connection.execute(f"PRAGMA user_version = {LEDGER_FORMAT.version + 1}")
     connection.close()
-    with pytest.raises(NewerFormat, match=rf"firstvisit\.db: written by a newer FirstVisit \(format {FORMAT + 1}"):
+    with pytest.raises(
+        NewerFormat, match=rf"firstvisit\.db: written by a newer FirstVisit \(format {LEDGER_FORMAT.version + 1}"
+    ):
         filled_home.ledger()
 
 
@@ -310,14 +313,14 @@ def test_what_is_no_ledger_is_refused_by_name(tmp_path: Path, content: bytes | N
     path = tmp_path / "firstvisit.db"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(LedgerError, match=r"firstvisit\.db: "):
+    with pytest.raises(DatabaseError, match=r"firstvisit\.db: "):
         Ledger(path)
 
 
 def test_a_ledger_is_never_created_over_something(filled_home, tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="already there"):
+    with pytest.raises(DatabaseError, match="already there"):
         Ledger.create(filled_home.database)
-    with pytest.raises(LedgerError, match=r"nowhere/firstvisit\.db: "):
+    with pytest.raises(DatabaseError, match=r"nowhere/firstvisit\.db: "):
         Ledger.create(tmp_path / "nowhere" / "firstvisit.db")
 
 
@@ -325,7 +328,7 @@ def test_a_damaged_file_is_a_ledger_error_not_a_traceback(filled_home) -> None:
     data = bytearray(filled_home.database.read_bytes())
     data[4096:] = b"\xff" * (len(data) - 4096)
     filled_home.database.write_bytes(data)
-    with pytest.raises(LedgerError, match=r"firstvisit\.db: "):
+    with pytest.raises(DatabaseError, match=r"firstvisit\.db: "):
         list(filled_home.ledger().rows())
 
 

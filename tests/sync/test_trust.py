@@ -7,7 +7,8 @@ import pytest
 
 from sync import SyncError
 from sync.central.keys import create_keys, key_path, load_public
-from sync.ledger import Ledger, LedgerError
+from sync.database import DatabaseError
+from sync.ledger import Ledger
 from sync.messages import BadMessage, CentralKeys, CentralRole, Notice, NoticeKind
 from sync.signing import Signer, create_key_file, load_key_file
 from sync.trust import CENTRAL_FILE, FIRST_PREV_HASH, NoticeRefused, Trust, join
@@ -200,5 +201,5 @@ def test_alarms_are_counted_by_code_with_the_newest_detail(joined: Node) -> None
 def test_a_home_without_its_database_is_named(joined: Node) -> None:
     trust = Trust(joined.home)
     (joined.home / "firstvisit.db").unlink()
-    with pytest.raises(LedgerError, match="no ledger there"):
+    with pytest.raises(DatabaseError, match="no ledger there"):
         trust.alarms()

@@ -11,8 +11,9 @@ import pytest
 
 from sync import SyncError, canonical
 from sync.central.store.sqlite import Store
+from sync.database import LEDGER_FORMAT
 from sync.export import write_export
-from sync.ledger import FORMAT, Ledger, Writer
+from sync.ledger import Ledger, Writer
 from sync.messages import Ack, CentralKeys, Enrolment, Notice
 from sync.records import seal
 from sync.signing import Signer, digest
@@ -138,7 +139,6 @@ def test_acks_under_a_later_key_list_are_good(filled_home, signer: GetSigner) ->
     _bad(verify(filled_home.path), 40, "not signed by key")
     keys = {"ack": signer("stranger").public} | {r: signer(r).public for r in ("notice", "checkpoint", "code")}
     listed = CentralKeys("hq", signer("root").public, keys)  # type: ignore[arg-type]
-    ledger.connection.execute("CREATE TABLE notices (nseq, hash, kind, data, applied_us)")
     for key, good in (("notice", False), ("root", True)):
         notice = Notice.seal("gate-1", 1, bytes(32), "keys", listed.fields(), signer(key))
         ledger.connection.execute("DELETE FROM notices")
@@ -467,7 +467,7 @@ def test_a_database_cut_short_is_bad_and_no_traceback(filled_home, keep: int) ->
     _sql(filled_home.database)
     os.truncate(filled_home.database, keep)
     if keep == 0:
-        with pytest.raises(SyncError, match="not a FirstVisit database"):
+        with pytest.raises(SyncError, match="not a FirstVisit ledger"):
             verify(filled_home.path)
     else:
         assert not verify(filled_home.path).ok
@@ -699,7 +699,7 @@ def test_what_is_not_ours_is_refused_by_name(filled_home, tmp_path: Path, what: 
 
 
 def test_a_home_of_a_newer_version_is_refused(filled_home) -> None:
-    _sql(filled_home.database, f"PRAGMA user_version = {FORMAT + 1}")
+    _sql(filled_home.database, f"PRAGMA user_version = {LEDGER_FORMAT.version + 1}")
     with pytest.raises(SyncError, match="newer FirstVisit"):
         verify(filled_home.path)
 

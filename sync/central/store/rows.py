@@ -9,7 +9,7 @@ from sync.canonical import Fields
 from sync.stamp import Stamp
 from sync.visit_fields import Decision, number_of, settle, text_of
 
-ChainState: TypeAlias = Literal["ok", "fork", "quarantined", "revoked"]
+ChainState: TypeAlias = Literal["ok", "fork", "revoked"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """central.db: the evidence table, written in batches by one ingest, and the tables around it. All of central's SQL."""
 
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import orjson
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from sync import SyncError
 from sync.canonical import Fields
 from sync.central.store.rows import (
     CameraHealth,
@@ -22,18 +20,19 @@ from sync.central.store.rows import (
     Refusal,
     VisitRow,
 )
-from sync.ledger import Head, connect
+from sync.database import CENTRAL_FORMAT, DatabaseError, create, immediate, migrate, named, open_checked
+from sync.ledger import Head
 from sync.messages import Enrolment, Notice, Status
 from sync.visit_fields import DECISION_OF_KIND, text_of
+from sync.web import tables
 
 FILE_NAME = "central.db"
-FORMAT = 1  # PRAGMA user_version
 
 _VISIT_KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
 # `body` is a BLOB, which SQLite's JSON functions would take for JSONB.
 _FIELD = "json_extract(CAST(body AS TEXT), '$.{}')"
 
-_SCHEMA = f"""
+_RECORDS = """
 CREATE TABLE records (
   node_id     TEXT    NOT NULL,
   epoch       INTEGER NOT NULL,
@@ -45,13 +44,28 @@ CREATE TABLE records (
   signature   BLOB    NOT NULL,
   received_us INTEGER NOT NULL,
   PRIMARY KEY (node_id, epoch, seq)
-) STRICT;
-CREATE INDEX records_arrivals ON records ({_FIELD.format("arrived_us")}) WHERE kind IN {_VISIT_KINDS};
-CREATE INDEX records_arrivals_of_node ON records (node_id, {_FIELD.format("arrived_us")}) WHERE kind IN {_VISIT_KINDS};
-CREATE INDEX records_corrections ON records ({_FIELD.format("visit")}) WHERE kind = 'visit.corrected';
+) STRICT
 """
+_INDEXES = (
+    f"CREATE INDEX records_arrivals ON records ({_FIELD.format('arrived_us')}) WHERE kind IN {_VISIT_KINDS}",
+    "CREATE INDEX records_arrivals_of_node"
+    f" ON records (node_id, {_FIELD.format('arrived_us')}) WHERE kind IN {_VISIT_KINDS}",
+    f"CREATE INDEX records_corrections ON records ({_FIELD.format('visit')}) WHERE kind = 'visit.corrected'",
+)
+
+_NODES = (
+    "SELECT node_id, site_id, fingerprint, state, enrolled_us, online, last_seen_us, claimed_epoch,"
+    " claimed_seq, claimed_acked, pack, alive_us, cameras FROM nodes"
+)
 
 _migrations = Migrations("central")
+
+
+@_migrations()
+def evidence(db: sqlite_utils.Database) -> None:
+    """Every record as its node signed it, and what finds the visits among them."""
+    for statement in (_RECORDS, *_INDEXES):
+        db.execute(statement)
 
 
 @_migrations()
@@ -62,6 +76,7 @@ def nodes_and_notices(db: sqlite_utils.Database) -> None:
             "node_id": str,
             "site_id": str,
             "enrolment": str,
+            "fingerprint": str,
             "state": str,
             "enrolled_us": int,
             "online": int,
@@ -74,7 +89,7 @@ def nodes_and_notices(db: sqlite_utils.Database) -> None:
             "cameras": str,
         },
         pk="node_id",
-        not_null={"site_id", "enrolment", "state", "enrolled_us", "online"},
+        not_null={"site_id", "enrolment", "fingerprint", "state", "enrolled_us", "online"},
         defaults={"online": 0},
     )
     db.table("notices").create(
@@ -111,10 +126,6 @@ def nodes_and_notices(db: sqlite_utils.Database) -> None:
     )
 
 
-class StoreError(SyncError):
-    """central.db cannot be opened, read or written; the text names the file and the cause."""
-
-
 EvidenceRow = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
 """A row of `records`, its columns in order."""
 
@@ -131,40 +142,29 @@ class Batch:
     applied: list[tuple[int, str, int, bytes]] = field(default_factory=list)
     refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)
+    statuses: list[tuple[Status, int]] = field(default_factory=list)  # each with when it came
 
     def __bool__(self) -> bool:
-        return bool(self.evidence or self.quarantine or self.states or self.refusals or self.seen)
+        return bool(self.evidence or self.quarantine or self.states or self.refusals or self.seen or self.statuses)
 
 
 class Store:
     """central.db opened by one thread; open another for another thread."""
 
     def __init__(self, path: Path) -> None:
-        """Open an existing database; raises StoreError (missing, damaged, of a newer version)."""
+        """Open an existing database; raises DatabaseError (missing, damaged) or NewerFormat."""
         self._path = path
-        if not path.is_file():
-            raise StoreError(f"{path}: no central store there")
-        with self._errors():
-            self._connection = connect(path)
-            (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version != FORMAT:
-            self._connection.close()
-            if version > FORMAT:
-                raise StoreError(f"{path}: written by a newer FirstVisit (format {version}, this one knows {FORMAT})")
-            raise StoreError(f"{path}: not a central store")
+        self._connection = open_checked(path, CENTRAL_FORMAT)
 
     @staticmethod
     def create(path: Path) -> None:
-        """Make an empty store; raises StoreError where something is already there."""
-        if path.exists():
-            raise StoreError(f"{path}: already there")
-        connection = connect(path)
-        try:
-            connection.executescript(_SCHEMA)
-            _migrations.apply(sqlite_utils.Database(connection))
-            connection.execute(f"PRAGMA user_version = {FORMAT}")
-        finally:
-            connection.close()
+        """Make an empty store, the console's tables included; raises DatabaseError where something is there."""
+        create(path, CENTRAL_FORMAT, _migrations, tables.MIGRATIONS)
+
+    @staticmethod
+    def migrate(path: Path) -> None:
+        """Bring an existing store up to this version, for whoever is about to write; raises as opening does."""
+        migrate(path, CENTRAL_FORMAT, _migrations, tables.MIGRATIONS)
 
     def close(self) -> None:
         self._connection.close()
@@ -180,11 +180,13 @@ class Store:
     def nodes(self) -> list[NodeRow]:
         """Every enrolled node, by id."""
         with self._errors():
-            rows = self._connection.execute(
-                "SELECT node_id, site_id, enrolment, state, enrolled_us, online, last_seen_us, claimed_epoch,"
-                " claimed_seq, claimed_acked, pack, alive_us, cameras FROM nodes ORDER BY node_id"
-            ).fetchall()
-            return [self._node_row(*row) for row in rows]
+            return [self._node_row(*row) for row in self._connection.execute(f"{_NODES} ORDER BY node_id").fetchall()]
+
+    def node(self, node_id: str) -> NodeRow | None:
+        """One node, or None where it is not enrolled."""
+        with self._errors():
+            found = self._connection.execute(f"{_NODES} WHERE node_id = ?", (node_id,)).fetchone()
+            return self._node_row(*found) if found else None
 
     def visits(
         self, limit: int = 50, before: tuple[int, int] | None = None, node_id: str | None = None
@@ -244,10 +246,11 @@ class Store:
 
     def enrol(self, enrolment: Enrolment, text: str, first: Notice, now_us: int) -> None:
         """Add a node with its first notice, both or neither."""
-        with self._errors(), self._transaction():
+        with self._errors(), immediate(self._connection):
             self._connection.execute(
-                "INSERT INTO nodes (node_id, site_id, enrolment, state, enrolled_us) VALUES (?, ?, ?, 'ok', ?)",
-                (enrolment.node_id, enrolment.site_id, text, now_us),
+                "INSERT INTO nodes (node_id, site_id, enrolment, fingerprint, state, enrolled_us)"
+                " VALUES (?, ?, ?, ?, 'ok', ?)",
+                (enrolment.node_id, enrolment.site_id, text, enrolment.node.fingerprint, now_us),
             )
             self._connection.execute(
                 "INSERT INTO notices (node_id, nseq, hash, kind, data, created_us) VALUES (?, ?, ?, ?, ?, ?)",
@@ -273,8 +276,8 @@ class Store:
         return (found[0], found[1], found[2]) if found else None
 
     def write(self, batch: Batch) -> None:
-        """Commit a batch durably (synchronous = FULL) or change nothing; raises StoreError."""
-        with self._errors(), self._transaction():
+        """Commit a batch durably (synchronous = FULL) or change nothing; raises DatabaseError."""
+        with self._errors(), immediate(self._connection):
             execute, many = self._connection.execute, self._connection.executemany
             many("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.evidence)
             many("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.quarantine)
@@ -295,18 +298,8 @@ class Store:
                 " count = count + 1, last_us = excluded.last_us, detail = excluded.detail",
                 batch.refusals,
             )
-
-    def note_status(self, status: Status, now_us: int) -> None:
-        """Remember what a node says of itself; a last will was written at connection, so of it only `online` counts."""
-        with self._errors():
-            if status.online:
-                self._connection.execute(
-                    "UPDATE nodes SET online = 1, last_seen_us = ?, claimed_epoch = ?, claimed_seq = ?,"
-                    " claimed_acked = ? WHERE node_id = ?",
-                    (now_us, status.epoch, status.seq, status.acked, status.node_id),
-                )
-            else:
-                self._connection.execute("UPDATE nodes SET online = 0 WHERE node_id = ?", (status.node_id,))
+            for status, came_us in batch.statuses:
+                self._note(status, came_us)
 
     def forget_presence(self) -> None:
         """Nobody is known to be online: the link to the broker was lost, or central has just started."""
@@ -327,11 +320,22 @@ class Store:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
+    def _note(self, status: Status, now_us: int) -> None:
+        """What a node says of itself; a last will was written at connection, so of it only `online` counts."""
+        if status.online:
+            self._connection.execute(
+                "UPDATE nodes SET online = 1, last_seen_us = ?, claimed_epoch = ?, claimed_seq = ?,"
+                " claimed_acked = ? WHERE node_id = ?",
+                (now_us, status.epoch, status.seq, status.acked, status.node_id),
+            )
+        else:
+            self._connection.execute("UPDATE nodes SET online = 0 WHERE node_id = ?", (status.node_id,))
+
     def _node_row(
         self,
         node_id: str,
         site_id: str,
-        enrolment: str,
+        fingerprint: str,
         state: str,
         enrolled_us: int,
         online: int,
@@ -359,7 +363,7 @@ class Store:
         return NodeRow(
             node_id=node_id,
             site_id=site_id,
-            fingerprint=Enrolment.parse_text(enrolment).node.fingerprint,
+            fingerprint=fingerprint,
             enrolled_us=enrolled_us,
             chain=_chain_state(state),
             epoch=epoch,
@@ -392,31 +396,16 @@ class Store:
                 newest[node_id, visit_id] = orjson.loads(found[0])
         return newest
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            if self._connection.in_transaction:  # SQLite has already rolled back after a full disk
-                self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
-
-    @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise StoreError(f"{self._path}: {error}") from error
+    def _errors(self) -> AbstractContextManager[None]:
+        return named(self._path)
 
 
 def _chain_state(text: str) -> ChainState:
     match text:
-        case "ok" | "fork" | "quarantined" | "revoked" as state:
+        case "ok" | "fork" | "revoked" as state:
             return state
         case other:
-            raise StoreError(f"nodes: unknown state {other!r}")
+            raise DatabaseError(f"nodes: unknown state {other!r}")
 
 
 def _visit_id(body: bytes) -> str:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from sync.canonical import Fields
 from sync.central.enrol import enrol
-from sync.central.ingest import Answer, Arrived, Ingest
+from sync.central.ingest import Answer, Arrived, Greeting, Ingest
 from sync.central.keys import load_public, load_serving_keys
-from sync.central.store.sqlite import FILE_NAME, Batch, Store, StoreError
+from sync.central.store.sqlite import FILE_NAME, Batch, Store
+from sync.database import DatabaseError
 from sync.ledger import Ledger, Transaction
 from sync.messages import Ack, BadMessage, Nack, Notice, Status
 from sync.records import Record, seal
@@ -231,11 +232,11 @@ def test_nothing_is_acknowledged_that_was_not_committed(bench: Bench, monkeypatc
     chain = bench.records(2)
 
     def full(_store: Store, _batch: Batch) -> None:
-        raise StoreError("central.db: database or disk is full")
+        raise DatabaseError("central.db: database or disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(Store, "write", full)
-        with pytest.raises(StoreError, match="full"):
+        with pytest.raises(DatabaseError, match="full"):
             bench.take(*chain)
     assert bench.held() == []
     (ack,) = bench.take(*chain)  # and it has forgotten what it had staged
@@ -246,7 +247,7 @@ def test_nothing_is_acknowledged_that_was_not_committed(bench: Bench, monkeypatc
 def test_a_commit_that_fails_half_way_leaves_nothing(bench: Bench) -> None:
     chain = bench.records(2)
     rows = [(r.node_id, r.epoch, r.seq, r.kind, r.body, r.hash, r.prev_hash, r.signature, NOW_US) for r in chain]
-    with pytest.raises(StoreError, match="UNIQUE"):
+    with pytest.raises(DatabaseError, match="UNIQUE"):
         bench.store.write(Batch(evidence=[*rows, rows[0]]))
     assert bench.held() == []
 
@@ -269,7 +270,7 @@ def test_the_next_epoch_continues_from_the_head_and_no_other_record(bench: Bench
 def test_an_online_node_is_told_where_central_stands_and_what_it_has_not_answered(bench: Bench) -> None:
     chain = bench.records(2)
     bench.take(*chain)
-    ack, notice = bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US)
+    ack, notice = bench.ingest.take([], NOW_US, [Greeting(Status("n1", True, 1, 7, 2))])
     assert isinstance(bench.read(ack), Ack)
     public = load_public(bench.central.directory)
     told = Notice.parse(notice.payload, public.root, public.keys["notice"])
@@ -293,20 +294,20 @@ def test_a_notice_is_done_when_its_answer_arrives_in_the_chain(bench: Bench) -> 
 
 
 def test_a_last_will_takes_the_node_offline_and_leaves_what_it_claimed(bench: Bench) -> None:
-    bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US)
-    assert bench.ingest.greet(Status("n1", False, 1, 3, 0), NOW_US + 5) == []
+    bench.ingest.take([], NOW_US, [Greeting(Status("n1", True, 1, 7, 2))])
+    assert bench.ingest.take([], NOW_US + 5, [Greeting(Status("n1", False, 1, 3, 0))]) == []
     (row,) = bench.store.nodes()
     assert (row.online, row.claimed_seq, row.last_seen_us) == (False, 7, NOW_US)
 
 
 def test_a_central_that_lost_everything_asks_a_node_for_its_first_record(bench: Bench) -> None:
-    gap, _notice = bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US)
+    gap, _notice = bench.ingest.take([], NOW_US, [Greeting(Status("n1", True, 1, 7, 2))])
     assert bench.read(gap) == Nack("n1", "GAP", 1, 1, bytes(32))
 
 
 def test_a_node_whose_status_the_broker_had_kept_is_asked_for_what_was_lost(bench: Bench) -> None:
     bench.take(*bench.records(2))
-    answers = bench.ingest.greet(Status("n1", True, 1, 7, 2), NOW_US, kept=True)
+    answers = bench.ingest.take([], NOW_US, [Greeting(Status("n1", True, 1, 7, 2), kept=True)])
     assert [bench.read(answer) for answer in answers[1:2]] == [Nack("n1", "GAP", 1, 3, bytes(32))]
 
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from sync.ledger import connect
+from sync.database import Format, create
+from sync.web.tables import MIGRATIONS
 
 
 class Hands:
@@ -25,7 +26,5 @@ def clock() -> Hands:
 @pytest.fixture
 def db(tmp_path: Path) -> Path:
     path = tmp_path / "pages.db"
-    connection = connect(path)
-    connection.execute("PRAGMA user_version = 1")
-    connection.close()
+    create(path, Format("test database", 1), MIGRATIONS)
     return path

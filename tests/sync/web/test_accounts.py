@@ -71,8 +71,9 @@ def test_a_name_is_taken_once_and_a_role_is_known(accounts: Accounts) -> None:
 
 
 def test_accounts_need_a_database(tmp_path: Path) -> None:
-    with pytest.raises(SyncError, match="no database there"):
-        Accounts(tmp_path / "none.db")
+    with pytest.raises(SyncError, match=r"none\.db: unable to open"):
+        Accounts(tmp_path / "none.db").empty()
+    assert not (tmp_path / "none.db").exists()
 
 
 def test_a_wrong_password_and_an_unknown_name_are_answered_alike(accounts: Accounts) -> None:

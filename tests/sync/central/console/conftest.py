@@ -13,7 +13,7 @@ from nacl.signing import SigningKey
 
 from sync.central.console.app import create_app
 from sync.central.enrol import enrol
-from sync.central.ingest import Arrived, Ingest
+from sync.central.ingest import Arrived, Greeting, Ingest
 from sync.central.keys import create_keys, load_serving_keys
 from sync.central.store.sqlite import FILE_NAME, Store
 from sync.ledger import Ledger, Writer
@@ -72,7 +72,7 @@ class NodeAndCentral:
             self.sent, records = frame
             self.ingest.take([Arrived(self.node_id, encode_frame(records))], now_us)
         epoch, seq = self.sent
-        self.ingest.greet(Status(self.node_id, True, epoch, seq + claimed_beyond, seq), now_us)
+        self.ingest.take([], now_us, [Greeting(Status(self.node_id, True, epoch, seq + claimed_beyond, seq))])
 
 
 def _writer(role: Role, letter: bytes) -> Writer:
