@@ -2,8 +2,8 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from typing import Any, Literal
 
 from camera import CameraError
@@ -18,6 +18,7 @@ from models import ModelsError
 from models.pack import open_pack
 from models.store import Store, default_root
 from sync import SyncError
+from sync.stamp import rfc3339
 from sync.trust import Trust
 from sync.verify import verify
 
@@ -92,15 +93,16 @@ def _chain(home: Home) -> Finding:
     except SyncError as error:
         return Finding("chain", "bad", str(error))
     if not verdict.ok:
-        return Finding("chain", "bad", f"seq {verdict.first_bad}: {verdict.why}")
+        at = "" if verdict.first_bad is None else f"seq {verdict.first_bad}: "
+        return Finding("chain", "bad", f"{at}{verdict.why}")
     return Finding("chain", "good", f"{verdict.checked} records verify")
 
 
 def _people(home: Home) -> Finding:
     try:
         with opened_vault(home.database, home.keys_database) as vault:
-            stored = len(vault.people())
-    except EdgeError as error:
+            stored = vault.count()
+    except SyncError as error:
         return Finding("people", "bad", str(error))
     soon, duty = FILING_DUTY_PEOPLE
     if stored >= duty:
@@ -126,16 +128,15 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding("central", "warn", "not joined: records stay on this box, anchored nowhere else")
         return
     try:
-        trust, ledger = Trust(home.path), home.open_ledger()
-        backlog = ledger.backlog()
-        last = ledger.last_ack_us()
-        alarms = trust.alarms()
+        alarms = Trust(home.path).alarms()
+        with closing(home.open_ledger()) as ledger:
+            backlog, last = ledger.backlog(), ledger.last_ack_us()
     except SyncError as error:
         yield Finding("central", "bad", str(error))
         return
     if settings.uplink.broker is None:
         yield Finding("central", "bad", "joined, but uplink.broker is missing (firstvisit join sets it)")
-    when = "never" if last is None else datetime.fromtimestamp(last / 1e6, UTC).isoformat(timespec="seconds")
+    when = "never" if last is None else rfc3339(last, timespec="seconds")
     yield Finding("central", "warn" if last is None else "good", f"last ack {when}, {backlog} records not acknowledged")
     for alarm in alarms:
         yield Finding("alarm", "bad", f"{alarm.code} x{alarm.count}: {alarm.detail}")

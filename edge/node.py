@@ -68,6 +68,7 @@ def run(home: Home, options: RunOptions) -> bool:
     policy = CapturePolicy.of(settings)
     with ExitStack() as stack, _termination() as stopping:
         stack.enter_context(home.running())
+        home.migrate()
         pack = _open_pack(options.pack or settings.recognition.pack)
         clock = Clock()
         ledger = home.open_ledger("node", clock)

@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from sync import SyncError
@@ -25,20 +24,6 @@ TROUBLE_PAUSE_S = 1.0
 LEAVE_S = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class UplinkState:
-    """Where the uplink stands: for the node's vitals and for `doctor`.
-
-    acked: the last record central holds. silent: frames went out and no ack came in time.
-    """
-
-    connected: bool
-    lost_reason: str | None
-    acked: Position
-    silent: bool
-    stopped: NackCode | None
-
-
 class UplinkThread:
     """Owns the session with the broker, a ledger connection and the state of sending: one thread, no locks."""
 
@@ -56,7 +41,8 @@ class UplinkThread:
         self._link = Link(
             broker, f"fv1-{writer.node_id}", (topic(writer.node_id, "ack"), topic(writer.node_id, "down")), rng
         )
-        self._state = UplinkState(False, None, (0, 0), False, None)
+        self._acked: Position = (0, 0)  # written by the thread, read by whoever waits for it
+        self._stopped: NackCode | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
         self._session = 0
@@ -77,9 +63,6 @@ class UplinkThread:
         if self._thread.is_alive():
             self._thread.join(timeout_s)
 
-    def state(self) -> UplinkState:
-        return self._state
-
     def drained(self, timeout_s: float) -> bool:
         """Wait until central has acknowledged all that is in the ledger now; False where it has not in time."""
         ledger = Ledger(self._home / DATABASE_FILE)
@@ -89,8 +72,8 @@ class UplinkThread:
             ledger.close()
         wanted = (head.epoch, head.seq) if head else (0, 0)
         deadline_s = time.monotonic() + timeout_s
-        while self._state.acked < wanted:
-            if self._state.stopped or not self._thread.is_alive() or time.monotonic() > deadline_s:
+        while self._acked < wanted:
+            if self._stopped or not self._thread.is_alive() or time.monotonic() > deadline_s:
                 return False
             time.sleep(0.02)
         return True
@@ -125,9 +108,7 @@ class UplinkThread:
                 self._send(uplink, ledger, now_s)
                 self._say(uplink, ledger, now_s)
                 self._flush_alarms(now_s)
-                self._state = UplinkState(
-                    self._link.connected, self._link.lost_reason, uplink.acked, self._silent, uplink.stopped
-                )
+                self._acked, self._stopped = uplink.acked, uplink.stopped
             if self._link.connected:
                 self._publish_status(self._status(ledger, uplink, online=False))
             self._flush_alarms(time.monotonic(), force=True)

@@ -44,6 +44,7 @@ def kiosk(
 
     place = _home(home)
     settings = place.settings().kiosk
+    place.migrate()
     application = create_app(place)
     server = PageServer(
         application, host or settings.host, settings.port if port is None else port, application.state.live.close
@@ -74,6 +75,7 @@ def add_user(
 
     place = _home(home)
     place.settings()
+    place.migrate()
     accounts = Accounts(place.database)
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")

@@ -75,6 +75,13 @@ class Node:
             ledger.close()
         return head.seq if head else 0
 
+    def acked_upto(self) -> tuple[int, int]:
+        ledger = self.ledger()
+        try:
+            return ledger.acked_upto()
+        finally:
+            ledger.close()
+
     def alarms(self) -> dict[str, int]:
         return {alarm.code: alarm.count for alarm in Trust(self.home).alarms()}
 
@@ -170,7 +177,7 @@ class Site:
 
     def drain(self, timeout_s: float = 60.0) -> None:
         assert self.node.uplink is not None
-        assert self.node.uplink.drained(timeout_s), self.node.uplink.state()
+        assert self.node.uplink.drained(timeout_s), self.node.alarms()
 
     def stop(self) -> None:
         self.node.stop()
