@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,11 +14,12 @@ from starlette.responses import RedirectResponse, Response
 
 from edge.clock import Clock, read_kernel
 from edge.home import Home
-from edge.kiosk.arrivals import Arrival, Arrivals
+from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.desk import BadAnswer, Desk
+from edge.kiosk.faces import Faces
 from edge.kiosk.health import SILENT_AFTER_S, Health
 from edge.kiosk.live import LedgerWatch
-from edge.vault import opened
+from edge.kiosk.shown import ShownVisit
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
 from sync.web.languages import Languages
@@ -28,7 +30,6 @@ from sync.web.tablets import Tablets
 from sync.web.times import Times, lasting
 
 _HERE = Path(__file__).parent
-_SHOWN = 60
 _PANEL = 3
 DESK = ("front_desk", "manager")
 MANAGER = ("manager",)
@@ -46,7 +47,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     sessions = Sessions(home.database, idle_s)
     pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
     gate = Gate("kiosk", accounts, sessions, tablets, pages)
-    clock = Clock()
+    clock, faces = Clock(), Faces(home.database, home.keys_database)
     desk = Desk(lambda: home.open_ledger("desk", clock), home.database, home.keys_database)
 
     @asynccontextmanager
@@ -55,12 +56,13 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         yield
         live.close()
         watch.stop()
+        faces.close()
 
     app = FastAPI(title="FirstVisit kiosk", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live = live
     pages.mount(app)
     gate.mount(app)
-    view = _View(home, times, arrivals, health, accounts, settings.site.id, settings.node.id)
+    view = _View(home, times, arrivals, health, watch, accounts, settings.site.id, settings.node.id)
 
     page = Annotated[Session, Depends(gate.page(*DESK))]
     part = Annotated[Session, Depends(gate.part(*DESK))]
@@ -77,12 +79,12 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
             **view.common(),
             **view.today(),
             **view.panels(),
-            feed=arrivals.newest(_SHOWN),
+            feed=arrivals.newest(FEED),
         )
 
     @app.get("/fragments/arrival/{visit_id}")
     def arrival_fragment(request: Request, visit_id: str, _session: part) -> Response:
-        return pages.render(request, "card.html", **view.common(), arrival=_known(visit_id))
+        return pages.render(request, "card.html", **view.common(), visit=_known(visit_id))
 
     @app.get("/fragments/today")
     def today_fragment(request: Request, _session: part) -> Response:
@@ -131,8 +133,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
 
     @app.get("/crops/{visit_id}.jpg")
     def crop(visit_id: str, _session: part) -> Response:
-        with opened(home.database, home.keys_database) as vault:
-            jpeg = vault.crop(visit_id)
+        jpeg = faces.crop(visit_id)
         if jpeg is None:
             return Response(status_code=404)
         return Response(jpeg, media_type="image/jpeg")
@@ -173,11 +174,11 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     def events(session: part) -> Response:
         return live.response(lambda: sessions.alive(session.key))
 
-    def _known(visit_id: str) -> Arrival:
-        arrival = arrivals.get(visit_id)
-        if arrival is None:
+    def _known(visit_id: str) -> ShownVisit:
+        visit = arrivals.get(visit_id)
+        if visit is None:
             raise HTTPException(404)
-        return arrival
+        return visit
 
     return app
 
@@ -191,6 +192,7 @@ class _View:
         times: Times,
         arrivals: Arrivals,
         health: Health,
+        watch: LedgerWatch,
         accounts: Accounts,
         site_id: str,
         node_id: str,
@@ -199,16 +201,12 @@ class _View:
         self._times = times
         self._arrivals = arrivals
         self._health = health
+        self._watch = watch
         self._accounts = accounts
         self._site_id = site_id
         self._node_id = node_id
 
     def common(self) -> dict[str, Any]:
-        ledger = self._home.open_ledger()
-        try:
-            acked = ledger.acked_upto()
-        finally:
-            ledger.close()
         return {
             "times": self._times,
             "now_us": _now_us(),
@@ -217,25 +215,24 @@ class _View:
             "site_id": self._site_id,
             "node_id": self._node_id,
             "count": len(self._arrivals.questions()),
-            "acked": acked,
+            "acked": self._watch.delivery.acked,
         }
 
     def today(self) -> dict[str, Any]:
         today = self._arrivals.since(self._times.midnight_us(_now_us()))
-        counts = {decision: sum(a.decision == decision for a in today) for decision in ("first", "return", "unsure")}
-        return {"total": len(today), "counts": counts}
+        return {"total": len(today), "counts": Counter(visit.decision for visit in today)}
 
     def questions(self) -> list[dict[str, Any]]:
         """Each open question with its candidates' newest earlier visits."""
         return [
             {
-                "arrival": arrival,
+                "visit": visit,
                 "candidates": [
-                    (candidate, self._arrivals.last_of(candidate.person_id, arrival.arrived_us))
-                    for candidate in arrival.candidates
+                    (candidate, self._arrivals.last_of(candidate.person_id, visit.arrived_us))
+                    for candidate in visit.candidates
                 ],
             }
-            for arrival in self._arrivals.questions()
+            for visit in self._arrivals.questions()
         ]
 
     def panels(self) -> dict[str, Any]:
@@ -244,11 +241,6 @@ class _View:
 
     def node(self) -> dict[str, Any]:
         state = self._health.read()
-        ledger = self._home.open_ledger()
-        try:
-            backlog, last_ack_us, head = ledger.backlog(), ledger.last_ack_us(), ledger.head()
-        finally:
-            ledger.close()
         silent = state.heard_us is not None and _now_us() - state.heard_us > SILENT_AFTER_S * 1e6
         disk = shutil.disk_usage(self._home.path)
         condition = "never" if state.since_us is None else "stopped"
@@ -257,10 +249,8 @@ class _View:
         return {
             "state": state,
             "condition": condition,
-            "backlog": backlog,
-            "last_ack_us": last_ack_us,
+            "delivery": self._watch.delivery,
             "joined": self._home.central_pub.exists(),
-            "head_seq": head.seq if head else 0,
             "kernel": read_kernel(),
             "disk_free_gb": disk.free / 1e9,
             "disk_total_gb": disk.total / 1e9,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import EdgeError
-from edge.kiosk.arrivals import Arrival
+from edge.kiosk.shown import ShownVisit
 from edge.vault import Vault, VaultError, opened
 from sync.canonical import Fields
 from sync.ledger import Ledger
@@ -37,13 +37,13 @@ class Desk:
         self._database = database
         self._keys_database = keys_database
 
-    def answer(self, question: Arrival, person_id: str | None, account_id: str) -> Answered:
+    def answer(self, question: ShownVisit, person_id: str | None, account_id: str) -> Answered:
         """Record that an unsure visitor is `person_id`, or with None somebody new.
 
         The first answer stands: a second one, whoever gives it, gets that one back. Raises BadAnswer where the visit
         is not a question, or the person not among its candidates.
         """
-        provisional = question.person_id
+        provisional = question.provisional
         if question.original != "unsure" or provisional is None:
             raise BadAnswer(f"visit {question.visit_id}: nothing to answer")
         if person_id is not None and person_id not in {c.person_id for c in question.candidates}:
@@ -69,13 +69,13 @@ class Desk:
     def _record(
         ledger: Ledger,
         vault: Vault,
-        question: Arrival,
+        question: ShownVisit,
         provisional: str,
         person_id: str | None,
         fields: Fields,
     ) -> Answered:
         with ledger.transaction() as transaction:
-            for earlier in ledger.records(("visit.corrected",), after=(question.epoch, question.seq)):
+            for earlier in ledger.records(("visit.corrected",), after=question.at):
                 if earlier.fields["visit"] == question.visit_id:
                     agrees = all(earlier.fields[key] == fields[key] for key in ("decision", "person"))
                     return Answered(earlier, news=False, agrees=agrees)

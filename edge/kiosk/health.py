@@ -19,11 +19,13 @@ KINDS = (
     "policy.changed",
     "storage.full",
 )
+LASTING = tuple(kind for kind in KINDS if kind not in ("node.alive", "camera.down"))
+"""Of the same, those that are not told again and again while they last."""
 SILENT_AFTER_S = 15 * 60  # heartbeats come every 10 minutes
 
 
 @dataclass(frozen=True, slots=True)
-class CameraHealth:
+class CameraState:
     """One camera. since_us: of its status. frames, longest_gap_us: of the last heartbeat, None before the first."""
 
     camera_id: str
@@ -47,7 +49,7 @@ class NodeHealth:
     version: str | None = None
     people: int | None = None
     clock_steps: int = 0
-    cameras: tuple[CameraHealth, ...] = ()
+    cameras: tuple[CameraState, ...] = ()
 
 
 class Health:
@@ -57,7 +59,7 @@ class Health:
         """camera_ids: the configured cameras, shown even before the node has said anything of them."""
         self._lock = threading.Lock()
         self._configured = camera_ids
-        self._state = NodeHealth(cameras=tuple(CameraHealth(i, status="off") for i in camera_ids))
+        self._state = NodeHealth(cameras=tuple(CameraState(i, status="off") for i in camera_ids))
 
     def add(self, record: Record) -> None:
         """Fold in the next record of KINDS."""
@@ -80,7 +82,7 @@ class Health:
                     pack=fields.get("pack"),
                     version=fields.get("version"),
                     clock_steps=0,
-                    cameras=tuple(CameraHealth(i, since_us=at_us) for i in self._configured),
+                    cameras=tuple(CameraState(i, since_us=at_us) for i in self._configured),
                 )
             case "node.stopped":
                 cameras = tuple(replace(camera, status="off", since_us=at_us, reason="") for camera in state.cameras)
@@ -108,11 +110,11 @@ class Health:
                 return state
 
 
-def _camera(state: NodeHealth, camera_id: str) -> CameraHealth:
-    return next((c for c in state.cameras if c.camera_id == camera_id), CameraHealth(camera_id))
+def _camera(state: NodeHealth, camera_id: str) -> CameraState:
+    return next((c for c in state.cameras if c.camera_id == camera_id), CameraState(camera_id))
 
 
-def _with(state: NodeHealth, camera: CameraHealth) -> NodeHealth:
+def _with(state: NodeHealth, camera: CameraState) -> NodeHealth:
     others = {c.camera_id: c for c in state.cameras}
     others[camera.camera_id] = camera
     return replace(state, cameras=tuple(others.values()))

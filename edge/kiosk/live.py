@@ -2,22 +2,39 @@
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import takewhile
 
-from edge.kiosk import arrivals as visits
 from edge.kiosk import health as vitals
+from edge.kiosk import shown
 from edge.kiosk.arrivals import Arrivals
 from edge.kiosk.health import Health
+from edge.kiosk.history import begin_behind, last_boot, last_visit, window_us
 from sync import SyncError
 from sync.ledger import Ledger
+from sync.records import Record
 from sync.web.live import Live
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.3
+_KINDS = (*shown.KINDS, *vitals.KINDS)
+_START_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How far the chain has come, here and at central; acked: (epoch, seq), last_ack_us: central's time."""
+
+    head_seq: int = 0
+    backlog: int = 0
+    acked: tuple[int, int] = (0, 0)
+    last_ack_us: int | None = None
 
 
 class LedgerWatch:
-    """One thread that follows the chain from its first record on."""
+    """One thread that follows the chain from a few days back, and asks nothing while nobody writes."""
 
     def __init__(
         self, open_ledger: Callable[[], Ledger], arrivals: Arrivals, health: Health, live: Live, look_s: float = _LOOK_S
@@ -27,17 +44,24 @@ class LedgerWatch:
         self._health = health
         self._live = live
         self._look_s = look_s
-        self._after = (0, 0)
-        self._acked = (0, 0)
-        self._first = True
+        self._window_us = 0
+        self._after: tuple[int, int] | None = None  # before the first look
+        self._version: int | None = None
+        self._recalled: set[tuple[str, str]] = set()
+        self._delivery = Delivery()
         self._caught_up = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ledger-watch", daemon=True)
 
+    @property
+    def delivery(self) -> Delivery:
+        """As of the last look."""
+        return self._delivery
+
     def start(self) -> None:
-        """Begin, and return once everything recorded so far has been read."""
+        """Begin, and return once the last days recorded have been read."""
         self._thread.start()
-        self._caught_up.wait(60)
+        self._caught_up.wait(_START_S)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -49,7 +73,9 @@ class LedgerWatch:
         while not self._stopping.is_set():
             try:
                 ledger = ledger or self._open_ledger()
-                self._look(ledger)
+                if self._look(ledger):
+                    self._caught_up.set()
+                    self._recall(ledger)
                 if lost:
                     _log.info("ledger readable again")
                 lost = False
@@ -57,36 +83,80 @@ class LedgerWatch:
                 if not lost:
                     _log.error("ledger not readable reason=%s", error)
                 lost = True
+                self._version = None
                 if ledger is not None:
                     ledger.close()
                     ledger = None
-            self._caught_up.set()
+                self._caught_up.set()  # the pages say what they know, which is nothing yet
             self._stopping.wait(self._look_s)
         if ledger is not None:
             ledger.close()
 
-    def _look(self, ledger: Ledger) -> None:
+    def _look(self, ledger: Ledger) -> bool:
+        """Read what is new; returns whether anything was."""
+        version = ledger.data_version()
+        if version == self._version:
+            return False
+        before, head = self._delivery, ledger.head()
+        self._delivery = Delivery(head.seq if head else 0, ledger.backlog(), ledger.acked_upto(), ledger.last_ack_us())
+        if self._after is None:
+            self._begin(ledger)
+        else:
+            self._tell(*self._read(ledger.records(_KINDS, self._after)))
+            acked = self._delivery.acked
+            if acked != before.acked:
+                self._live.publish("acked", f"{acked[0]}.{acked[1]}")
+        self._version = version
+        return True
+
+    def _begin(self, ledger: Ledger) -> None:
+        """Read the node's health since its last start, and the visits of the last days."""
+        began_s = time.monotonic()
+        self._window_us = window_us(ledger)
+        place, boot = begin_behind(ledger, self._window_us), last_boot(ledger)
+        if boot < place:
+            lasting = ledger.records(vitals.LASTING, boot)
+            self._read(takewhile(lambda record: (record.epoch, record.seq) <= place, lasting))
+        self._after = place
+        self._read(ledger.records(_KINDS, place))
+        _log.info("ledger read from=%d.%d took_ms=%.0f", *place, 1000 * (time.monotonic() - began_s))
+
+    def _read(self, records: Iterable[Record]) -> tuple[list[str], bool]:
+        """Fold records in; returns the ids of the visits they change, and whether the node has told of itself."""
         changed: dict[str, None] = {}
         node = False
-        for record in ledger.records((*visits.KINDS, *vitals.KINDS), after=self._after):
+        for record in records:
             self._after = (record.epoch, record.seq)
-            try:
-                if record.kind in vitals.KINDS:
-                    self._health.add(record)
-                    node = True
-                else:
-                    changed |= dict.fromkeys(self._arrivals.add(record))
-            except (KeyError, TypeError) as error:  # a record of a later version: left out, not the end of the page
-                _log.warning("record not shown seq=%d kind=%s missing=%s", record.seq, record.kind, error)
-        acked = ledger.acked_upto()
-        first, self._first = self._first, False
-        if first:
-            self._acked = acked
-            return
+            changed |= dict.fromkeys(self._fold(record))
+            node = node or record.kind in vitals.KINDS
+        return list(changed), node
+
+    def _fold(self, record: Record) -> list[str]:
+        try:
+            if record.kind not in vitals.KINDS:
+                return self._arrivals.add(record)
+            self._health.add(record)
+        except (KeyError, TypeError) as error:  # a record of a later version: left out, not the end of the page
+            _log.warning("record not shown seq=%d kind=%s missing=%s", record.seq, record.kind, error)
+        return []
+
+    def _tell(self, changed: list[str], node: bool) -> None:
         for visit_id in changed:
             self._live.publish("arrival", visit_id)
         if node:
             self._live.publish("node", "")
-        if acked != self._acked:
-            self._acked = acked
-            self._live.publish("acked", f"{acked[0]}.{acked[1]}")
+        if changed:
+            self._arrivals.drop(time.time_ns() // 1000 - self._window_us)
+
+    def _recall(self, ledger: Ledger) -> None:
+        """Read the last visits of those an open question asks about, where they lie further back than the rest."""
+        for question in self._arrivals.questions():
+            for candidate in question.candidates:
+                asked = (question.visit_id, candidate.person_id)
+                if asked in self._recalled or self._stopping.is_set():
+                    continue
+                if self._arrivals.last_of(candidate.person_id, question.arrived_us) is None:
+                    for record in last_visit(ledger, candidate.person_id, question.at):
+                        self._fold(record)
+                    self._live.publish("arrival", question.visit_id)
+                self._recalled.add(asked)

@@ -196,6 +196,15 @@ def test_an_arrival_that_nobody_compared_shows_its_time_and_party_and_no_face(vi
     assert "<img" not in card
 
 
+def test_two_people_who_may_be_one_are_told_of(visitor: Visitor, door: Door) -> None:
+    visit_id, _ = door.arrive("return", person="p-old", similarity=0.7, merge=["p-old", "p-new"])
+    client = visitor("li")
+    assert "可能是同一人登记了两次" in _card(client, visit_id)
+    assert "may be one person enrolled twice" in client.get(f"/fragments/arrival/{visit_id}?lang=en").text
+    other, _ = door.arrive("return", person="p-old", similarity=0.7)
+    assert "登记了两次" not in _card(client, other)
+
+
 def test_a_reentry_tells_how_long_and_in_whose_company(visitor: Visitor, door: Door) -> None:
     visit_id, _ = door.arrive("first", ago_s=3600)
     door.ledger.append(

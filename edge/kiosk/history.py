@@ -1,0 +1,72 @@
+"""Where in a long chain to begin reading, and the few older visits that a question needs."""
+
+from itertools import islice
+
+from edge.kiosk.arrivals import FEED
+from edge.kiosk.shown import FORGETTING, KINDS
+from sync.ledger import Ledger
+from sync.records import Record
+from sync.visit_fields import CORRECTED, DECISION_OF_KIND
+
+_SHORTEST_S = 3 * 86_400
+_DAY_S = 86_400
+
+
+def window_us(ledger: Ledger) -> int:
+    """How far back the pages look: a day more than a question can stay open, three days at least.
+
+    Who has not consented is forgotten after the policy's horizon, and an unanswered question lapses with the face.
+    """
+    policy = ledger.last_of("policy.changed")
+    horizon_s = policy.fields.get("unconsented_horizon_s", 0) if policy is not None else 0
+    return max(_SHORTEST_S, horizon_s + _DAY_S) * 1_000_000
+
+
+def begin_behind(ledger: Ledger, window_us: int) -> tuple[int, int]:
+    """(epoch, seq) behind which the last visits lie: a window's, counted from the newest record, or a feed full."""
+    head = ledger.head()
+    newest = ledger.record(head.epoch, head.seq) if head is not None else None
+    if newest is None:
+        return 0, 0
+    while True:
+        place = _place_before(ledger, newest, newest.stamp.wall_us - window_us)
+        if place == (0, 0) or len(list(islice(ledger.records(DECISION_OF_KIND, place), FEED))) == FEED:
+            return place
+        window_us *= 4
+
+
+def last_boot(ledger: Ledger) -> tuple[int, int]:
+    """(epoch, seq) just before the newest node.boot; before the chain where there is none."""
+    boot = ledger.last_of("node.boot")
+    return (boot.epoch, boot.seq - 1) if boot is not None else (0, 0)
+
+
+def last_visit(ledger: Ledger, person_id: str, before: tuple[int, int]) -> list[Record]:
+    """The records of the newest visit of a person decided before (epoch, seq), in chain order; none: an empty list."""
+    theirs = [
+        record
+        for record in ledger.naming(person_id, (*DECISION_OF_KIND, CORRECTED))
+        if record.fields.get("person") == person_id and (record.epoch, record.seq) < before
+    ]
+    if not theirs:
+        return []
+    visit_id = theirs[-1].fields.get("visit", "")
+    about = [record for record in ledger.naming(visit_id, KINDS) if record.fields.get("visit") == visit_id]
+    about += ledger.naming(person_id, FORGETTING)
+    return sorted(about, key=lambda record: (record.epoch, record.seq))
+
+
+def _place_before(ledger: Ledger, newest: Record, moment_us: int) -> tuple[int, int]:
+    """The place of the newest record stamped before a moment, by halving; (0, 0): before the whole chain.
+
+    Where the wall clock was set back there are several such places; any of them will do.
+    """
+    low, high = 0, newest.seq  # what is at `low` is stamped before the moment, what is at `high` is not
+    while high - low > 1:
+        middle = (low + high) // 2
+        record = ledger.record(newest.epoch, middle)
+        if record is None or record.stamp.wall_us < moment_us:  # what has been purged is older than what is left
+            low = middle
+        else:
+            high = middle
+    return (newest.epoch, low) if low else (0, 0)

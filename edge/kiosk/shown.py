@@ -1,0 +1,143 @@
+"""A visit as the kiosk shows it, and how the records of a visit make one."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from sync.canonical import Fields
+from sync.records import Record
+from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
+
+FORGETTING = ("retention.run", "person.erased")
+KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, *FORGETTING)
+
+
+@dataclass(frozen=True, slots=True)
+class PossiblePerson:
+    """Who an unsure visitor may be; similarity -1..1."""
+
+    person_id: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reentry:
+    """Out for out_us microseconds and back at at_us, with how many others before and after."""
+
+    at_us: int
+    out_us: int
+    company_before: int
+    company_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """What "first" was compared with: people, since when (microseconds), and how long strangers are remembered."""
+
+    people: int
+    since_us: int | None
+    strangers_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """The desk's answer; account_id: who gave it."""
+
+    account_id: str
+    at_us: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShownVisit:
+    """A visit as recorded.
+
+    original: the node's decision; decision and person_id: what stands after the desk's answer. provisional: the person
+    as the node had it. similarity: -1..1, None where nobody was there to compare. merge: two ids that may be one
+    person, the older first. forgotten: the person has been erased or has expired, and the face with them.
+    """
+
+    visit_id: str
+    original: Decision
+    decision: Decision
+    provisional: str | None
+    person_id: str | None
+    candidates: tuple[PossiblePerson, ...]
+    arrived_us: int
+    camera_id: str
+    source: str
+    grade: str
+    pack: str | None
+    similarity: float | None
+    compared: Compared | None
+    merge: tuple[str, ...]
+    party: int
+    decided: Record
+    correction: Correction | None = None
+    left: bool = False
+    forgotten: bool = False
+    reentries: tuple[Reentry, ...] = ()
+
+    @property
+    def at(self) -> tuple[int, int]:
+        """(epoch, seq) of the decision."""
+        return self.decided.epoch, self.decided.seq
+
+    @property
+    def open_question(self) -> bool:
+        """Whether the desk can still say who this was: once the face is forgotten nobody can."""
+        return self.original == "unsure" and self.correction is None and not self.forgotten
+
+
+def decided(record: Record) -> ShownVisit:
+    """The visit that a record of DECISION_OF_KIND begins."""
+    fields = record.fields
+    settled = settle(record.kind, fields, None)
+    similarity = fields.get("similarity_e6")
+    return ShownVisit(
+        visit_id=fields["visit"],
+        original=settled.original,
+        decision=settled.decision,
+        provisional=settled.person_id,
+        person_id=settled.person_id,
+        candidates=tuple(_candidates(fields.get("candidates", ()))),
+        arrived_us=fields["arrived_us"],
+        camera_id=fields["camera"],
+        source=fields["source"],
+        grade=fields.get("grade", "C"),
+        pack=fields.get("pack"),
+        similarity=None if similarity is None else similarity / 1e6,
+        compared=_compared(fields),
+        merge=tuple(fields.get("merge", ())),
+        party=fields.get("party", 1),
+        decided=record,
+    )
+
+
+def later(visit: ShownVisit, record: Record) -> ShownVisit:
+    """The visit after a further record that names it; one already told changes nothing."""
+    fields = record.fields
+    match record.kind:
+        case "visit.left":
+            return replace(visit, left=True)
+        case "visit.reentry":
+            before, after = len(fields.get("company_before", ())), len(fields.get("company_after", ()))
+            reentry = Reentry(fields["at_us"], fields["out_us"], before, after)
+            reentries = visit.reentries if reentry in visit.reentries else (*visit.reentries, reentry)
+            return replace(visit, left=False, reentries=reentries)
+        case "visit.corrected":
+            settled = settle(visit.decided.kind, visit.decided.fields, fields)
+            correction = Correction(fields["account"], record.stamp.wall_us, record.seq)
+            return replace(visit, decision=settled.decision, person_id=settled.person_id, correction=correction)
+        case _:
+            return visit
+
+
+def _candidates(listed: Iterable[Fields]) -> Iterable[PossiblePerson]:
+    for candidate in listed:
+        yield PossiblePerson(candidate["person"], candidate["similarity_e6"] / 1e6)
+
+
+def _compared(fields: Fields) -> Compared | None:
+    if "gallery_n" not in fields:
+        return None
+    return Compared(fields["gallery_n"], fields.get("gallery_since_us"), fields.get("unconsented_horizon_s"))
