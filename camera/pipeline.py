@@ -68,14 +68,13 @@ class Vitals:
     """How a camera did since it was last asked: a heartbeat's share of `node.alive`.
 
     frames: analysed. longest_gap_us: the longest time without an analysed frame. luma_e6, sharpness_e6: means over the
-    frames, 0..1e6. dropped: frames the source delivered and nobody analysed.
+    frames, 0..1e6.
     """
 
     frames: int
     longest_gap_us: int
     luma_e6: int
     sharpness_e6: int
-    dropped: int
 
 
 @dataclass(slots=True)
@@ -148,11 +147,15 @@ class Pipeline:
 
         Frames may follow; their tracks are new.
         """
+        self._blindness = Blindness()  # a view still covered when frames return is to be said again
         late, ended = self._end(self._tracker.finish())
         return Step(arrivals=late, ended=ended)
 
     def vitals(self, now_ns: int | None = None) -> Vitals:
-        """Return the tally since the last call and start a new one; now_ns (monotonic) closes the running gap."""
+        """Return the tally since the last call and start a new one.
+
+        now_ns (monotonic): closes the running gap; the first call with it begins the gap of a camera without frames.
+        """
         return self._tally.take(now_ns)
 
     def _remember(self, frame: Frame, sighting: Sighting) -> None:
@@ -207,26 +210,23 @@ class _Tally:
     """Counts what `Vitals` reports."""
 
     def __init__(self) -> None:
-        self._frames = self._longest_gap_ns = self._luma = self._sharpness = self._dropped = 0
+        self._frames = self._longest_gap_ns = self._luma = self._sharpness = 0
         self._last_ns: int | None = None
-        self._last_number: int | None = None
 
     def add(self, frame: Frame, luma_e6: int, sharpness_e6: int) -> None:
         if self._last_ns is not None:
             self._longest_gap_ns = max(self._longest_gap_ns, frame.captured_ns - self._last_ns)
-        if self._last_number is not None:
-            self._dropped += max(0, frame.number - self._last_number - 1)
-        self._last_ns, self._last_number = frame.captured_ns, frame.number
+        self._last_ns = frame.captured_ns
         self._frames += 1
         self._luma += luma_e6
         self._sharpness += sharpness_e6
 
     def take(self, now_ns: int | None) -> Vitals:
-        if now_ns is not None and self._last_ns is not None:
+        if now_ns is not None:
+            if self._last_ns is None:
+                self._last_ns = now_ns
             self._longest_gap_ns = max(self._longest_gap_ns, now_ns - self._last_ns)
         frames = max(1, self._frames)
-        vitals = Vitals(
-            self._frames, self._longest_gap_ns // 1000, self._luma // frames, self._sharpness // frames, self._dropped
-        )
-        self._frames = self._longest_gap_ns = self._luma = self._sharpness = self._dropped = 0
+        vitals = Vitals(self._frames, self._longest_gap_ns // 1000, self._luma // frames, self._sharpness // frames)
+        self._frames = self._longest_gap_ns = self._luma = self._sharpness = 0
         return vitals

@@ -87,11 +87,11 @@ class CameraWorker:
         self._outage = Outage(time.monotonic_ns())
         self._thread.start()
 
-    def stop(self) -> None:
-        """Ask the thread to end and wait for it, at most STOP_WITHIN_S."""
+    def stop(self, wait_s: float = STOP_WITHIN_S) -> None:
+        """Ask the thread to end and wait for it, at most wait_s; 0 only asks."""
         self._stop.set()
         if self._thread.is_alive():
-            self._thread.join(STOP_WITHIN_S)
+            self._thread.join(wait_s)
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the thread to end; returns whether it has."""

@@ -4,17 +4,18 @@ import json
 import logging
 import os
 import shutil
+import sqlite3
 import sys
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from camera import CameraError
 from edge import EdgeError
@@ -23,10 +24,10 @@ from models import ModelsError
 from models.cli import app as models_app
 from sync import SyncError
 from sync.central.cli import app as central_app
+from sync.stamp import rfc3339
 
 app = typer.Typer(
     name="firstvisit",
-    help="FirstVisit proves who came first, when and where: cameras in, signed visits out.",
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -35,6 +36,22 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(kiosk_app, name="kiosk")
 app.add_typer(central_app, name="central")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"firstvisit {version('firstvisit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def firstvisit(
+    show_version: Annotated[  # its callback has answered by then
+        bool, typer.Option("--version", help="Show the version and end.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """FirstVisit proves who came first, when and where: cameras in, signed visits out."""
+
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
@@ -58,14 +75,21 @@ def main() -> None:
         code = app(standalone_mode=False)
     except (EdgeError, ModelsError, CameraError, SyncError, typer.TyperException) as error:
         text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        if not text:  # no command at all: the help has been shown
+            sys.exit(2)
         print(f"firstvisit: {' '.join(text.split())}", file=sys.stderr)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
-    except BrokenPipeError:
-        # whoever read us has gone; keep the interpreter from failing on its last flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except (sqlite3.Error, OSError) as error:
+        if isinstance(error, BrokenPipeError):
+            # whoever read us has gone; keep the interpreter from failing on its last flush
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(0)
+        # a disk, a file or a database that fails where nobody expected it: the trace is for whoever mends that
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        print(f"firstvisit: {error}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -83,7 +107,7 @@ def init(
 ) -> None:
     """Make a node: its keys, its configuration and the first two records of its chain.
 
-    Example: firstvisit init /var/lib/firstvisit --site puxi-01 --lat 31.2304 --lon 121.4737
+    Example: firstvisit init /var/lib/firstvisit/home --site puxi-01 --lat 31.2304 --lon 121.4737
     """
     from edge.home import FENCE_FILE, create_home
     from edge.settings import new_config
@@ -96,7 +120,7 @@ def init(
     )
     made = create_home(home, config, fence)
     key = made.signer("node").public
-    _say(f"[green]made[/] {home}")
+    _say(str(home), "made")
     _say(f"  node key  {key.fingerprint}")
     _say(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
     _say(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
@@ -179,13 +203,15 @@ def ledger(
     if export is not None:
         from sync.export import write_export
 
-        first, last, sha256 = write_export(
-            opened.open_ledger("desk"),
-            opened.node_pub.read_text(),
-            opened.central_pub.read_text() if opened.central_pub.exists() else None,
-            export,
-        )
-        _say(f"[green]wrote[/] {export}: seq {first}..{last}, sha256 {sha256}")
+        desk = opened.open_ledger("desk")
+        try:
+            node_pub = opened.node_pub.read_text()
+            central_pub = opened.central_pub.read_text() if opened.joined else None
+        except OSError as error:
+            raise EdgeError(f"{error.filename}: {error.strerror}") from error
+        first, last, sha256 = write_export(desk, node_pub, central_pub, export)
+        desk.append("export.made", {"what": "ledger", "first": first, "last": last, "sha256": sha256})
+        _say(f"{export}: seq {first}..{last}, sha256 {sha256}", "wrote")
         return
     rows = (
         {
@@ -211,7 +237,7 @@ def verify(
 ) -> None:
     """Check every hash, signature and link; exit 1 names the first bad record and why.
 
-    Example: firstvisit verify /var/lib/firstvisit --public-key node.pub
+    Example: firstvisit verify /var/lib/firstvisit/home --public-key node.pub
     """
     from sync.verify import verify as verify_path
 
@@ -229,7 +255,7 @@ def verify(
 def join(
     home: HomeOption,
     central_key: Annotated[Path, typer.Option(help="central.pub, from central's folder.", show_default=False)],
-    broker: Annotated[str, typer.Option(help="mqtt://[user:password@]host[:port]", show_default=False)],
+    broker: Annotated[str, typer.Option(help=r"mqtt://\[user:password@]host\[:port]", show_default=False)],
 ) -> None:
     """Trust a central server, and send it everything from now on.
 
@@ -245,7 +271,7 @@ def join(
     BrokerAddress.parse(broker)
     keys = join_central(home, central_key)
     set_broker(opened.config, broker)
-    _say(f"[green]joined[/] {keys.central_id}")
+    _say(keys.central_id, "joined")
     _say(f"  central's root key  {keys.root.fingerprint}")
     _say(f"  this node's key     {opened.signer('node').public.fingerprint}")
     _say(f"  now at central      firstvisit central enroll --dir DIR {opened.node_pub}")
@@ -258,17 +284,18 @@ def people(home: HomeOption, as_json: JsonOption = False) -> None:
 
     Example: firstvisit people --home demo --json
     """
+    from edge.consent import CapturePolicy
     from edge.home import Home
     from edge.vault import opened as opened_vault
 
     found = Home(home)
-    found.settings()
+    kept_us = round(CapturePolicy.of(found.settings()).kept.total_seconds() * 1e6)
     with opened_vault(found.database, found.keys_database) as vault:
         listed = [
             {
                 "person_id": person.person_id,
-                "created_at": _rfc3339(person.created_us),
-                "expires_at": None if person.expires_us is None else _rfc3339(person.expires_us),
+                "created_at": rfc3339(person.created_us, timespec="seconds"),
+                "expires_at": rfc3339(person.stored_us + kept_us, timespec="seconds"),
                 "searchable": person.searchable,
                 "templates": person.templates,
             }
@@ -312,28 +339,30 @@ def erase(
 def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_default=False)]) -> None:
     """Read the configuration and say whether the node can start with it.
 
-    Example: firstvisit check-config /var/lib/firstvisit
+    Example: firstvisit check-config /var/lib/firstvisit/home
     """
     from camera.source import parse_uri, redact
+    from edge.geofence import place_text
     from edge.home import Home
 
     found = Home(home)
     settings = found.settings()
     place = found.place(settings)
-    _say(f"[green]good[/] {found.config}")
+    cameras = [f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}" for camera in settings.camera]
+    _say(str(found.config), "good")
     _say(f"  site {settings.site.id}, node {settings.node.id}, mode {settings.capture.mode}")
-    _say(f"  place {'unknown' if place is None else 'inside the fence: ' + str(place['inside'])}")
-    for camera in settings.camera:
-        _say(f"  camera {camera.id}: {parse_uri(camera.uri)} {escape(redact(camera.uri))}")
+    _say(f"  place {'unknown' if place is None else place_text(place)}")
+    for line in cameras:
+        _say(line)
     if not settings.camera:
-        _say(r"  [yellow]no camera yet[/]: add a [\[camera]] with id and uri")
+        _say("add a [[camera]] with id and uri", "  no camera yet:", "yellow")
 
 
 @app.command()
 def doctor(home: HomeOption, as_json: JsonOption = False) -> None:
     """Look at everything a working node needs, and say what is missing; exit 1 where something is.
 
-    Example: firstvisit doctor --home /var/lib/firstvisit
+    Example: firstvisit doctor --home /var/lib/firstvisit/home
     """
     from edge.doctor import examine
     from edge.home import Home
@@ -342,9 +371,9 @@ def doctor(home: HomeOption, as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps([finding.listed() for finding in findings]))
     else:
-        marks = {"good": "[green]good[/]", "warn": "[yellow]warn[/]", "bad": "[red]bad [/]"}
+        styles = {"good": "green", "warn": "yellow", "bad": "red"}
         for finding in findings:
-            _say(f"{marks[finding.state]} {finding.part:<10} {escape(finding.text)}")
+            _say(f"{finding.part:<10} {finding.text}", f"{finding.state:<4}", styles[finding.state])
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
@@ -370,9 +399,9 @@ _VISIT_COLUMNS = (
 )  # fmt: skip
 
 
-def _say(text: str) -> None:
-    """Print a line of markup, which a pipe or a narrow terminal must not cut a path or an id of in two."""
-    _out.print(text, highlight=False, soft_wrap=True)
+def _say(text: str, marked: str = "", style: str = "green") -> None:
+    """Print a line, a marked word before it; never wrapped, for a path cut in two helps nobody, and never markup."""
+    _out.print(Text.assemble((marked + " ", style) if marked else "", text), soft_wrap=True)
 
 
 def _print(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ...], empty: str) -> None:
@@ -389,7 +418,3 @@ def _print(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ..
     # a pipe has no width of its own, and an id cut in two helps nobody
     console = _out if sys.stdout.isatty() else Console(width=max(shutil.get_terminal_size().columns, 240))
     console.print(table)
-
-
-def _rfc3339(microseconds: int) -> str:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -2,7 +2,8 @@
 
 import hashlib
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import Literal
 
 from edge.settings import Settings
@@ -34,8 +35,13 @@ class CapturePolicy:
         return self.mode == "ephemeral"
 
     @property
+    def kept(self) -> timedelta:
+        """How long a face of somebody who has not consented is kept after its visit."""
+        return self.unconsented if self.embeds else timedelta(0)
+
+    @property
     def horizon_s(self) -> int:
-        """How long somebody who has not consented is remembered."""
+        """The same as configured, whether or not the mode lets anything be kept."""
         return round(self.unconsented.total_seconds())
 
     def fields(self) -> Fields:
@@ -44,6 +50,25 @@ class CapturePolicy:
         if self.legal_basis:
             fields["legal_basis_sha256"] = hashlib.sha256(self.legal_basis.encode()).hexdigest()
         return fields
+
+
+class Horizon:
+    """How far back "first" reaches: never further than any policy since has let the node remember."""
+
+    def __init__(self, policy: CapturePolicy, ledger: Ledger) -> None:
+        """Read the policies the chain has seen; `policy` is the one in force, already declared."""
+        self._kept = policy.kept
+        self._lost_before_us = 0  # whoever was here before this moment has been forgotten by some policy
+        changes = list(ledger.records(("policy.changed",)))
+        for earlier, later in pairwise(changes):
+            kept_s = earlier.fields["unconsented_horizon_s"] if earlier.fields["mode"] == "ephemeral" else 0
+            ended_us = later.stamp.wall_us
+            self._lost_before_us = max(self._lost_before_us, ended_us - kept_s * 1_000_000)
+
+    def seconds(self, now: datetime) -> int:
+        """How long ago somebody who has not consented may have been here and still be known."""
+        since_lost = now.timestamp() - self._lost_before_us / 1e6
+        return max(0, round(min(self._kept.total_seconds(), since_lost)))
 
 
 def declare(policy: CapturePolicy, ledger: Ledger) -> None:

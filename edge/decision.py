@@ -63,12 +63,12 @@ def decide(match: Match, rule: Rule) -> Verdict:
         return Verdict("first")
     if best.similarity < rule.upper:
         return Verdict("unsure")
-    if margin is None or margin >= rule.margin:
-        return Verdict("return", best.person_id)
     if second is not None and match.elder and min(second.similarity, match.twins) >= rule.upper:
-        # one person enrolled twice: the older id stands, the desk is asked to merge
+        # one person enrolled twice: the older id, whose visits came first, stands; the desk is asked to merge
         newer = second.person_id if match.elder == best.person_id else best.person_id
         return Verdict("return", match.elder, (match.elder, newer))
+    if margin is None or margin >= rule.margin:
+        return Verdict("return", best.person_id)
     return Verdict("unsure")
 
 

@@ -1,11 +1,10 @@
 """The demo: broker, central, node and kiosk as real processes on this machine, and a table of what they agree on."""
 
-import json
-import os
+import fcntl
+import math
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
@@ -21,8 +19,10 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColum
 from rich.table import Table
 
 from camera.source import parse_uri
+from camera.worker import probe
 from edge import EdgeError
 from edge.demo_film import write_walk_in
+from edge.demo_processes import HOST, Family, Requests, free_port
 from edge.home import Home
 from edge.visit_log import VisitRow, visit_log
 from models.pack import open_pack
@@ -34,11 +34,10 @@ from sync.records import BadRecord, KeyRing, parse
 
 MARKER = "firstvisit-demo.json"  # a folder without it is somebody's, and never emptied
 KIOSK_PORT, CENTRAL_PORT, BROKER_PORT = 8500, 8600, 1883
-READY_S = 60.0
 DRAIN_S = 60.0
 LIVE_WITHOUT_TERMINAL_S = 60.0
-STOP_S = 8.0
 _DECISIONS = {"first": "首访 first", "return": "回访 return", "unsure": "待确认 unsure", "seen": "到访 seen"}
+PROBE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,101 +47,79 @@ class _Addresses:
     kiosk: int
 
 
-class _Family:
-    """The demo's processes; whatever happens, none outlives it."""
-
-    def __init__(self, logs: Path) -> None:
-        self._logs = logs
-        self._members: list[tuple[str, subprocess.Popen[bytes]]] = []
-
-    def start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self._logs / f"{name}.log").open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "FIRSTVISIT_LOG": "INFO"},
-                start_new_session=True,  # Ctrl-C reaches us alone; we end the others in order
-            )
-        self._members.append((name, process))
-        return process
-
-    def check(self, *, ended: subprocess.Popen[bytes] | None = None) -> None:
-        """Raise EdgeError where one has ended by itself, other than `ended`."""
-        for name, process in self._members:
-            if process is not ended and process.poll() is not None:
-                raise EdgeError(f"{name} ended with exit code {process.returncode}: {self.last_line(name)}")
-
-    def last_line(self, name: str) -> str:
-        lines = (self._logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it said nothing"
-
-    def stop(self) -> None:
-        for _, process in reversed(self._members):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(STOP_S)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-
 def run_demo(folder: Path, source: str | None) -> bool:
     """Run the demo in `folder`; returns whether every visit was decided, acknowledged and verified at both ends.
 
-    On a terminal it stays up until Ctrl-C. Raises EdgeError or ModelsError for what makes it impossible.
+    On a terminal it stays up until Ctrl-C. Raises EdgeError, CameraError or ModelsError for what makes it impossible.
     """
     screen = Console()
-    _empty(folder)
+    if source is not None:
+        probe(source, PROBE_S, "SOURCE")
+    requests, family = Requests(), Family(folder)
+    with requests.heard(), _made(folder):
+        try:
+            good = _show(screen, folder, source, family, requests)
+        finally:
+            family.stop()
+    screen.print("[dim]everything is stopped[/]")
+    return good
+
+
+def _show(screen: Console, folder: Path, source: str | None, family: Family, requests: Requests) -> bool:
     pack_name = _pack(screen)
     film = folder / "walk-in.mp4"
     if source is None:
         screen.print("[dim]filming the walk-in …[/]")
         write_walk_in(film, open_pack(Store(default_root()), pack_name).detector)
     uri = source or str(film)
-    ports = _Addresses(_free(BROKER_PORT), _free(CENTRAL_PORT), _free(KIOSK_PORT))
+    ports = _Addresses(free_port(BROKER_PORT), free_port(CENTRAL_PORT), free_port(KIOSK_PORT))
     password = secrets.token_urlsafe(12)
     home, central = Home(folder / "node"), folder / "central"
     _set_up(home, central, ports, password)
-    family = _Family(folder)
-    try:
-        with _interruptible():
-            node = _start(family, home, central, ports, uri, pack_name)
-            _introduce(screen, ports, password, folder, uri)
-            _watch(screen, family, node, home, central, endless=source is not None and parse_uri(source) != "file")
-            good = node.wait(STOP_S + DRAIN_S) == 0
-            if not good:
-                screen.print(f"[red]the node ended badly:[/] {family.last_line('node')}")
-            good = _verified(screen, home, central) and good
-            if good and sys.stdout.isatty():
-                _stay(screen, family, node, ports)
-    finally:
-        family.stop()
-    screen.print("[dim]everything is stopped[/]")
+    node = _start(family, home, central, ports, uri, pack_name)
+    _introduce(screen, ports, password, folder, uri)
+    _watch(screen, family, node, requests, home, central, endless=parse_uri(uri) != "file")
+    good = node.returncode == 0
+    if not good:
+        screen.print(f"the node ended badly: {family.last_line('node')}", style="red", markup=False, soft_wrap=True)
+    good = _verified(screen, home, central) and good
+    if good and not requests.count and sys.stdout.isatty():
+        _stay(screen, family, node, requests, ports)
     return good
 
 
 # -- setting up ------------------------------------------------------------------------------------------------------
 
 
-def _empty(folder: Path) -> None:
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / MARKER).is_file():
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """Make the folder anew and hold it; raises EdgeError where it is somebody's, or another demo's that still runs."""
+    marker = folder / MARKER
+    try:
+        if folder.exists() and any(folder.iterdir()) and not marker.is_file():
             raise EdgeError(f"{folder}: not empty and not an earlier demo; name another with --dir")
-        shutil.rmtree(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / MARKER).write_text(json.dumps({"made_by": "firstvisit demo"}))
+        folder.mkdir(parents=True, exist_ok=True)
+        with marker.open("a") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise EdgeError(f"{folder}: a demo is running there; end it or name another --dir") from error
+            for child in folder.iterdir():
+                if child.is_dir():
+                    shutil.rmtree(child)
+                elif child != marker:
+                    child.unlink()
+            yield
+    except OSError as error:
+        raise EdgeError(f"{folder}: {error.strerror}") from error
 
 
 def _pack(screen: Console) -> str:
     store = Store(default_root())
     if not store.installed():
         screen.print("no model pack yet: installing one")
-        with Progress(
-            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), console=screen
-        ) as progress:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=screen, disable=not screen.is_terminal) as progress:
             tasks: dict[str, TaskID] = {}
 
             def show(label: str, done: int, total: int) -> None:
@@ -152,7 +129,7 @@ def _pack(screen: Console) -> str:
 
             installation = store.install(None, progress=show)
         if installation.warning:
-            screen.print(f"[yellow]{installation.warning}[/]")
+            screen.print(installation.warning, style="yellow", markup=False, soft_wrap=True)
     return store.pick(None)
 
 
@@ -180,41 +157,18 @@ def _command(*arguments: str, typed: str = "") -> None:
 
 
 def _start(
-    family: _Family, home: Home, central: Path, ports: _Addresses, uri: str, pack: str
+    family: Family, home: Home, central: Path, ports: _Addresses, uri: str, pack: str
 ) -> subprocess.Popen[bytes]:
     family.start("broker", "-m", "sync.broker", "--port", str(ports.broker))
-    _await_port(family, ports.broker)
+    family.await_port(ports.broker)
     family.start("central", "-m", "edge", "central", "run", "--dir", str(central), "--port", str(ports.central))
     family.start("kiosk", "-m", "edge", "kiosk", "--home", str(home.path), "--port", str(ports.kiosk))
-    _await_port(family, ports.central)
-    _await_port(family, ports.kiosk)
+    family.await_port(ports.central)
+    family.await_port(ports.kiosk)
     return family.start(
         "node", "-m", "edge", "run", "--home", str(home.path), "--source", uri, "--pack", pack,
         "--until-end", "--visit-gap", "0", "--drain", str(DRAIN_S), "--allow-file",
     )  # fmt: skip
-
-
-def _await_port(family: _Family, port: int) -> None:
-    deadline_s = time.monotonic() + READY_S
-    while time.monotonic() < deadline_s:
-        family.check()
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise EdgeError(f"nothing answered on 127.0.0.1:{port} within {READY_S:.0f} s")
-
-
-def _free(wanted: int) -> int:
-    """The wanted port, or any where somebody has it."""
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise EdgeError("no free port on 127.0.0.1")
 
 
 # -- showing ---------------------------------------------------------------------------------------------------------
@@ -223,38 +177,55 @@ def _free(wanted: int) -> int:
 def _introduce(screen: Console, ports: _Addresses, password: str, folder: Path, uri: str) -> None:
     screen.print()
     screen.print("[bold]FirstVisit[/]  camera → node → broker → central, all real, on this machine")
-    screen.print(f"  front desk   http://127.0.0.1:{ports.kiosk}    user demo, password {password}", highlight=False)
-    screen.print(f"  central      http://127.0.0.1:{ports.central}    the same user and password", highlight=False)
-    screen.print(f"  data, logs   {folder.resolve()}", highlight=False)
-    screen.print(f"  source       {uri if parse_uri(uri) == 'file' else 'a camera'}", highlight=False)
-    screen.print()
+    for line in (
+        f"front desk   http://{HOST}:{ports.kiosk}    user demo, password {password}",
+        f"central      http://{HOST}:{ports.central}    the same user and password",
+        f"data, logs   {folder.resolve()}",
+        f"source       {uri if parse_uri(uri) == 'file' else 'a camera'}",
+        "",
+    ):
+        screen.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _watch(
-    screen: Console, family: _Family, node: subprocess.Popen[bytes], home: Home, central: Path, *, endless: bool
+    screen: Console,
+    family: Family,
+    node: subprocess.Popen[bytes],
+    requests: Requests,
+    home: Home,
+    central: Path,
+    *,
+    endless: bool,
 ) -> None:
-    """Show visits until the node has ended; without a terminal an endless source is stopped after a minute."""
-    deadline_s = time.monotonic() + LIVE_WITHOUT_TERMINAL_S if endless and not sys.stdout.isatty() else None
+    """Show visits until the node has ended; without a terminal an endless source is stopped after a minute.
+
+    Asked to end, it stops the node and goes on to show what came of it; asked again, it kills it.
+    """
+    deadline_s = time.monotonic() + LIVE_WITHOUT_TERMINAL_S if endless and not sys.stdout.isatty() else math.inf
     ledger = home.open_ledger()
     keys = _keys(home)
-    shown: set[tuple[str, str]] = set()
+    states: dict[str, tuple[VisitRow, str]] = {}
+    told = False
     with Live(console=screen, auto_refresh=False) if screen.is_terminal else _no_display() as live:
         while True:
             ended = node.poll() is not None
             family.check(ended=node)
-            states = [(row, _state(row, central, keys)) for row in visit_log(ledger)]
+            for row in visit_log(ledger):
+                state = _state(row, central, keys)
+                if states.get(row.visit_id) == (row, state):
+                    continue
+                if live is None and states.get(row.visit_id, (row, ""))[1] != state:
+                    screen.print(_line(row, state), highlight=False, markup=False, soft_wrap=True)
+                states[row.visit_id] = row, state
             if live is not None:
-                live.update(_table(states), refresh=True)
-            else:
-                for row, state in states:
-                    if (row.visit_id, state) not in shown:
-                        shown.add((row.visit_id, state))
-                        screen.print(_line(row, state), highlight=False, soft_wrap=True)
+                live.update(_table(list(states.values())), refresh=True)
             if ended:
                 break
-            if deadline_s is not None and time.monotonic() > deadline_s:
+            if not told and (requests.count or time.monotonic() > deadline_s):
                 node.send_signal(signal.SIGTERM)
-                deadline_s = None
+                told = True
+            if requests.count > 1:
+                node.kill()
             time.sleep(0.3)
     ledger.close()
 
@@ -285,12 +256,14 @@ def _state(row: VisitRow, central: Path, keys: KeyRing) -> str:
 
 
 def _table(states: list[tuple[VisitRow, str]]) -> Table:
-    table = Table("arrived", "decision", "person", "similarity", "grade", "seq", "state", box=None, pad_edge=False)
+    columns = ("arrived", "decision", "compared with", "person", "similarity", "grade", "seq", "state")
+    table = Table(*columns, box=None, pad_edge=False)
     for row, state in states:
         colour = {"verified": "green", "acked": "cyan", "decided": "yellow"}.get(state, "red")
         table.add_row(
             row.arrived_at.astimezone().strftime("%H:%M:%S"),
             _DECISIONS[row.decision],
+            _compared(row),
             row.person_id or "-",
             "-" if row.similarity is None else f"{row.similarity:.3f}",
             row.grade,
@@ -303,9 +276,16 @@ def _table(states: list[tuple[VisitRow, str]]) -> Table:
 def _line(row: VisitRow, state: str) -> str:
     similarity = "-" if row.similarity is None else f"{row.similarity:.3f}"
     return (
-        f"{row.arrived_at.astimezone():%H:%M:%S}  {_DECISIONS[row.decision]:<14}  {row.person_id or '-':<22}  "
+        f"{row.arrived_at.astimezone():%H:%M:%S}  {_DECISIONS[row.decision]:<12} of {_compared(row):<9}  "
+        f"{row.person_id or '-':<22}  "
         f"similarity {similarity}  grade {row.grade}  seq {row.record.seq}  {state}"
     )
+
+
+def _compared(row: VisitRow) -> str:
+    """Among whom a first is a first: nobody says 首访 without it."""
+    people = row.record.fields.get("gallery_n")
+    return "nobody" if people is None else f"{people} people"
 
 
 def _verified(screen: Console, home: Home, central: Path) -> bool:
@@ -317,32 +297,17 @@ def _verified(screen: Console, home: Home, central: Path) -> bool:
         good = good and verdict.ok
         screen.print(f"\n[bold]verify {name}[/]: {'[green]good[/]' if verdict.ok else '[red]bad[/]'}")
         for line in verdict.lines:
-            screen.print(f"  {line}", highlight=False, soft_wrap=True)
+            screen.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
     return good
 
 
-def _stay(screen: Console, family: _Family, node: subprocess.Popen[bytes], ports: _Addresses) -> None:
+def _stay(
+    screen: Console, family: Family, node: subprocess.Popen[bytes], requests: Requests, ports: _Addresses
+) -> None:
     screen.print(
-        f"\nThe pages stay up at http://127.0.0.1:{ports.kiosk} and :{ports.central}. Ctrl-C ends it all.",
-        highlight=False,
+        f"\nThe pages stay up at http://{HOST}:{ports.kiosk} and :{ports.central}. Ctrl-C ends it all.", highlight=False
     )
-    try:
-        while True:
-            family.check(ended=node)
-            time.sleep(0.5)
-    except KeyboardInterrupt:
-        screen.print()
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end the demo the way Ctrl-C does."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    while not requests.count:
+        family.check(ended=node)
+        time.sleep(0.3)
+    screen.print()

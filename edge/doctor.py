@@ -11,6 +11,7 @@ from camera.source import redact
 from camera.worker import probe
 from edge import EdgeError
 from edge.clock import UNKNOWN_ERROR_US, read_kernel
+from edge.geofence import place_text
 from edge.home import Home
 from edge.settings import Settings
 from edge.vault import opened as opened_vault
@@ -62,7 +63,7 @@ def _place(home: Home, settings: Settings) -> Finding:
     if place is None:
         return Finding("place", "warn", "no position configured: records will not say where")
     state: Literal["good", "warn"] = "warn" if place["inside"] == "out" else "good"
-    return Finding("place", state, f"inside the fence: {place['inside']}")
+    return Finding("place", state, place_text(place))
 
 
 def _pack(settings: Settings) -> Finding:

@@ -1,12 +1,15 @@
 """Everybody who can be recognised, in memory, searched exactly."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.vault import Vault
+from edge.vault import StoredTemplate, Vault, VaultError
 from models.faces import Template
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,12 @@ class Gallery:
         self._vault = vault
         self._pack_id = pack_id
         self._revision = -1
-        self._vectors = np.empty((0, 0), np.float32)  # rows beyond _count are spare room
-        self._count = 0
+        self._vectors = np.empty((0, 0), np.float32)  # rows beyond the templates held are spare room, zeroed
+        self._ids: list[int] = []
         self._owners: list[str] = []
-        self._rows_of: dict[str, list[int]] = {}
+        self._rows_of: dict[str, set[int]] = {}
+        self._known_since: dict[str, int] = {}
+        self._damaged: set[int] = set()
         self.refresh()
 
     def __len__(self) -> int:
@@ -63,31 +68,29 @@ class Gallery:
         return person_id in self._rows_of
 
     def refresh(self) -> None:
-        """Follow what others have added, settled or erased since the last look."""
+        """Follow what others have added, settled or erased since the last look; costs what has changed."""
         revision = self._vault.revision()
         if revision == self._revision:
             return
-        stored = list(self._vault.templates(self._pack_id))
-        self._vectors = np.stack([template.vector for template in stored]) if stored else np.empty((0, 0), np.float32)
-        self._count = len(stored)
-        self._owners = [template.person_id for template in stored]
-        self._rows_of = {}
-        for row, owner in enumerate(self._owners):
-            self._rows_of.setdefault(owner, []).append(row)
+        owners = self._vault.owners(self._pack_id)
+        for row in range(len(self._ids) - 1, -1, -1):  # from the end, so that a swap never moves an unseen row
+            if owners.get(self._ids[row]) != self._owners[row]:
+                self._remove(row)
+        for template_id in sorted(owners.keys() - set(self._ids)):
+            try:
+                stored = self._vault.template(template_id)
+            except VaultError as error:  # one damaged face must not blind the node to everybody else's
+                if template_id not in self._damaged:
+                    log.error("template left out: %s", error)
+                self._damaged.add(template_id)
+                continue
+            if stored is not None:
+                self._insert(stored)
         self._revision = revision
 
-    def add(self, person_id: str, template: Template) -> None:
-        """Take in a person whom this process has just written to the vault."""
-        if self._count == len(self._vectors):
-            spare = max(64, self._count)
-            wider = np.zeros((self._count + spare, len(template.vector)), np.float32)
-            if self._count:
-                wider[: self._count] = self._vectors[: self._count]
-            self._vectors = wider
-        self._vectors[self._count] = template.vector
-        self._owners.append(person_id)
-        self._rows_of.setdefault(person_id, []).append(self._count)
-        self._count += 1
+    def add(self, stored: StoredTemplate) -> None:
+        """Take in a template that this process has just written to the vault."""
+        self._insert(stored)
         # one more than before is this very addition; anything else is somebody's change, still to be read
         if self._vault.revision() == self._revision + 1:
             self._revision += 1
@@ -99,20 +102,48 @@ class Gallery:
         people = len(self._rows_of) - sum(person in self._rows_of for person in excluded)
         if not people:
             return Match(None, None, 0, -1.0, None)
-        scores = self._vectors[: self._count] @ probe.vector
+        scores = self._vectors[: len(self._ids)] @ probe.vector
         for person in excluded:
-            scores[self._rows_of.get(person, [])] = -np.inf
+            scores[list(self._rows_of.get(person, ()))] = -np.inf
         best = self._strongest(scores)
-        best_rows = self._rows_of[best.person_id]
+        best_rows = list(self._rows_of[best.person_id])
         if people == 1:
             return Match(best, None, people, -1.0, best.person_id)
         scores[best_rows] = -np.inf
         second = self._strongest(scores)
-        second_rows = self._rows_of[second.person_id]
-        between = self._vectors[best_rows] @ self._vectors[second_rows].T
-        elder = best if min(best_rows) < min(second_rows) else second
+        between = self._vectors[best_rows] @ self._vectors[list(self._rows_of[second.person_id])].T
+        elder = min(best, second, key=lambda candidate: self._known_since[candidate.person_id])
         return Match(best, second, people, float(between.max()), elder.person_id)
 
     def _strongest(self, scores: NDArray[np.float32]) -> Candidate:
         row = int(scores.argmax())
         return Candidate(self._owners[row], float(scores[row]))
+
+    def _insert(self, stored: StoredTemplate) -> None:
+        row = len(self._ids)
+        if row == len(self._vectors):
+            wider = np.zeros((row + max(64, row), len(stored.vector)), np.float32)
+            if row:
+                wider[:row] = self._vectors[:row]
+            self._vectors = wider
+        self._vectors[row] = stored.vector
+        self._ids.append(stored.template_id)
+        self._owners.append(stored.person_id)
+        self._rows_of.setdefault(stored.person_id, set()).add(row)
+        self._known_since[stored.person_id] = stored.created_us
+
+    def _remove(self, row: int) -> None:
+        """Drop a row; the last one takes its place."""
+        owner, last = self._owners[row], len(self._ids) - 1
+        self._rows_of[owner].discard(row)
+        if not self._rows_of[owner]:
+            del self._rows_of[owner], self._known_since[owner]
+        if row != last:
+            self._vectors[row] = self._vectors[last]
+            self._ids[row], self._owners[row] = self._ids[last], self._owners[last]
+            rows = self._rows_of[self._owners[row]]
+            rows.discard(last)
+            rows.add(row)
+        self._vectors[last] = 0.0
+        self._ids.pop()
+        self._owners.pop()

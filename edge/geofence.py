@@ -98,6 +98,13 @@ def _points_to_wgs84(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([gcj02_to_wgs84(lat, lon)[::-1] for lon, lat in points.tolist()])
 
 
+def place_text(place: Fields) -> str:
+    """A record's `place` for people: degrees WGS-84, and where that is to the fence."""
+    where = {"in": "inside the fence", "out": "outside the fence", "unknown": "at the fence's line"}[place["inside"]]
+    position = f"{place['lat_e7'] / 1e7:.5f}, {place['lon_e7'] / 1e7:.5f}"
+    return f"{position}, {where if 'fence' in place else 'no fence'}"
+
+
 def _inside(fence: Fence, lat: float, lon: float, accuracy_m: float) -> str:
     squeeze = math.cos(math.radians(lat))
     local = shapely.transform(fence.outline, lambda points: points * [METRES_PER_DEGREE * squeeze, METRES_PER_DEGREE])

@@ -14,7 +14,7 @@ from edge.geofence import place_fields
 from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
 from sync.canonical import Fields
-from sync.database import LEDGER_FORMAT, create, migrate
+from sync.database import LEDGER_FORMAT, Patience, create, give_up, migrate
 from sync.files import write_durably
 from sync.ledger import MIGRATIONS as LEDGER
 from sync.ledger import Ledger, Writer
@@ -61,8 +61,8 @@ class Home:
     def signer(self, role: Role) -> Signer:
         return load_key_file(self.path / "keys" / f"{role}.key")
 
-    def writer(self, role: Role, clock: Clock) -> Writer:
-        return Writer(self.settings().node.id, role, self.signer(role), clock.stamp)
+    def writer(self, role: Role, clock: Clock, patience: Patience = give_up) -> Writer:
+        return Writer(self.settings().node.id, role, self.signer(role), clock.stamp, patience)
 
     def open_ledger(self, role: Role | None = None, clock: Clock | None = None) -> Ledger:
         """Open the ledger, for the calling thread: for reading without a role, for appending with one."""

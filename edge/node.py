@@ -1,6 +1,7 @@
 """The node: cameras in, records out. `run` is the wiring, and reads top to bottom."""
 
 import logging
+import math
 import random
 import signal
 import threading
@@ -13,13 +14,16 @@ from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 
+import sdnotify
+
 from camera.source import parse_uri, uri_digest
 from edge import EdgeError
 from edge.clock import Clock
-from edge.consent import CapturePolicy, declare
+from edge.consent import CapturePolicy, Horizon, declare
 from edge.decision import Strictness
 from edge.gallery import Gallery
 from edge.home import Home
+from edge.retention import expire, finish_erasures
 from edge.settings import Settings
 from edge.vault import Vault
 from edge.visits import SourceFacts, Visits
@@ -34,6 +38,7 @@ from sync.uplink_thread import UplinkThread
 log = logging.getLogger(__name__)
 
 UPLINK_STOP_S = 2.0
+LOCK_WARNING_EVERY_S = 60.0
 DRAIN_POLL_S = 0.2
 DRAIN_STOPPED_S = 2.0  # with the uplink's own end it stays under the 5 s that SIGTERM allows
 
@@ -70,12 +75,15 @@ def run(home: Home, options: RunOptions) -> bool:
         stack.enter_context(home.running())
         home.migrate()
         pack = _open_pack(options.pack or settings.recognition.pack)
-        clock = Clock()
-        ledger = home.open_ledger("node", clock)
+        clock, patience = Clock(), _LockPatience(stopping)
+        ledger = Ledger(home.database, home.writer("node", clock, patience.wait_on))
         stack.callback(ledger.close)
-        vault = Vault(home.database, home.keys_database)
+        vault = Vault(home.database, home.keys_database, patience.wait_on)
         stack.callback(vault.close)
         vault.sweep_keys()
+        declare(policy, ledger)
+        finish_erasures(ledger, vault)
+        expire(ledger, vault, policy, datetime.now(UTC))  # a stricter policy holds for who is already stored
         gallery = Gallery(vault, pack.pack_id)
         sources = {camera_id: SourceFacts(parse_uri(uri), uri_digest(uri)) for camera_id, uri in cameras.items()}
         visits = Visits(
@@ -83,7 +91,7 @@ def run(home: Home, options: RunOptions) -> bool:
             vault,
             gallery,
             pack.calibration,
-            policy,
+            Horizon(policy, ledger),
             site_id=settings.site.id,
             pack_id=pack.pack_id,
             sources=sources,
@@ -93,8 +101,7 @@ def run(home: Home, options: RunOptions) -> bool:
                 settings.recognition.evidence_fpir, settings.recognition.review_fpir, settings.recognition.margin
             ),
         )
-        _boot(ledger, settings, policy, pack, place)
-        visits.recover(datetime.now(UTC))
+        _boot(ledger, visits, settings, policy, pack, place)
         uplink = _uplink(home, settings, clock)
         if uplink is not None:
             uplink.start()
@@ -107,6 +114,22 @@ def run(home: Home, options: RunOptions) -> bool:
         if not drained:
             log.warning("not drained within_s=%g backlog=%d", options.drain_s, ledger.backlog())
         return drained
+
+
+class _LockPatience:
+    """Somebody holds a database: what has been decided waits until they let go, however long; frames are dropped."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._notifier = sdnotify.SystemdNotifier()
+        self._told_s = -math.inf
+
+    def wait_on(self) -> bool:
+        self._notifier.notify("WATCHDOG=1")
+        if time.monotonic() - self._told_s > LOCK_WARNING_EVERY_S:
+            self._told_s = time.monotonic()
+            log.warning("somebody else holds the database's write lock; waiting")
+        return not self._stopping.is_set()
 
 
 def _cameras(settings: Settings, options: RunOptions) -> dict[str, str]:
@@ -132,8 +155,9 @@ def _open_pack(name: str | None) -> Pack:
     return open_pack(store, store.pick(name))
 
 
-def _boot(ledger: Ledger, settings: Settings, policy: CapturePolicy, pack: Pack, place: Fields | None) -> None:
-    declare(policy, ledger)
+def _boot(
+    ledger: Ledger, visits: Visits, settings: Settings, policy: CapturePolicy, pack: Pack, place: Fields | None
+) -> None:
     fields: Fields = {
         "site": settings.site.id,
         "version": version("firstvisit"),
@@ -143,10 +167,15 @@ def _boot(ledger: Ledger, settings: Settings, policy: CapturePolicy, pack: Pack,
     }
     if place is not None:
         fields["place"] = place
-    ledger.append("node.boot", fields)
+    with ledger.transaction() as transaction:
+        closed = visits.recover(transaction, datetime.now(UTC))
+        transaction.append("node.boot", fields)
+        if place is not None and place["inside"] == "out":
+            transaction.append("place.outside", {"place": place})
+    if closed:
+        log.warning("visits left open by a crash are closed count=%d", closed)
     if place is not None and place["inside"] == "out":
         log.warning("the configured position lies outside the fence")
-        ledger.append("place.outside", {"place": place})
 
 
 def _uplink(home: Home, settings: Settings, clock: Clock) -> UplinkThread | None:

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edge import EdgeError
+from edge.consent import CapturePolicy
 from edge.vault import Vault
 from sync.canonical import Fields
 from sync.ledger import Ledger
 from sync.records import Record
 from sync.signing import commitment
+from sync.stamp import to_us
 
 PEOPLE_PER_RECORD = 100  # keeps retention.run far under a body's 8 KiB
 REASONS = ("request", "consent_withdrawn", "child", "error", "staff", "legal")
@@ -27,22 +29,39 @@ class Erasure:
     salt: bytes | None
 
 
-def expire(ledger: Ledger, vault: Vault, now: datetime) -> int:
-    """Forget everybody whose time is up, and record it as `retention.run`; returns how many.
+def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -> int:
+    """Forget what the policy in force no longer lets the node keep, and record it as `retention.run`.
 
-    The keys go first: a crash between the two leaves ciphertext that nothing opens, and the next run finishes.
+    Whoever was stored last before the horizon is forgotten with their key; of others only what is older goes. Returns
+    how many people were forgotten. The keys go first: a crash between the two leaves ciphertext that nothing opens,
+    and the next run finishes.
     """
-    due = vault.expired(round(now.timestamp() * 1e6))
+    cutoff_us = to_us(now - policy.kept)
+    due = vault.outlived(cutoff_us)
+    _forget(ledger, vault, due, "unconsented")
+    older = vault.outlived_templates(cutoff_us)
+    if older:
+        with ledger.transaction() as transaction:
+            vault.drop_outlived(transaction.connection, cutoff_us)
+            transaction.append("retention.run", {"expired": [], "basis": "unconsented", "dropped": older})
+    if due or older:
+        vault.scrub()
+    return len(due)
+
+
+def finish_erasures(ledger: Ledger, vault: Vault) -> None:
+    """Forget the rest of whoever's key is gone: an erasure that a crash cut short; recorded as `retention.run`."""
+    _forget(ledger, vault, vault.keyless(), "key_gone")
+
+
+def _forget(ledger: Ledger, vault: Vault, due: list[str], basis: str) -> None:
     for start in range(0, len(due), PEOPLE_PER_RECORD):
         people = due[start : start + PEOPLE_PER_RECORD]
         vault.destroy_keys(people)
         with ledger.transaction() as transaction:
             for person_id in people:
                 vault.forget(transaction.connection, person_id)
-            transaction.append("retention.run", {"expired": people, "basis": "unconsented"})
-    if due:
-        vault.scrub()
-    return len(due)
+            transaction.append("retention.run", {"expired": people, "basis": basis})
 
 
 def erase(ledger: Ledger, vault: Vault, person_id: str, reason: str, note: str | None) -> Erasure:
@@ -53,7 +72,7 @@ def erase(ledger: Ledger, vault: Vault, person_id: str, reason: str, note: str |
     """
     if reason not in REASONS:
         raise EdgeError(f"reason {reason!r}: one of {', '.join(REASONS)}")
-    if person_id not in {person.person_id for person in vault.people()}:
+    if not vault.remembers(person_id):
         for erased in ledger.records(("person.erased",)):
             if erased.fields["person"] == person_id:
                 return Erasure(erased, vault.scrub(), None)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
-from sync.database import LEDGER_FORMAT, Format, immediate, named, open_checked
+from sync.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, named, open_checked
 from sync.stamp import to_us
 
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
@@ -36,25 +36,26 @@ PERSON_KEYS = Migrations("person_keys")
 def people(db: sqlite_utils.Database) -> None:
     """People, their encrypted templates and crops, and since when each pack has a gallery."""
     db.table("people").create(
-        {"person_id": str, "created_us": int, "expires_us": int, "searchable": int},
+        {"person_id": str, "created_us": int, "searchable": int},
         pk="person_id",
         not_null={"created_us", "searchable"},
     )
-    db.table("people").create_index(["expires_us"])
     db.table("templates").create(
-        {"template_id": int, "person_id": str, "pack": str, "sealed": bytes},
+        {"template_id": int, "person_id": str, "pack": str, "stored_us": int, "sealed": bytes},
         pk="template_id",
         foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"person_id", "pack", "sealed"},
+        not_null={"person_id", "pack", "stored_us", "sealed"},
     )
-    db.table("templates").create_index(["person_id"])
+    db.table("templates").create_index(["person_id", "stored_us"])
+    db.table("templates").create_index(["stored_us"])
     db.table("crops").create(
-        {"visit_id": str, "person_id": str, "sealed": bytes},
+        {"visit_id": str, "person_id": str, "stored_us": int, "sealed": bytes},
         pk="visit_id",
         foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"person_id", "sealed"},
+        not_null={"person_id", "stored_us", "sealed"},
     )
     db.table("crops").create_index(["person_id"])
+    db.table("crops").create_index(["stored_us"])
     db.table("galleries").create({"pack": str, "since_us": int}, pk="pack", not_null={"since_us"})
     db.table("gallery_revision").create({"id": int, "revision": int}, pk="id", not_null={"revision"})
     db.table("gallery_revision").insert({"id": 1, "revision": 0})
@@ -72,21 +73,22 @@ class VaultError(EdgeError):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody the node remembers; expires_us: when they are forgotten, None for never."""
+    """Somebody the node remembers, by the templates of their visits; stored_us: when the newest of them was stored."""
 
     person_id: str
     created_us: int
-    expires_us: int | None
+    stored_us: int
     searchable: bool
     templates: int
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTemplate:
-    """A decrypted template; vector: (D,) float32, L2 norm 1."""
+    """A decrypted template and its person, known since created_us; vector: (D,) float32, L2 norm 1."""
 
     template_id: int
     person_id: str
+    created_us: int
     vector: NDArray[np.float32]
 
 
@@ -96,8 +98,12 @@ class Vault:
     Methods that take a `connection` write inside that connection's transaction: the ledger's.
     """
 
-    def __init__(self, database: Path, keys_database: Path) -> None:
-        """Open the two databases of a HOME; raises DatabaseError where one is missing, damaged or of a newer version."""
+    def __init__(self, database: Path, keys_database: Path, patience: Patience = give_up) -> None:
+        """Open the two databases of a HOME; raises DatabaseError (one is missing, damaged) or NewerFormat.
+
+        patience: whether to wait on while somebody else holds the write lock of keys.db.
+        """
+        self._patience = patience
         self._path, self._keys_path = database, keys_database
         self._keys = open_checked(keys_database, KEYS_FORMAT)
         try:
@@ -113,18 +119,17 @@ class Vault:
     # -- reading -----------------------------------------------------------------------------------------------
 
     def revision(self) -> int:
-        """A number that changes whenever anybody adds, settles or erases a person."""
+        """A number that changes whenever the templates that can be searched do."""
         ((value,),) = self._rows("SELECT revision FROM gallery_revision")
         return int(value)
 
     def people(self) -> list[Person]:
         """Everybody remembered, oldest first."""
         return [
-            Person(person_id, created_us, expires_us, bool(searchable), templates)
-            for person_id, created_us, expires_us, searchable, templates in self._database.execute(
-                "SELECT person_id, created_us, expires_us, searchable,"
-                " (SELECT count(*) FROM templates WHERE templates.person_id = people.person_id)"
-                " FROM people ORDER BY created_us, person_id"
+            Person(person_id, created_us, stored_us, bool(searchable), templates)
+            for person_id, created_us, stored_us, searchable, templates in self._rows(
+                "SELECT person_id, created_us, max(stored_us), searchable, count(*)"
+                " FROM people JOIN templates USING (person_id) GROUP BY person_id ORDER BY created_us, person_id"
             )
         ]
 
@@ -137,17 +142,28 @@ class Vault:
         """Whether this person is in the database."""
         return bool(self._rows("SELECT 1 FROM people WHERE person_id = ?", person_id))
 
-    def templates(self, pack: str) -> Iterator[StoredTemplate]:
-        """Every searchable person's templates of a pack, decrypted."""
-        for template_id, person_id, sealed in self._database.execute(
-            "SELECT template_id, person_id, sealed FROM templates JOIN people USING (person_id)"
-            " WHERE pack = ? AND searchable = 1 ORDER BY template_id",
-            (pack,),
-        ).fetchall():
-            key = self._key(person_id)
-            if key is not None:  # erased between the two reads
-                plain = _open(key, sealed, f"template:{person_id}:{pack}")
-                yield StoredTemplate(template_id, person_id, np.frombuffer(plain, np.float32))
+    def owners(self, pack: str) -> dict[int, str]:
+        """Whose each searchable template of a pack is, by template id."""
+        found = self._rows(
+            "SELECT template_id, person_id FROM templates JOIN people USING (person_id)"
+            " WHERE pack = ? AND searchable = 1",
+            pack,
+        )
+        return {row[0]: row[1] for row in found}
+
+    def template(self, template_id: int) -> StoredTemplate | None:
+        """A template, decrypted, or None where it is gone."""
+        found = self._rows(
+            "SELECT person_id, created_us, pack, sealed FROM templates JOIN people USING (person_id)"
+            " WHERE template_id = ?",
+            template_id,
+        )
+        key = self._key(found[0][0]) if found else None
+        if key is None:
+            return None
+        person_id, created_us, pack, sealed = found[0]
+        plain = _open(key, sealed, f"template:{person_id}:{pack}")
+        return StoredTemplate(template_id, person_id, created_us, np.frombuffer(plain, np.float32))
 
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, decrypted in memory, or None where there is none (any more)."""
@@ -155,23 +171,37 @@ class Vault:
         key = self._key(found[0][0]) if found else None
         return None if key is None else _open(key, found[0][1], f"crop:{visit_id}")
 
-    def latest_crop(self, person_id: str) -> bytes | None:
-        """The person's newest face as JPEG, decrypted in memory."""
-        found = self._database.execute(
-            "SELECT visit_id FROM crops WHERE person_id = ? ORDER BY rowid DESC LIMIT 1", (person_id,)
-        ).fetchone()
-        return self.crop(found[0]) if found else None
-
     def gallery_since_us(self, pack: str) -> int | None:
         """When the first person was remembered under this pack."""
         found = self._rows("SELECT since_us FROM galleries WHERE pack = ?", pack)
         return int(found[0][0]) if found else None
 
-    def expired(self, now_us: int) -> list[str]:
-        """Everybody whose time is up."""
+    def outlived(self, cutoff_us: int) -> list[str]:
+        """Everybody of whom nothing was stored after the cutoff."""
         return [
-            row[0] for row in self._database.execute("SELECT person_id FROM people WHERE expires_us <= ?", (now_us,))
+            row[0]
+            for row in self._rows(
+                "SELECT person_id FROM people WHERE NOT EXISTS (SELECT 1 FROM templates"
+                " WHERE templates.person_id = people.person_id AND stored_us > ?)",
+                cutoff_us,
+            )
         ]
+
+    def keyless(self) -> list[str]:
+        """Everybody whose key has been destroyed while the rest of them is still in the database."""
+        with named(self._keys_path):
+            held = {row[0] for row in self._keys.execute("SELECT person_id FROM person_keys")}
+        return [row[0] for row in self._rows("SELECT person_id FROM people") if row[0] not in held]
+
+    def outlived_templates(self, cutoff_us: int) -> int:
+        """How many templates and crops were stored before the cutoff, whoever's they are."""
+        ((count,),) = self._rows(
+            "SELECT (SELECT count(*) FROM templates WHERE stored_us <= ?)"
+            " + (SELECT count(*) FROM crops WHERE stored_us <= ?)",
+            cutoff_us,
+            cutoff_us,
+        )
+        return int(count)
 
     # -- writing -----------------------------------------------------------------------------------------------
 
@@ -180,7 +210,7 @@ class Vault:
 
         A crash before the person is written leaves a key that opens nothing; `sweep_keys` removes it.
         """
-        with named(self._keys_path):
+        with named(self._keys_path), immediate(self._keys, self._patience):
             self._keys.execute("INSERT INTO person_keys VALUES (?, ?)", (person_id, secrets.token_bytes(32)))
 
     def add_person(
@@ -190,37 +220,56 @@ class Vault:
         pack: str,
         vector: NDArray[np.float32],
         created: datetime,
-        expires: datetime,
         searchable: bool,
     ) -> int:
-        """Remember a person by one template, in the ledger's transaction; returns the template's id."""
+        """Remember a new person by one template, in the ledger's transaction; returns the template's id."""
+        created_us = to_us(created)
+        connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, created_us, int(searchable)))
+        connection.execute("INSERT OR IGNORE INTO galleries VALUES (?, ?)", (pack, created_us))
+        return self._add_template(connection, person_id, pack, vector, created_us, searchable)
+
+    def add_template(
+        self, connection: sqlite3.Connection, person_id: str, pack: str, vector: NDArray[np.float32], stored: datetime
+    ) -> int | None:
+        """Remember a returning person by this visit's template too; returns its id, None for somebody erased meanwhile.
+
+        Each template lives for its own visit's horizon: a return does not lengthen the life of an older one.
+        """
+        known = connection.execute("SELECT 1 FROM people WHERE person_id = ?", (person_id,)).fetchone()
+        if known is None or self._key(person_id) is None:
+            return None
+        return self._add_template(connection, person_id, pack, vector, to_us(stored), True)
+
+    def _add_template(
+        self,
+        connection: sqlite3.Connection,
+        person_id: str,
+        pack: str,
+        vector: NDArray[np.float32],
+        stored_us: int,
+        searchable: bool,
+    ) -> int:
         key = self._key(person_id)
         if key is None:
             raise VaultError(f"person {person_id}: no key")
-        created_us = to_us(created)
-        connection.execute(
-            "INSERT INTO people VALUES (?, ?, ?, ?)", (person_id, created_us, to_us(expires), int(searchable))
-        )
-        connection.execute("INSERT OR IGNORE INTO galleries VALUES (?, ?)", (pack, created_us))
         cursor = connection.execute(
-            "INSERT INTO templates (person_id, pack, sealed) VALUES (?, ?, ?)",
-            (person_id, pack, _seal(key, vector.astype(np.float32).tobytes(), f"template:{person_id}:{pack}")),
+            "INSERT INTO templates (person_id, pack, stored_us, sealed) VALUES (?, ?, ?, ?)",
+            (person_id, pack, stored_us, _seal(key, vector.tobytes(), f"template:{person_id}:{pack}")),
         )
-        _revise(connection)
+        if searchable:
+            _revise(connection)
         return int(cursor.lastrowid or 0)
 
-    def add_crop(self, connection: sqlite3.Connection, visit_id: str, person_id: str, jpeg: bytes) -> None:
+    def add_crop(
+        self, connection: sqlite3.Connection, visit_id: str, person_id: str, jpeg: bytes, stored: datetime
+    ) -> None:
         """Keep a visit's face under its person's key; a person erased meanwhile keeps none."""
         key = self._key(person_id)
         if key is not None:
             sealed = _seal(key, jpeg, f"crop:{visit_id}")
-            connection.execute("INSERT OR REPLACE INTO crops VALUES (?, ?, ?)", (visit_id, person_id, sealed))
-
-    def extend(self, connection: sqlite3.Connection, person_id: str, expires: datetime) -> None:
-        """Remember a returning person until `expires` at least."""
-        connection.execute(
-            "UPDATE people SET expires_us = max(expires_us, ?) WHERE person_id = ?", (to_us(expires), person_id)
-        )
+            connection.execute(
+                "INSERT OR REPLACE INTO crops VALUES (?, ?, ?, ?)", (visit_id, person_id, to_us(stored), sealed)
+            )
 
     def make_searchable(self, connection: sqlite3.Connection, person_id: str) -> None:
         """The desk has answered that a provisional person is somebody new."""
@@ -255,9 +304,15 @@ class Vault:
         _revise(connection)
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
-        """Drop what the database holds of a person, in the ledger's transaction; `destroy_key` comes first."""
+        """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""
         for table in ("templates", "crops", "people"):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
+        _revise(connection)
+
+    def drop_outlived(self, connection: sqlite3.Connection, cutoff_us: int) -> None:
+        """Drop the templates and crops stored before the cutoff, in the ledger's transaction; their people stay."""
+        for table in ("templates", "crops"):
+            connection.execute(f"DELETE FROM {table} WHERE stored_us <= ?", (cutoff_us,))
         _revise(connection)
 
     def destroy_keys(self, person_ids: list[str]) -> bool:
@@ -265,7 +320,7 @@ class Vault:
 
         False means that a long reader holds the WAL; call again.
         """
-        with named(self._keys_path), immediate(self._keys):
+        with named(self._keys_path), immediate(self._keys, self._patience):
             self._keys.executemany("DELETE FROM person_keys WHERE person_id = ?", [(i,) for i in person_ids])
         return self.scrub()
 

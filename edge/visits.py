@@ -1,24 +1,32 @@
 """From arrivals at a camera to visits in the ledger: who is here, since when, and for the first time or not."""
 
+import logging
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
 
 from camera.pipeline import Arrival, Ended
-from edge.consent import CapturePolicy
+from edge.consent import Horizon
 from edge.decision import Rule, Strictness, Verdict, decide, grade
 from edge.gallery import Gallery, Match
 from edge.vault import Vault
 from models.calibration import Calibration
 from models.faces import Template
 from sync.canonical import Fields
-from sync.ledger import Ledger
+from sync.ledger import Ledger, Transaction
 from sync.records import Record
+from sync.stamp import from_us, to_us
+
+log = logging.getLogger(__name__)
+
+StopReason: TypeAlias = Literal["source_end", "stopped", "error"]
+"""Why a run ended: its sources did, somebody stopped it, or a source failed."""
 
 SHORTEST_VISIT_GAP = timedelta(seconds=3)
 REENTRY_AFTER = timedelta(minutes=5)
+DECISIONS = ("visit.seen", "visit.first", "visit.return", "visit.unsure")
 MAX_COMPANY = 16  # ids named in one record, to keep its body far under 8 KiB
 
 
@@ -55,7 +63,7 @@ class Visits:
         vault: Vault,
         gallery: Gallery,
         calibration: Calibration,
-        policy: CapturePolicy,
+        horizon: Horizon,
         *,
         site_id: str,
         pack_id: str,
@@ -68,7 +76,7 @@ class Visits:
         self._vault = vault
         self._gallery = gallery
         self._calibration = calibration
-        self._policy = policy
+        self._horizon = horizon
         self._site_id = site_id
         self._pack_id = pack_id
         self._sources = sources
@@ -85,35 +93,49 @@ class Visits:
         """The thresholds for the gallery as it stands."""
         return self._strictness.rule(self._calibration, len(self._gallery))
 
-    def recover(self, now: datetime) -> int:
-        """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed."""
+    def recover(self, transaction: Transaction, now: datetime) -> int:
+        """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed.
+
+        transaction: the one that appends this run's node.boot, so that behind every boot nothing is open. It reads no
+        further back than the last boot from before the gap.
+        """
         known: dict[str, _Visit] = {}
-        for record in self._ledger.records(
-            ("visit.seen", "visit.first", "visit.return", "visit.unsure", "visit.reentry", "visit.left")
-        ):
+        after = self._last_boot_before(now - self._gap_over_restarts)
+        for record in self._ledger.records((*DECISIONS, "visit.reentry", "visit.left", "visit.corrected"), after):
+            self._heard = (record.epoch, record.seq)
             fields = record.fields
-            visit = known.setdefault(fields["visit"], _Visit(fields["visit"], None, now))
+            if not isinstance(fields.get("visit"), str):
+                continue
+            visit = known.setdefault(fields["visit"], _Visit(fields["visit"], None, now, left=True))
             if record.kind == "visit.left":
                 visit.left = True
                 if "end_us" in fields:
-                    visit.last_seen = _from_us(fields["end_us"])
+                    visit.last_seen = from_us(fields["end_us"])
                 else:
-                    visit.watched_from = _from_us(record.stamp.wall_us)
+                    visit.watched_from = from_us(record.stamp.wall_us)
             elif record.kind == "visit.reentry":
-                visit.left, visit.last_seen = False, _from_us(fields["at_us"])
+                visit.left, visit.last_seen = False, from_us(fields["at_us"])
+            elif record.kind == "visit.corrected":
+                visit.person_id = fields["person"] if isinstance(fields.get("person"), str) else visit.person_id
             else:
-                visit.person_id, visit.last_seen = fields.get("person"), _from_us(fields["arrived_us"])
+                visit.person_id, visit.last_seen, visit.left = (
+                    fields.get("person"), from_us(fields["arrived_us"]), False
+                )  # fmt: skip
         abandoned = [visit for visit in known.values() if not visit.left]
-        if abandoned:
-            with self._ledger.transaction() as transaction:
-                for visit in abandoned:
-                    transaction.append("visit.left", {"visit": visit.visit_id, "reason": "crash"})
-                    visit.left, visit.watched_from = True, now
+        for visit in abandoned:
+            transaction.append("visit.left", {"visit": visit.visit_id, "reason": "crash"})
+            visit.left, visit.watched_from = True, now
         for visit in known.values():
             if visit.person_id is not None and max(now - visit.last_seen, timedelta(0)) < self._gap_over_restarts:
                 self._visits[visit.visit_id] = visit
-                self._current[visit.person_id] = visit.visit_id
+                self._make_current(visit)
         return len(abandoned)
+
+    def _last_boot_before(self, moment: datetime) -> tuple[int, int]:
+        """(epoch, seq) of the newest boot stamped before a moment, (0, 0) where there is none."""
+        boots = reversed(list(self._ledger.records(("node.boot",))))
+        moment_us = to_us(moment)
+        return next(((boot.epoch, boot.seq) for boot in boots if boot.stamp.wall_us < moment_us), (0, 0))
 
     # -- what the cameras tell -----------------------------------------------------------------------------------
 
@@ -176,7 +198,7 @@ class Visits:
         for visit in over:
             self._forget(visit)
 
-    def close(self, reason: Literal["source_end", "stopped"]) -> None:
+    def close(self, reason: StopReason) -> None:
         """Close every open visit."""
         self._leave([v for v in self._visits.values() if not v.left], reason)
 
@@ -186,14 +208,24 @@ class Visits:
         """Follow what the desk has answered since: a visit may be somebody else's than the node thought."""
         for record in self._ledger.records(("visit.corrected",), self._heard):
             self._heard = (record.epoch, record.seq)
-            visit = self._visits.get(record.fields["visit"])
-            person_id = record.fields["person"]
+            visit_id, person_id = record.fields.get("visit"), record.fields.get("person")
+            if not isinstance(visit_id, str) or not isinstance(person_id, str):
+                log.warning("answer not understood seq=%d", record.seq)  # signed, so it stays; the node goes on
+                continue
+            visit = self._visits.get(visit_id)
             if visit is None or visit.person_id == person_id:
                 continue
             if visit.person_id is not None and self._current.get(visit.person_id) == visit.visit_id:
                 del self._current[visit.person_id]
             visit.person_id = person_id
-            self._current[person_id] = visit.visit_id
+            self._make_current(visit)
+
+    def _make_current(self, visit: _Visit) -> None:
+        """Let a visit be the one its person comes back into, unless they have a newer one."""
+        assert visit.person_id is not None
+        newest = self._visits.get(self._current.get(visit.person_id, ""))
+        if newest is None or newest.last_seen <= visit.last_seen:
+            self._current[visit.person_id] = visit.visit_id
 
     def _resumable(self, person_id: str, at: datetime) -> _Visit | None:
         visit_id = self._current.get(person_id)
@@ -209,7 +241,7 @@ class Visits:
                 {
                     "visit": visit.visit_id,
                     "camera": arrival.camera_id,
-                    "at_us": _us(arrival.first_seen_at),
+                    "at_us": to_us(arrival.first_seen_at),
                     "out_us": round(out.total_seconds() * 1e6),
                     "company_before": sorted(visit.company)[:MAX_COMPANY],
                     "company_after": sorted(company)[:MAX_COMPANY],
@@ -240,12 +272,12 @@ class Visits:
             "upper_e6": _e6(rule.upper),
             "lower_e6": _e6(rule.lower),
             "gallery_n": match.people,
-            "unconsented_horizon_s": self._policy.horizon_s,
+            "unconsented_horizon_s": self._horizon.seconds(now),
             "grade": grade(verdict.decision, match, rule, arrival, source.live),
         }
         # an empty gallery begins with this very person
         since_us = self._vault.gallery_since_us(self._pack_id)
-        fields["gallery_since_us"] = since_us if since_us is not None else _us(now)
+        fields["gallery_since_us"] = since_us if since_us is not None else to_us(now)
         if match.best is not None:
             fields["similarity_e6"] = _e6(match.best.similarity)
         if match.margin is not None:
@@ -258,22 +290,21 @@ class Visits:
             ]
         if verdict.merge is not None:
             fields["merge"] = list(verdict.merge)
-        expires = now + self._policy.unconsented
+        searchable = verdict.decision != "unsure"
         if known is None:
             self._vault.create_key(person_id)
         with self._ledger.transaction() as transaction:
             record = transaction.append(f"visit.{verdict.decision}", fields)
-            connection = transaction.connection
+            connection, vector = transaction.connection, probe.vector
+            template_id: int | None
             if known is None:
-                searchable = verdict.decision == "first"
-                self._vault.add_person(connection, person_id, self._pack_id, probe.vector, now, expires, searchable)
+                template_id = self._vault.add_person(connection, person_id, self._pack_id, vector, now, searchable)
             else:
-                self._vault.extend(connection, person_id, expires)
-            self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop)
-        if verdict.decision == "first":
-            self._gallery.add(person_id, probe)
-        else:
-            self._gallery.refresh()
+                template_id = self._vault.add_template(connection, person_id, self._pack_id, vector, now)
+            self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
+        stored = self._vault.template(template_id) if template_id is not None and searchable else None
+        if stored is not None:
+            self._gallery.add(stored)
         self._open(visit_id, person_id, arrival, company)
         return record
 
@@ -285,7 +316,7 @@ class Visits:
             "camera": arrival.camera_id,
             "source": source.kind,
             "source_hash": source.digest,
-            "arrived_us": _us(arrival.first_seen_at),
+            "arrived_us": to_us(arrival.first_seen_at),
             "shots": len(arrival.shots),
             "quality_e6": _e6(arrival.shots[0].quality),
         }
@@ -321,7 +352,7 @@ class Visits:
         with self._ledger.transaction() as transaction:
             for visit in visits:
                 transaction.append(
-                    "visit.left", {"visit": visit.visit_id, "end_us": _us(visit.last_seen), "reason": reason}
+                    "visit.left", {"visit": visit.visit_id, "end_us": to_us(visit.last_seen), "reason": reason}
                 )
         for visit in visits:
             visit.left = True
@@ -342,11 +373,3 @@ def _new_id(prefix: str) -> str:
 
 def _e6(value: float) -> int:
     return round(value * 1e6)
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6)
-
-
-def _from_us(microseconds: int) -> datetime:
-    return datetime.fromtimestamp(microseconds / 1e6, UTC)

@@ -20,15 +20,17 @@ from edge.gallery import Gallery
 from edge.jobs import Jobs
 from edge.retention import expire
 from edge.vault import Vault
-from edge.visits import SourceFacts, Visits
+from edge.visits import SourceFacts, StopReason, Visits
 from models.faces import Embedder, Template
 from models.pack import Pack
 from sync.canonical import Fields
 from sync.ledger import Ledger
+from sync.stamp import to_us
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+WORKERS_STOP_S = 1.5  # with the uplink's end it stays under the 5 s that SIGTERM allows
 
 
 class Watch:
@@ -85,35 +87,52 @@ class Watch:
         ]
         jobs = Jobs(alive=self._alive, retention=self._expire)
         notifier = sdnotify.SystemdNotifier()
-        reason = "stopped"
+        for camera_id, pipeline in self._pipelines.items():
+            if self._sources[camera_id].live:
+                pipeline.vitals(started_ns)
+        failure: EdgeError | None = None
         try:
             for worker in workers:
                 worker.start()
             jobs.start()
             notifier.notify("READY=1")
-            while not stopping.is_set():
-                frame = self._slots.take(TICK_S)
-                self._follow_clock(jobs)
-                if frame is not None:
-                    self._analyse(frame)
-                self._hear(impatient)
-                jobs.run_due()
-                self._sweep()
-                notifier.notify("WATCHDOG=1")
-                if until_end and not self._running and self._slots.empty():
-                    reason = "source_end"
-                    break
+            reason = self._loop(jobs, notifier, stopping, until_end=until_end, impatient=impatient)
+        except EdgeError as error:  # a source's fault: what was seen until then is still written down
+            reason, failure = "error", error
         finally:
             notifier.notify("STOPPING=1")
             self._slots.close()
-            for worker in workers:
-                worker.stop()
+            _stop_all(workers)
             jobs.stop()
         for pipeline in self._pipelines.values():
             self._follow(pipeline.finish())
-        self._visits.close("source_end" if reason == "source_end" else "stopped")
+        self._visits.close(reason)
         self._alive()
         self._ledger.append("node.stopped", {"reason": reason})
+        if failure is not None:
+            raise failure
+
+    def _loop(
+        self,
+        jobs: Jobs,
+        notifier: sdnotify.SystemdNotifier,
+        stopping: threading.Event,
+        *,
+        until_end: bool,
+        impatient: bool,
+    ) -> StopReason:
+        while not stopping.is_set():
+            frame = self._slots.take(TICK_S)
+            self._follow_clock(jobs)
+            if frame is not None:
+                self._analyse(frame)
+            self._hear(impatient)
+            jobs.run_due()
+            self._sweep()
+            notifier.notify("WATCHDOG=1")
+            if until_end and not self._running and self._slots.empty():
+                return "source_end"
+        return "stopped"
 
     def _analyse(self, frame: Frame) -> None:
         self._film_now = max(self._film_now, frame.captured_at)
@@ -189,8 +208,8 @@ class Watch:
         self._ledger.append(
             "node.alive",
             {
-                "since_us": _us(self._alive_since),
-                "until_us": _us(now),
+                "since_us": to_us(self._alive_since),
+                "until_us": to_us(now),
                 "cameras": cameras,
                 "people": len(self._gallery),
             },
@@ -198,7 +217,7 @@ class Watch:
         self._alive_since = now
 
     def _expire(self) -> None:
-        forgotten = expire(self._ledger, self._vault, datetime.now(UTC))
+        forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))
         self._gallery.refresh()  # whoever was erased elsewhere leaves memory too
         if forgotten:
             log.info("people forgotten count=%d", forgotten)
@@ -209,7 +228,7 @@ class Watch:
             "camera": camera_id,
             "source": source.kind,
             "source_hash": source.digest,
-            "at_us": _us(at),
+            "at_us": to_us(at),
         }
         if reason:
             fields["reason"] = reason
@@ -224,13 +243,18 @@ _IMPATIENCE = {
 }
 
 
+def _stop_all(workers: list[CameraWorker]) -> None:
+    """Ask all at once and wait for them together: a dead camera's read returns at its own timeout, not at ours."""
+    for worker in workers:
+        worker.stop(0)
+    deadline_s = time.monotonic() + WORKERS_STOP_S
+    for worker in workers:
+        worker.stop(max(0.0, deadline_s - time.monotonic()))
+
+
 def fuse(embedder: Embedder, arrival: Arrival, pack_id: str) -> Template:
     """Return one template for a track: its shots' vectors, weighted by quality."""
     vectors = embedder.embed(np.stack([shot.chip for shot in arrival.shots]))
     weights = np.array([[max(shot.quality, 1e-3)] for shot in arrival.shots], np.float32)
     vector = (vectors * weights).sum(axis=0)
     return Template((vector / np.linalg.norm(vector)).astype(np.float32), pack_id)
-
-
-def _us(moment: datetime) -> int:
-    return round(moment.timestamp() * 1e6)

@@ -2,10 +2,11 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
@@ -14,6 +15,15 @@ from sync import SyncError
 
 BUSY_TIMEOUT_S = 5.0
 _NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_SHMSIZE)  # the second: no room for the wal-index at opening
+
+
+Patience: TypeAlias = Callable[[], bool]
+"""Asked each time somebody else has held the write lock for BUSY_TIMEOUT_S: whether to go on waiting."""
+
+
+def give_up() -> bool:
+    """The patience of pages and commands, which have somebody to tell."""
+    return False
 
 
 class DatabaseError(SyncError):
@@ -110,9 +120,15 @@ def named(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def immediate(connection: sqlite3.Connection) -> Iterator[None]:
+def immediate(connection: sqlite3.Connection, patience: Patience = give_up) -> Iterator[None]:
     """Hold the write lock for the block, commit at its end, roll back on any error."""
-    connection.execute("BEGIN IMMEDIATE")
+    while True:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            break
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not patience():
+                raise
     try:
         yield
         connection.execute("COMMIT")

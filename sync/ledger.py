@@ -11,7 +11,7 @@ from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
 from sync.canonical import Fields
-from sync.database import LEDGER_FORMAT, create, immediate, named, open_checked
+from sync.database import LEDGER_FORMAT, Patience, create, give_up, immediate, named, open_checked
 from sync.messages import Ack
 from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
 from sync.signing import Signer
@@ -73,13 +73,15 @@ def acks(db: sqlite_utils.Database) -> None:
 class Writer:
     """Who appends: the node, in one role, with that role's key and a reading of the clocks.
 
-    stamp: called inside the transaction with the stamp of the record before, or None for the first.
+    stamp: called inside the transaction with the stamp of the record before, or None for the first. patience: whether
+    to wait on while somebody else holds the write lock.
     """
 
     node_id: str
     role: Role
     signer: Signer
     stamp: Callable[[Stamp | None], Stamp]
+    patience: Patience = give_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class Ledger:
         """Hold the write lock, commit durably at the end, roll back on any error."""
         if self._writer is None:
             raise SyncError(f"{self._path}: opened for reading")
-        with self._errors(), immediate(self.connection):
+        with self._errors(), immediate(self.connection, self._writer.patience):
             yield Transaction(self.connection, self._writer)
 
     def append(self, kind: str, fields: Fields) -> Record:

@@ -34,7 +34,7 @@ def kiosk(
 ) -> None:
     """Serve the front desk's pages until SIGTERM.
 
-    Example: firstvisit kiosk --home /var/lib/firstvisit
+    Example: firstvisit kiosk --home /var/lib/firstvisit/home
     """
     if context.invoked_subcommand is not None:
         return
@@ -69,7 +69,7 @@ def add_user(
 ) -> None:
     """Make an account: a password of 12 characters or more, and with --pin a PIN of 4 to 8 digits.
 
-    Example: firstvisit kiosk add-user --home /var/lib/firstvisit 李敏 --role manager
+    Example: firstvisit kiosk add-user --home /var/lib/firstvisit/home 李敏 --role manager
     """
     from sync.web.accounts import Accounts
 

@@ -174,17 +174,24 @@ def test_a_covered_camera_is_blind_until_it_sees_again() -> None:
     assert [step.blind for step in door.steps if step.blind] == ["blind", "clear"]
 
 
-def test_vitals_tell_frames_gaps_and_drops_since_last_asked() -> None:
+def test_vitals_tell_frames_and_gaps_since_last_asked() -> None:
     door = Door().show([], 2.0)
-    door.number += 7  # the slot dropped seven
+    door.number += 7  # seven frames' time without one
     door.show([], 1.0)
     vitals = door.pipeline.vitals()
-    assert (vitals.frames, vitals.dropped, vitals.longest_gap_us) == (30, 7, 800_000)
+    assert (vitals.frames, vitals.longest_gap_us) == (30, 800_000)
     assert 0 < vitals.luma_e6 < 1_000_000
     assert 0 < vitals.sharpness_e6 <= 1_000_000
     last_ns = round((door.number - 1) / RATE * 1e9)
     silent = door.pipeline.vitals(now_ns=last_ns + 60_000_000_000)
-    assert (silent.frames, silent.dropped, silent.longest_gap_us, silent.luma_e6) == (0, 0, 60_000_000, 0)
+    assert (silent.frames, silent.longest_gap_us, silent.luma_e6) == (0, 60_000_000, 0)
+
+
+def test_a_camera_that_never_delivered_has_a_gap_as_long_as_the_window() -> None:
+    pipeline = Door().pipeline
+    pipeline.vitals(now_ns=1_000_000_000)  # as a run begins
+    silent = pipeline.vitals(now_ns=601_000_000_000)
+    assert (silent.frames, silent.longest_gap_us) == (0, 600_000_000)
 
 
 def arrivals_of(path: Path, pack: Pack) -> tuple[list[Arrival], list[Ended]]:

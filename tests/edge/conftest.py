@@ -9,6 +9,7 @@ import pytest
 from edge.demo_film import write_walk_in
 from edge.home import Home, create_home
 from edge.settings import new_config
+from edge.vault import StoredTemplate, Vault
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
 
@@ -43,6 +44,17 @@ def find_bytes() -> FindBytes:
         return sorted(str(path.relative_to(folder)) for path in files if needle in path.read_bytes())
 
     return find
+
+
+@pytest.fixture
+def searchable() -> Callable[[Vault, str], list[StoredTemplate]]:
+    """Everything that can be searched under a pack, decrypted."""
+
+    def read(vault: Vault, pack: str) -> list[StoredTemplate]:
+        found = (vault.template(template_id) for template_id in sorted(vault.owners(pack)))
+        return [template for template in found if template is not None]
+
+    return read
 
 
 @pytest.fixture(scope="session")

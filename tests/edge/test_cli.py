@@ -5,7 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ def lived_in(home: Home) -> Home:
         with ledger.transaction() as transaction:
             transaction.append("visit.first", base | {"visit": "v-1", "person": "p-1", "pack": "m@1"})
             vector = np.eye(1, 128, dtype=np.float32)[0]
-            vault.add_person(transaction.connection, "p-1", "m@1", vector, NOW, NOW + timedelta(days=1), True)
+            vault.add_person(transaction.connection, "p-1", "m@1", vector, NOW, True)
     more = {"person": "p-1", "pack": "m@1", "similarity_e6": 700_000, "margin_e6": 300_000}
     ledger.append("visit.return", base | {"visit": "v-2"} | more)
     ledger.append("visit.seen", base | {"visit": "v-3", "party": 2, "grade": "C"})

@@ -1,5 +1,6 @@
 """The gallery answers exactly what comparing everybody one by one would."""
 
+import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from edge.clock import Clock
 from edge.gallery import Gallery
 from edge.home import Home
-from edge.vault import Vault, opened
+from edge.vault import StoredTemplate, Vault, opened
 from models.faces import Template
 from sync.ledger import Ledger
 
@@ -45,12 +46,24 @@ def ledger(home: Home) -> Iterator[Ledger]:
     ledger.close()
 
 
+_clock = itertools.count()  # people are stored one after the other
+
+
 def store(
     vault: Vault, ledger: Ledger, person_id: str, vector: np.ndarray, *, searchable: bool = True, pack: str = PACK
 ) -> None:
     vault.create_key(person_id)
     with ledger.transaction() as transaction:
-        vault.add_person(transaction.connection, person_id, pack, vector, NOW, NOW + timedelta(days=1), searchable)
+        vault.add_person(
+            transaction.connection, person_id, pack, vector, NOW + timedelta(seconds=1) * next(_clock), searchable
+        )
+
+
+def newest(vault: Vault) -> StoredTemplate:
+    """What `Visits` hands on after it has written a template."""
+    stored = vault.template(max(vault.owners(PACK)))
+    assert stored is not None
+    return stored
 
 
 class FewPeople:
@@ -62,8 +75,8 @@ class FewPeople:
     def revision(self) -> int:
         return self.count
 
-    def templates(self, _pack: str) -> Iterator[object]:
-        return iter(())
+    def owners(self, _pack: str) -> dict[int, str]:
+        return {}
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
@@ -74,9 +87,9 @@ def test_the_search_is_exact_against_comparing_one_by_one(seed: int, rows: int, 
     gallery = Gallery(vault, PACK)  # type: ignore[arg-type]
     owners = [f"p{rng.integers(people)}" for _ in range(rows)]
     vectors = [random_unit(rng) for _ in range(rows)]
-    for owner, vector in zip(owners, vectors, strict=True):
+    for number, (owner, vector) in enumerate(zip(owners, vectors, strict=True)):
         vault.count += 1
-        gallery.add(owner, probe(vector))
+        gallery.add(StoredTemplate(number, owner, owners.index(owner), vector))
     asked = random_unit(rng)
     excluded = frozenset(f"p{i}" for i in range(struck)) | {"nobody-we-know"}
     best: dict[str, float] = {}
@@ -161,7 +174,7 @@ def test_another_process_s_people_are_followed_and_the_erased_leave_memory(
         other.destroy_keys(["p-1"])
         with ledger.transaction() as transaction:
             other.forget(transaction.connection, "p-1")
-        gallery.add("p-3", probe(third))
+        gallery.add(newest(vault))
         gallery.refresh()
     assert "p-1" not in gallery
     assert {"p-2", "p-3"} == {p for p in ("p-1", "p-2", "p-3") if p in gallery}
@@ -180,7 +193,7 @@ def test_a_refresh_with_nothing_new_reads_nothing_and_the_own_addition_is_not_re
     vectors = [random_unit(rng) for _ in range(5)]
     for index, vector in enumerate(vectors):
         store(vault, ledger, f"p-{index}", vector)
-        gallery.add(f"p-{index}", probe(vector))
+        gallery.add(newest(vault))
         rows = gallery._vectors
         gallery.refresh()
         assert gallery._vectors is rows
@@ -193,3 +206,22 @@ def test_a_probe_of_another_pack_is_a_programming_error(vault: Vault) -> None:
     gallery = Gallery(vault, PACK)
     with pytest.raises(ValueError, match="other@000000000000"):
         gallery.search(probe(np.ones(DIM), "other@000000000000"), frozenset())
+
+
+def test_removals_in_any_order_keep_the_search_exact(vault: Vault, ledger: Ledger) -> None:
+    rng = np.random.default_rng(6)
+    vectors = {f"p-{index}": random_unit(rng) for index in range(12)}
+    for person_id, vector in vectors.items():
+        store(vault, ledger, person_id, vector)
+    gallery = Gallery(vault, PACK)
+    for person_id in rng.permutation(list(vectors))[:-1]:
+        with ledger.transaction() as transaction:
+            vault.forget(transaction.connection, str(person_id))
+        gone = vectors.pop(str(person_id))
+        gallery.refresh()
+        assert len(gallery) == len(vectors)
+        assert gone.tobytes() not in gallery._vectors.tobytes()
+        for kept, vector in vectors.items():
+            match = gallery.search(probe(vector), frozenset())
+            assert match.best is not None
+            assert match.best.person_id == kept

@@ -10,12 +10,14 @@ from camera import CameraError
 from camera.pipeline import Arrival
 from camera.quality import BestShot
 from edge import EdgeError
+from edge.clock import Clock
 from edge.home import Home
 from edge.node import RunOptions, run
 from edge.watch import fuse
 from models import ModelsError
 from models.store import Store
-from sync.database import NewerFormat
+from sync.database import DatabaseError, NewerFormat, connect
+from sync.ledger import Ledger
 
 T0 = datetime(2026, 7, 1, 2, tzinfo=UTC)
 
@@ -126,3 +128,27 @@ def kinds(home: Home) -> list[str]:
     found = [row.kind for row in ledger.rows()]
     ledger.close()
     return found
+
+
+def test_a_write_lock_held_by_somebody_else_is_waited_out_and_nothing_is_lost(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.1)
+    asked: list[bool] = []
+    stranger = connect(home.database)
+    stranger.execute("BEGIN IMMEDIATE")
+
+    def let_go() -> bool:
+        asked.append(True)
+        if len(asked) == 3:
+            stranger.execute("ROLLBACK")
+        return True
+
+    ledger = Ledger(home.database, home.writer("node", Clock(), let_go))
+    assert ledger.append("node.stopped", {"reason": "stopped"}).seq == 3
+    assert len(asked) == 3
+    stranger.execute("BEGIN IMMEDIATE")
+    impatient = home.open_ledger("node", Clock())
+    with pytest.raises(DatabaseError, match="database is locked"):
+        impatient.append("node.stopped", {"reason": "stopped"})
+    stranger.close()

@@ -14,7 +14,9 @@ from edge.home import Home
 from edge.retention import erase
 from edge.vault import Vault, VaultError, opened
 from sync import SyncError
+from sync.database import DatabaseError, NewerFormat
 from sync.ledger import Ledger
+from sync.stamp import to_us
 
 PACK = "test@000000000000"
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)
@@ -44,8 +46,8 @@ def remember(vault: Vault, ledger: Ledger, person_id: str, seed: int, searchable
     vault.create_key(person_id)
     with ledger.transaction() as transaction:
         connection = transaction.connection
-        vault.add_person(connection, person_id, PACK, unit(seed), NOW, NOW + timedelta(days=1), searchable)
-        vault.add_crop(connection, f"v-{person_id}", person_id, JPEG + person_id.encode())
+        vault.add_person(connection, person_id, PACK, unit(seed), NOW, searchable)
+        vault.add_crop(connection, f"v-{person_id}", person_id, JPEG + person_id.encode(), NOW)
 
 
 def raw_key(home: Home, person_id: str) -> bytes:
@@ -55,14 +57,15 @@ def raw_key(home: Home, person_id: str) -> bytes:
     return bytes(key)
 
 
-def test_what_is_remembered_reads_back_and_lies_sealed(home: Home, vault: Vault, ledger: Ledger, find_bytes) -> None:
+def test_what_is_remembered_reads_back_and_lies_sealed(
+    home: Home, vault: Vault, ledger: Ledger, find_bytes, searchable
+) -> None:
     remember(vault, ledger, "p-1", 1)
     remember(vault, ledger, "p-2", 2, searchable=False)
-    (stored,) = vault.templates(PACK)
+    (stored,) = searchable(vault, PACK)
     assert stored.person_id == "p-1"
     assert np.array_equal(stored.vector, unit(1))
     assert vault.crop("v-p-2") == JPEG + b"p-2"
-    assert vault.latest_crop("p-1") == JPEG + b"p-1"
     assert [(p.person_id, p.searchable, p.templates) for p in vault.people()] == [("p-1", True, 1), ("p-2", False, 1)]
     for plain in (unit(1).tobytes(), unit(1).tobytes()[:16], JPEG, JPEG[:8]):
         assert find_bytes(home.path, plain) == []
@@ -112,7 +115,7 @@ def test_an_erased_person_leaves_no_byte_of_key_face_or_ciphertext(
 def test_a_long_reader_makes_an_erasure_pending_until_it_has_gone(
     home: Home, vault: Vault, ledger: Ledger, find_bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync.ledger.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.2)
     remember(vault, ledger, "p-1", 1)
     key = raw_key(home, "p-1")
     reader = sqlite3.connect(home.keys_database, isolation_level=None)
@@ -152,7 +155,7 @@ def test_a_transaction_that_fails_remembers_nobody(vault: Vault, ledger: Ledger)
 
     def add_and_record_what_is_the_desks() -> None:
         with ledger.transaction() as transaction:
-            vault.add_person(transaction.connection, "p-1", PACK, unit(1), NOW, NOW, True)
+            vault.add_person(transaction.connection, "p-1", PACK, unit(1), NOW, True)
             transaction.append("person.erased", {"person": "p-1", "reason": "request"})
 
     with pytest.raises(SyncError, match="not for the node key"):
@@ -165,7 +168,7 @@ def test_a_transaction_that_fails_remembers_nobody(vault: Vault, ledger: Ledger)
 
 def test_nobody_is_added_without_a_key(vault: Vault, ledger: Ledger) -> None:
     with pytest.raises(VaultError, match="person p-1: no key"), ledger.transaction() as transaction:
-        vault.add_person(transaction.connection, "p-1", PACK, unit(1), NOW, NOW, True)
+        vault.add_person(transaction.connection, "p-1", PACK, unit(1), NOW, True)
 
 
 def test_the_desks_answer_reseals_everything_under_the_older_person(
@@ -176,7 +179,7 @@ def test_the_desks_answer_reseals_everything_under_the_older_person(
     with ledger.transaction() as transaction:
         vault.absorb(transaction.connection, "p-new", "p-old")
     assert [(p.person_id, p.templates) for p in vault.people()] == [("p-old", 2)]
-    assert {t.person_id for t in vault.templates(PACK)} == {"p-old"}
+    assert set(vault.owners(PACK).values()) == {"p-old"}
     assert vault.crop("v-p-new") == JPEG + b"p-new"
     vault.sweep_keys()  # the provisional key opens nothing any more
     assert vault.crop("v-p-new") == JPEG + b"p-new"
@@ -197,11 +200,11 @@ def test_nothing_is_absorbed_into_somebody_forgotten(vault: Vault, ledger: Ledge
 
 def test_a_provisional_person_becomes_searchable_when_the_desk_says_new(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-1", 1, searchable=False)
-    assert list(vault.templates(PACK)) == []
+    assert vault.owners(PACK) == {}
     revision = vault.revision()
     with ledger.transaction() as transaction:
         vault.make_searchable(transaction.connection, "p-1")
-    assert [t.person_id for t in vault.templates(PACK)] == ["p-1"]
+    assert list(vault.owners(PACK).values()) == ["p-1"]
     assert vault.revision() > revision
 
 
@@ -215,12 +218,12 @@ def test_a_provisional_person_becomes_searchable_when_the_desk_says_new(vault: V
         "UPDATE templates SET sealed = (SELECT sealed FROM crops LIMIT 1)",
     ],
 )
-def test_a_ciphertext_that_was_touched_does_not_open(vault: Vault, ledger: Ledger, change: str) -> None:
+def test_a_ciphertext_that_was_touched_does_not_open(vault: Vault, ledger: Ledger, searchable, change: str) -> None:
     remember(vault, ledger, "p-1", 1)
     with ledger.transaction() as transaction:
         transaction.connection.execute(change)
     with pytest.raises(VaultError, match=r"template:p-1.*does not open"):
-        list(vault.templates("other@000000000000" if "other@" in change else PACK))
+        searchable(vault, "other@000000000000" if "other@" in change else PACK)
 
 
 def test_two_crops_swapped_do_not_open(vault: Vault, ledger: Ledger) -> None:
@@ -234,41 +237,39 @@ def test_two_crops_swapped_do_not_open(vault: Vault, ledger: Ledger) -> None:
         vault.crop("v-p-1")
 
 
-def test_a_crop_for_somebody_erased_meanwhile_is_not_kept(vault: Vault, ledger: Ledger) -> None:
+def test_a_crop_for_somebody_erased_meanwhile_is_not_kept(vault: Vault, ledger: Ledger, searchable) -> None:
     remember(vault, ledger, "p-1", 1)
     vault.destroy_keys(["p-1"])
     with ledger.transaction() as transaction:
-        vault.add_crop(transaction.connection, "v-2", "p-1", JPEG)
+        vault.add_crop(transaction.connection, "v-2", "p-1", JPEG, NOW)
+        assert vault.add_template(transaction.connection, "p-1", PACK, unit(2), NOW) is None
     assert vault.crop("v-2") is None
-    assert vault.latest_crop("p-1") is None
-    assert list(vault.templates(PACK)) == []
+    assert searchable(vault, PACK) == []
 
 
-def test_a_return_extends_and_never_shortens(vault: Vault, ledger: Ledger) -> None:
+def test_each_template_has_its_own_life(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-1", 1)
-
-    def expires() -> int | None:
-        return vault.people()[0].expires_us
-
-    before = expires()
-    assert before is not None
+    later = NOW + timedelta(hours=20)
     with ledger.transaction() as transaction:
-        vault.extend(transaction.connection, "p-1", NOW)
-    assert expires() == before
+        added = vault.add_template(transaction.connection, "p-1", PACK, unit(2), later)
+    assert len(vault.owners(PACK)) == 2
+    assert vault.outlived(to_us(NOW)) == []
+    assert vault.outlived_templates(to_us(NOW)) == 2  # the first visit's template and crop
     with ledger.transaction() as transaction:
-        vault.extend(transaction.connection, "p-1", NOW + timedelta(days=2))
-    assert expires() == before + 86_400_000_000
-    assert vault.expired(before) == []
-    assert vault.expired(before + 86_400_000_000) == ["p-1"]
+        vault.drop_outlived(transaction.connection, to_us(NOW))
+    assert list(vault.owners(PACK)) == [added]
+    assert [person.stored_us for person in vault.people()] == [to_us(later)]
+    assert vault.crop("v-p-1") is None
+    assert vault.outlived(to_us(later)) == ["p-1"]
 
 
 def test_a_vault_without_its_keys_or_ledger_is_refused_and_makes_no_file(home: Home) -> None:
     home.keys_database.rename(home.path / "aside.db")
-    with pytest.raises(VaultError, match=r"keys\.db: no person keys there"):
+    with pytest.raises(DatabaseError, match=r"keys\.db: no person key database there"):
         Vault(home.database, home.keys_database)
     (home.path / "aside.db").rename(home.keys_database)
     home.database.rename(home.path / "aside.db")
-    with pytest.raises(VaultError, match=r"firstvisit\.db: no ledger there"):
+    with pytest.raises(DatabaseError, match=r"firstvisit\.db: no ledger there"):
         Vault(home.database, home.keys_database)
     assert not home.database.exists()
 
@@ -278,7 +279,7 @@ def test_a_damaged_database_is_named_in_one_line(home: Home, name: str) -> None:
     for leftover in home.path.glob(f"{name}*"):
         leftover.unlink()
     (home.path / name).write_bytes(b"not a database at all" * 100)
-    with pytest.raises(VaultError, match=rf"^[^\n]*{name}: [^\n]*$"):
+    with pytest.raises(DatabaseError, match=rf"^[^\n]*{name}: [^\n]*$"):
         Vault(home.database, home.keys_database)
 
 
@@ -286,18 +287,18 @@ def test_a_database_of_a_newer_version_is_refused(home: Home) -> None:
     connection = sqlite3.connect(home.database)
     connection.execute("PRAGMA user_version = 2")
     connection.close()
-    with pytest.raises(VaultError, match="written by a newer FirstVisit"):
+    with pytest.raises(NewerFormat, match="written by a newer FirstVisit"):
         Vault(home.database, home.keys_database)
 
 
 def test_a_locked_key_database_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync.ledger.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.2)
     other = sqlite3.connect(home.keys_database, isolation_level=None)
     with opened(home.database, home.keys_database) as vault:
         other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(VaultError, match=r"keys\.db: database is locked"):
+        with pytest.raises(DatabaseError, match=r"keys\.db: database is locked"):
             vault.create_key("p-1")
-        with pytest.raises(VaultError, match=r"keys\.db: database is locked"):
+        with pytest.raises(DatabaseError, match=r"keys\.db: database is locked"):
             vault.destroy_keys(["p-1"])
         other.execute("ROLLBACK")
         vault.create_key("p-1")  # and it goes on afterwards
@@ -310,10 +311,31 @@ def test_two_vaults_in_two_threads_see_each_other(home: Home, vault: Vault, ledg
 
     def look(database: Path, keys: Path) -> None:
         with opened(database, keys) as other:
-            found.extend(t.person_id for t in other.templates(PACK))
+            found.extend(other.owners(PACK).values())
 
     remember(vault, ledger, "p-1", 1)
     thread = threading.Thread(target=look, args=(home.database, home.keys_database))
     thread.start()
     thread.join(20)
     assert found == ["p-1"]
+
+
+@pytest.mark.parametrize(("name", "table"), [("firstvisit.db", "people"), ("keys.db", "person_keys")])
+def test_a_page_that_is_damaged_is_named_when_it_is_read(
+    home: Home, vault: Vault, ledger: Ledger, name: str, table: str
+) -> None:
+    remember(vault, ledger, "p-1", 1)
+    vault.close()
+    ledger.close()
+    connection = sqlite3.connect(home.path / name)
+    (page,) = connection.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    with (home.path / name).open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\xff" * size)
+    with opened(home.database, home.keys_database) as damaged:
+        read = damaged.people if table == "people" else lambda: damaged.crop("v-p-1")
+        with pytest.raises(DatabaseError, match=rf"^[^\n]*{name}: database disk image is malformed$"):
+            read()

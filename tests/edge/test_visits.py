@@ -13,7 +13,7 @@ import pytest
 from camera.pipeline import Arrival, Ended
 from camera.quality import BestShot
 from edge.clock import Clock
-from edge.consent import CapturePolicy
+from edge.consent import CapturePolicy, Horizon, declare
 from edge.decision import Rule, Strictness, Verdict, decide, grade
 from edge.gallery import Candidate, Gallery, Match
 from edge.home import Home
@@ -23,6 +23,7 @@ from models.calibration import Calibration
 from models.faces import Template
 from sync.ledger import Ledger
 from sync.records import MAX_BODY_BYTES, Record
+from sync.stamp import to_us
 from sync.verify import verify
 
 PACK = "test@000000000000"
@@ -85,6 +86,7 @@ class Node:
     def start(self, gap: timedelta | None = None) -> None:
         """Begin as a new run does."""
         self.gap = self.gap if gap is None else gap
+        declare(self.policy, self.ledger)
         self.gallery = Gallery(self.vault, PACK)
         sources = {
             "door": SourceFacts("rtsp", "a" * 64),
@@ -96,7 +98,7 @@ class Node:
             self.vault,
             self.gallery,
             STRANGERS,
-            self.policy,
+            Horizon(self.policy, self.ledger),
             site_id="puxi-01",
             pack_id=PACK,
             sources=sources,
@@ -110,6 +112,13 @@ class Node:
 
     def leave(self, track: int, at: datetime, camera: str = "door") -> None:
         self.visits.ended(Ended(camera, track, at))
+
+    def recover(self, now: datetime) -> int:
+        """What `run` does at its start."""
+        with self.ledger.transaction() as transaction:
+            closed = self.visits.recover(transaction, now)
+            transaction.append("node.boot", {})
+        return closed
 
     def records(self, *kinds: str) -> list[Record]:
         wanted = kinds or ("visit.seen", "visit.first", "visit.return", "visit.unsure", "visit.reentry", "visit.left")
@@ -176,6 +185,7 @@ def match(best: float | None, second: float | None = None, twins: float = 0.0, e
         (match(0.7, 0.65, twins=0.2), Verdict("unsure")),  # two different people, both alike
         (match(0.7, 0.65, twins=0.5), Verdict("return", "a", ("a", "b"))),  # one person enrolled twice
         (match(0.7, 0.65, twins=0.9, elder="b"), Verdict("return", "b", ("b", "a"))),  # the older id stands
+        (match(0.8, 0.6, twins=0.7, elder="b"), Verdict("return", "b", ("b", "a"))),  # also far ahead of it
         (match(0.52, 0.49, twins=0.9), Verdict("unsure")),  # the second does not pass
         (match(-0.2, -0.3), Verdict("first")),
     ],
@@ -475,18 +485,18 @@ def test_close_ends_every_open_visit_once(node: Node) -> None:
 def test_a_visit_open_at_a_crash_is_closed_with_its_end_unknown(node: Node) -> None:
     visit = must(node.arrive(person(0), 1, T0), "first")["visit"]
     node.start()
-    assert node.visits.recover(after(600)) == 1
+    assert node.recover(after(600)) == 1
     (left,) = node.records("visit.left")
     assert (left.fields["visit"], left.fields["reason"]) == (visit, "crash")
     assert "end_us" not in left.fields
     node.start()
-    assert node.visits.recover(after(700)) == 0
+    assert node.recover(after(700)) == 0
 
 
 def test_after_a_crash_the_visit_goes_on_and_no_time_out_is_claimed_that_nobody_watched(node: Node) -> None:
     must(node.arrive(person(0), 1, T0), "first")
     node.start()
-    node.visits.recover(after(1200))
+    node.recover(after(1200))
     assert node.arrive(person(0), 1, after(1230)) is None  # twenty minutes, perhaps all of them at the door
     node.leave(1, after(1240))
     must(node.arrive(person(0), 2, after(1600)), "reentry")
@@ -495,7 +505,7 @@ def test_after_a_crash_the_visit_goes_on_and_no_time_out_is_claimed_that_nobody_
 def test_after_a_crash_minutes_out_count_from_the_restart(node: Node) -> None:
     must(node.arrive(person(0), 1, T0), "first")
     node.start()
-    node.visits.recover(after(1200))
+    node.recover(after(1200))
     assert must(node.arrive(person(0), 1, after(1600)), "reentry")["out_us"] == 400_000_000
 
 
@@ -504,11 +514,11 @@ def test_a_restart_within_the_gap_resumes_and_after_it_does_not(node: Node) -> N
     node.leave(1, after(60))
     node.visits.close("stopped")
     node.start()
-    assert node.visits.recover(after(120)) == 0
+    assert node.recover(after(120)) == 0
     assert node.arrive(person(0), 1, after(130)) is None
     node.visits.close("stopped")
     node.start()
-    node.visits.recover(after(6 * 3600))
+    node.recover(after(6 * 3600))
     must(node.arrive(person(0), 1, after(6 * 3600)), "return")
 
 
@@ -516,7 +526,7 @@ def test_with_gap_zero_a_new_run_starts_new_visits_at_once(node: Node) -> None:
     must(node.arrive(person(0), 1, T0), "first")
     node.visits.close("source_end")
     node.start(gap=timedelta(0))
-    node.visits.recover(after(2))
+    node.recover(after(2))
     must(node.arrive(person(0), 1, after(2)), "return")
 
 
@@ -525,10 +535,10 @@ def test_a_reentry_counts_as_open_for_the_next_start(node: Node) -> None:
     node.leave(1, after(10))
     node.visits.close("stopped")
     node.start()
-    node.visits.recover(after(20))
+    node.recover(after(20))
     must(node.arrive(person(0), 1, after(1000)), "reentry")
     node.start()
-    assert node.visits.recover(after(1100)) == 1
+    assert node.recover(after(1100)) == 1
     assert [record.fields["visit"] for record in node.records("visit.left")] == [visit, visit]
 
 
@@ -547,12 +557,16 @@ def test_somebody_erased_by_another_process_comes_back_as_new(node: Node) -> Non
     assert again["gallery_n"] == 0
 
 
-def test_a_return_is_remembered_for_another_horizon(node: Node) -> None:
-    must(node.arrive(person(0), 1, T0), "first")
+def test_a_return_adds_the_face_of_that_visit(node: Node) -> None:
+    known = must(node.arrive(person(0), 1, T0), "first")["person"]
     node.leave(1, after(10))
-    must(node.arrive(person(0), 2, after(5 * 3600)), "return")
+    must(node.arrive(like(person(0), 0.9), 2, after(5 * 3600)), "return")
+    assert list(node.vault.owners(PACK).values()) == [known, known]
     (remembered,) = node.vault.people()
-    assert remembered.expires_us == round((after(5 * 3600 + 1) + timedelta(hours=24)).timestamp() * 1e6)
+    assert remembered.stored_us == to_us(after(5 * 3600 + 1))
+    node.leave(2, after(5 * 3600 + 9))
+    again = must(node.arrive(like(person(0), 0.9), 3, after(10 * 3600)), "return")
+    assert again["similarity_e6"] == pytest.approx(1e6, abs=10), "the newer template is searched too"
 
 
 # -- after_consent -------------------------------------------------------------------------------------------------
@@ -640,3 +654,55 @@ def test_a_moved_clock_makes_nobody_seem_to_have_been_out(node: Node, jump: time
     node.visits.sweep(after(20) + jump)
     assert node.arrive(person(0), 2, after(40) + jump) is None, "half a minute out is the same visit, and no re-entry"
     assert node.kinds() == ["first"]
+
+
+def test_an_answer_to_an_older_question_does_not_make_a_newer_visit_older(node: Node) -> None:
+    known = must(node.arrive(person(0), 1, T0), "first")["person"]
+    node.leave(1, after(2))
+    node.visits.sweep(after(5 * 3600))
+    asked = must(node.arrive(like(person(0), 0.4), 2, after(6 * 3600)), "unsure")
+    node.leave(2, after(6 * 3600 + 10))
+    must(node.arrive(person(0), 3, after(7 * 3600)), "return")
+    node.leave(3, after(7 * 3600 + 30))
+    desk = node.home.open_ledger("desk", Clock())
+    desk.append("visit.corrected", {"visit": asked["visit"], "decision": "return", "person": known})
+    desk.close()
+    assert node.arrive(person(0), 4, after(7 * 3600 + 60)) is None, "half a minute out is no re-entry of an hour"
+
+
+def test_first_never_reaches_further_back_than_any_policy_since_let_it(node: Node) -> None:
+    day, now = CapturePolicy("ephemeral", "test", timedelta(hours=24)), datetime.now(UTC)
+    assert Horizon(day, node.ledger).seconds(now) == 86_400
+    declare(CapturePolicy("after_consent", "", timedelta(hours=24)), node.ledger)
+    month = CapturePolicy("ephemeral", "test", timedelta(days=30))
+    declare(month, node.ledger)
+    horizon = Horizon(month, node.ledger)
+    assert horizon.seconds(now + timedelta(hours=1)) == pytest.approx(3600, abs=5)  # everybody before was forgotten
+    assert horizon.seconds(now + timedelta(days=60)) == 30 * 86_400
+
+
+def test_an_answer_nobody_can_read_does_not_stop_the_node(node: Node) -> None:
+    must(node.arrive(person(0), 1, T0), "first")
+    desk = node.home.open_ledger("desk", Clock())
+    desk.append("visit.corrected", {"visit": 7})
+    desk.append("visit.corrected", {"person": "p-nobody"})
+    desk.close()
+    must(node.arrive(person(1), 2, after(10)), "first")
+    node.start()
+    node.recover(after(20))
+
+
+def test_a_start_reads_no_further_back_than_the_last_boot_before_the_gap(node: Node) -> None:
+    for day in range(3):
+        node.recover(after(day * 86400))
+        must(node.arrive(person(day), 1, after(day * 86400 + 5)), "first")
+        node.leave(1, after(day * 86400 + 10))
+        node.visits.close("stopped")
+        node.start()
+    # the records' own stamps are of now, so a start an hour from now is long after every boot
+    soon = datetime.now(UTC) + timedelta(hours=5)
+    assert node.visits._last_boot_before(soon - timedelta(hours=4)) == (
+        1,
+        list(node.ledger.records(("node.boot",)))[-1].seq,
+    )
+    assert node.recover(soon) == 0

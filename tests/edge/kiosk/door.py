@@ -105,9 +105,8 @@ class Door:
                 if not known:
                     vector = np.random.default_rng().normal(size=128).astype(np.float32)
                     vector /= np.linalg.norm(vector)
-                    expires = now + timedelta(days=1)
-                    vault.add_person(transaction.connection, person_id, PACK, vector, now, expires, decision == "first")
-                vault.add_crop(transaction.connection, visit_id, person_id, crop or blank_face())
+                    vault.add_person(transaction.connection, person_id, PACK, vector, now, decision == "first")
+                vault.add_crop(transaction.connection, visit_id, person_id, crop or blank_face(), now)
         return visit_id, person_id
 
     def see(self, *, ago_s: float = 0, party: int = 1) -> str:
