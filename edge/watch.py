@@ -102,7 +102,7 @@ class Watch:
         finally:
             notifier.notify("STOPPING=1")
             self._slots.close()
-            _stop_all(workers)
+            stop_all(workers)
             jobs.stop()
         for pipeline in self._pipelines.values():
             self._follow(pipeline.finish())
@@ -165,8 +165,12 @@ class Watch:
                     self._delivered.add(event.camera_id)
                     self._camera_record("camera.up", event.camera_id, event.at, event.reason)
                 case "down":
-                    if impatient and event.camera_id not in self._delivered:
-                        raise EdgeError(f"camera {event.camera_id}: {_IMPATIENCE.get(event.reason, event.reason)}")
+                    if event.camera_id not in self._delivered:
+                        if impatient:
+                            raise EdgeError(event.message)
+                        log.warning(
+                            "camera missing camera=%s reason=%s: %s", event.camera_id, event.reason, event.message
+                        )
                     self._follow(self._pipelines[event.camera_id].finish())  # whoever was in view may leave unseen
                     self._camera_record("camera.down", event.camera_id, event.at, event.reason)
                 case "ended":
@@ -235,15 +239,7 @@ class Watch:
         self._ledger.append(kind, fields)
 
 
-_IMPATIENCE = {
-    "auth": "wrong user or password",
-    "unreachable": "cannot be reached",
-    "stalled": "connected, but no picture came",
-    "ended": "the stream ended at once",
-}
-
-
-def _stop_all(workers: list[CameraWorker]) -> None:
+def stop_all(workers: list[CameraWorker]) -> None:
     """Ask all at once and wait for them together: a dead camera's read returns at its own timeout, not at ours."""
     for worker in workers:
         worker.stop(0)

@@ -1,5 +1,8 @@
 """What `run` refuses before it watches anything, and how the shots of a track become one template."""
 
+import queue
+import socket
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,11 +12,13 @@ import pytest
 from camera import CameraError
 from camera.pipeline import Arrival
 from camera.quality import BestShot
+from camera.slot import Slots
+from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
 from edge.clock import Clock
 from edge.home import Home
 from edge.node import RunOptions, run
-from edge.watch import fuse
+from edge.watch import WORKERS_STOP_S, fuse, stop_all
 from models import ModelsError
 from models.store import Store
 from sync.database import DatabaseError, NewerFormat, connect
@@ -152,3 +157,23 @@ def test_a_write_lock_held_by_somebody_else_is_waited_out_and_nothing_is_lost(
     with pytest.raises(DatabaseError, match="database is locked"):
         impatient.append("node.stopped", {"reason": "stopped"})
     stranger.close()
+
+
+def test_six_cameras_that_hang_are_stopped_together(home: Home) -> None:
+    silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]  # they accept and never say a word
+    cameras = {f"cam{n}": f"rtsp://127.0.0.1:{server.getsockname()[1]}/x" for n, server in enumerate(silent)}
+    slots: Slots = Slots(cameras)
+    events: queue.SimpleQueue[CameraEvent] = queue.SimpleQueue()
+    now = datetime.now(UTC)
+    workers = [CameraWorker(name, uri, slots, events, fast=False, run_started_at=now) for name, uri in cameras.items()]
+    for worker in workers:
+        worker.start()
+    for server in silent:
+        server.settimeout(30)
+        server.accept()  # from here on its worker waits for an answer
+    started_s = time.monotonic()
+    stop_all(workers)
+    took_s = time.monotonic() - started_s
+    assert took_s < 2 * WORKERS_STOP_S + 1, "one after the other it would take six times as long as one"
+    for server in silent:
+        server.close()
