@@ -2,7 +2,6 @@
 
 import json
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -138,18 +137,10 @@ def records(
                 print(f"{place} {row.kind:<18} {rfc3339(row.received_us)} {row.hash.hex()[:16]}")
 
 
-class ConsoleRole(StrEnum):
-    """What an account may do at the console."""
-
-    VIEWER = "viewer"
-    ADMIN = "admin"
-
-
 @app.command("add-user")
 def add_user(
     directory: DirOption,
     name: Annotated[str, typer.Argument(help="What this person signs in as.", show_default=False)],
-    role: Annotated[ConsoleRole, typer.Option(help="What they may do.")] = ConsoleRole.VIEWER,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password, one line, from stdin.")
     ] = False,
@@ -167,5 +158,5 @@ def add_user(
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    account = Accounts(path).add(name, password, role.value)
+    account = Accounts(path).add(name, password, "viewer")
     print(f"{account.name} may sign in as {account.role} ({account.account_id})")

@@ -18,7 +18,7 @@ from sync.web.backoff import Backoff, Wait
 from sync.web.tables import locked, opened
 from sync.web.tablets import Tablet
 
-Role: TypeAlias = Literal["front_desk", "manager", "viewer", "admin"]
+Role: TypeAlias = Literal["front_desk", "manager", "viewer"]
 
 MIN_PASSWORD_CHARS = 12
 MAX_PASSWORD_CHARS = 256  # an argon2 run over megabytes would be a way to stop the pages

@@ -22,7 +22,6 @@ class Session:
     key: bytes
     account: Account
     csrf_token: str
-    on_tablet: bool
 
 
 class Sessions:
@@ -71,18 +70,18 @@ class Sessions:
         now_s = self._now_s()
         with opened(self._path) as db:
             row = db.execute(
-                "SELECT account_id, name, role, csrf_token, tablet_id, started_s, used_s"
+                "SELECT account_id, name, role, csrf_token, started_s, used_s"
                 " FROM web_sessions JOIN accounts USING (account_id) WHERE token_hash = ?",
                 (key,),
             ).fetchone()
             if row is None:
                 return None
-            account_id, name, role, csrf_token, tablet_id, started_s, used_s = row
+            account_id, name, role, csrf_token, started_s, used_s = row
             if now_s - used_s > self._idle_s or now_s - started_s > LONGEST_S:
                 return None
             if touch and now_s - used_s > 1:  # a page brings several requests; one write is enough
                 db.execute("UPDATE web_sessions SET used_s = ? WHERE token_hash = ?", (now_s, key))
-        return Session(key, Account(account_id, name, role), csrf_token, bool(tablet_id))
+        return Session(key, Account(account_id, name, role), csrf_token)
 
 
 def _key(token: str) -> bytes:

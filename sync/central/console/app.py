@@ -12,8 +12,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync.central.console.live import StoreWatch
-from sync.central.store.rows import Decision, RecordRow, VisitRow
+from sync.central.console.places import Places
+from sync.central.store.rows import VisitRow
 from sync.central.store.sqlite import FILE_NAME, Store
+from sync.visit_fields import Decision
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
 from sync.web.languages import Languages
@@ -22,12 +24,11 @@ from sync.web.pages import SHARED_TEXTS, Pages
 from sync.web.sessions import IDLE_S, Session, Sessions
 from sync.web.times import Times, lasting
 
-READERS = ("viewer", "admin")
+READERS = ("viewer",)
 _HERE = Path(__file__).parent
 _TIMEZONE = "Asia/Shanghai"  # design.md 3: the default of every site
 _PAGE = 50
 _LOOKED_THROUGH = 2000  # visits read at most to fill a filtered page
-_TAIL = 400  # records read back from a node's head for its newest place
 _SHOWN_RECORDS = 20
 
 
@@ -35,7 +36,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
     """Build the console of a central; `app.state.live.close()` ends its event streams. Raises SyncError."""
     path = central_dir / FILE_NAME
     Store(path).close()
-    times, live = Times(_TIMEZONE), Live()
+    times, live, places = Times(_TIMEZONE), Live(), Places()
     watch = StoreWatch(path, live)
     accounts = Accounts(path)
     sessions = Sessions(path, idle_s)
@@ -63,8 +64,10 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
     def nodes() -> dict[str, Any]:
         with Store(path) as store:
             rows, refusals = store.nodes(), store.refusals()
+            stands = {node.node_id: places.of(store, node) for node in rows}
         return {
             "nodes": rows,
+            "places": stands,
             "refusals": refusals,
             "online": sum(node.online for node in rows),
             "waiting": sum(node.lag or 0 for node in rows),
@@ -74,11 +77,11 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
 
     def node(node_id: str) -> dict[str, Any]:
         with Store(path) as store:
-            found = next((row for row in store.nodes() if row.node_id == node_id), None)
+            found = store.node(node_id)
             if found is None:
                 raise HTTPException(404)
-            tail = list(store.records(node_id, after=(found.epoch, max(0, found.seq - _TAIL))))
-        return {"node": found, "records": tail[: -_SHOWN_RECORDS - 1 : -1], "place": _place(tail)}
+            tail = list(store.records(node_id, after=(found.epoch, max(0, found.seq - _SHOWN_RECORDS))))
+            return {"node": found, "records": tail[::-1], "place": places.of(store, found)}
 
     def visits(node_id: str, decision: str, before: str) -> dict[str, Any]:
         with Store(path) as store:
@@ -145,19 +148,3 @@ def _matching(store: Store, node_id: str, decision: str, before: tuple[int, int]
 def _cursor(text: str) -> tuple[int, int] | None:
     arrived, _, row = text.partition(".")
     return (int(arrived), int(row)) if arrived.isdecimal() and row.isdecimal() else None
-
-
-def _place(records: list[RecordRow]) -> dict[str, Any] | None:
-    """The newest place among records; whatever is not as protocol.md has it is left out, nodes write what they like."""
-    for record in reversed(records):
-        place = record.fields.get("place")
-        if isinstance(place, dict) and all(type(place.get(key)) is int for key in ("lat_e7", "lon_e7")):
-            accuracy = place.get("accuracy_e6")
-            return {
-                "lat": place["lat_e7"] / 1e7,
-                "lon": place["lon_e7"] / 1e7,
-                "accuracy_m": accuracy / 1e6 if type(accuracy) is int else None,
-                "source": str(place.get("source", "")),
-                "inside": place["inside"] if place.get("inside") in ("in", "out") else "unknown",
-            }
-    return None

@@ -185,7 +185,12 @@ def test_a_first_visit_is_told_with_what_it_was_compared_with(visitor: Visitor, 
     assert "未授权者只保留 24 小时" in card
     assert "B 级" in card
     assert "mobilefacenet" in card
-    assert "among 126 people" in client.get(f"/fragments/arrival/{visit_id}?lang=en").text
+    back = _card(client, door.arrive("return", person="p-old", similarity=0.7)[0])
+    assert "比对范围内\uff1a126 人" in back
+    assert "未授权者只保留 24 小时" in back
+    english = client.get(f"/fragments/arrival/{visit_id}?lang=en").text
+    assert "among 126 people" in english
+    assert "people without consent are remembered for 24 h" in english
 
 
 def test_an_arrival_that_nobody_compared_shows_its_time_and_party_and_no_face(visitor: Visitor, door: Door) -> None:

@@ -86,7 +86,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     create_keys(directory, "central")
     Store.create(directory / FILE_NAME)
     accounts = Accounts(directory / FILE_NAME)
-    for name, role in (("zhou", "viewer"), ("root", "admin"), ("li", "front_desk")):
+    for name, role in (("zhou", "viewer"), ("li", "front_desk")):
         accounts.add(name, PASSWORD, role)
     return directory
 
