@@ -141,6 +141,10 @@ class KeyRing:
         if not held.key.verify("record-sig", record.body, record.signature):
             raise BadRecord("signature does not verify")
 
+    def signed(self, body: bytes, signature: bytes) -> bool:
+        """Whether any of these keys signed these bytes, whatever they say."""
+        return any(held.key.verify("record-sig", body, signature) for held in self._by_id.values())
+
 
 def _text(fields: Fields, name: str) -> str:
     value = fields.get(name)

@@ -1,6 +1,7 @@
 """Judges what arrives from nodes, commits what stands, and says what to answer. Knows nothing of MQTT."""
 
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -9,15 +10,19 @@ from sync.canonical import Fields
 from sync.central.keys import ServingKeys
 from sync.central.store.rows import ChainState
 from sync.central.store.sqlite import Batch, Store
+from sync.database import DatabaseError
 from sync.ledger import Head
 from sync.messages import Ack, BadMessage, Enrolment, Nack, NackCode, Status
 from sync.records import GENESIS_PREV, BadRecord, KeyRing, Record, parse
 from sync.signing import digest
+from sync.visit_fields import number_of, text_of
 from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody, decode_frame
 
 log = logging.getLogger(__name__)
 
+ACK_PAUSE_US = 1_000_000  # between two acks that say the same: whoever may publish could else draw them without end
 _NO_HASH = bytes(32)
+_HEX64 = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,10 @@ class _Refused(Exception):
         self.code, self.epoch, self.seq, self.hash = code, epoch, seq, hash_
 
 
+class _Unsigned(Exception):
+    """The rest of a frame is not taken, and the node is not told: it may come from anybody."""
+
+
 class Ingest:
     """The one writer of central's evidence. What it holds in memory is what the store holds."""
 
@@ -74,51 +83,32 @@ class Ingest:
         self._store = store
         self._keys = keys
         self._nodes: dict[str, _Node] = {}
+        self._owed: dict[str, None] = {}  # who waits for an ack, in order
+        self._acked: dict[str, tuple[int, int, int]] = {}  # the last ack: epoch, seq, when
+        self._told_us = 0  # the time in the newest ack or nack
         self._logged: set[tuple[str, str]] = set()
 
     def take(self, frames: Iterable[Arrived], now_us: int, greetings: Iterable[Greeting] = ()) -> list[Answer]:
         """Judge frames in order, commit durably what they hold and what nodes say of themselves, and only then answer.
 
-        One cumulative ack for every node that sent or has come online (an anchor in time), and nacks besides; to one
-        that is online its open notices. What a node sent while its greeting was kept is lost, so it is asked for at
-        once: the node would else sit out a timeout. Raises DatabaseError where nothing could be committed: then
-        nothing is answered and the nodes send again.
+        One cumulative ack for every node that sent a record or has come online (an anchor in time; one a second at
+        most where it says nothing new, the rest with a later call), and nacks besides; to one that is online its open
+        notices. What a node sent while its greeting was kept is lost, so it is asked for at once: the node would else
+        sit out a timeout. Raises DatabaseError where nothing could be committed: then nothing is answered and the
+        nodes send again.
         """
-        batch, staged, touched, nacks = Batch(), _Staged(), dict[str, _Node](), list[Answer]()
-        online: list[tuple[Greeting, _Node]] = []
+        frames, greetings = list(frames), list(greetings)
         try:
-            for greeting in greetings:
-                node = self._node(greeting.status.node_id)
-                if node is not None:
-                    batch.statuses.append((greeting.status, now_us))
-                    if greeting.status.online:
-                        online.append((greeting, node))
-                        touched[greeting.status.node_id] = node
-            for frame in frames:
-                node = self._node(frame.node_id)
-                if node is None:
-                    # one row for all of them: whoever may publish could else fill the disk with invented names
-                    self._refuse(batch, "", "unknown-node", f"{frame.node_id} is not enrolled", now_us)
-                    continue
-                touched[frame.node_id] = node
-                batch.seen[frame.node_id] = now_us
-                try:
-                    self._judge(frame, node, batch, staged, now_us)
-                except _Refused as refused:
-                    self._refuse(batch, frame.node_id, refused.code, str(refused), now_us)
-                    nack = Nack(frame.node_id, refused.code, refused.epoch, refused.seq, refused.hash)
-                    nacks.append(Answer(frame.node_id, "ack", nack.seal(self._keys.ack)))
-                except BadFrame as error:
-                    self._refuse(batch, frame.node_id, "bad-frame", str(error), now_us)
-            if batch:
-                self._store.write(batch)
-        except BaseException:
-            self._nodes.clear()  # what was staged is not in the store
+            return self._take(frames, greetings, now_us)
+        except DatabaseError:
             raise
-        answers = [ack for node_id, node in touched.items() if (ack := self._ack(node_id, node, now_us)) is not None]
-        answers += nacks
-        for greeting, node in online:
-            answers += self._greet(greeting, node)
+        except Exception:  # one node must not end the service of all: what it sent is found, and the rest taken
+            log.exception("batch failed frames=%d greetings=%d", len(frames), len(greetings))
+        answers = []
+        for greeting in greetings:
+            answers += self._take_alone(greeting.status.node_id, [], [greeting], now_us)
+        for frame in frames:
+            answers += self._take_alone(frame.node_id, [frame], [], now_us)
         return answers
 
     def open_notices(self, node_id: str | None = None) -> list[Answer]:
@@ -127,11 +117,61 @@ class Ingest:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _greet(self, greeting: Greeting, node: _Node) -> Iterator[Answer]:
+    def _take_alone(self, node_id: str, frames: list[Arrived], greetings: list[Greeting], now_us: int) -> list[Answer]:
+        try:
+            return self._take(frames, greetings, now_us)
+        except DatabaseError:
+            raise
+        except Exception as error:
+            log.exception("refused node=%s reason=unexpected", node_id)
+            batch = Batch()
+            self._refuse(batch, node_id, "unexpected", type(error).__name__, now_us)
+            self._store.write(batch)
+            return []
+
+    def _take(self, frames: list[Arrived], greetings: list[Greeting], now_us: int) -> list[Answer]:
+        batch, staged, refusals = Batch(), _Staged(), list[tuple[str, _Refused]]()
+        online: list[tuple[Greeting, _Node]] = []
+        try:
+            for greeting in greetings:
+                node = self._node(greeting.status.node_id)
+                if node is not None:
+                    batch.statuses.append((greeting.status, now_us))
+                    if greeting.status.online:
+                        online.append((greeting, node))
+                        self._owed[greeting.status.node_id] = None
+            for frame in frames:
+                node = self._node(frame.node_id)
+                if node is None:
+                    # one row for all of them: whoever may publish could else fill the disk with invented names
+                    self._refuse(batch, "", "unknown-node", f"{frame.node_id} is not enrolled", now_us)
+                    continue
+                try:
+                    self._judge(frame, node, batch, staged, now_us)
+                except _Refused as refused:
+                    self._refuse(batch, frame.node_id, refused.code, str(refused), now_us)
+                    refusals.append((frame.node_id, refused))
+                except (_Unsigned, BadFrame) as error:
+                    reason = "bad-frame" if isinstance(error, BadFrame) else "not-signed"
+                    self._refuse(batch, frame.node_id, reason, str(error), now_us)
+            if batch:
+                self._store.write(batch)
+        except BaseException:
+            self._nodes.clear()  # what was staged is not in the store
+            raise
+        answers = self._acks(now_us)
+        for node_id, why in refusals:
+            nack = Nack(node_id, why.code, why.epoch, why.seq, why.hash, self._told(now_us))
+            answers.append(Answer(node_id, "ack", nack.seal(self._keys.ack)))
+        for greeting, node in online:
+            answers += self._greet(greeting, node, now_us)
+        return answers
+
+    def _greet(self, greeting: Greeting, node: _Node, now_us: int) -> Iterator[Answer]:
         status = greeting.status
         lost_all = node.seq == 0 and status.acked > 0  # acknowledged by a central that held more than this one
         if node.state == "ok" and (greeting.kept or lost_all):
-            gap = Nack(status.node_id, "GAP", node.epoch, node.seq + 1, _NO_HASH)
+            gap = Nack(status.node_id, "GAP", node.epoch, node.seq + 1, _NO_HASH, self._told(now_us))
             yield Answer(status.node_id, "ack", gap.seal(self._keys.ack))
         yield from self.open_notices(status.node_id)
 
@@ -159,11 +199,14 @@ class Ingest:
             record = self._read(frame.node_id, signed, node)
             if (record.epoch, record.seq) <= (node.epoch, node.seq):
                 self._again(record, node, batch, staged, now_us)
+                self._owed[frame.node_id] = None
                 continue
+            self._check(record, node)
+            self._owed[frame.node_id] = None
+            batch.seen[frame.node_id] = now_us
             opens_epoch = node.seq > 0 and (record.epoch, record.seq) == (node.epoch + 1, 1)
             if not opens_epoch and (record.epoch, record.seq) != (node.epoch, node.seq + 1):
                 raise _Refused("GAP", node.epoch, node.seq + 1, _NO_HASH, f"seq {record.seq} after {node.seq}")
-            self._check(record, node)
             if record.prev_hash != node.hash:
                 self._fork(record, (node.epoch, node.seq), node, batch, staged, now_us)
             node.epoch, node.seq, node.hash = record.epoch, record.seq, record.hash
@@ -187,19 +230,25 @@ class Ingest:
         try:
             record = parse(signed.body, signed.signature)
         except BadRecord as error:
-            raise _Refused(
-                "BAD_SIG", node.epoch, node.seq + 1, digest("record-hash", signed.body), str(error)
-            ) from error
+            at = node.epoch, node.seq + 1, digest("record-hash", signed.body)
+            raise self._bad(signed, node, *at, str(error)) from error
         if record.node_id != node_id:
             why = f"a record of node {record.node_id} on this node's topic"
-            raise _Refused("BAD_SIG", record.epoch, record.seq, record.hash, why)
+            raise self._bad(signed, node, record.epoch, record.seq, record.hash, why)
         return record
 
     def _check(self, record: Record, node: _Node) -> None:
         try:
             node.keys.check(record)
         except BadRecord as error:
-            raise _Refused("BAD_SIG", record.epoch, record.seq, record.hash, str(error)) from error
+            signed = SignedBody(record.body, record.signature)
+            raise self._bad(signed, node, record.epoch, record.seq, record.hash, str(error)) from error
+
+    def _bad(self, signed: SignedBody, node: _Node, epoch: int, seq: int, hash_: bytes, why: str) -> Exception:
+        """A nack is for what the node itself signed: any other bytes are anybody's, its own records' among them."""
+        if node.keys.signed(signed.body, signed.signature):
+            return _Refused("BAD_SIG", epoch, seq, hash_, why)
+        return _Unsigned(why)
 
     def _again(self, record: Record, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
         """A place already filled: the same record is acknowledged again, another one is a fork if its key signed it."""
@@ -232,11 +281,31 @@ class Ingest:
             return record.hash, record.body, record.signature
         return self._store.held(node_id, *at)
 
-    def _ack(self, node_id: str, node: _Node, now_us: int) -> Answer | None:
-        if node.seq == 0:
-            return None
-        ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, now_us, MAX_WINDOW_FRAMES, self._keys.ack)
-        return Answer(node_id, "ack", ack.data)
+    def _acks(self, now_us: int) -> list[Answer]:
+        """The acks owed and due; what moved a head is due at once."""
+        answers = []
+        for node_id in list(self._owed):
+            node = self._node(node_id)
+            if node is not None and node.seq > 0:
+                *at, sent_us = self._acked.get(node_id, (0, 0, 0))
+                if at == [node.epoch, node.seq] and 0 <= now_us - sent_us < ACK_PAUSE_US:
+                    continue
+                at_us, window = self._told(now_us), MAX_WINDOW_FRAMES
+                ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, at_us, window, self._keys.ack)
+                answers.append(Answer(node_id, "ack", ack.data))
+                self._acked[node_id] = (node.epoch, node.seq, now_us)
+            del self._owed[node_id]
+        return answers
+
+    def _told(self, now_us: int) -> int:
+        """The time to sign: later than in any word before, by which a node tells it from one played again.
+
+        A clock that was set back is told as it is.
+        """
+        if 0 <= self._told_us - now_us < ACK_PAUSE_US:
+            now_us = self._told_us + 1
+        self._told_us = now_us
+        return now_us
 
     def _refuse(self, batch: Batch, node_id: str, reason: str, why: str, now_us: int) -> None:
         batch.refusals.append((node_id, reason, now_us, why[:200]))
@@ -266,7 +335,8 @@ def _project(record: Record, batch: Batch, now_us: int) -> None:
             [one for one in cameras if isinstance(one, dict)] if isinstance(cameras, list) else [],
         )
     elif record.kind == "notice.applied":
-        try:
-            batch.applied.append((now_us, record.node_id, int(fields["nseq"]), bytes.fromhex(fields["hash"])))
-        except (KeyError, TypeError, ValueError) as error:  # central judges envelopes; the notice just stays open
-            log.warning("notice.applied not understood node=%s seq=%d error=%s", record.node_id, record.seq, error)
+        nseq, digest_hex = number_of(fields, "nseq"), text_of(fields, "hash") or ""
+        if nseq is None or not _HEX64.fullmatch(digest_hex):  # central judges envelopes; the notice just stays open
+            log.warning("notice.applied not understood node=%s seq=%d", record.node_id, record.seq)
+            return
+        batch.applied.append((now_us, record.node_id, nseq, bytes.fromhex(digest_hex)))
