@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 FOLDER_FRAMES_PER_S = 10.0  # the design's frame rate of a folder of images, which carries no times
+MAX_PICTURE_PX = 100_000_000  # 300 MB as BGR; a PNG of 12 MB may claim 30,000 x 30,000 pixels and take 5 GB
 _TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -180: cv2.ROTATE_180, 180: cv2.ROTATE_180, -90: cv2.ROTATE_90_CLOCKWISE}
 
 
@@ -37,6 +38,8 @@ def recorded_frames(
     path = file_path(uri)
     if not path.exists():
         raise SourceError(camera_id, uri, "unreadable", "no such file or folder")
+    if not path.is_dir() and not path.is_file():
+        raise SourceError(camera_id, uri, "unreadable", "neither a file nor a folder")  # reading a FIFO would not end
     images = _folder(camera_id, uri, path, folder_frames_per_s) if path.is_dir() else _video(camera_id, uri, path)
     for number, (time_s, image) in enumerate(images, start=1):
         yield Frame(
@@ -66,6 +69,7 @@ def _video(camera_id: str, uri: str, path: Path) -> Iterator[tuple[float, NDArra
         if not container.streams.video:
             raise SourceError(camera_id, uri, "unreadable", "holds no video stream")
         stream = container.streams.video[0]
+        stream.codec_context.options = {"max_pixels": str(MAX_PICTURE_PX)}
         stream.thread_type = "FRAME"  # not AUTO, which may take slice threads: see live.py
         step_s = float(1 / stream.average_rate) if stream.average_rate else 1 / FOLDER_FRAMES_PER_S
         damaged = 0
@@ -104,10 +108,26 @@ def _folder(camera_id: str, uri: str, path: Path, frames_per_s: float) -> Iterat
     if not files:
         raise SourceError(camera_id, uri, "unreadable", "folder holds no images (jpg, png, bmp, webp, tif)")
     for index, file in enumerate(files):
+        if not file.is_file():
+            raise SourceError(camera_id, uri, "unreadable", f"{file.name} is not a file")
+        if not _bounded(file):
+            megapixels = MAX_PICTURE_PX // 1_000_000
+            raise SourceError(
+                camera_id, uri, "unreadable", f"{file.name} is not a readable image of at most {megapixels} megapixels"
+            )
         image = cv2.imread(str(file), cv2.IMREAD_COLOR)
         if image is None:
             raise SourceError(camera_id, uri, "unreadable", f"{file.name} is not a readable image")
         yield index / frames_per_s, image.astype(np.uint8, copy=False)
+
+
+def _bounded(file: Path) -> bool:
+    """Whether FFmpeg, which stops at the size in the header, reads it; OpenCV's own limit is 2**30 pixels."""
+    try:
+        with file.open("rb") as handle, av.open(handle, options={"max_pixels": str(MAX_PICTURE_PX)}) as container:
+            return any(stream.codec_context.width > 0 for stream in container.streams.video)
+    except (av.error.FFmpegError, OSError):
+        return False
 
 
 def _as_counted(path: Path) -> list[tuple[int, str]]:

@@ -20,10 +20,16 @@ Reason = Literal["auth", "unreachable", "stalled", "ended", "unreadable"]
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.\-]*)://")
 _USB = re.compile(r"^(?:usb:|/dev/video)(\d{1,3})$")
-# Many cameras want their password in the path or query: /user=admin&password=x&channel=1.sdp, /live?token=x
-_SECRET_FIELD = re.compile(
-    r"(?i)(?<![a-z0-9])([a-z_]*(?:user(?:name)?|usr|pass(?:word|wd)?|pwd|token|auth|key|secret|loginuse|loginpas))=[^&/;#]*"
+# Many cameras want their password in the path or query: /user=admin&password=x&channel=1.sdp, /live?token=x. What the
+# fields of a secret are called nobody can list (u, p, pw, psw, sign ...), so only those that choose a stream are shown.
+_OPEN_FIELD = re.compile(
+    r"(?i)(?:channel|chn?|subtype|substream|stream|streamtype|profile|resolution|size|fps|codec|videocodec|video|audio"
+    r"|proto|protocol|transport|transportmode|unicast|camera|cam|track|trackid|inst)=\w{1,20}(?:\.sdp)?"
 )
+# Others take /admin/password/stream: an account's usual name in the path, and the segment after it.
+_ACCOUNT_SEGMENT = re.compile(r"(?i)admin(?:istrator)?\d?|root|user(?:name)?|operator|guest|login|pass(?:word|wd)?")
+# Without a scheme, what looks like rtsp//user:password@host is a slip of the hand and never a file.
+_SLIP = re.compile(r"(?is)\s*rtsps?[:/;]|.*:.*@")
 
 
 class SourceError(CameraError):
@@ -67,13 +73,15 @@ def parse_uri(uri: str) -> Kind:
     if _USB.match(uri):
         return "usb"
     scheme = _SCHEME.match(uri)
-    if scheme is None:
-        if uri.startswith(("usb:", "/dev/video")):
-            raise CameraError(f"source {uri!r}: usb cameras are named usb:N or /dev/videoN")
-        if not uri.strip():
-            raise CameraError("source is empty; allowed: rtsp://..., usb:N, /dev/videoN, a video file, an image folder")
-        return "file"
-    if scheme[1].lower() == "file":
+    if scheme is None and uri.startswith(("usb:", "/dev/video")):
+        raise CameraError(f"source {uri!r}: usb cameras are named usb:N or /dev/videoN")
+    if scheme is None and not uri.strip():
+        raise CameraError("source is empty; allowed: rtsp://..., usb:N, /dev/videoN, a video file, an image folder")
+    if scheme is None or scheme[1].lower() == "file":
+        if _SLIP.match(uri, scheme.end() if scheme else 0):
+            raise CameraError(
+                f"source {redact(uri)!r}: looks like a camera's address, not like a file; write rtsp://user:password@host/..."
+            )
         return "file"
     if scheme[1].lower() not in ("rtsp", "rtsps"):
         raise CameraError(f"source {redact(uri)}: {scheme[1]}:// is not known; allowed: rtsp://, usb:N, a path")
@@ -105,18 +113,51 @@ def file_path(uri: str) -> Path:
 def redact(uri: str) -> str:
     """Return the URI without user, password or token, fit for logs and records.
 
-    Where the address is malformed more is dropped rather than less: everything up to the last "@".
+    Of fields only those that choose a stream are shown. Where the address is malformed more is dropped rather than
+    less: everything up to the last "@".
     """
     scheme = _SCHEME.match(uri)
     if scheme is None or scheme[1].lower() == "file":
-        return uri
+        return uri.rpartition("@")[2] if _SLIP.match(uri, scheme.end() if scheme else 0) else uri
     rest = uri[scheme.end() :]
-    authority, slash, path = rest.partition("/")
-    host = authority.rpartition("@")[2]
-    if ":" in authority and "@" not in authority and "@" in path:
-        # A slash inside an unquoted password ends the authority too early: admin:pa/ss@host/x
-        host, slash, path = rest.rpartition("@")[2].partition("/")
-    return scheme[0] + host + slash + _SECRET_FIELD.sub(r"\1=-", path)
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    port = authority.partition("@")[2].rpartition(":")[2] if "@" in authority else authority.partition(":")[2]
+    before_query = rest.partition("?")[0] if "/" in rest.partition("?")[0] else rest
+    if "@" in before_query:
+        # The last one: a slash or an @ inside an unquoted password ends the authority too early, admin:pa/s@s@host/x.
+        rest = before_query.rpartition("@")[2] + rest[len(before_query) :]
+    elif port and not port.isdecimal() and not authority.startswith("["):
+        rest = rest.rpartition("@")[2] if "@" in rest else authority.partition(":")[0] + ":-" + rest[len(authority) :]
+    path, mark, query = rest.partition("?")
+    host, *segments = path.split("/")
+    shown, hidden, account = [host], False, False
+    for segment in segments:
+        is_account = _ACCOUNT_SEGMENT.fullmatch(segment) is not None
+        shown.append("-" if account or is_account else _shown_segment(segment, hidden))
+        account = is_account
+        if ":" in segment or "=" in segment:
+            hidden = shown[-1].endswith("-")  # what follows may be the rest of it: a password may hold a slash
+    return scheme[0] + "/".join(shown) + (mark and mark + "&".join(map(_shown_field, query.split("&"))))
+
+
+def _shown_segment(segment: str, hidden: bool) -> str:
+    """Return what may be shown of a path's segment; hidden: it may begin with the rest of a secret."""
+    if ":" in segment:
+        return "-"
+    name, equals, _ = segment.partition("=")
+    if not equals:
+        return "-" if hidden and segment else segment.partition("#")[0]
+    # The first field begins after the last separator before it: /live&channel=1
+    lead = re.match(r"(?:.*[&;,])?", name)[0]  # type: ignore[index]
+    fields = [_shown_field(field) for field in segment[len(lead) :].split("&")]
+    return (f"-{lead[-1]}" if hidden and lead else lead) + "&".join(fields)
+
+
+def _shown_field(field: str) -> str:
+    if _OPEN_FIELD.fullmatch(field):
+        return field
+    name, equals, _ = field.partition("=")
+    return f"{name}=-" if equals and name.isidentifier() else "-"
 
 
 def uri_digest(uri: str) -> str:

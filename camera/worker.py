@@ -31,10 +31,10 @@ _BACKOFF_AUTH_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class CameraEvent:
-    """A change of a camera's state; reason is a code, "" for up and ended.
+    """A change of a camera's state; reason is a code, and message says it in a line without credentials.
 
     up: first frame, or frames again after a down. down: no frame for DOWN_AFTER_S. ended: a file is finished (its
-    last frame may still wait in its slot). failed: a file cannot be read; message says why.
+    last frame may still wait in its slot). failed: a file cannot be read. reason and message are "" for up and ended.
     """
 
     camera_id: str
@@ -80,7 +80,8 @@ class CameraWorker:
         self._thread = threading.Thread(target=self._run, name=f"camera-{camera_id}", daemon=True)
         self._numbers = frame_numbers()
         self._outage = Outage(time.monotonic_ns())
-        self._loss: Reason | None = None  # why no frame comes now; a frame clears it
+        self._loss: SourceError | None = None  # why no frame comes now; a frame clears it
+        self._told = False
 
     def start(self) -> None:
         """Start reading."""
@@ -125,12 +126,12 @@ class CameraWorker:
                 if self._stop.is_set():
                     return
         except SourceError as error:
-            log.error("camera failed camera=%s reason=%s: %s", self.camera_id, error.reason, error)
+            log.debug("camera failed camera=%s reason=%s: %s", self.camera_id, error.reason, error)
             self._tell("failed", at, error.reason, str(error))
             return
         except Exception as error:  # noqa: BLE001  a thread that dies silently is a camera nobody misses
             detail = f"internal error {_where(error)}"
-            log.error("camera failed camera=%s %s", self.camera_id, detail)
+            log.debug("camera failed camera=%s %s", self.camera_id, detail)
             self._tell("failed", at, "unreadable", f"camera {self.camera_id}: {detail}")
             return
         self._tell("ended", at)
@@ -170,7 +171,7 @@ class CameraWorker:
         while not self._stop.is_set():
             now_ns = time.monotonic_ns()
             if self._loss is not None and self._outage.silence(now_ns):
-                self._tell("down", datetime.now(UTC), self._loss)
+                self._tell("down", datetime.now(UTC), self._loss.reason, str(self._loss))
             if now_ns >= until_ns:
                 return
             due_ns = self._outage.down_due_ns()
@@ -178,9 +179,11 @@ class CameraWorker:
             self._stop.wait((wake_ns - now_ns) / 1e9)
 
     def _lost(self, error: SourceError) -> None:
-        if error.reason != self._loss:
-            log.warning("camera lost camera=%s reason=%s: %s", self.camera_id, error.reason, error)
-        self._loss = error.reason
+        if self._loss is None or error.reason != self._loss.reason:
+            # Until the first event nobody knows the camera: whoever hears that event says what it holds.
+            level = logging.WARNING if self._told else logging.DEBUG
+            log.log(level, "camera lost camera=%s reason=%s: %s", self.camera_id, error.reason, error)
+        self._loss = error
 
     def _returned(self, frame: Frame) -> None:
         is_news = self._outage.frame(frame.captured_ns)
@@ -197,6 +200,7 @@ class CameraWorker:
         reason: Reason | Literal[""] = "",
         message: str = "",
     ) -> None:
+        self._told = True
         self._events.put(CameraEvent(self.camera_id, kind, at, reason, message))
 
 

@@ -168,9 +168,7 @@ class Watch:
                     if event.camera_id not in self._delivered:
                         if impatient:
                             raise EdgeError(event.message)
-                        log.warning(
-                            "camera missing camera=%s reason=%s: %s", event.camera_id, event.reason, event.message
-                        )
+                        log.warning("camera lost camera=%s reason=%s: %s", event.camera_id, event.reason, event.message)
                     self._follow(self._pipelines[event.camera_id].finish())  # whoever was in view may leave unseen
                     self._camera_record("camera.down", event.camera_id, event.at, event.reason)
                 case "ended":

@@ -1,5 +1,9 @@
 """Video files and image folders."""
 
+import os
+import resource
+import struct
+import zlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,6 +89,29 @@ def test_an_unreadable_source_is_named_in_one_line(case: str, tmp_path: Path, sc
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", ["clip.mp4", "folder/1.png"])
+def test_what_is_no_file_is_named_and_waited_for_by_nobody(name: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match="a file") as caught:
+        read((tmp_path / name) if name == "clip.mp4" else tmp_path / "folder")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("as_video", [False, True])
+def test_a_picture_that_claims_more_than_memory_is_refused_unread(as_video: bool, tmp_path: Path) -> None:
+    side = 30_000
+    (tmp_path / "1.png").write_bytes(_black_png(side, rows=1000))
+    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(SourceError) as caught:
+        read(tmp_path / "1.png" if as_video else tmp_path)
+    assert caught.value.reason == "unreadable"
+    assert "1.png" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib < 300_000
+
+
 def test_a_video_filmed_on_its_side_comes_out_upright(tmp_path: Path, write_video: Callable[..., Path]) -> None:
     image = np.zeros((64, 128, 3), np.uint8)
     image[:, 96:] = 255  # bright on the right
@@ -111,3 +138,14 @@ def _write_sound(path: Path) -> None:
         frame.sample_rate = 44100
         container.mux(stream.encode(frame))
         container.mux(stream.encode())
+
+
+def _black_png(side: int, rows: int) -> bytes:
+    """A square picture of which `rows` rows are there."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(bytes((1 + 3 * side) * rows), 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

@@ -49,6 +49,22 @@ def test_a_uri_of_no_known_kind_is_refused_in_one_line(uri: str) -> None:
         ("rtsp://host/live?channel=1&token=s3cret", "rtsp://host/live?channel=1&token=-"),
         ("rtsp://host/Streaming/Channels/101", "rtsp://host/Streaming/Channels/101"),
         ("http://me:s3cret@host/x", "http://host/x"),
+        ("rtsp://host/x?u=cret&p=s3cret&channel=2", "rtsp://host/x?u=-&p=-&channel=2"),
+        ("rtsp://host/x?pw=s3cret&subtype=1", "rtsp://host/x?pw=-&subtype=1"),
+        ("rtsp://host/x?psw=s3/cret", "rtsp://host/x?psw=-"),
+        ("rtsp://host/x?sign=s3cret&s3cret&stream=s3=cret", "rtsp://host/x?sign=-&-&stream=-"),
+        ("rtsp://host/x?pwd%3Ds3cret", "rtsp://host/x?-"),
+        ("rtsp://host/admin/s3cret/ch1", "rtsp://host/-/-/ch1"),
+        ("rtsp://host/0/admin:s3cret/main", "rtsp://host/0/-/-"),
+        ("rtsp://host/user=admin&password=s3/cret&channel=1.sdp", "rtsp://host/user=-&password=-/-&channel=1.sdp"),
+        ("rtsp://host/user=admin_password=s3cret_channel=1.sdp?real_stream", "rtsp://host/user=-?-"),
+        ("rtsp://host/live;p=s3cret,channel=1", "rtsp://host/live;p=-"),
+        ("rtsp://host/h264#s3cret", "rtsp://host/h264"),
+        ("rtsp://admin:s3?cr/et@host/x", "rtsp://host/x"),
+        ("rtsp://admin:s3#cret@host/x", "rtsp://host/x"),
+        ("rtsp://admin:s3cret/x", "rtsp://admin:-/x"),
+        ("rtsp://[fd00::1]:554/ch1", "rtsp://[fd00::1]:554/ch1"),
+        ("rtsp//admin:s3cret@host/x", "host/x"),
         ("usb:0", "usb:0"),
         ("clips/user=me@home.mp4", "clips/user=me@home.mp4"),
     ],
@@ -59,7 +75,19 @@ def test_redaction_leaves_the_address_and_no_credential(uri: str, clean: str) ->
     assert redact(uri) == clean
 
 
-@pytest.mark.parametrize("uri", ["rtsp://admin:s3/cret@host/ch1", "rtsp://u:s3cret@h:bad/", "ftp://u:s3cret@h/"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "rtsp://admin:s3/cret@host/ch1",
+        "rtsp://u:s3cret@h:bad/",
+        "ftp://u:s3cret@h/",
+        "rtsp//admin:s3cret@h/x",
+        " rtsp://admin:s3cret@h/x",
+        "rtsp:/admin:s3cret@h/x",
+        "admin:s3cret@h/x",
+        "file://admin:s3cret@h/x",
+    ],
+)
 def test_errors_about_a_uri_hold_no_credential(uri: str) -> None:
     with pytest.raises(CameraError) as caught:
         parse_uri(uri)
@@ -70,6 +98,8 @@ def test_errors_about_a_uri_hold_no_credential(uri: str) -> None:
 
 def test_the_digest_of_a_uri_does_not_depend_on_its_credentials() -> None:
     assert uri_digest("rtsp://a:b@h/1") == uri_digest("rtsp://h/1") == uri_digest("rtsp://c:d@h/1")
+    assert uri_digest("rtsp://h/x?u=a&p=b&channel=1") == uri_digest("rtsp://h/x?u=a&p=c&channel=1")
+    assert uri_digest("rtsp://h/x?u=a&p=b&channel=1") != uri_digest("rtsp://h/x?u=a&p=b&channel=2")
     assert uri_digest("rtsp://h/1") != uri_digest("rtsp://h/2")
     assert len(uri_digest("usb:0")) == 64
 

@@ -171,6 +171,23 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
         time.sleep(0.05)
 
 
+@pytest.mark.usefixtures("pack")
+@pytest.mark.parametrize("source", ["usb:217", "clip.mp4", "empty"])
+def test_a_source_that_cannot_be_read_is_said_in_one_line_with_its_cause(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clip.mp4").write_text("no video")
+    (tmp_path / "empty").mkdir()
+    monkeypatch.setenv("FIRSTVISIT_LOG", "WARNING")
+    named = source if source.startswith("usb") else str(tmp_path / source)
+    run_once = start(make(tmp_path / "home", "after_consent"), Path(named))
+    _, errors = run_once.communicate(timeout=60)
+    assert run_once.returncode == 2
+    why = {"usb:217": "/dev/video217 does not exist", "clip.mp4": "not a readable video", "empty": "holds no images"}
+    assert why[source] in errors
+    assert errors.count("\n") == 1, errors
+
+
 def test_a_killed_node_loses_nothing_and_a_stopped_one_says_goodbye(walk_in: Path, tmp_path: Path) -> None:
     home = make(tmp_path / "home", "ephemeral")
     killed = start(home, walk_in)
