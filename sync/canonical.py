@@ -76,4 +76,4 @@ def _check(value: object, depth: int, where: str) -> None:
 
 
 def _within(where: str, at: object) -> str:
-    return f"{where}[{at}]" if type(at) is int else f"{where}.{at}"
+    return f"{where}[{at!r}]"  # quoted: the key may be a stranger's, and the text ends in logs and on terminals

@@ -14,6 +14,7 @@ NackCode: TypeAlias = Literal["GAP", "FORK", "REVOKED", "BAD_SIG", "TOO_BIG"]
 NoticeKind: TypeAlias = Literal["keys", "key.revoked", "policy", "report.known", "code.revoked", "erase", "account"]
 CentralRole: TypeAlias = Literal["ack", "notice", "checkpoint", "code"]
 VERSION = 1
+MAX_MESSAGE_BYTES = 16 * 1024  # the largest, a `keys` notice, has under 1 KiB; what is larger is not even parsed
 
 
 class BadMessage(SyncError):
@@ -74,13 +75,17 @@ class Ack:
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """Central refuses the record (epoch, seq); hash is the refused record's, or zeros where there is none."""
+    """Central refuses the record (epoch, seq); hash is the refused record's, or zeros where there is none.
+
+    central_time_us: when central said so; by it a node tells a new refusal from an old one played again.
+    """
 
     node_id: str
     code: NackCode
     epoch: int
     seq: int
     hash: bytes
+    central_time_us: int
 
     def seal(self, key: Signer) -> bytes:
         fields: Fields = {
@@ -89,6 +94,7 @@ class Nack:
             "epoch": self.epoch,
             "seq": self.seq,
             "hash": self.hash.hex(),
+            "central_time_us": self.central_time_us,
         }
         return _seal("nack", fields, key)
 
@@ -102,7 +108,14 @@ class Nack:
                 pass
             case other:
                 raise BadMessage(f"nack: unknown code {other!r}")
-        return cls(_text(fields, "node"), code, _count(fields, "epoch"), _count(fields, "seq"), _hash(fields, "hash"))
+        return cls(
+            _text(fields, "node"),
+            code,
+            _count(fields, "epoch"),
+            _count(fields, "seq"),
+            _hash(fields, "hash"),
+            _count(fields, "central_time_us"),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +184,7 @@ class Status:
     @classmethod
     def parse(cls, data: bytes) -> "Status":
         """Read a status; raises BadMessage."""
+        _hold_size("status", data)
         try:
             fields = canonical.decode(data)
         except NotCanonical as error:
@@ -271,7 +285,13 @@ def _seal(domain: Domain, fields: Fields, key: Signer) -> bytes:
     return key.sign(domain, body) + body
 
 
+def _hold_size(what: str, data: bytes) -> None:
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise BadMessage(f"{what}: {len(data)} bytes, at most {MAX_MESSAGE_BYTES} are read")
+
+
 def _decode(what: str, data: bytes) -> Fields:
+    _hold_size(what, data)
     if len(data) <= SIGNATURE_BYTES:
         raise BadMessage(f"{what}: {len(data)} bytes are too few")
     try:

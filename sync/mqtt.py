@@ -2,6 +2,7 @@
 
 import logging
 import random
+import secrets
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sync import SyncError
+from sync.wire import MAX_FRAME_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -85,14 +87,18 @@ class Link:
     Not for two threads: poll, publish and close belong to one.
     """
 
-    def __init__(self, address: BrokerAddress, client_id: str, topics: tuple[str, ...], rng: random.Random) -> None:
+    def __init__(self, address: BrokerAddress, name: str, topics: tuple[str, ...], rng: random.Random) -> None:
+        """name: what the client id begins with. rng: spreads retries."""
         self._address = address
-        self._client_id = client_id
+        # a broker ends the session of a client whose id another one brings: nobody may guess ours
+        self._client_id = f"{name}-{secrets.token_hex(8)}"
         self._topics = topics
         self._rng = rng
         self._client: Client | None = None
         self._inbox: list[Message] = []
         self._unconfirmed: set[int] = set()
+        self._waits_since_s = 0.0
+        self._too_big = False
         self._awaited: set[int] = set()
         self._subscribed = False
         self._refused: str | None = None
@@ -113,6 +119,11 @@ class Link:
     def unconfirmed(self) -> int:
         """How many messages published in this session the broker has not confirmed."""
         return len(self._unconfirmed)
+
+    @property
+    def unconfirmed_s(self) -> float:
+        """For how long the broker has confirmed nothing of what waits for it; 0 where nothing waits."""
+        return time.monotonic() - self._waits_since_s if self._unconfirmed else 0.0
 
     @property
     def lost_reason(self) -> str | None:
@@ -139,7 +150,14 @@ class Link:
             return
         info = self._client.publish(topic, payload, qos=QOS, retain=retain)
         if info.rc == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            if not self._unconfirmed:
+                self._waits_since_s = time.monotonic()
             self._unconfirmed.add(info.mid)
+
+    def drop(self, reason: str) -> None:
+        """Give the session up as an outage, where there is one; the next poll but a pause begins another."""
+        if self._client is not None:
+            self._lose(reason)
 
     def close(self, within_s: float) -> None:
         """Wait until the broker has confirmed what was published, at most `within_s`, and take leave."""
@@ -246,6 +264,12 @@ class Link:
 
     def _on_publish(self, _client: Client, _data: Any, mid: int, _code: ReasonCode, _properties: Any) -> None:
         self._unconfirmed.discard(mid)
+        self._waits_since_s = time.monotonic()
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        if len(message.payload) > MAX_FRAME_BYTES:  # nothing of ours is larger
+            if not self._too_big:
+                self._too_big = True
+                log.warning("message too big topic=%r bytes=%d", message.topic, len(message.payload))
+            return
         self._inbox.append(Message(message.topic, bytes(message.payload), message.retain))

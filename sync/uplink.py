@@ -12,10 +12,12 @@ Position: TypeAlias = tuple[int, int]
 
 Answer: TypeAlias = Literal["progress", "same", "rollback", "resend", "stop", "ignored"]
 """What an ack or a nack meant: more is held, nothing new, central lost what it had acknowledged, send again, give up
-sending, or nothing to do with what was sent."""
+sending, or nothing that changes what is sent."""
 
 ACK_TIMEOUT_S = 5.0
 MAX_ACK_TIMEOUT_S = 60.0
+STALE_PATIENCE_S = 600.0
+"""How long one session must send without a new answer before an old one counts: central's clock was set back then."""
 
 
 class Uplink:
@@ -26,9 +28,14 @@ class Uplink:
     and carries them; this class only knows their last positions. Times are monotonic seconds.
     """
 
-    def __init__(self, acked: Position, rng: random.Random) -> None:
-        """acked: the last record whose ack is on this disk. rng: spreads the timeouts of many nodes."""
+    def __init__(self, acked: Position, newest_us: int | None, rng: random.Random) -> None:
+        """acked: the last record whose ack is on this disk. newest_us: central's time in the newest ack there, if any.
+
+        rng: spreads the timeouts of many nodes.
+        """
         self._acked = acked
+        self._newest_us = newest_us
+        self._unanswered_since_s: float | None = None
         self._sent = acked
         self._in_flight: deque[Position] = deque()
         self._window = MAX_WINDOW_FRAMES
@@ -54,6 +61,7 @@ class Uplink:
         self._connected = True
         self._timeout_s = ACK_TIMEOUT_S
         self._rewound = None
+        self._unanswered_since_s = None
         self._rewind(self._acked)
 
     def disconnect(self) -> None:
@@ -70,11 +78,26 @@ class Uplink:
         """A frame that ends with the record `last` has left."""
         self._sent = last
         self._in_flight.append(last)
+        if self._unanswered_since_s is None:
+            self._unanswered_since_s = now_s
         if self._deadline_s is None:
             self._arm(now_s)
 
-    def on_ack(self, upto: Position, window: int, now_s: float) -> Answer:
-        """A verified, fresh ack whose head is this chain's own record at `upto`."""
+    def believes(self, central_time_us: int, now_s: float, upto: Position | None = None) -> bool:
+        """Whether a verified answer of central's is to be followed, or is an old one played again.
+
+        upto: of an ack, None for a nack. An ack of more is followed whatever its time: central did hold that record.
+        A nack may be as old as the newest answer: central gives both the time of one commit.
+        """
+        if self._newest_us is None or central_time_us > self._newest_us:
+            return True
+        if central_time_us == self._newest_us if upto is None else upto > self._acked:
+            return True
+        return self._unanswered_since_s is not None and now_s >= self._unanswered_since_s + STALE_PATIENCE_S
+
+    def on_ack(self, upto: Position, window: int, central_time_us: int, now_s: float) -> Answer:
+        """A verified ack that `believes` let pass and whose head is this chain's own record at `upto`."""
+        self._heard(central_time_us)
         self._window = window
         if upto < self._acked:
             self._acked = upto
@@ -92,8 +115,12 @@ class Uplink:
         self._arm(now_s)
         return "progress"
 
-    def on_nack(self, code: NackCode, at: Position, now_s: float) -> Answer:
-        """A verified refusal of the record `at`; for GAP, `at` is the record central misses."""
+    def on_nack(self, code: NackCode, at: Position, central_time_us: int, now_s: float) -> Answer:
+        """A verified refusal of the record `at`, let pass by `believes`; for GAP, `at` is the record central misses."""
+        self._heard(central_time_us)
+        if code in ("BAD_SIG", "TOO_BIG"):
+            # whatever central got, somebody else may have sent it; ours goes again when it is overdue, ever slower
+            return "ignored"
         if code != "GAP":
             self._stopped = code
             self._rewind(self._acked)
@@ -125,6 +152,10 @@ class Uplink:
         """The frames have not left this machine yet, so the answer cannot be overdue."""
         if self._deadline_s is not None:
             self._deadline_s = max(self._deadline_s, now_s + ACK_TIMEOUT_S)
+
+    def _heard(self, central_time_us: int) -> None:
+        self._newest_us = central_time_us
+        self._unanswered_since_s = None
 
     def _rewind(self, to: Position) -> None:
         self._sent = to

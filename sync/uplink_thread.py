@@ -22,6 +22,8 @@ STATUS_INTERVAL_S = 5.0
 ALARM_INTERVAL_S = 1.0  # a flood of forgeries costs one write a second
 TROUBLE_PAUSE_S = 1.0
 LEAVE_S = 0.5
+UNCONFIRMED_S = 60.0  # a frame of 256 KiB takes half of it on a line of 64 kbit/s
+_DETAIL_CHARS = 200
 
 
 class UplinkThread:
@@ -95,7 +97,7 @@ class UplinkThread:
     def _carry(self) -> None:
         ledger = Ledger(self._home / DATABASE_FILE, self._writer)
         try:
-            uplink = Uplink(ledger.acked_upto(), self._rng)
+            uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng)
             self._session = 0
             while not self._stop.is_set():
                 self._link.will = self._will(ledger, uplink)
@@ -146,15 +148,18 @@ class UplinkThread:
             self._refused(nack, uplink, ledger, now_s)
             return
         if ack.node_id != self._node_id:
-            self._alarm("FORGED_ACK", f"ack for node {ack.node_id}")
+            self._alarm("FORGED_ACK", f"ack for node {ack.node_id!r}")
         elif ledger.has_ack(ack.ack_hash):
             log.debug("ack repeated seq=%d", ack.upto_seq)
+        elif not uplink.believes(ack.central_time_us, now_s, (ack.epoch, ack.upto_seq)):
+            self._stale("ack", ack.upto_seq, ack.central_time_us)
         elif not ledger.accept_ack(ack):
             self._alarm("ACK_NOT_OURS", f"central acknowledges epoch {ack.epoch} seq {ack.upto_seq} with another hash")
         else:
             before = uplink.acked
-            if uplink.on_ack((ack.epoch, ack.upto_seq), ack.window, now_s) == "rollback":
-                self._rollback(before, (ack.epoch, ack.upto_seq))
+            here = (ack.epoch, ack.upto_seq)
+            if uplink.on_ack(here, ack.window, ack.central_time_us, now_s) == "rollback":
+                self._rollback(before, here)
             if self._silent:
                 self._silent = False
                 log.info("central answers again seq=%d", ack.upto_seq)
@@ -162,22 +167,29 @@ class UplinkThread:
     def _refused(self, nack: Nack, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
         at = (nack.epoch, nack.seq)
         if nack.node_id != self._node_id:
-            self._alarm("FORGED_ACK", f"nack for node {nack.node_id}")
+            self._alarm("FORGED_ACK", f"nack for node {nack.node_id!r}")
+            return
+        if not uplink.believes(nack.central_time_us, now_s):
+            self._stale(nack.code, nack.seq, nack.central_time_us)
             return
         if nack.code in ("BAD_SIG", "TOO_BIG"):
-            # whoever may publish on our topic can draw these with bytes of his own: only our own record counts
+            # somebody else may have drawn it, with bytes of his own or with ours: it stops nothing
             record = ledger.record(*at)
             if record is None or record.hash != nack.hash:
-                self._alarm(
-                    "NOT_OUR_RECORD", f"central refused ({nack.code}) a record that is not ours at seq {nack.seq}"
-                )
-                return
+                self._alarm("NOT_OUR_RECORD", f"central refused ({nack.code}) what is not ours at seq {nack.seq}")
+            else:
+                self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: it is sent again")
         before = uplink.acked
-        match uplink.on_nack(nack.code, at, now_s):
+        match uplink.on_nack(nack.code, at, nack.central_time_us, now_s):
             case "rollback":
                 self._rollback(before, uplink.acked)
             case "stop":
                 self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: sending has stopped")
+
+    def _stale(self, what: str, seq: int, central_time_us: int) -> None:
+        if "stale" not in self._logged:
+            self._logged.add("stale")
+            log.warning("old answer ignored what=%s seq=%d central_time_us=%d", what, seq, central_time_us)
 
     def _rollback(self, before: Position, now: Position) -> None:
         self._alarm(
@@ -197,7 +209,11 @@ class UplinkThread:
                 self._keys = self._trust.keys().keys
 
     def _watch_timeout(self, uplink: Uplink, now_s: float) -> None:
-        if self._link.unconfirmed:
+        if (waited_s := self._link.unconfirmed_s) > UNCONFIRMED_S:
+            self._silent = True
+            self._alarm("BROKER_SILENT", f"the broker confirmed nothing for {waited_s:.0f} s")
+            self._link.drop("the broker confirms nothing")
+        elif self._link.unconfirmed:
             uplink.postpone(now_s)
         elif uplink.tick(now_s) and not self._silent:
             self._silent = True
@@ -240,9 +256,9 @@ class UplinkThread:
     def _alarm(self, code: str, detail: str) -> None:
         if code not in self._logged:
             self._logged.add(code)
-            log.error("alarm code=%s detail=%s", code, detail)
+            log.error("alarm code=%s detail=%s", code, detail[:_DETAIL_CHARS])
         self._alarms[code] += 1
-        self._details[code] = detail
+        self._details[code] = detail[:_DETAIL_CHARS]
 
     def _flush_alarms(self, now_s: float, force: bool = False) -> None:
         if not self._alarms or (now_s < self._alarms_at_s and not force):

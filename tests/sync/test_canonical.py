@@ -72,6 +72,13 @@ def test_a_key_that_is_not_an_ascii_string_is_refused(keys: dict[Any, Any]) -> N
         canonical.encode(keys)
 
 
+@pytest.mark.parametrize("data", [b'{"a\\n\\u001b[31mred":1.5}', b'{"a":{"\\n\\u001b[31m":null}}'], ids=repr)
+def test_what_is_said_of_a_strangers_bytes_holds_nothing_that_drives_a_terminal(data: bytes) -> None:
+    with pytest.raises(NotCanonical) as refused:
+        canonical.decode(data)
+    assert str(refused.value).isprintable()
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from sync import SyncError, canonical
-from sync.messages import Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Status
+from sync.messages import MAX_MESSAGE_BYTES, Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Status
 from sync.signing import Domain, Signer, commitment
 
 GetSigner = Callable[[str], Signer]
@@ -43,7 +43,7 @@ def test_an_ack_reads_back_under_the_ack_key_alone(signer: GetSigner) -> None:
 
 
 def test_a_nack_reads_back_under_the_ack_key_alone(signer: GetSigner) -> None:
-    nack = Nack("gate-1", "FORK", 1, 17, b"h" * 32)
+    nack = Nack("gate-1", "FORK", 1, 17, b"h" * 32, 1_760_000_000_000_000)
     assert Nack.parse(nack.seal(signer("ack")), signer("ack").public) == nack
     with pytest.raises(BadMessage, match="not signed"):
         Nack.parse(nack.seal(signer("stranger")), signer("ack").public)
@@ -53,7 +53,7 @@ def test_an_ack_is_no_nack_though_one_key_signs_both(signer: GetSigner) -> None:
     with pytest.raises(BadMessage, match="not signed"):
         Nack.parse(_ack(signer).data, signer("ack").public)
     with pytest.raises(BadMessage, match="not signed"):
-        Ack.parse(Nack("gate-1", "GAP", 1, 1, bytes(32)).seal(signer("ack")), signer("ack").public)
+        Ack.parse(Nack("gate-1", "GAP", 1, 1, bytes(32), 5).seal(signer("ack")), signer("ack").public)
 
 
 def test_a_notice_reads_back_under_the_notice_key_and_a_keys_notice_under_the_root(signer: GetSigner) -> None:
@@ -82,7 +82,7 @@ def _messages() -> list[tuple[str, bytes, Callable[[bytes], object]]]:
     ack, notice, root = signer(b"a"), signer(b"o"), signer(b"r")
     return [
         ("ack", Ack.seal("g", 1, 1, bytes(32), 5, 8, ack).data, lambda d: Ack.parse(d, ack.public)),
-        ("nack", Nack("g", "GAP", 1, 1, bytes(32)).seal(ack), lambda d: Nack.parse(d, ack.public)),
+        ("nack", Nack("g", "GAP", 1, 1, bytes(32), 5).seal(ack), lambda d: Nack.parse(d, ack.public)),
         (
             "notice",
             Notice.seal("g", 1, bytes(32), "policy", {"a": 1}, notice).data,
@@ -142,10 +142,38 @@ def test_an_ack_with_a_bad_value_is_refused_though_central_signed_it(
         Ack.parse(_signed(signer("ack"), "ack", _ACK | changes), signer("ack").public)
 
 
+_NACK = {"v": 1, "node": "g", "code": "GAP", "epoch": 1, "seq": 1, "hash": "ab" * 32, "central_time_us": 5}
+
+
 def test_a_nack_of_an_unknown_code_is_refused(signer: GetSigner) -> None:
-    fields = {"v": 1, "node": "g", "code": "OTHER", "epoch": 1, "seq": 1, "hash": "ab" * 32}
     with pytest.raises(BadMessage, match="unknown code"):
-        Nack.parse(_signed(signer("ack"), "nack", fields), signer("ack").public)
+        Nack.parse(_signed(signer("ack"), "nack", _NACK | {"code": "OTHER"}), signer("ack").public)
+
+
+def test_a_nack_that_does_not_say_when_is_refused(signer: GetSigner) -> None:
+    Nack.parse(_signed(signer("ack"), "nack", _NACK), signer("ack").public)
+    timeless = {name: value for name, value in _NACK.items() if name != "central_time_us"}
+    with pytest.raises(BadMessage, match="central_time_us"):
+        Nack.parse(_signed(signer("ack"), "nack", timeless), signer("ack").public)
+
+
+def test_a_message_beyond_its_limit_is_not_even_parsed(signer: GetSigner) -> None:
+    ack, notice, root = signer("ack"), signer("notice"), signer("root").public
+
+    def refused(read: Callable[[bytes], object], data: bytes) -> bool:
+        with pytest.raises(BadMessage) as error:
+            read(data)
+        return f"at most {MAX_MESSAGE_BYTES} are read" in str(error.value)
+
+    def padded(domain: Domain, key: Signer, fields: dict[str, Any], size: int) -> bytes:
+        return _signed(key, domain, fields | {"zz": "x" * (size - len(_signed(key, domain, fields | {"zz": ""})))})
+
+    Ack.parse(padded("ack", ack, _ACK, MAX_MESSAGE_BYTES), ack.public)
+    assert refused(lambda data: Ack.parse(data, ack.public), padded("ack", ack, _ACK, MAX_MESSAGE_BYTES + 1))
+    assert refused(lambda data: Nack.parse(data, ack.public), padded("nack", ack, _NACK, MAX_MESSAGE_BYTES + 1))
+    assert refused(Status.parse, b"[" * (MAX_MESSAGE_BYTES + 1))
+    large = Notice.seal("g", 1, bytes(32), "policy", {"text": "x" * MAX_MESSAGE_BYTES}, notice)
+    assert refused(lambda data: Notice.parse(data, root, notice.public), large.data)
 
 
 @pytest.mark.parametrize("online", [True, False])
