@@ -24,7 +24,7 @@ from edge import EdgeError
 from edge.demo_film import write_walk_in
 from edge.demo_processes import HOST, Family, Requests, free_port
 from edge.home import Home
-from edge.visit_log import VisitRow, visit_log
+from edge.visit_log import LoggedVisit, visit_log
 from models.pack import open_pack
 from models.store import Store, default_root
 from sync.central.store.sqlite import FILE_NAME
@@ -204,7 +204,7 @@ def _watch(
     deadline_s = time.monotonic() + LIVE_WITHOUT_TERMINAL_S if endless and not sys.stdout.isatty() else math.inf
     ledger = home.open_ledger()
     keys = _keys(home)
-    states: dict[str, tuple[VisitRow, str]] = {}
+    states: dict[str, tuple[LoggedVisit, str]] = {}
     told = False
     with Live(console=screen, auto_refresh=False) if screen.is_terminal else _no_display() as live:
         while True:
@@ -240,7 +240,7 @@ def _keys(home: Home) -> KeyRing:
     return KeyRing({"node": enrolment.node, "desk": enrolment.desk})
 
 
-def _state(row: VisitRow, central: Path, keys: KeyRing) -> str:
+def _state(row: LoggedVisit, central: Path, keys: KeyRing) -> str:
     """How far a visit's record has come: decided, acked, or verified, which is checked here on central's copy."""
     if not row.acked:
         return "decided"
@@ -255,7 +255,7 @@ def _state(row: VisitRow, central: Path, keys: KeyRing) -> str:
     return "verified"
 
 
-def _table(states: list[tuple[VisitRow, str]]) -> Table:
+def _table(states: list[tuple[LoggedVisit, str]]) -> Table:
     columns = ("arrived", "decision", "compared with", "person", "similarity", "grade", "seq", "state")
     table = Table(*columns, box=None, pad_edge=False)
     for row, state in states:
@@ -273,7 +273,7 @@ def _table(states: list[tuple[VisitRow, str]]) -> Table:
     return table
 
 
-def _line(row: VisitRow, state: str) -> str:
+def _line(row: LoggedVisit, state: str) -> str:
     similarity = "-" if row.similarity is None else f"{row.similarity:.3f}"
     return (
         f"{row.arrived_at.astimezone():%H:%M:%S}  {_DECISIONS[row.decision]:<12} of {_compared(row):<9}  "
@@ -282,7 +282,7 @@ def _line(row: VisitRow, state: str) -> str:
     )
 
 
-def _compared(row: VisitRow) -> str:
+def _compared(row: LoggedVisit) -> str:
     """Among whom a first is a first: nobody says 首访 without it."""
     people = row.record.fields.get("gallery_n")
     return "nobody" if people is None else f"{people} people"

@@ -12,7 +12,7 @@ from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
 
 
 @dataclass(frozen=True, slots=True)
-class VisitRow:
+class LoggedVisit:
     """One visit. decision: as corrected; original_decision: the node's own. similarity, margin: -1..1.
 
     person_id, similarity, margin, pack: None where nobody was compared, or with nobody. record: the decision's.
@@ -50,7 +50,7 @@ class VisitRow:
         }
 
 
-def visit_log(ledger: Ledger, after: tuple[int, int] = (0, 0)) -> list[VisitRow]:
+def visit_log(ledger: Ledger, after: tuple[int, int] = (0, 0)) -> list[LoggedVisit]:
     """Every visit decided after (epoch, seq), oldest first, with its newest correction applied."""
     acked = ledger.acked_upto()
     decided: dict[str, Record] = {}
@@ -63,10 +63,10 @@ def visit_log(ledger: Ledger, after: tuple[int, int] = (0, 0)) -> list[VisitRow]
     return [_row(record, corrections.get(visit_id), acked) for visit_id, record in decided.items()]
 
 
-def _row(record: Record, correction: Fields | None, acked: tuple[int, int]) -> VisitRow:
+def _row(record: Record, correction: Fields | None, acked: tuple[int, int]) -> LoggedVisit:
     fields = record.fields
     settled = settle(record.kind, fields, correction)
-    return VisitRow(
+    return LoggedVisit(
         visit_id=fields["visit"],
         person_id=settled.person_id,
         decision=settled.decision,

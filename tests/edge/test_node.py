@@ -18,7 +18,7 @@ from edge.home import Home, create_home
 from edge.node import RunOptions, run
 from edge.settings import new_config, set_broker
 from edge.vault import opened
-from edge.visit_log import VisitRow, visit_log
+from edge.visit_log import LoggedVisit, visit_log
 from models.pack import Pack
 from models.store import Store
 from sync.central.keys import create_keys
@@ -34,7 +34,7 @@ def make(path: Path, mode: str) -> Home:
     return create_home(path, new_config(site="s", node="gate", place={"datum": "wgs84"}, capture=capture), None)
 
 
-def visits_of(home: Home) -> list[VisitRow]:
+def visits_of(home: Home) -> list[LoggedVisit]:
     with closing(home.open_ledger()) as ledger:
         return visit_log(ledger)
 
@@ -55,8 +55,8 @@ class TwoRuns:
 
     home: Home
     pack_id: str
-    first: list[VisitRow]
-    second: list[VisitRow]
+    first: list[LoggedVisit]
+    second: list[LoggedVisit]
     people_after: tuple[int, int]
 
 

@@ -15,7 +15,7 @@ _NEWEST = 50
 
 
 class StoreWatch:
-    """One thread that compares what the pages show with what it was a second ago."""
+    """One thread that compares what the pages show with what it was, once somebody has written."""
 
     def __init__(self, path: Path, live: Live) -> None:
         self._path = path
@@ -40,8 +40,11 @@ class StoreWatch:
                     if lost:
                         _log.info("store readable again")
                     lost = False
+                    version: int | None = None
                     while not self._stopping.is_set():
-                        self._look(store)
+                        before, version = version, store.data_version()
+                        if version != before:
+                            self._look(store)
                         self._stopping.wait(_LOOK_S)
             except SyncError as error:
                 if not lost:

@@ -234,6 +234,12 @@ class Store:
                 )
             ]
 
+    def data_version(self) -> int:
+        """A number that changes when somebody else has written to the database; asking reads no table."""
+        with self._errors():
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
     # -- what the ingest needs ---------------------------------------------------------------------------------
 
     def enrolment(self, node_id: str) -> tuple[str, ChainState] | None:
