@@ -318,10 +318,12 @@ class Vault:
     def destroy_keys(self, person_ids: list[str]) -> bool:
         """Destroy people's keys, in keys.db and its WAL; returns whether the WAL too is clean.
 
-        False means that a long reader holds the WAL; call again.
+        False means that a long reader holds the WAL; call again. Raises VaultError where a key is there afterwards.
         """
         with named(self._keys_path), immediate(self._keys, self._patience):
             self._keys.executemany("DELETE FROM person_keys WHERE person_id = ?", [(i,) for i in person_ids])
+        if left := [person_id for person_id in person_ids if self._key(person_id) is not None]:
+            raise VaultError(f"{self._keys_path}: the key of person {left[0]} is still there")
         return self.scrub()
 
     def scrub(self) -> bool:

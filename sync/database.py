@@ -46,6 +46,12 @@ class Format:
     version: int
 
 
+class _Connection(sqlite3.Connection):
+    """Remembers the schema in which no program was found."""
+
+    schema_version = -1
+
+
 LEDGER_FORMAT = Format("ledger", 1)
 CENTRAL_FORMAT = Format("central store", 1)  # here for the verifier, which reads central.db and imports no central
 
@@ -53,7 +59,7 @@ CENTRAL_FORMAT = Format("central store", 1)  # here for the verifier, which read
 def connect(path: Path) -> sqlite3.Connection:
     """Open an existing database as all of ours are: WAL, FULL, 5 s of patience, what is deleted overwritten."""
     uri = f"{path.absolute().as_uri()}?mode=rw"  # never makes the file
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S)
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_TIMEOUT_S, factory=_Connection)
     try:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
@@ -65,13 +71,14 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def open_checked(path: Path, expected: Format) -> sqlite3.Connection:
-    """`connect`, held to a format; raises DatabaseError (missing, damaged, something else) or NewerFormat."""
+    """`connect`, held to a format and without triggers or views; raises DatabaseError or NewerFormat."""
     if not path.is_file():
         raise DatabaseError(f"{path}: no {expected.what} there")
     with named(path):
         connection = connect(path)
         try:
             check_format(connection, path, expected)
+            _refuse_programs(connection)
         except BaseException:
             connection.close()
             raise
@@ -89,10 +96,25 @@ def check_format(connection: sqlite3.Connection, path: Path, expected: Format) -
         raise DatabaseError(f"{path}: not a FirstVisit {expected.what}")
 
 
-def create(path: Path, made: Format, *sets: Migrations) -> None:
-    """Make a new database with the tables of these sets; raises DatabaseError where something is already there."""
+def program(connection: sqlite3.Connection) -> str | None:
+    """Name a trigger or view of the database, None where it has none.
+
+    FirstVisit makes neither. A trigger would drop records on their way in, or keep the keys of the erased.
+    """
+    found = connection.execute("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'view')").fetchone()
+    if found is None:
+        return None
+    kind, name = (part.decode(errors="replace") if isinstance(part, bytes) else part for part in found)
+    return f"{kind} {name!r}"
+
+
+def create(path: Path, made: Format, *sets: Migrations, mode: int = 0o660) -> None:
+    """Make a new database with the tables of these sets; raises DatabaseError where something is already there.
+
+    mode: of the file and of the logs beside it, less the umask.
+    """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644))
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode))
     except FileExistsError as error:
         raise DatabaseError(f"{path}: already there") from error
     except OSError as error:
@@ -121,7 +143,10 @@ def named(path: Path) -> Iterator[None]:
 
 @contextmanager
 def immediate(connection: sqlite3.Connection, patience: Patience = give_up) -> Iterator[None]:
-    """Hold the write lock for the block, commit at its end, roll back on any error."""
+    """Hold the write lock for the block, commit at its end, roll back on any error.
+
+    Refused where somebody has put a trigger or a view into the database since it was opened.
+    """
     while True:
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -130,12 +155,23 @@ def immediate(connection: sqlite3.Connection, patience: Patience = give_up) -> I
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or not patience():
                 raise
     try:
+        _refuse_programs(connection)
         yield
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # SQLite has already rolled back after a full disk
             connection.execute("ROLLBACK")
         raise
+
+
+def _refuse_programs(connection: sqlite3.Connection) -> None:
+    (version,) = connection.execute("PRAGMA schema_version").fetchone()
+    if isinstance(connection, _Connection) and connection.schema_version == version:
+        return
+    if found := program(connection):
+        raise sqlite3.DatabaseError(f"it holds the {found}, which FirstVisit never makes: nothing is written")
+    if isinstance(connection, _Connection):
+        connection.schema_version = version
 
 
 def _apply(connection: sqlite3.Connection, sets: tuple[Migrations, ...]) -> None:

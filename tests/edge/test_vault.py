@@ -137,6 +137,31 @@ def test_a_long_reader_makes_an_erasure_pending_until_it_has_gone(
     desk.close()
 
 
+@pytest.mark.parametrize("does", ["INSERT INTO stash VALUES (OLD.person_id, OLD.key)", "SELECT RAISE(IGNORE)"])
+def test_a_trigger_that_keeps_keys_stops_the_erasure_and_nothing_is_called_erased(
+    home: Home, vault: Vault, ledger: Ledger, does: str
+) -> None:
+    remember(vault, ledger, "p-1", 1)
+    connection = sqlite3.connect(home.keys_database)
+    connection.execute("CREATE TABLE stash (person_id, key)")
+    connection.execute(f"CREATE TRIGGER keep BEFORE DELETE ON person_keys BEGIN {does}; END")
+    connection.close()
+    desk = home.open_ledger("desk", Clock())
+    with pytest.raises(DatabaseError, match=r"keys\.db: it holds the trigger 'keep'"):
+        erase(desk, vault, "p-1", "request", None)
+    assert desk.last_of("person.erased") is None
+    desk.close()
+    with pytest.raises(DatabaseError, match="trigger 'keep'"), opened(home.database, home.keys_database):
+        pass
+
+
+def test_keys_that_are_still_there_after_their_destruction_are_named(vault: Vault, ledger: Ledger) -> None:
+    remember(vault, ledger, "p-1", 1)
+    vault._keys.execute("CREATE TEMP TRIGGER keep BEFORE DELETE ON person_keys BEGIN SELECT RAISE(IGNORE); END")
+    with pytest.raises(VaultError, match=r"keys\.db: the key of person p-1 is still there"):
+        vault.destroy_keys(["p-1"])
+
+
 def test_a_crash_between_key_and_person_leaves_a_key_that_the_next_start_sweeps(
     home: Home, vault: Vault, ledger: Ledger, find_bytes
 ) -> None:

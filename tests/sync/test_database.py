@@ -1,6 +1,8 @@
 """Opening, locking, migrating and failing, on real files and with real processes."""
 
+import os
 import sqlite3
+import stat
 import subprocess
 import sys
 from contextlib import closing
@@ -137,3 +139,52 @@ def test_a_lock_held_by_somebody_else_is_named(database: Path, monkeypatch: pyte
     locked = pytest.raises(DatabaseError, match=r"^[^\n]*thing\.db: database is locked$")
     with closing(connect(database)) as holder, immediate(holder), locked:
         migrate(database, THING, LATER)
+
+
+TRIGGER = "CREATE TRIGGER swallow BEFORE INSERT ON things BEGIN SELECT RAISE(IGNORE); END"
+VIEW = "CREATE VIEW things_seen AS SELECT * FROM things"
+
+
+@pytest.mark.parametrize(("planted", "name"), [(TRIGGER, "trigger 'swallow'"), (VIEW, "view 'things_seen'")])
+def test_a_database_with_a_program_in_it_is_not_opened(database: Path, planted: str, name: str) -> None:
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute(planted)
+    for use in (open_checked, migrate):
+        with pytest.raises(DatabaseError, match=rf"thing\.db: it holds the {name}"):
+            use(database, THING)
+
+
+def test_a_trigger_planted_while_the_database_is_open_stops_the_next_write(database: Path) -> None:
+    with closing(open_checked(database, THING)) as connection:
+        with immediate(connection):
+            connection.execute("INSERT INTO things VALUES (1, 'cup')")
+        with closing(sqlite3.connect(database)) as other:
+            other.execute(TRIGGER)
+        refused = pytest.raises(DatabaseError, match=r"thing\.db: it holds the trigger 'swallow'")
+        with refused, named(database), immediate(connection):
+            raise AssertionError("nothing is to be written any more")
+        with closing(sqlite3.connect(database)) as other:
+            other.execute("DROP TRIGGER swallow")
+        with immediate(connection):
+            connection.execute("INSERT INTO things VALUES (2, 'plate')")
+        assert connection.execute("SELECT count(*) FROM things").fetchone() == (2,)
+
+
+def test_a_migration_beside_an_open_database_stops_nobody(database: Path) -> None:
+    with closing(open_checked(database, THING)) as connection:
+        migrate(database, THING, LATER)
+        with immediate(connection):
+            connection.execute("INSERT INTO things VALUES (1, 'cup', 'blue')")
+
+
+def test_a_database_and_its_logs_are_closed_to_everybody_but_owner_and_group(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        create(tmp_path / "shared.db", THING, TABLES)
+        create(tmp_path / "own.db", THING, TABLES, mode=0o600)
+        with closing(open_checked(tmp_path / "own.db", THING)), closing(open_checked(tmp_path / "shared.db", THING)):
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert len(modes) == 6
+    assert modes == {name: 0o600 if name.startswith("own") else 0o660 for name in modes}

@@ -260,6 +260,22 @@ def test_a_full_database_refuses_the_record_and_keeps_the_chain(filled_home, sig
     assert _check_chain(ledger, signer) == held + 1
 
 
+def test_asking_what_is_acknowledged_walks_through_no_ledger(home) -> None:
+    ledger = home.ledger()
+    with ledger.transaction() as transaction:
+        for _ in range(1000):
+            transaction.append("node.alive", {})
+    steps: list[None] = []
+    ledger.connection.set_progress_handler(lambda: steps.append(None), 10)  # every 10 instructions
+    assert ledger.acked_upto() == (0, 0)
+    assert len(steps) < 10
+    home.ack(ledger, upto=7)
+    steps.clear()
+    assert ledger.acked_upto() == (1, 7)
+    assert len(steps) < 10
+    assert ledger.backlog() == 993
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 400 KiB."""
@@ -296,6 +312,29 @@ def test_a_ledger_on_a_disk_without_room_to_open_it_says_so(small_disk: Path) ->
         (small_disk / "filler").write_bytes(bytes(500_000))
     with pytest.raises(DiskFull, match=r"firstvisit\.db: no room"):
         Ledger(database)
+
+
+SWALLOW = "TRIGGER swallow BEFORE INSERT ON ledger WHEN NEW.kind = 'visit.first' BEGIN SELECT RAISE(IGNORE); END"
+
+
+def test_a_trigger_that_swallows_records_is_refused_and_never_acknowledged(filled_home) -> None:
+    ledger = filled_home.ledger()
+    with sqlite3.connect(filled_home.database) as connection:
+        connection.execute(f"CREATE {SWALLOW}")
+    connection.close()
+    for kind in ("visit.first", "node.alive"):
+        with pytest.raises(DatabaseError, match=r"firstvisit\.db: it holds the trigger 'swallow'"):
+            ledger.append(kind, {})
+    with pytest.raises(DatabaseError, match="swallow"):
+        filled_home.ledger()
+
+
+def test_a_record_that_the_database_did_not_keep_is_not_returned(filled_home) -> None:
+    ledger = filled_home.ledger()
+    ledger.connection.execute(f"CREATE TEMP {SWALLOW}")  # of this connection alone: nobody finds it in the file
+    with pytest.raises(SyncError, match=r"did not keep visit\.first at epoch 1 seq 41"):
+        ledger.append("visit.first", {})
+    assert ledger.append("node.alive", {}).seq == 41
 
 
 def test_a_ledger_of_a_newer_version_is_refused_untouched(filled_home) -> None:

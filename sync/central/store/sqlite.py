@@ -285,7 +285,9 @@ class Store:
         """Commit a batch durably (synchronous = FULL) or change nothing; raises DatabaseError."""
         with self._errors(), immediate(self._connection):
             execute, many = self._connection.execute, self._connection.executemany
-            many("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.evidence)
+            kept = many("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.evidence).rowcount
+            if batch.evidence and kept != len(batch.evidence):
+                raise DatabaseError(f"{self._path}: kept {kept} of {len(batch.evidence)} records; none is acknowledged")
             many("INSERT OR IGNORE INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?)", batch.quarantine)
             many("UPDATE nodes SET state = ? WHERE node_id = ?", ((s, n) for n, s in batch.states.items()))
             many("UPDATE nodes SET pack = ? WHERE node_id = ?", ((p, n) for n, p in batch.packs.items()))

@@ -266,6 +266,19 @@ def test_nothing_is_acknowledged_that_was_not_committed(bench: Bench, monkeypatc
     assert bench.held() == [1, 2]
 
 
+@pytest.mark.parametrize(("kind", "why"), [("", "it holds the trigger 'swallow'"), ("TEMP", "kept 0 of 2 records")])
+def test_records_that_a_trigger_swallows_are_never_acknowledged(bench: Bench, kind: str, why: str) -> None:
+    chain = bench.records(2)
+    trigger = f"CREATE {kind} TRIGGER swallow BEFORE INSERT ON records BEGIN SELECT RAISE(IGNORE); END"
+    if kind:
+        bench.store._connection.execute(trigger)
+    else:
+        bench.query(trigger)
+    with pytest.raises(DatabaseError, match=why):
+        bench.take(*chain)
+    assert bench.held() == []
+
+
 def test_a_commit_that_fails_half_way_leaves_nothing(bench: Bench) -> None:
     chain = bench.records(2)
     rows = [(r.node_id, r.epoch, r.seq, r.kind, r.body, r.hash, r.prev_hash, r.signature, NOW_US) for r in chain]
