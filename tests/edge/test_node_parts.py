@@ -159,7 +159,7 @@ def test_a_write_lock_held_by_somebody_else_is_waited_out_and_nothing_is_lost(
     stranger.close()
 
 
-def test_six_cameras_that_hang_are_stopped_together(home: Home) -> None:
+def test_six_cameras_that_hang_are_stopped_together() -> None:
     silent = [socket.create_server(("127.0.0.1", 0)) for _ in range(6)]  # they accept and never say a word
     cameras = {f"cam{n}": f"rtsp://127.0.0.1:{server.getsockname()[1]}/x" for n, server in enumerate(silent)}
     slots: Slots = Slots(cameras)
