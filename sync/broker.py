@@ -5,16 +5,12 @@
 
 import argparse
 import asyncio
-import contextlib
 import logging
 import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
-import time
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,64 +19,11 @@ from sync import SyncError
 Kind: TypeAlias = Literal["mosquitto", "amqtt"]
 
 HOST = "127.0.0.1"
-START_TIMEOUT_S = 15.0
 
 
 def mosquitto() -> str | None:
     """The path of mosquitto, or None; Debian puts it where a user's PATH does not look."""
     return shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
-
-
-class BrokerProcess:
-    """A broker on 127.0.0.1 in a process of its own."""
-
-    def __init__(self, port: int, kind: Kind | None = None) -> None:
-        """port: a free one. kind: which broker; None takes mosquitto where it is installed."""
-        self.kind: Kind = kind or ("mosquitto" if mosquitto() else "amqtt")
-        self.port = port
-        self._process: subprocess.Popen[bytes] | None = None
-        # not a pipe: nobody empties it, and a full one stops the broker
-        self._words = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the broker may speak
-
-    @property
-    def url(self) -> str:
-        return f"mqtt://{HOST}:{self.port}"
-
-    def start(self) -> None:
-        """Start it and wait until it listens; raises SyncError with its last words where it does not."""
-        _check_free(self.port)
-        command = [sys.executable, "-m", "sync.broker", "--port", str(self.port), "--kind", self.kind]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._words)
-        deadline_s = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline_s:
-            if self._process.poll() is not None:
-                self._words.seek(0)
-                words = self._words.read().decode(errors="replace").strip().splitlines()
-                raise SyncError(words[-1] if words else f"broker: {self.kind} ended at once")
-            with contextlib.suppress(OSError), socket.create_connection((HOST, self.port), timeout=1):
-                return
-            time.sleep(0.05)
-        self.stop()
-        raise SyncError(f"broker: {self.kind} does not listen on {HOST}:{self.port}")
-
-    def stop(self) -> None:
-        """End it, politely first."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, number: signal.Signals) -> None:
-        if self._process is None:
-            return
-        self._process.send_signal(number)
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process = None
 
 
 def run_mosquitto(port: int) -> None:
@@ -118,7 +61,7 @@ def run_amqtt(port: int) -> None:
     asyncio.run(serve())
 
 
-def _check_free(port: int) -> None:
+def check_free(port: int) -> None:
     """Say in one line what neither broker says well."""
     try:
         with socket.create_server((HOST, port)):
@@ -134,7 +77,7 @@ def main() -> int:
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
-        _check_free(arguments.port)
+        check_free(arguments.port)
         (run_mosquitto if arguments.kind == "mosquitto" else run_amqtt)(arguments.port)
     except SyncError as error:
         print(error, file=sys.stderr)

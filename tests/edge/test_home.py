@@ -3,6 +3,7 @@
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,25 @@ def test_a_database_of_a_newer_version_is_refused_in_one_line(tmp_path: Path) ->
     connection.close()
     with pytest.raises(NewerFormat, match=r"^[^\n]*firstvisit\.db: written by a newer FirstVisit \(format 7[^\n]*$"):
         home.open_ledger()
+
+
+def test_what_a_later_version_adds_reaches_an_existing_home_by_migrate_alone(tmp_path: Path) -> None:
+    home = create_home(tmp_path / "home", config(), None)
+    before = dump(home.database)
+    with closing(sqlite3.connect(home.database)) as connection:  # a HOME of before there were accounts
+        for table in ("accounts", "tablets", "web_sessions", "sign_in_failures"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("DELETE FROM _sqlite_migrations WHERE migration_set = 'web'")
+        connection.commit()
+    assert Home(home.path).open_ledger().head() is not None
+    assert dump(home.database) != before
+    home.migrate()
+    assert dump(home.database) == before
+
+
+def dump(database: Path) -> set[str]:
+    with closing(sqlite3.connect(database)) as connection:
+        return {row[0] for row in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")}
 
 
 def test_a_key_open_to_everyone_or_missing_is_refused(tmp_path: Path) -> None:

@@ -133,6 +133,17 @@ def test_the_commented_camera_of_a_new_configuration_works_once_uncommented() ->
     assert [camera.id for camera in settings.camera] == ["door"]
 
 
+def test_set_broker_leaves_the_appliance_s_link_to_its_configuration(tmp_path: Path) -> None:
+    real, link = tmp_path / "node.toml", tmp_path / "firstvisit.toml"
+    real.write_text(new_config(site="s", node="n", place={}, capture={"mode": "after_consent"}))
+    real.chmod(0o640)
+    link.symlink_to(real)
+    set_broker(link, "mqtt://broker")
+    assert link.is_symlink()
+    assert load_settings(real).uplink.broker == "mqtt://broker"
+    assert real.stat().st_mode & 0o777 == 0o640
+
+
 def test_set_broker_keeps_comments_and_everything_else(tmp_path: Path) -> None:
     path = tmp_path / "firstvisit.toml"
     before = new_config(site="s", node="n", place={"lat": 31.2, "lon": 121.5}, capture={"mode": "after_consent"})

@@ -11,7 +11,8 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
 from sync import SyncError
-from sync.broker import BrokerProcess, Kind, mosquitto
+from sync.broker import Kind, mosquitto
+from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import free_port, wait_for
 
 KINDS: tuple[Kind, ...] = ("mosquitto", "amqtt")

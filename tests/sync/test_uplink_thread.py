@@ -15,12 +15,13 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from sync import canonical
-from sync.broker import BrokerProcess, Kind, mosquitto
+from sync.broker import Kind, mosquitto
 from sync.central.keys import key_path
 from sync.messages import Ack, Nack, Notice, Status
 from sync.records import seal
 from sync.signing import Signer, create_key_file, load_key_file
 from sync.wire import SignedBody, encode_frame
+from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Central, Node, Site, enrolled, free_port, wait_for
 
 BROKERS: tuple[Kind, ...] = ("mosquitto", "amqtt")

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sync.broker import BrokerProcess
 from sync.central.enrol import enrol
 from sync.central.keys import create_keys
 from sync.central.server import Server
@@ -20,6 +19,7 @@ from sync.signing import Signer, create_key_file, load_key_file
 from sync.stamp import Stamp
 from sync.trust import DATABASE_FILE, Trust, join
 from sync.uplink_thread import UplinkThread
+from tests.sync.broker_process import BrokerProcess
 
 
 def free_port() -> int:

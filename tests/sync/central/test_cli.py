@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sync.broker import BrokerProcess
+from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Node, free_port, wait_for
 
 # Stands for edge.cli.main on a machine without the vision libraries: a SyncError becomes one line and exit 2.
