@@ -94,6 +94,27 @@ def test_the_feed_of_a_quiet_site_is_filled_from_further_back(past: Past, watche
     assert arrivals.get("v-0") is None
 
 
+def test_an_idle_ledger_is_asked_nothing_but_whether_it_has_changed(past: Past) -> None:
+    asked: list[str] = []
+
+    def open_ledger() -> Ledger:
+        ledger = past.home.open_ledger()
+        ledger.connection.set_trace_callback(asked.append)
+        return ledger
+
+    past.visits("first", ["1"], 0, 0)
+    arrivals = Arrivals()
+    watch = LedgerWatch(open_ledger, arrivals, Health(()), Live(), look_s=0.01)
+    watch.start()
+    _until(lambda: asked[-5:] == 5 * ["PRAGMA data_version"])
+    before = len(asked)
+    _until(lambda: len(asked) > before + 20)
+    assert set(asked[before:]) == {"PRAGMA data_version"}
+    past.visits("first", ["2"], 0, 0)
+    _until(lambda: arrivals.get("v-2") is not None)
+    watch.stop()
+
+
 def test_a_horizon_of_weeks_is_looked_back_for_weeks(past: Past) -> None:
     policy = {"mode": "ephemeral", "unconsented_horizon_s": 20 * 86_400}
     past.node.append("policy.changed", policy)
