@@ -24,6 +24,7 @@ from models import ModelsError
 from models.cli import app as models_app
 from sync import SyncError
 from sync.central.cli import app as central_app
+from sync.printable import LineFormatter, printable
 from sync.stamp import rfc3339
 
 app = typer.Typer(
@@ -64,11 +65,9 @@ def main() -> None:
     if level not in logging.getLevelNamesMapping():
         print(f"firstvisit: FIRSTVISIT_LOG={level!r}: one of DEBUG, INFO, WARNING, ERROR", file=sys.stderr)
         sys.exit(2)
-    logging.basicConfig(
-        level=level,
-        format="%(asctime)s %(levelname)s %(name)s %(message)s",
-        stream=sys.stderr,
-    )
+    handler = logging.StreamHandler()
+    handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     for chatty in ("apscheduler", "httpx"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
@@ -77,7 +76,7 @@ def main() -> None:
         text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
         if not text:  # no command at all: the help has been shown
             sys.exit(2)
-        print(f"firstvisit: {' '.join(text.split())}", file=sys.stderr)
+        print(f"firstvisit: {printable(' '.join(text.split()))}", file=sys.stderr)
         sys.exit(2)
     except (typer.Abort, KeyboardInterrupt):
         sys.exit(130)
@@ -88,7 +87,7 @@ def main() -> None:
             sys.exit(0)
         # a disk, a file or a database that fails where nobody expected it: the trace is for whoever mends that
         logging.getLogger(__name__).debug("unexpected", exc_info=True)
-        print(f"firstvisit: {error}", file=sys.stderr)
+        print(f"firstvisit: {printable(str(error))}", file=sys.stderr)
         sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)
 
@@ -180,7 +179,10 @@ def visits(
         for row in rows:
             after = (row.record.epoch, row.record.seq)
             one = row.listed()
-            print(json.dumps(one) if as_json else "  ".join(str(one[name]) for name in _VISIT_COLUMNS), flush=True)
+            print(
+                json.dumps(one) if as_json else "  ".join(printable(str(one[name])) for name in _VISIT_COLUMNS),
+                flush=True,
+            )
         time.sleep(0.5)
         rows = visit_log(ledger, after)
 
@@ -246,7 +248,7 @@ def verify(
         print(json.dumps(verdict.fields()))
     else:
         for line in verdict.lines:
-            print(line)
+            print(printable(line))
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -401,7 +403,7 @@ _VISIT_COLUMNS = (
 
 def _say(text: str, marked: str = "", style: str = "green") -> None:
     """Print a line, a marked word before it; never wrapped, for a path cut in two helps nobody, and never markup."""
-    _out.print(Text.assemble((marked + " ", style) if marked else "", text), soft_wrap=True)
+    _out.print(Text.assemble((marked + " ", style) if marked else "", printable(text)), soft_wrap=True)
 
 
 def _print(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ...], empty: str) -> None:
@@ -414,7 +416,7 @@ def _print(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ..
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in listed:
-        table.add_row(*("-" if row[name] is None else str(row[name]) for name in columns))
+        table.add_row(*(Text("-" if row[name] is None else printable(str(row[name]))) for name in columns))
     # a pipe has no width of its own, and an id cut in two helps nobody
     console = _out if sys.stdout.isatty() else Console(width=max(shutil.get_terminal_size().columns, 240))
     console.print(table)

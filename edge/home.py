@@ -15,7 +15,7 @@ from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
 from sync.canonical import Fields
 from sync.database import LEDGER_FORMAT, Patience, create, give_up, migrate
-from sync.files import write_durably
+from sync.files import close_to_others, write_durably
 from sync.ledger import MIGRATIONS as LEDGER
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment
@@ -121,6 +121,7 @@ def _fill(home: Home, settings: Settings, config: str, fence: Path | None) -> No
     keys = home.path / "keys"
     keys.mkdir(mode=0o750)
     if fence is not None:
+        (home.path / FENCE_FILE).touch(mode=0o644)
         shutil.copyfile(fence, home.path / FENCE_FILE)
     home.config.touch(mode=0o640)  # cameras' passwords will be in it
     home.config.write_text(config)
@@ -128,8 +129,7 @@ def _fill(home: Home, settings: Settings, config: str, fence: Path | None) -> No
     enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
     write_durably(home.node_pub, enrolment.text(node))
     Ledger.create(home.database)
-    create(home.keys_database, KEYS_FORMAT, PERSON_KEYS)
-    home.keys_database.chmod(0o660)
+    create(home.keys_database, KEYS_FORMAT, PERSON_KEYS, mode=0o600)  # the installer lets the kiosk's user in
     home.migrate()
     ledger = home.open_ledger("node")
     with ledger.transaction() as transaction:
@@ -147,10 +147,11 @@ def _fill(home: Home, settings: Settings, config: str, fence: Path | None) -> No
 
 @contextmanager
 def _all_or_nothing(path: Path) -> Iterator[None]:
-    """Make the folder for the block, and leave it as it was found where the block fails."""
+    """Make the folder for the block, closed to others, and leave it empty where the block fails."""
     made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o750)
+        close_to_others(path)
         yield
     except BaseException as error:
         if made:

@@ -35,3 +35,25 @@ def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
             os.close(folder)
     except OSError as error:
         raise SyncError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def read_text(path: Path, what: str) -> str:
+    """Read a small text that somebody else wrote; raises SyncError where it is missing, no file or not UTF-8.
+
+    A pipe or a device is no file: opening one may wait for ever.
+    """
+    try:
+        if path.exists() and not path.is_file():
+            raise SyncError(f"{path}: not a file")
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise SyncError(f"{path}: no {what} there") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise SyncError(f"{path}: cannot be read: {error}") from error
+
+
+def close_to_others(folder: Path) -> None:
+    """Take from everybody but owner and group what they may do in a folder; raises OSError."""
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & stat.S_IRWXO:
+        folder.chmod(mode & ~stat.S_IRWXO)

@@ -11,7 +11,7 @@ from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
 from sync.database import LEDGER_FORMAT, migrate, named, open_checked
-from sync.files import write_durably
+from sync.files import read_text, write_durably
 from sync.ledger import Ledger
 from sync.messages import BadMessage, CentralKeys, Notice
 from sync.records import Record
@@ -160,10 +160,6 @@ def join(home: Path, central_pub: Path) -> CentralKeys:
 def read_central_file(path: Path) -> CentralKeys:
     """Read a central.pub, held to the root key it names; raises SyncError naming the file."""
     try:
-        return CentralKeys.parse_text(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SyncError(f"{path}: no central key file there") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SyncError(f"{path}: cannot be read: {error}") from error
+        return CentralKeys.parse_text(read_text(path, "central key file"))
     except BadMessage as error:
         raise SyncError(f"{path}: {error}") from error

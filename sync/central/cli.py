@@ -37,7 +37,7 @@ def init(
     from sync.central.settings import settings_text
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
     from sync.central.store.sqlite import Store
-    from sync.files import write_durably
+    from sync.files import close_to_others, write_durably
     from sync.mqtt import BrokerAddress
     from sync.trust import CENTRAL_FILE
 
@@ -48,6 +48,7 @@ def init(
         raise SyncError(f"{directory}: a central is already there")
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        close_to_others(directory)
         public = create_keys(directory, central_id)
         # the broker's password stands in it
         write_durably(directory / SETTINGS_FILE, settings_text(central_id, broker), 0o600)
@@ -83,6 +84,7 @@ def run(
         BrokerAddress.parse(broker or settings.broker.url),
         host or settings.console.host,
         port or settings.console.port,
+        settings.console.url,
     )
 
 
@@ -131,7 +133,7 @@ def records(
                     "received_at": rfc3339(row.received_us),
                     "body": row.fields,
                 }
-                print(json.dumps(fields, ensure_ascii=False))
+                print(json.dumps(fields))  # ASCII: bodies hold whatever their node signed
             else:
                 place = f"{row.node_id} {row.epoch}:{row.seq:<8}"
                 print(f"{place} {row.kind:<18} {rfc3339(row.received_us)} {row.hash.hex()[:16]}")
@@ -154,6 +156,8 @@ def add_user(
 
     path = directory / FILE_NAME
     Store.migrate(path)
+    if not password_stdin and not sys.stdin.isatty():
+        raise SyncError("no terminal: give --password-stdin")
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:

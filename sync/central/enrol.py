@@ -6,6 +6,7 @@ from pathlib import Path
 from sync import SyncError
 from sync.central.keys import key_path, load_public
 from sync.central.store.sqlite import FILE_NAME, Store
+from sync.files import read_text
 from sync.messages import Enrolment, Notice
 from sync.signing import load_key_file
 from sync.trust import FIRST_PREV_HASH
@@ -17,12 +18,7 @@ def enrol(directory: Path, node_pub: Path) -> tuple[Enrolment, bool]:
     Returns the enrolment and whether it is new. Raises SyncError where the file is no enrolment, or where the node
     is known by other keys.
     """
-    try:
-        text = node_pub.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise SyncError(f"{node_pub}: no node key file there") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise SyncError(f"{node_pub}: cannot be read: {error}") from error
+    text = read_text(node_pub, "node key file")
     try:
         enrolment = Enrolment.parse_text(text)
     except SyncError as error:

@@ -1,5 +1,6 @@
 """A HOME is made once, whole, closed to others, and run by one process at a time."""
 
+import os
 import sqlite3
 import subprocess
 import sys
@@ -21,8 +22,8 @@ SQUARE = '{"type":"Polygon","coordinates":[[[121.5,31.2],[121.6,31.2],[121.6,31.
 BOW_TIE = '{"type":"Polygon","coordinates":[[[121.5,31.2],[121.6,31.3],[121.6,31.2],[121.5,31.3],[121.5,31.2]]]}'
 MADE = {
     "firstvisit.toml": 0o640,
-    "firstvisit.db": 0o644,
-    "keys.db": 0o660,
+    "firstvisit.db": 0o640,
+    "keys.db": 0o600,
     "node.pub": 0o644,
     "keys": 0o750,
     "keys/node.key": 0o600,
@@ -45,6 +46,20 @@ def test_init_makes_exactly_these_files_with_these_modes(tmp_path: Path) -> None
     create_home(tmp_path / "deep" / "home", config(), None)
     assert modes(tmp_path / "deep" / "home") == MADE
     assert (tmp_path / "deep" / "home").stat().st_mode & 0o777 == 0o750
+
+
+def test_a_home_in_an_open_folder_under_no_umask_is_closed_to_others(tmp_path: Path) -> None:
+    home, fence = tmp_path / "home", tmp_path / "outline.json"
+    home.mkdir()
+    home.chmod(0o775)
+    fence.write_text(SQUARE)
+    before = os.umask(0)
+    try:
+        create_home(home, config(lat=31.25, lon=121.55, fence="fence.geojson"), fence)
+    finally:
+        os.umask(before)
+    assert home.stat().st_mode & 0o777 == 0o770
+    assert modes(home) == {**MADE, "firstvisit.db": 0o660, "fence.geojson": 0o644}
 
 
 @pytest.mark.usefixtures("umask_022")

@@ -159,7 +159,7 @@ class Store:
     @staticmethod
     def create(path: Path) -> None:
         """Make an empty store, the console's tables included; raises DatabaseError where something is there."""
-        create(path, CENTRAL_FORMAT, _migrations, tables.MIGRATIONS)
+        create(path, CENTRAL_FORMAT, _migrations, tables.MIGRATIONS, mode=0o600)
 
     @staticmethod
     def migrate(path: Path) -> None:

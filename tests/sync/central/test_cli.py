@@ -16,6 +16,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sync import SyncError
+from sync.central.ingest import Arrived, Ingest
+from sync.central.keys import load_serving_keys
+from sync.central.store.sqlite import Store
+from sync.records import seal
+from sync.trust import read_central_file
+from sync.wire import SignedBody, encode_frame
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Node, free_port, wait_for
 
@@ -95,6 +102,50 @@ def test_init_makes_keys_for_its_owner_alone_and_a_store(directory: Path) -> Non
     assert (directory / "central.pub").is_file()
     assert (directory / "central.db").is_file()
     assert stat.S_IMODE((directory / "central.toml").stat().st_mode) == 0o600
+
+
+def test_a_central_in_an_open_folder_is_closed_to_others(tmp_path: Path) -> None:
+    directory = tmp_path / "central"
+    directory.mkdir()
+    directory.chmod(0o755)
+    assert central("init", directory).returncode == 0
+    assert central("add-user", "--dir", directory, "wang", "--password-stdin", stdin="correct horse\n").returncode == 0
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir() if path.name != "keys"}
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o750
+    assert modes["central.db"] == modes["central.toml"] == 0o600
+    assert modes["central.pub"] == 0o644
+
+
+def test_records_print_nothing_that_drives_a_terminal(directory: Path, node: Node) -> None:
+    central("enroll", "--dir", directory, node.home / "node.pub")
+    ledger = node.ledger()
+    fields = ledger.append("camera.up", {}).fields
+    ledger.close()
+    record = seal({**fields, "note": "\x1b[31m\u202e\x9b"}, node.key)
+    with Store(directory / "central.db") as store:
+        frame = encode_frame([SignedBody(record.body, record.signature)])
+        assert Ingest(store, load_serving_keys(directory)).take([Arrived("n1", frame)], 1_760_000_000_000_000)
+    for flags in ((), ("--json",)):
+        listed = central("records", "--dir", directory, *flags).stdout
+        assert listed.count("\n") == 1
+        assert listed.rstrip("\n").isprintable()
+
+
+@pytest.mark.parametrize("what", ["node.pub", "central.pub", "folder"])
+def test_a_fifo_in_place_of_a_file_is_refused_and_waited_for_by_nobody(
+    directory: Path, tmp_path: Path, what: str
+) -> None:
+    fifo = tmp_path / "pipe.pub"
+    if what == "folder":
+        fifo.mkdir()
+    else:
+        os.mkfifo(fifo)
+    if what == "central.pub":
+        with pytest.raises(SyncError, match=r"pipe\.pub: not a file"):
+            read_central_file(fifo)
+        return
+    ended = central("enroll", "--dir", directory, fifo)
+    assert (ended.returncode, ended.stderr) == (2, f"{fifo}: not a file\n")
 
 
 def test_init_leaves_an_existing_central_alone(directory: Path) -> None:
