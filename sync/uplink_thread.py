@@ -210,7 +210,6 @@ class UplinkThread:
 
     def _watch_timeout(self, uplink: Uplink, now_s: float) -> None:
         if (waited_s := self._link.unconfirmed_s) > UNCONFIRMED_S:
-            self._silent = True
             self._alarm("BROKER_SILENT", f"the broker confirmed nothing for {waited_s:.0f} s")
             self._link.drop("the broker confirms nothing")
         elif self._link.unconfirmed:

@@ -5,6 +5,7 @@ import ipaddress
 import random
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from sync import SyncError
 from sync.broker import mosquitto
 from sync.mqtt import BrokerAddress, Link
+from sync.wire import MAX_FRAME_BYTES
 from tests.sync.uplink_site import free_port, wait_for
 
 
@@ -180,6 +182,72 @@ def test_no_bytes_of_a_broker_break_the_session_by_anything_but_an_outage(junk: 
         peer.close()
         for _ in range(5):
             link.poll(0.01)
+        link.close(0)
+
+
+def publish_packet(topic: bytes, payload: bytes) -> bytes:
+    """An MQTT PUBLISH of QoS 0."""
+    rest, length = len(topic) + 2 + len(payload), b""
+    while True:
+        rest, digit = rest >> 7, rest & 127
+        length += bytes([digit | 128 if rest else digit])
+        if not rest:
+            return b"\x30" + length + len(topic).to_bytes(2, "big") + topic + payload
+
+
+def test_a_message_larger_than_any_frame_is_dropped_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        link = Link(BrokerAddress("127.0.0.1", listener.getsockname()[1]), "a", ("t",), random.Random(1))
+        link.poll(0.05)
+        peer, _ = listener.accept()
+        big, right = publish_packet(b"t", bytes(MAX_FRAME_BYTES + 1)), publish_packet(b"t", bytes(MAX_FRAME_BYTES))
+        sender = threading.Thread(target=peer.sendall, args=(CONNACK + SUBACK_1 + big + big + right,))
+        sender.start()
+        taken: list[int] = []
+
+        def arrived() -> bool:
+            taken.extend(len(message.payload) for message in link.poll(0.05))
+            return MAX_FRAME_BYTES in taken
+
+        wait_for(arrived, "the message that may be one arrives")
+        sender.join()
+        assert taken == [MAX_FRAME_BYTES]
+        assert caplog.text.count("message too big") == 1
+        peer.close()
+        link.close(0)
+
+
+def test_two_links_of_one_name_never_share_a_client_id() -> None:
+    said = set()
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            link = Link(BrokerAddress("127.0.0.1", listener.getsockname()[1]), "fv1-n1", ("t",), random.Random(1))
+            link.poll(0.05)
+            peer, _ = listener.accept()
+            said.add(peer.recv(4096).split(b"fv1-n1-")[1])
+            peer.close()
+            link.close(0)
+    assert len(said) == 2
+    assert all(len(suffix) == 16 for suffix in said)
+
+
+def test_how_long_the_broker_has_confirmed_nothing_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        link = Link(BrokerAddress("127.0.0.1", listener.getsockname()[1]), "a", ("t",), random.Random(1))
+        link.poll(0.05)
+        peer, _ = listener.accept()
+        peer.sendall(CONNACK + SUBACK_1)
+        reached(link, "connected")
+        assert link.unconfirmed_s == 0.0
+        link.publish("t", b"one")
+        link.publish("t", b"two")
+        wait_for(lambda: link.unconfirmed_s > 0.1, "time passes")
+        peer.sendall(b"\x40\x02\x00\x02")  # PUBACK of the first; the SUBSCRIBE had packet id 1
+        wait_for(lambda: bool(link.poll(0.01) or link.unconfirmed == 1), "it arrives")
+        assert link.unconfirmed_s < 0.1
+        link.drop("enough")
+        assert (link.connected, link.lost_reason, link.unconfirmed_s) == (False, "enough", 0.0)
+        peer.close()
         link.close(0)
 
 

@@ -2,12 +2,13 @@
 
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from sync import canonical
 from sync.broker import Kind, mosquitto
 from sync.central.keys import key_path
-from sync.messages import Ack, Nack, Notice, Status
+from sync.messages import Ack, BadMessage, Nack, Notice, Status
 from sync.records import seal
 from sync.signing import Signer, create_key_file, load_key_file
 from sync.wire import SignedBody, encode_frame
@@ -377,7 +378,52 @@ def test_bytes_of_others_on_a_nodes_topic_do_not_stop_it(site: Site, stranger: S
     stranger.say("fv1/n1/up", b"FV1F" + bytes(300_000))
     stranger.say("fv1/n1/status", b"{}")
     stranger.say("fv1/n1/odd/topic", b"")
-    wait_for(lambda: site.node.alarms().get("NOT_OUR_RECORD") == 2, "two refusals of what is not ours")
+    with site.central.store() as store:
+        wait_for(lambda: sum(one.count for one in store.refusals()) >= 2, "what is not the node's is counted")
+    site.node.record(5)
+    site.drain()
+    assert site.central.held() == list(range(1, 12))
+    assert site.node.alarms() == {}
+
+
+def test_a_nodes_own_record_under_a_signature_that_is_none_draws_no_refusal(site: Site, stranger: Stranger) -> None:
+    site.node.record(5)
+    site.start()
+    settled(site, 5)
+    site.node.stop()
+    site.node.record(1)
+    ledger = site.node.ledger()
+    coming = ledger.record(1, 7)
+    ledger.close()
+    assert coming is not None
+    stranger.heard["fv1/n1/ack"].clear()
+    stranger.say("fv1/n1/up", encode_frame([SignedBody(coming.body, bytes(64))]))
+    with site.central.store() as store:
+        wait_for(lambda: len(store.refusals()) == 1, "it is counted")
+    site.node.start(site.broker.url)
+    site.drain()
+    assert site.central.held() == list(range(1, 8))
+    assert site.node.alarms() == {}
+    nacks = 0
+    for answer in stranger.heard["fv1/n1/ack"]:
+        with suppress(BadMessage):
+            Nack.parse(answer, central_key(site).public)
+            nacks += 1
+    assert nacks == 0
+
+
+def test_a_refusal_of_a_nodes_own_record_raises_an_alarm_and_stops_nothing(site: Site, stranger: Stranger) -> None:
+    site.node.record(5)
+    site.start()
+    settled(site, 5)
+    ledger = site.node.ledger()
+    record = ledger.record(1, 6)
+    ledger.close()
+    assert record is not None
+    for code in ("BAD_SIG", "TOO_BIG"):
+        refusal = Nack("n1", code, 1, 6, record.hash, time.time_ns() // 1000)
+        stranger.say("fv1/n1/ack", refusal.seal(central_key(site)))
+    wait_for(lambda: site.node.alarms() == {"BAD_SIG": 1, "TOO_BIG": 1}, "both are alarms")
     site.node.record(5)
     site.drain()
     assert site.central.held() == list(range(1, 12))
@@ -395,7 +441,7 @@ def test_a_frame_on_the_topic_of_another_node_is_not_taken(site: Site, stranger:
     def counted() -> bool:
         with site.central.store() as store:
             return {(one.node_id, one.reason) for one in store.refusals()} == {
-                ("n2", "BAD_SIG"),
+                ("n2", "not-signed"),
                 ("", "unknown-node"),
             }
 
@@ -408,10 +454,121 @@ def test_a_gap_nack_below_the_last_ack_is_met_with_the_records_again(site: Site,
     site.start()
     settled(site, 5)
     frames = len(stranger.heard["fv1/n1/up"])
-    stranger.say("fv1/n1/ack", Nack("n1", "GAP", 1, 2, bytes(32)).seal(central_key(site)))
+    stranger.say("fv1/n1/ack", Nack("n1", "GAP", 1, 2, bytes(32), time.time_ns() // 1000).seal(central_key(site)))
     wait_for(lambda: len(stranger.heard["fv1/n1/up"]) > frames, "the records go out again")
     site.drain()
     assert site.central.held() == list(range(1, 7))
+
+
+def test_old_answers_of_central_played_again_are_no_rollback(
+    site: Site, stranger: Stranger, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.node.record(5)
+    site.start()
+    settled(site, 5)
+    ledger = site.node.ledger()
+    record, before_us = ledger.record(1, 3), ledger.last_ack_us()
+    ledger.close()
+    assert record is not None
+    assert before_us is not None
+    withheld = Ack.seal("n1", 1, 3, record.hash, before_us - 1, 8, central_key(site))  # the node never saw it
+    old_gap = Nack("n1", "GAP", 1, 2, bytes(32), before_us - 1).seal(central_key(site))
+    old_fork = Nack("n1", "FORK", 1, 3, bytes(32), before_us - 1).seal(central_key(site))
+    frames = len(stranger.heard["fv1/n1/up"])
+    for _ in range(5):
+        for answer in (withheld.data, old_gap, old_fork):
+            stranger.say("fv1/n1/ack", answer)
+    stranger.say("fv1/n1/ack", b"rubbish")  # behind the others: once it is counted, all were judged
+    wait_for(lambda: site.node.alarms() == {"FORGED_ACK": 1}, "only the rubbish is counted")
+    assert len(stranger.heard["fv1/n1/up"]) == frames
+    site.node.record(1)
+    site.drain()
+    assert site.node.alarms() == {"FORGED_ACK": 1}
+    assert caplog.text.count("old answer ignored") == 1
+
+
+def test_a_central_whose_clock_was_set_back_is_still_heard(site: Site, stranger: Stranger) -> None:
+    site.node.record(5)
+    ledger = site.node.ledger()
+    record = ledger.record(1, 5)
+    assert record is not None
+    tomorrow_us = time.time_ns() // 1000 + 86_400_000_000
+    assert ledger.accept_ack(Ack.seal("n1", 1, 5, record.hash, tomorrow_us, 8, central_key(site)))
+    site.start()  # a central that has none of the five, by a clock of today
+    site.node.record(1)
+    ledger.append("camera.up", {"camera": "door"})
+    stranger.say("fv1/n1/ack", Nack("n1", "GAP", 1, 1, bytes(32), tomorrow_us + 1).seal(central_key(site)))
+    wait_for(lambda: len(site.central.held()) >= 7, "central has everything")
+    site.drain()
+    assert (ledger.last_ack_us() or 0) < tomorrow_us
+    ledger.close()
+
+
+def test_acks_that_strangers_draw_are_kept_one_a_minute(site: Site, stranger: Stranger) -> None:
+    site.node.record(5)
+    site.start()
+    settled(site, 5)
+    ledger = site.node.ledger()
+    head, kept, last_us = ledger.head(), len(list(ledger.acks())), ledger.last_ack_us()
+    assert head is not None
+    assert last_us is not None
+    for second in range(1, 50):
+        ack = Ack.seal("n1", 1, head.seq, head.hash, last_us + second * 1_000_000, 8, central_key(site))
+        stranger.say("fv1/n1/ack", ack.data)
+    stranger.say("fv1/n1/ack", b"rubbish")
+    wait_for(lambda: site.node.alarms() == {"FORGED_ACK": 1}, "all were judged")
+    assert len(list(ledger.acks())) == kept
+    later = Ack.seal("n1", 1, head.seq, head.hash, last_us + 60_000_000, 8, central_key(site))
+    stranger.say("fv1/n1/ack", later.data)
+    wait_for(lambda: len(list(ledger.acks())) == kept + 1, "one of a minute later is kept")
+    ledger.close()
+
+
+def test_nobody_ends_our_sessions_by_a_guessed_client_id(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    site.node.record(5)
+    site.start()
+    settled(site, 5)
+    for name in ("fv1-n1", "fv1-central-c1"):
+        connected = threading.Event()
+        thief = Client(CallbackAPIVersion.VERSION2, client_id=name)
+        thief.on_connect = lambda *_, connected=connected: connected.set()
+        thief.connect("127.0.0.1", site.broker.port)
+        thief.loop_start()
+        assert connected.wait(10)
+        site.node.record(1)
+        site.drain(20)
+        thief.disconnect()
+        thief.loop_stop()
+    assert "broker unreachable" not in caplog.text
+
+
+def test_a_broker_that_confirms_nothing_is_left_with_an_alarm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sync.uplink_thread.UNCONFIRMED_S", 0.5)
+    node = enrolled(Node(tmp_path / "home"), Central(tmp_path / "central"))
+    node.record(3)
+    sessions: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with suppress(OSError):  # the listener is closed at the end
+                while True:
+                    peer, _ = listener.accept()
+                    sessions.append(peer)
+                    peer.recv(4096)
+                    peer.sendall(b"\x20\x02\x00\x00")  # CONNACK
+                    peer.recv(4096)
+                    peer.sendall(b"\x90\x03\x00\x01\x01\x90\x03\x00\x02\x01")  # SUBACK of both, and no word more
+
+        threading.Thread(target=serve, daemon=True).start()
+        node.start(f"mqtt://127.0.0.1:{listener.getsockname()[1]}")
+        wait_for(lambda: node.alarms().get("BROKER_SILENT", 0) >= 2, "it is left, tried again, and left again")
+        assert len(sessions) >= 2
+        node.stop()
+    for peer in sessions:
+        peer.close()
+    assert caplog.text.count("code=BROKER_SILENT") == 1
 
 
 # -- notices -----------------------------------------------------------------------------------------------------
