@@ -95,6 +95,7 @@ class CameraSettings(_Section):
 class KioskSettings(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8500
+    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+/?$")] | None = None
 
 
 class UplinkSettings(_Section):

@@ -47,7 +47,11 @@ def kiosk(
     place.migrate()
     application = create_app(place)
     server = PageServer(
-        application, host or settings.host, settings.port if port is None else port, application.state.live.close
+        application,
+        host or settings.host,
+        settings.port if port is None else port,
+        application.state.live.close,
+        settings.url,
     )
     logging.getLogger(__name__).info("kiosk serving url=%s", server.url)
     typer.echo(f"Kiosk on {server.url}")
@@ -77,6 +81,8 @@ def add_user(
     place.settings()
     place.migrate()
     accounts = Accounts(place.database)
+    if not password_stdin and not sys.stdin.isatty():
+        raise EdgeError("no terminal: give --password-stdin")
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
         digits = sys.stdin.readline().strip() if pin else None

@@ -95,15 +95,20 @@ class Server:
         self._link.publish(topic(answer.node_id, answer.channel), answer.payload)
 
 
-def run(directory: Path, central_id: str, broker: BrokerAddress, host: str, port: int) -> None:
-    """Serve ingest and console until SIGTERM or SIGINT; raises SyncError where the port or DIR is in use."""
+def run(
+    directory: Path, central_id: str, broker: BrokerAddress, host: str, port: int, public_url: str | None = None
+) -> None:
+    """Serve ingest and console until SIGTERM or SIGINT; raises SyncError where the port or DIR is in use.
+
+    public_url: see PageServer.
+    """
     from sync.central.console.app import create_app  # not at the top: an ingest needs no web server
     from sync.web.server import PageServer
 
     with _only_one(directory):
         server = Server(directory, central_id, broker)
         console = create_app(directory)
-        pages = PageServer(console, host, port, console.state.live.close)
+        pages = PageServer(console, host, port, console.state.live.close, public_url)
 
         def end(_signal: int, _frame: FrameType | None) -> None:
             server.stop()

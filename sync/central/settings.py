@@ -22,6 +22,7 @@ class Console(BaseModel):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8600, ge=1, le=65535)
+    url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+/?$")
 
 
 class Settings(BaseModel):

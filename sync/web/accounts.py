@@ -14,7 +14,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from sync import SyncError
-from sync.web.backoff import Backoff, Wait
+from sync.web.backoff import Attempt, Backoff, Wait
 from sync.web.tables import locked, opened
 from sync.web.tablets import Tablet
 
@@ -123,10 +123,12 @@ class Accounts:
         self, row: Mapping[str, Any] | None, column: str, secret: str, tablet: Tablet | None, address: str, typed: str
     ) -> Account | Refused | Wait:
         # A stranger's guesses slow strangers down, not the desk's own tablet: each tablet counts by itself.
-        device = f"tablet {tablet.tablet_id}" if tablet else f"address {address}"
-        place = f"tablet {tablet.tablet_id}" if tablet else "elsewhere"
-        who = f"account {row['account_id'] if row else typed[:80]} from {place}"
-        wait = self._backoff.begin(who, device)
+        attempt = Attempt(
+            account=str(row["account_id"]) if row else typed[:80],
+            device=f"tablet {tablet.tablet_id}" if tablet else f"address {address}",
+            registered=tablet is not None,
+        )
+        wait = self._backoff.begin(attempt)
         if wait is not None:
             return wait
         held = str(row[column]) if row and row[column] else self._nobody
@@ -134,7 +136,7 @@ class Accounts:
             good = _verify(self._hasher, held, secret[:MAX_PASSWORD_CHARS]) and held is not self._nobody
         if not good or row is None:
             return Refused()
-        self._backoff.succeeded(who, device)
+        self._backoff.succeeded(attempt)
         return _account(row)
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from sync.web.tables import locked
 
-FREE_FAILURES = 3  # of one account from one place; a device gets three times as many, people share it
+FREE_FAILURES = 3  # of one account from one device; a device gets three times as many, people share it
 FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 900.0  # 96 guesses a day: a PIN of four digits lasts 50 days on average, and the tablet is in sight
-FORGOTTEN_AFTER_S = 3600.0
+LONGEST_SHARED_WAIT_S = 30.0  # what strangers can make the owner of an account wait, and a day's 2,880 guesses at one
+FORGOTTEN_AFTER_S = 86400.0  # sooner, and whoever pauses in between guesses oftener than who goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,27 +21,51 @@ class Wait:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """Somebody at a device who wants into an account; registered: a tablet of ours, whose failures are its own."""
+
+    account: str
+    device: str
+    registered: bool
+
+    @property
+    def here(self) -> str:
+        return f"account {self.account} from {self.device}"
+
+    @property
+    def limits(self) -> tuple[tuple[str, int, float], ...]:
+        """What is counted, how many failures are free, and the longest wait in seconds."""
+        own = ((self.here, FREE_FAILURES, LONGEST_WAIT_S), (self.device, 3 * FREE_FAILURES, LONGEST_WAIT_S))
+        if self.registered:
+            return own
+        # Strangers slow down whoever else comes as a stranger, the owner too: hence not for long.
+        return (*own, (f"account {self.account}", FREE_FAILURES, LONGEST_SHARED_WAIT_S))
+
+
 class Backoff:
-    """Failures counted per account and per device."""
+    """Failures counted per account and device, per device, and per account over all that are not registered."""
 
     def __init__(self, db_path: Path, now_s: Callable[[], float] = time.time) -> None:
         self._path = db_path
         self._now_s = now_s
 
-    def begin(self, account: str, device: str) -> Wait | None:
+    def begin(self, attempt: Attempt) -> Wait | None:
         """Count an attempt as failed before it is judged, so that guesses made at once cannot outrun the count."""
         now_s = self._now_s()
         counts: dict[str, int] = {}
         wait_s = 0.0
         with locked(self._path) as db:
             db.execute("DELETE FROM sign_in_failures WHERE last_s < ?", (now_s - FORGOTTEN_AFTER_S,))
-            for subject, free in ((account, FREE_FAILURES), (device, 3 * FREE_FAILURES)):
+            # A clock that was set back must not make anybody wait for the time it has lost.
+            db.execute("UPDATE sign_in_failures SET last_s = ? WHERE last_s > ?", (now_s, now_s))
+            for subject, free, longest_s in attempt.limits:
                 found = db.execute(
                     "SELECT failures, last_s FROM sign_in_failures WHERE subject = ?", (subject,)
                 ).fetchone()
                 counts[subject] = found[0] if found else 0
                 if found:
-                    wait_s = max(wait_s, found[1] + _wait_s(found[0] - free) - now_s)
+                    wait_s = max(wait_s, found[1] + _wait_s(found[0] - free, longest_s) - now_s)
             if wait_s > 0:
                 return Wait(wait_s)
             for subject, failures in counts.items():
@@ -50,14 +75,20 @@ class Backoff:
                 )
         return None
 
-    def succeeded(self, account: str, device: str) -> None:
-        """Forget the account's failures here, and this attempt of the device's, not what others failed on it."""
+    def succeeded(self, attempt: Attempt) -> None:
+        """Forget the account's failures, on the device too, and not what others failed there."""
         with locked(self._path) as db:
-            db.execute("DELETE FROM sign_in_failures WHERE subject = ?", (account,))
-            db.execute("UPDATE sign_in_failures SET failures = failures - 1 WHERE subject = ?", (device,))
+            found = db.execute("SELECT failures FROM sign_in_failures WHERE subject = ?", (attempt.here,)).fetchone()
+            db.execute(
+                "UPDATE sign_in_failures SET failures = max(0, failures - ?) WHERE subject = ?",
+                (found[0] if found else 1, attempt.device),
+            )
+            for subject, _, _ in attempt.limits:
+                if subject != attempt.device:
+                    db.execute("DELETE FROM sign_in_failures WHERE subject = ?", (subject,))
 
 
-def _wait_s(failures_beyond: int) -> float:
+def _wait_s(failures_beyond: int, longest_s: float) -> float:
     if failures_beyond < 0:
         return 0.0
-    return min(FIRST_WAIT_S * 2.0 ** min(failures_beyond, 20), LONGEST_WAIT_S)
+    return min(FIRST_WAIT_S * 2.0 ** min(failures_beyond, 20), longest_s)

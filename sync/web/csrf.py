@@ -12,7 +12,10 @@ def same_origin(request: Request) -> bool:
     origin = request.headers.get("origin")
     if not origin:
         return False
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # http://[
+        return False
     return parts.scheme == request.url.scheme and bool(parts.netloc) and parts.netloc == request.headers.get("host")
 
 

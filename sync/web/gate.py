@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 from fastapi import FastAPI, Form, HTTPException
 from fastapi.exceptions import RequestValidationError
@@ -235,8 +235,10 @@ class Gate:
 
     def _sign_in_needed(self, request: Request, error: Exception) -> Response:
         if isinstance(error, SignInNeeded) and error.page:
-            after = "" if request.method != "GET" or request.url.path == "/" else f"?after={quote(request.url.path)}"
-            return RedirectResponse(f"/login{after}", 303)
+            query = {"lang": request.query_params["lang"]} if "lang" in request.query_params else {}
+            if request.method == "GET" and request.url.path != "/":
+                query["after"] = request.url.path
+            return RedirectResponse(f"/login{'?' if query else ''}{urlencode(query)}", 303)
         return Response(status_code=401)
 
     def _refused(self, request: Request, error: Exception) -> Response:

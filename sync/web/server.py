@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from urllib.parse import urlsplit
 
 import sdnotify
 import uvicorn
 from fastapi import FastAPI
 
 from sync import SyncError
+from sync.web.hosts import KnownHosts
 
 _log = logging.getLogger(__name__)
 _WATCHDOG_S = 10
@@ -29,8 +31,15 @@ class _Server(uvicorn.Server):
 class PageServer:
     """One application on one address; on_stop ends what would hold its connections open (its event streams)."""
 
-    def __init__(self, app: FastAPI, host: str, port: int, on_stop: Callable[[], None]) -> None:
-        """Take the address at once; port 0 takes a free one. Raises SyncError where it cannot be had."""
+    def __init__(
+        self, app: FastAPI, host: str, port: int, on_stop: Callable[[], None], public_url: str | None = None
+    ) -> None:
+        """Take the address at once; port 0 takes a free one. Raises SyncError where it cannot be had.
+
+        public_url: what people type, where that is not this address: its name is answered to, and where it is https,
+        a proxy on this machine is believed about whom it speaks for. Nobody else is.
+        """
+        public = urlsplit(public_url or "")
         self.app = app
         self._on_stop = on_stop
         self._socket = _listen(host, port)
@@ -40,7 +49,9 @@ class PageServer:
         self._ready = threading.Event()
         self._server = _Server(
             uvicorn.Config(
-                app,
+                KnownHosts(app, (host, public.hostname or "")),
+                proxy_headers=public.scheme == "https",
+                forwarded_allow_ips="127.0.0.1,::1",
                 log_config=None,
                 access_log=False,
                 server_header=False,

@@ -1,5 +1,6 @@
 """The console's pages, read from central's store: nodes, one node, visits."""
 
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +31,7 @@ _TIMEZONE = "Asia/Shanghai"  # design.md 3: the default of every site
 _PAGE = 50
 _LOOKED_THROUGH = 2000  # visits read at most to fill a filtered page
 _SHOWN_RECORDS = 20
+_CURSOR = re.compile(r"([0-9]{1,19})\.([0-9]{1,19})")
 
 
 def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
@@ -146,5 +148,9 @@ def _matching(store: Store, node_id: str, decision: str, before: tuple[int, int]
 
 
 def _cursor(text: str) -> tuple[int, int] | None:
-    arrived, _, row = text.partition(".")
-    return (int(arrived), int(row)) if arrived.isdecimal() and row.isdecimal() else None
+    """Read `before`; what no page of ours has written counts as none."""
+    found = _CURSOR.fullmatch(text)
+    if found is None:
+        return None
+    arrived_us, row = int(found[1]), int(found[2])
+    return (arrived_us, row) if max(arrived_us, row) < 2**63 else None  # SQLite's integers

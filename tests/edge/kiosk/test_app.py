@@ -56,6 +56,28 @@ def test_the_session_cookie_is_kept_from_scripts_and_other_sites(
     assert "SameSite=strict" in cookie
 
 
+@pytest.mark.parametrize("origin", ["http://[", "null", "http://", "::"])
+def test_an_origin_that_is_no_address_is_refused(visitor: Visitor, origin: str) -> None:
+    client = visitor()
+    form = {"csrf_token": form_token(client), "name": "wang", "password": PASSWORD}
+    assert client.post("/login", data=form, headers={"origin": origin}).status_code == 403
+
+
+def test_a_name_that_leads_here_from_elsewhere_signs_nobody_in(visitor: Visitor) -> None:
+    client = visitor()
+    form = {"csrf_token": form_token(client), "name": "wang", "password": PASSWORD}
+    rebound = {"host": "evil.example", "origin": "http://evil.example"}
+    assert client.post("/login", data=form, headers=rebound).status_code == 421
+
+
+def test_the_language_asked_for_outlives_the_way_to_the_sign_in(visitor: Visitor) -> None:
+    client = visitor()
+    assert "Sign in" in client.get("/?lang=en", follow_redirects=True).text
+    page = visitor().get("/node?lang=en", follow_redirects=True).text
+    assert 'name="after" value="/node"' in page
+    assert 'href="/login?lang=zh&amp;after=/node"' in page
+
+
 def test_too_many_failures_wait_and_say_how_long(visitor: Visitor, sign_in: Callable[..., httpx.Response]) -> None:
     client = visitor()
     for _ in range(FREE_FAILURES):

@@ -136,6 +136,24 @@ def test_a_tablet_takes_a_pin_on_its_pad(open_page: OpenPage, desk: Desk) -> Non
     assert page.inner_text(".who-name strong") == desk.li.name
 
 
+def test_a_page_that_is_not_there_says_so_in_the_middle(open_page: OpenPage) -> None:
+    page = open_page()
+    page.goto("/none")
+    left, right = page.eval_on_selector(
+        "main", "m => [m.getBoundingClientRect().left, m.getBoundingClientRect().right]"
+    )
+    assert abs((left + right) / 2 - TABLET["width"] / 2) < 2
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_a_phone_shows_the_days_numbers_on_one_line(open_page: OpenPage, language: str) -> None:
+    page = open_page("li", PHONE)
+    page.goto(f"/?lang={language}")
+    bottoms = page.eval_on_selector_all(".tile dd", "all => all.map(dd => dd.getBoundingClientRect().bottom)")
+    assert len(bottoms) == 4
+    assert max(bottoms) - min(bottoms) < 1
+
+
 @pytest.mark.parametrize("size", [TABLET, PHONE], ids=["tablet", "phone"])
 def test_pages_fit_and_every_target_is_big_enough_to_touch(
     open_page: OpenPage, door: Door, size: dict[str, int]

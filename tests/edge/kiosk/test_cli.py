@@ -1,8 +1,10 @@
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -43,6 +45,27 @@ def test_a_bad_account_ends_in_one_line_and_exit_2(desk: Desk, name: str, stdin:
     assert refused.returncode == 2
     assert says in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_add_user_without_a_terminal_asks_for_the_option(desk: Desk) -> None:
+    refused = _run("add-user", "--home", str(desk.home.path), "chen", stdin=f"{PASSWORD}\n")
+    assert (refused.returncode, refused.stderr) == (2, "firstvisit: no terminal: give --password-stdin\n")
+
+
+@pytest.mark.parametrize("name", ["firstvisit.db", "keys.db"])
+@pytest.mark.parametrize("command", [(), ("add-user", "chen", "--password-stdin")])
+def test_a_home_of_a_newer_version_is_refused_and_left_as_it_is(
+    desk: Desk, command: tuple[str, ...], name: str
+) -> None:
+    with closing(sqlite3.connect(desk.home.path / name)) as newer:
+        newer.execute("PRAGMA user_version = 9")
+        newer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = {path: path.read_bytes() for path in desk.home.path.rglob("*.db")}
+    refused = _run(*command, "--home", str(desk.home.path), stdin=f"{PASSWORD}\n")
+    assert refused.returncode == 2
+    assert f"{name}: written by a newer FirstVisit" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+    assert {path: path.read_bytes() for path in desk.home.path.rglob("*.db")} == before
 
 
 def test_a_folder_that_is_no_home_ends_in_one_line_and_exit_2(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from argon2 import PasswordHasher
 
 from sync import SyncError
 from sync.web.accounts import Account, Accounts, NotAnAccount, Refused
-from sync.web.backoff import FREE_FAILURES, LONGEST_WAIT_S, Wait
+from sync.web.backoff import FREE_FAILURES, LONGEST_SHARED_WAIT_S, LONGEST_WAIT_S, Wait
 from sync.web.tablets import Tablet, Tablets
 
 GOOD = "correct horse battery"
@@ -118,6 +118,60 @@ def test_a_stranger_cannot_lock_the_desk_out(accounts: Accounts, tablet: Tablet)
     assert isinstance(accounts.by_password("wang", GOOD, None, "198.51.100.9"), Wait)
     assert accounts.by_pin(account.account_id, "2580", tablet, DESK) == account
     assert accounts.by_password("wang", GOOD, tablet, DESK) == account
+
+
+def test_strangers_make_the_owner_wait_for_half_a_minute_at_most(
+    accounts: Accounts, clock: Callable[[], float]
+) -> None:
+    account = accounts.add("root", GOOD, "viewer")
+    for number in range(60):
+        clock.now_s += 3600  # type: ignore[attr-defined]
+        accounts.by_password("root", "wrong horse battery", None, f"198.51.100.{number}")
+    waiting = accounts.by_password("root", GOOD, None, DESK)
+    assert isinstance(waiting, Wait)
+    assert waiting.seconds <= LONGEST_SHARED_WAIT_S == 30
+    clock.now_s += waiting.seconds  # type: ignore[attr-defined]
+    assert accounts.by_password("root", GOOD, None, DESK) == account
+
+
+def test_a_clock_set_back_makes_nobody_wait_for_the_time_it_lost(
+    accounts: Accounts, clock: Callable[[], float]
+) -> None:
+    account = accounts.add("wang", GOOD, "manager")
+    _fail(accounts, FREE_FAILURES)
+    clock.now_s -= 86_400  # type: ignore[attr-defined]
+    waiting = accounts.by_password("wang", GOOD, None, DESK)
+    assert isinstance(waiting, Wait), "setting the clock back forgives nothing either"
+    assert waiting.seconds < 60
+    clock.now_s += waiting.seconds  # type: ignore[attr-defined]
+    assert accounts.by_password("wang", GOOD, None, DESK) == account
+
+
+@pytest.mark.parametrize("pause_s", [0, 3601, 7202])
+def test_a_stolen_tablet_guesses_no_more_pins_a_day_for_pausing(
+    accounts: Accounts, tablet: Tablet, clock: Callable[[], float], pause_s: float
+) -> None:
+    account = accounts.add("wang", None, "front_desk", "2580")
+    began_s, guesses = clock(), 0
+    while clock() < began_s + 86_400:
+        answer = accounts.by_pin(account.account_id, "2581", tablet, DESK)
+        if answer == Refused():
+            guesses += 1
+        else:
+            assert isinstance(answer, Wait)
+            clock.now_s += max(answer.seconds, pause_s if answer.seconds > 60 else 0)  # type: ignore[attr-defined]
+    assert 0 < guesses <= 96 + 3 * FREE_FAILURES + 1
+
+
+def test_what_people_mistype_on_their_tablet_does_not_add_up(
+    accounts: Accounts, tablet: Tablet, clock: Callable[[], float]
+) -> None:
+    account = accounts.add("wang", None, "front_desk", "2580")
+    for _ in range(20):
+        clock.now_s += 60  # type: ignore[attr-defined]
+        for _ in range(FREE_FAILURES - 1):
+            assert accounts.by_pin(account.account_id, "2581", tablet, DESK) == Refused()
+        assert accounts.by_pin(account.account_id, "2580", tablet, DESK) == account
 
 
 def test_a_device_that_tries_many_names_waits_too(accounts: Accounts) -> None:

@@ -143,6 +143,25 @@ def test_a_node_that_writes_nonsense_does_not_break_the_pages(reader: httpx.Clie
         assert "<script>1" not in answer.text
 
 
+def test_a_place_in_the_list_that_no_page_has_written_is_ignored(reader: httpx.Client, central: NodeAndCentral) -> None:
+    central.arrive("first", "v1")
+    central.deliver()
+    for before in (f"{2**63}.1", f"1.{'9' * 19}", f"{'9' * 5000}.{'9' * 5000}", "1.²", "x"):
+        answer = reader.get("/visits", params={"before": before})
+        assert answer.status_code == 200, before[:30]
+        assert 'class="d-first"' in answer.text
+
+
+def test_what_was_refused_is_told_in_the_readers_language(reader: httpx.Client, central: NodeAndCentral) -> None:
+    central.ingest.take([Arrived("stranger", b"x"), Arrived("puxi-01-a", b"x")], 1_800_000_000_000_000)
+    chinese, english = reader.get("/?lang=zh").text, reader.get("/?lang=en").text
+    for told in ("未登记", "节点未登记", "消息无法解读"):
+        assert told in chinese
+    for told in ("not enrolled", "Unknown node", "Unreadable message"):
+        assert told in english
+    assert "unknown-node" not in chinese + english
+
+
 def test_answers_carry_strict_headers(reader: httpx.Client) -> None:
     for path in ("/", "/login", "/visits", "/fragments/nodes"):
         headers = reader.get(path).headers
