@@ -223,14 +223,14 @@ class Ledger:
             for body, signature in cursor:
                 yield parse(body, signature)
 
-    def naming(self, id: str, kinds: Iterable[str]) -> list[Record]:
-        """Every record of these kinds that names a random id anywhere in its body, in chain order."""
+    def naming(self, id: str, kinds: Iterable[str], after: tuple[int, int] = (0, 0)) -> list[Record]:
+        """Every record of these kinds after (epoch, seq) that names a random id in its body, in chain order."""
         wanted = tuple(kinds)
         with self._errors():
             found = self.connection.execute(
                 f"SELECT body, signature FROM ledger WHERE kind IN ({','.join('?' * len(wanted))})"
-                " AND instr(body, ?) ORDER BY epoch, seq",
-                (*wanted, f'"{id}"'.encode()),
+                " AND (epoch, seq) > (?, ?) AND instr(body, ?) ORDER BY epoch, seq",
+                (*wanted, *after, f'"{id}"'.encode()),
             ).fetchall()
         return [parse(body, signature) for body, signature in found]
 

@@ -10,6 +10,7 @@ from sync.visit_fields import CORRECTED, DECISION_OF_KIND
 
 _SHORTEST_S = 3 * 86_400
 _DAY_S = 86_400
+_LOOKED_BACK = 4096  # records read first for somebody's last visit
 
 
 def window_us(ledger: Ledger) -> int:
@@ -43,16 +44,22 @@ def last_boot(ledger: Ledger) -> tuple[int, int]:
 
 def last_visit(ledger: Ledger, person_id: str, before: tuple[int, int]) -> list[Record]:
     """The records of the newest visit of a person decided before (epoch, seq), in chain order; none: an empty list."""
-    theirs = [
-        record
-        for record in ledger.naming(person_id, (*DECISION_OF_KIND, CORRECTED))
-        if record.fields.get("person") == person_id and (record.epoch, record.seq) < before
-    ]
+    epoch, seq = before
+    back = _LOOKED_BACK
+    while True:  # further and further back: most were here a few days ago
+        after = (epoch, seq - back) if back < seq else (0, 0)
+        named = ledger.naming(person_id, (*DECISION_OF_KIND, CORRECTED), after)
+        theirs = [r for r in named if r.fields.get("person") == person_id and (r.epoch, r.seq) < before]
+        if theirs or after == (0, 0):
+            break
+        back *= 4
     if not theirs:
         return []
-    visit_id = theirs[-1].fields.get("visit", "")
-    about = [record for record in ledger.naming(visit_id, KINDS) if record.fields.get("visit") == visit_id]
-    about += ledger.naming(person_id, FORGETTING)
+    newest = theirs[-1]
+    decided = (0, 0) if newest.kind == CORRECTED else (newest.epoch, newest.seq - 1)
+    visit_id = newest.fields.get("visit", "")
+    about = [record for record in ledger.naming(visit_id, KINDS, decided) if record.fields.get("visit") == visit_id]
+    about += ledger.naming(person_id, FORGETTING, decided)
     return sorted(about, key=lambda record: (record.epoch, record.seq))
 
 

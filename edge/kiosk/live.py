@@ -68,14 +68,14 @@ class LedgerWatch:
         self._thread.join(5)
 
     def _watch(self) -> None:
-        lost = False
+        lost = recalling = False
         ledger: Ledger | None = None
         while not self._stopping.is_set():
             try:
                 ledger = ledger or self._open_ledger()
-                if self._look(ledger):
+                if self._look(ledger) or recalling:
                     self._caught_up.set()
-                    self._recall(ledger)
+                    recalling = self._recall(ledger)
                 if lost:
                     _log.info("ledger readable again")
                 lost = False
@@ -88,7 +88,8 @@ class LedgerWatch:
                     ledger.close()
                     ledger = None
                 self._caught_up.set()  # the pages say what they know, which is nothing yet
-            self._stopping.wait(self._look_s)
+            if not recalling or lost:
+                self._stopping.wait(self._look_s)
         if ledger is not None:
             ledger.close()
 
@@ -148,15 +149,20 @@ class LedgerWatch:
         if changed:
             self._arrivals.drop(time.time_ns() // 1000 - self._window_us)
 
-    def _recall(self, ledger: Ledger) -> None:
-        """Read the last visits of those an open question asks about, where they lie further back than the rest."""
+    def _recall(self, ledger: Ledger) -> bool:
+        """Read the last visit of somebody an open question asks about, where it lies further back than the rest.
+
+        Returns whether it has read one: there may be more, which wait for a look at what is new.
+        """
         for question in self._arrivals.questions():
             for candidate in question.candidates:
                 asked = (question.visit_id, candidate.person_id)
-                if asked in self._recalled or self._stopping.is_set():
+                if asked in self._recalled:
                     continue
+                self._recalled.add(asked)
                 if self._arrivals.last_of(candidate.person_id, question.arrived_us) is None:
                     for record in last_visit(ledger, candidate.person_id, question.at):
                         self._fold(record)
                     self._live.publish("arrival", question.visit_id)
-                self._recalled.add(asked)
+                    return True
+        return False

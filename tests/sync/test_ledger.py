@@ -409,6 +409,7 @@ def test_records_are_found_by_an_id_they_name(home) -> None:
     node.append("retention.run", {"expired": ["p-2", "p-3"]})
     kinds = ("visit.unsure", "visit.first", "retention.run")
     assert [record.kind for record in node.naming("p-2", kinds)] == ["visit.unsure", "retention.run"]
+    assert [record.kind for record in node.naming("p-2", kinds, after=(1, 1))] == ["retention.run"]
     assert node.naming("p-2", ("visit.first",)) == []
 
 
