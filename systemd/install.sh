@@ -20,8 +20,8 @@ Usage: install.sh node|central [--wheel FILE | --from DIR] [--root DIR]
 
   node       install the node and the desk's kiosk
   central    install the central server
-  adopt      after "firstvisit init" or "central init": move the configuration to /etc/firstvisit
-             and hand keys and databases to the users of the services
+  adopt      after "firstvisit init" or "central init": move the configuration to /etc/firstvisit and
+             HOME's databases to HOME/databases, and hand keys and databases to the users of the services
   --wheel    install this wheel
   --from     install this checkout (default: the one this script stands in)
   --root     install under DIR instead of /, start nothing, ask apt for nothing
@@ -292,6 +292,30 @@ adopt_config() {
     changed moved "$file -> $target"
 }
 
+# The services may write the databases, and must not be able to write the folder that holds the configuration and
+# central.pub: the databases get a folder of their own, HOME keeps links to them.
+adopt_databases() {
+    home=$root$STATE/home
+    [ -d "$home" ] || return 0
+    {
+        mkdir -p "$home/databases" && { [ -e "$home/run.lock" ] || : >"$home/run.lock"; }
+    } 2>"$log" || die "cannot write $home: $(tail -n 1 "$log")"
+    for database in firstvisit.db keys.db; do
+        file=$home/$database
+        if [ -L "$file" ] || [ ! -f "$file" ]; then continue; fi
+        for service in firstvisit-node firstvisit-kiosk; do
+            if systemd_runs && systemctl is-active --quiet "$service"; then
+                die "$service is running: systemctl stop $service, and adopt again"
+            fi
+        done
+        for part in "$file" "$file-wal" "$file-shm"; do
+            [ ! -f "$part" ] || mv "$part" "$home/databases/" 2>"$log" || die "cannot move $part: $(tail -n 1 "$log")"
+        done
+        ln -s "databases/$database" "$file" 2>"$log" || die "cannot link $file: $(tail -n 1 "$log")"
+        changed moved "$file -> $home/databases/$database"
+    done
+}
+
 do_adopt() {
     found=no
     for config in "$STATE/home/firstvisit.toml" "$CENTRAL/central.toml"; do
@@ -301,6 +325,7 @@ do_adopt() {
     [ -f "$root/etc/tmpfiles.d/firstvisit.conf" ] || die "FirstVisit is not installed under ${root:-/}" 2
     adopt_config "$STATE/home" firstvisit.toml "$ETC/node.toml"
     adopt_config "$CENTRAL" central.toml "$ETC/central.toml"
+    adopt_databases
     settle
     say "Keys, databases and configuration are in the hands of the services."
 }

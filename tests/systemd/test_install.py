@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -163,10 +164,62 @@ def test_adopt_moves_the_configuration_and_hands_each_key_to_its_service(copy: P
         for name, owner in (("node", "firstvisit-node"), ("desk", "firstvisit-kiosk")):
             state = (home / f"keys/{name}.key").stat()
             assert (state.st_uid, state.st_mode & 0o777) == (uid[owner], 0o400)
-        assert home.stat().st_mode & 0o7777 == 0o2770, "SQLite makes its files beside the databases"
+        assert home.stat().st_mode & 0o7777 == 0o2750, "who may write it may replace the configuration"
+        assert (home / "databases").stat().st_mode & 0o7777 == 0o2770, "SQLite makes its files beside the databases"
         assert (home / "keys").stat().st_mode & 0o7777 == 0o750
         for database in ("firstvisit.db", "keys.db"):
+            assert (home / database).readlink() == Path("databases", database)
             assert (home / database).stat().st_mode & 0o777 == 0o660
+
+
+@pytest.mark.skipif(not AS_ROOT or not shutil.which("setpriv"), reason="only root can become the services' users")
+def test_neither_service_can_replace_what_it_may_not_write_and_both_share_the_databases(copy: Path) -> None:
+    home = copy / HOME
+    home.parent.mkdir(parents=True, exist_ok=True)
+    init = [sys.executable, "-c", "from edge.cli import main; main()", "init", str(home), "--site", "lakeside"]
+    subprocess.run(init, check=True, capture_output=True)
+    (home / "central.pub").write_text("pinned")
+    good(sh(INSTALL, "adopt", "--root", copy))
+    users = {line.split(":")[0]: line.split(":")[2] for line in (copy / "etc/passwd").read_text().splitlines()}
+    groups = {line.split(":")[0]: line.split(":")[2] for line in (copy / "etc/group").read_text().splitlines()}
+    outside = Path(tempfile.mkdtemp())  # pytest's own folders are closed to other users
+    try:
+        outside.chmod(0o755)
+        moved = outside / "home"
+        subprocess.run(["cp", "-a", str(home), str(moved)], check=True)
+        before = {path.name: path.lstat().st_ino for path in moved.iterdir()}
+
+        def become(user: str, command: list[str]) -> subprocess.CompletedProcess[str]:
+            ids = ["--reuid", users[user], "--regid", groups["firstvisit"], "--clear-groups"]
+            return subprocess.run(["setpriv", *ids, *command], capture_output=True, text=True, cwd=moved)
+
+        for user in ("firstvisit-kiosk", "firstvisit-node"):
+            for attack in (
+                "rm -f firstvisit.toml",
+                "ln -sfn /dev/null firstvisit.toml",
+                "mv central.pub x",
+                "echo evil >central.pub",
+                "mv keys keys.old",
+                "rm -f run.lock",
+                "mv node.pub x",
+                "mv databases x",
+                "ln -sfn /dev/null keys.db",
+                "touch fence.geojson",
+            ):
+                assert become(user, ["sh", "-c", attack]).returncode != 0, f"{user}: {attack}"
+        assert {path.name: path.lstat().st_ino for path in moved.iterdir()} == before
+        write = (
+            "import os, sqlite3; os.umask(0o007); d = sqlite3.connect('firstvisit.db', isolation_level=None)\n"
+            "d.execute('PRAGMA journal_mode = WAL'); d.execute('CREATE TABLE IF NOT EXISTS both (who)')\n"
+            "d.execute('INSERT INTO both VALUES (?)', (os.getuid(),))\n"
+            "os._exit(0)"  # as a kill: the -wal and -shm it made stay for the other
+        )
+        for user in ("firstvisit-node", "firstvisit-kiosk", "firstvisit-node"):
+            done = become(user, ["/usr/bin/python3", "-c", write])
+            assert done.returncode == 0, done.stderr
+        assert (moved / "databases/firstvisit.db-wal").exists()
+    finally:
+        shutil.rmtree(outside)
 
 
 def test_adopt_keeps_a_configuration_that_it_replaces(copy: Path) -> None:
