@@ -285,3 +285,9 @@ def test_systemd_is_told_when_central_is_ready_alive_and_leaving(directory: Path
         while heard[-1] != b"STOPPING=1":
             heard.append(ear.recv(100))
     assert heard[:2] == [b"READY=1", b"WATCHDOG=1"]
+
+
+def test_add_user_without_a_terminal_asks_for_the_option(directory: Path) -> None:
+    refused = central("add-user", "--dir", directory, "wang", stdin="correct horse battery\n")
+    assert (refused.returncode, refused.stderr) == (2, "no terminal: give --password-stdin\n")
+    assert refused.stdout == ""
