@@ -43,6 +43,8 @@ def given_key(path: Path) -> Enrolment | CentralKeys:
 
 def key_text(path: Path) -> str | None:
     """The text of a key file, None where there is none; raises SyncError."""
+    if path.exists() and not path.is_file():
+        raise SyncError(f"{path}: not a file")  # a pipe would be waited for
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -12,11 +12,12 @@ from typing import Any
 from sync import SyncError
 from sync.audit import Acks, Audit, Bad, Columns
 from sync.canonical import Fields
-from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format
+from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.export import read_export
 from sync.messages import BadMessage, CentralKeys, Enrolment
 from sync.origin import ack_keys, given_key, key_text, read_ack, settle
 from sync.readonly import READ_ERRORS, damage, read_snapshot
+from sync.schema import altered_ledger, altered_records
 from sync.signing import PublicKey
 from sync.stamp import from_us
 from sync.trust import key_notices
@@ -33,6 +34,12 @@ _AT_ONCE = 500  # rows
 _HIDDEN = re.compile(r"row (\d+) missing from index (.+)")  # SQLite's words
 _LEDGER_ROWS = _ROWS.format(table="ledger", acked="t.acked", scope="")
 _CENTRAL_ROWS = _ROWS.format(table="records", acked="NULL", scope="k.node_id = ? AND")
+
+
+_UNSEEN_AT_CENTRAL = (
+    "records lost from the end of a node's chain, a node removed whole and an altered time of receipt"
+    " cannot be detected"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +97,14 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
         try:
             with _damage_named(database):
                 check_format(connection, database, LEDGER_FORMAT)
+                _check_programs(connection)
                 _stored_acks(connection, acks, ack_keys(keys.central, key_notices(connection)))
                 _walk(connection, audit, _LEDGER_ROWS)
                 audit.end()
+                _check_count(connection, "ledger", audit.checked)
                 _check_indexes(connection, "ledger")
                 _check_indexes(connection, "acks", "upto_seq")
+                _check_schema(altered_ledger(connection))
             if keys.mismatch:
                 raise Bad(keys.mismatch)
         except Bad as bad:
@@ -143,8 +153,11 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
         try:
             with _damage_named(database):
                 check_format(connection, database, CENTRAL_FORMAT)
+                _check_programs(connection)
                 enrolments = dict(connection.execute("SELECT node_id, enrolment FROM nodes").fetchall())
                 holding = {row[0] for row in connection.execute("SELECT DISTINCT node_id FROM records")}
+                if odd := [one for one in holding | enrolments.keys() if not isinstance(one, bytes)]:
+                    raise Bad(f"node_id {odd[0]!r} is no name")
                 for node_id in sorted(holding | enrolments.keys()):
                     name = node_id.decode(errors="replace")
                     try:
@@ -159,12 +172,14 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                 if isinstance(given, Enrolment) and given.node_id.encode() not in enrolments:
                     raise Bad(f"node {given.node_id} of the given key is not enrolled here")
                 if first is None:
+                    _check_count(connection, "records", checked)
                     _check_indexes(connection, "records")
+                    _check_schema(altered_records(connection))
         except Bad as bad:
             lines.append(f"bad: {bad}")
             first = first or bad
         if first is None:
-            return Verdict(True, "central", (*lines, origin), None, None, checked)
+            return Verdict(True, "central", (*lines, origin, _UNSEEN_AT_CENTRAL), None, None, checked)
         return Verdict(False, "central", tuple(lines), first.at[1] if first.at else None, first.why, checked)
 
     return read_snapshot(database, read)
@@ -189,10 +204,10 @@ def _central_origin(central_pub: str | None, given: Enrolment | CentralKeys | No
 
 
 def _central_node(
-    connection: sqlite3.Connection, name: str, enrolment: bytes | None, given: Enrolment | CentralKeys | None
+    connection: sqlite3.Connection, name: str, enrolment: object, given: Enrolment | CentralKeys | None
 ) -> Audit:
     """Verify one node's chain at central; raises Bad."""
-    if enrolment is None:
+    if not isinstance(enrolment, bytes):
         raise Bad("it has records but is not enrolled here")
     mine = given if isinstance(given, Enrolment) and given.node_id == name else None
     keys = settle(enrolment.decode(errors="replace"), None, mine)
@@ -290,12 +305,33 @@ def _check_indexes(connection: sqlite3.Connection, table: str, seq: str = "seq")
     raise Bad(f"table {table}: {found[0].splitlines()[-1]}")
 
 
+def _check_programs(connection: sqlite3.Connection) -> None:
+    if found := program(connection):
+        raise Bad(f"the database holds the {found}, which FirstVisit never makes")
+
+
+def _check_count(connection: sqlite3.Connection, table: str, checked: int) -> None:
+    """Raise Bad where the table has rows that no chain led to: lists would show them."""
+    (rows,) = connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()
+    if rows != checked:
+        raise Bad(f"table {table}: {rows} rows, {checked} of them in a chain")
+
+
+def _check_schema(altered: str | None) -> None:
+    if altered:
+        raise Bad(altered)
+
+
 def _quarantine(connection: sqlite3.Connection) -> list[str]:
     found = connection.execute("SELECT node_id, epoch, seq, reason FROM quarantine ORDER BY node_id, epoch, seq")
     return [
-        f"quarantined: node {node.decode(errors='replace')} epoch {epoch} seq {seq}: {reason.decode(errors='replace')}"
+        f"quarantined: node {_said(node)} epoch {_said(epoch)} seq {_said(seq)}: {_said(reason)}"
         for node, epoch, seq, reason in found
     ]
+
+
+def _said(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
 
 
 # -- words -----------------------------------------------------------------------------------------------------

@@ -462,6 +462,71 @@ def test_an_index_that_hides_a_record_is_noticed(filled_home) -> None:
     _bad(verify(filled_home.path), 17, "missing from index ledger_kind")
 
 
+_COPIED = ("CREATE TABLE copy AS SELECT * FROM {t}", "DROP TABLE {t}", "ALTER TABLE copy RENAME TO {t}")
+_FORGED = "INSERT INTO {t} SELECT {place}, '{kind}', '{{}}', x'00', x'00', x'00', {last} FROM {t} WHERE seq = 17"
+
+
+@pytest.mark.parametrize("epoch", ["1", "NULL", "'x'", "-9223372036854775808"])
+@pytest.mark.parametrize("seq", ["17", "NULL", "99", "-1"])
+def test_a_row_that_no_chain_leads_to_is_noticed(filled_home, central: Path, epoch: str, seq: str) -> None:
+    """A visit beside the signed one at the same place, or at none, would be listed as well."""
+    for database, table, place, last in (
+        (filled_home.database, "ledger", f"{epoch}, {seq}", "0"),
+        (central / "central.db", "records", f"node_id, {epoch}, {seq}", "5"),
+        (central / "central.db", "records", f"NULL, {epoch}, {seq}", "5"),
+    ):
+        before = database.read_bytes()
+        statements = [*_COPIED, _FORGED]
+        _sql(database, *(one.format(t=table, place=place, kind="visit.first", last=last) for one in statements))
+        assert not verify(database.parent).ok
+        for suffix in ("-wal", "-shm"):
+            database.with_name(database.name + suffix).unlink(missing_ok=True)
+        database.write_bytes(before)
+
+
+def test_a_forged_visit_in_a_table_without_its_key_is_noticed(filled_home) -> None:
+    """The table's columns as they should be, and its indexes: only what forbade a second row is gone."""
+    ((table,), (kind,), (unacked,)) = (
+        _rows(filled_home.database, f"SELECT sql FROM sqlite_master WHERE name = '{name}'")[0]
+        for name in ("ledger", "ledger_kind", "ledger_unacked")
+    )
+    _sql(
+        filled_home.database,
+        "ALTER TABLE ledger RENAME TO kept",
+        table.replace("PRIMARY KEY (epoch, seq),", "CHECK (1), ").replace("UNIQUE (epoch, prev_hash)", "CHECK (1)"),
+        "INSERT INTO ledger SELECT * FROM kept",
+        "INSERT INTO ledger SELECT epoch, seq, kind, x'7b7d', randomblob(32), prev_hash, zeroblob(64), acked"
+        " FROM ledger WHERE seq = 17",
+        "DROP TABLE kept",
+        kind,
+        unacked,
+    )
+    assert len(_rows(filled_home.database, "SELECT * FROM ledger")) == 41
+    assert not verify(filled_home.path).ok
+
+
+@pytest.mark.parametrize(
+    ("statements", "why"),
+    [
+        (["CREATE TRIGGER t BEFORE INSERT ON ledger BEGIN SELECT RAISE(IGNORE); END"], "holds the trigger 't'"),
+        (["CREATE TRIGGER t AFTER INSERT ON acks BEGIN DELETE FROM ledger; END"], "holds the trigger 't'"),
+        (["CREATE VIEW v AS SELECT 1"], "holds the view 'v'"),
+        (["ALTER TABLE ledger RENAME TO kept", "CREATE VIEW ledger AS SELECT rowid, * FROM kept"], "view 'ledger'"),
+        (["DROP INDEX ledger_kind"], "index ledger_kind: missing"),
+        (
+            ["DROP INDEX ledger_kind", "CREATE INDEX ledger_kind ON ledger (kind, epoch, seq) WHERE seq <> 17"],
+            "index ledger_kind: not as FirstVisit makes it",
+        ),
+        (["CREATE INDEX more ON ledger (seq)"], "index more: FirstVisit makes none of this name"),
+        (["ALTER TABLE ledger ADD COLUMN note TEXT"], "table ledger: not as FirstVisit makes it"),
+        (["ALTER TABLE acks ADD COLUMN note TEXT"], "table acks: not as FirstVisit makes it"),
+    ],
+)
+def test_a_database_built_otherwise_is_bad(filled_home, statements: list[str], why: str) -> None:
+    _sql(filled_home.database, *statements)
+    _bad(verify(filled_home.path), None, why)
+
+
 @pytest.mark.parametrize("keep", [0, 100, 4096, 9000])
 def test_a_database_cut_short_is_bad_and_no_traceback(filled_home, keep: int) -> None:
     _sql(filled_home.database)
@@ -602,6 +667,26 @@ def test_records_of_a_node_that_is_not_enrolled_are_bad(central: Path) -> None:
     verdict = verify(central)
     assert not verdict.ok
     assert any("not enrolled" in line for line in verdict.lines)
+
+
+@pytest.mark.parametrize(
+    ("statements", "why"),
+    [
+        (["CREATE TRIGGER t BEFORE INSERT ON records BEGIN SELECT RAISE(IGNORE); END"], "holds the trigger 't'"),
+        (["DROP INDEX records_arrivals"], "index records_arrivals: missing"),
+        (["ALTER TABLE records ADD COLUMN note TEXT"], "table records: not as FirstVisit makes it"),
+    ],
+)
+def test_a_central_store_built_otherwise_is_bad(central: Path, statements: list[str], why: str) -> None:
+    _sql(central / "central.db", *statements)
+    _bad(verify(central), None, why)
+
+
+def test_what_cannot_be_seen_at_central_is_said(central: Path) -> None:
+    (said,) = (line for line in verify(central).lines if "cannot be detected" in line)
+    assert "end of a node's chain" in said
+    _sql(central / "central.db", "UPDATE records SET received_us = 1", "DELETE FROM records WHERE seq > 30")
+    assert verify(central).ok
 
 
 def test_an_enrolment_exchanged_at_central_is_bad(central: Path) -> None:

@@ -105,6 +105,7 @@ class VisitRow:
     def read(
         cls,
         correction: Fields | None,
+        order_us: int,
         rowid: int,
         node_id: str,
         site_id: str,
@@ -149,7 +150,7 @@ class VisitRow:
             clock_maxerror_us=stamp.maxerror_us,
             test=fields.get("source") == "file",
             hash=digest,
-            cursor=(arrived_us, rowid),
+            cursor=(order_us, rowid),
         )
 
 

@@ -23,35 +23,11 @@ from sync.central.store.rows import (
 from sync.database import CENTRAL_FORMAT, DatabaseError, create, immediate, migrate, named, open_checked
 from sync.ledger import Head
 from sync.messages import Enrolment, Notice, Status
-from sync.visit_fields import DECISION_OF_KIND, text_of
+from sync.schema import ORDER_US, RECORDS, RECORDS_INDEXES, VISIT_KINDS, body_field
+from sync.visit_fields import text_of
 from sync.web import tables
 
 FILE_NAME = "central.db"
-
-_VISIT_KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
-# `body` is a BLOB, which SQLite's JSON functions would take for JSONB.
-_FIELD = "json_extract(CAST(body AS TEXT), '$.{}')"
-
-_RECORDS = """
-CREATE TABLE records (
-  node_id     TEXT    NOT NULL,
-  epoch       INTEGER NOT NULL,
-  seq         INTEGER NOT NULL,
-  kind        TEXT    NOT NULL,
-  body        BLOB    NOT NULL,
-  hash        BLOB    NOT NULL,
-  prev_hash   BLOB    NOT NULL,
-  signature   BLOB    NOT NULL,
-  received_us INTEGER NOT NULL,
-  PRIMARY KEY (node_id, epoch, seq)
-) STRICT
-"""
-_INDEXES = (
-    f"CREATE INDEX records_arrivals ON records ({_FIELD.format('arrived_us')}) WHERE kind IN {_VISIT_KINDS}",
-    "CREATE INDEX records_arrivals_of_node"
-    f" ON records (node_id, {_FIELD.format('arrived_us')}) WHERE kind IN {_VISIT_KINDS}",
-    f"CREATE INDEX records_corrections ON records ({_FIELD.format('visit')}) WHERE kind = 'visit.corrected'",
-)
 
 _NODES = (
     "SELECT node_id, site_id, fingerprint, state, enrolled_us, online, last_seen_us, claimed_epoch,"
@@ -64,7 +40,7 @@ _migrations = Migrations("central")
 @_migrations()
 def evidence(db: sqlite_utils.Database) -> None:
     """Every record as its node signed it, and what finds the visits among them."""
-    for statement in (_RECORDS, *_INDEXES):
+    for statement in (RECORDS, *RECORDS_INDEXES):
         db.execute(statement)
 
 
@@ -191,11 +167,13 @@ class Store:
     def visits(
         self, limit: int = 50, before: tuple[int, int] | None = None, node_id: str | None = None
     ) -> list[VisitRow]:
-        """The newest visits by arrival at the door, newest first; `before`: the cursor of the last one seen."""
-        arrived = _FIELD.format("arrived_us")
-        conditions, values = [f"kind IN {_VISIT_KINDS}"], list[Any]()
+        """The newest visits by arrival at the door, newest first; `before`: the cursor of the last one seen.
+
+        One whose arrival lies behind its receipt here, or is no number, counts by the receipt.
+        """
+        conditions, values = [f"kind IN {VISIT_KINDS}"], list[Any]()
         if before is not None:
-            conditions.append(f"{arrived} <= ? AND ({arrived}, records.rowid) < (?, ?)")  # the first finds the place
+            conditions.append(f"{ORDER_US} <= ? AND ({ORDER_US}, records.rowid) < (?, ?)")  # the first finds the place
             values += (before[0], *before)
         index = "records_arrivals"
         if node_id is not None:
@@ -204,14 +182,15 @@ class Store:
             values.append(node_id)
         with self._errors():
             rows = self._connection.execute(
-                "SELECT records.rowid, records.node_id, nodes.site_id, epoch, seq, kind, body, hash, received_us"
+                f"SELECT {ORDER_US}, records.rowid, records.node_id, nodes.site_id, epoch, seq, kind, body, hash,"
+                " received_us"
                 # SQLite keeps no statistics here: the index and the order of the join are ours to name
                 f" FROM records INDEXED BY {index} CROSS JOIN nodes ON nodes.node_id = records.node_id"
-                f" WHERE {' AND '.join(conditions)} ORDER BY {arrived} DESC, records.rowid DESC LIMIT ?",
+                f" WHERE {' AND '.join(conditions)} ORDER BY {ORDER_US} DESC, records.rowid DESC LIMIT ?",
                 (*values, limit),
             ).fetchall()
-            corrections = self._corrections((row[1], _visit_id(row[6])) for row in rows)
-        return [VisitRow.read(corrections.get((row[1], _visit_id(row[6]))), *row) for row in rows]
+            corrections = self._corrections((row[2], _visit_id(row[7])) for row in rows)
+        return [VisitRow.read(corrections.get((row[2], _visit_id(row[7]))), *row) for row in rows]
 
     def records(self, node_id: str | None = None, after: tuple[int, int] = (0, 0)) -> Iterator[RecordRow]:
         """Every record held, by node and then in chain order; `after`: an (epoch, seq) to begin behind."""
@@ -396,7 +375,7 @@ class Store:
         for node_id, visit_id in wanted:
             found = self._connection.execute(
                 "SELECT body FROM records INDEXED BY records_corrections"
-                f" WHERE kind = 'visit.corrected' AND {_FIELD.format('visit')} = ?"
+                f" WHERE kind = 'visit.corrected' AND {body_field('visit')} = ?"
                 " AND node_id = ? ORDER BY epoch DESC, seq DESC LIMIT 1",
                 (visit_id, node_id),
             ).fetchone()

@@ -531,6 +531,32 @@ def test_a_body_with_fields_of_the_wrong_kind_is_held_and_shown_without_them(ben
     assert bench.store.nodes()[0].cameras == ()
 
 
+@pytest.mark.parametrize("arrived_us", ["zzzz", 2**53 - 1, [1], {"a": 1}, -(2**53) + 1])
+def test_no_node_pushes_the_visits_of_others_off_the_page(bench: Bench, tmp_path: Path, arrived_us: object) -> None:
+    evil = Node(tmp_path / "evil", "n2")
+    enrol(bench.central.directory, evil.home / "node.pub")
+    ledger = evil.ledger()
+    with ledger.transaction() as transaction:
+        odd = [visit(transaction, "visit.first", f"e{i}", arrived_us=arrived_us) for i in range(6)]
+    ledger.close()
+    bench.take(*odd, topic_of="n2")
+    ledger = bench.node.ledger()
+    with ledger.transaction() as transaction:
+        fine = [visit(transaction, "visit.first", f"g{i}", arrived_us=NOW_US + 1_000_000 + i) for i in range(4)]
+    ledger.close()
+    bench.take(*fine)
+    page = bench.store.visits(5)
+    assert [row.visit_id for row in page[:4]] == ["g3", "g2", "g1", "g0"]
+    seen = [row.visit_id for row in page]
+    while page:
+        page = bench.store.visits(3, before=page[-1].cursor)
+        seen += [row.visit_id for row in page]
+    assert sorted(seen) == ["e0", "e1", "e2", "e3", "e4", "e5", "g0", "g1", "g2", "g3"]
+    orders = [row.cursor for row in bench.store.visits(50)]
+    assert orders == sorted(orders, reverse=True)
+    assert all(row.cursor[0] <= row.received_us for row in bench.store.visits(50))
+
+
 def test_visits_are_read_by_index_whatever_is_asked(bench: Bench) -> None:
     ledger = bench.node.ledger()
     with ledger.transaction() as transaction:

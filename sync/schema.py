@@ -1,0 +1,87 @@
+"""The tables that evidence lies in, and whether those of a file are still what FirstVisit makes."""
+
+import re
+import sqlite3
+from contextlib import closing
+
+import sqlite_utils
+
+from sync.ledger import MIGRATIONS
+from sync.visit_fields import DECISION_OF_KIND
+
+VISIT_KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
+
+
+def body_field(name: str, function: str = "json_extract") -> str:
+    """SQL for a field of a body; `body` is a BLOB, which SQLite's JSON functions would take for JSONB."""
+    return f"{function}(CAST(body AS TEXT), '$.{name}')"
+
+
+ORDER_US = (
+    f"CASE {body_field('arrived_us', 'json_type')} WHEN 'integer'"
+    f" THEN min({body_field('arrived_us')}, received_us) ELSE received_us END"
+)
+"""By what visits are listed at central: no node can put its own before everybody's with a time that never was."""
+
+# Central's; here for the verifier too, which imports no central.
+RECORDS = """
+CREATE TABLE records (
+  node_id     TEXT    NOT NULL,
+  epoch       INTEGER NOT NULL,
+  seq         INTEGER NOT NULL,
+  kind        TEXT    NOT NULL,
+  body        BLOB    NOT NULL,
+  hash        BLOB    NOT NULL,
+  prev_hash   BLOB    NOT NULL,
+  signature   BLOB    NOT NULL,
+  received_us INTEGER NOT NULL,
+  PRIMARY KEY (node_id, epoch, seq)
+) STRICT
+"""
+RECORDS_INDEXES = (
+    f"CREATE INDEX records_arrivals ON records ({ORDER_US}) WHERE kind IN {VISIT_KINDS}",
+    f"CREATE INDEX records_arrivals_of_node ON records (node_id, {ORDER_US}) WHERE kind IN {VISIT_KINDS}",
+    f"CREATE INDEX records_corrections ON records ({body_field('visit')}) WHERE kind = 'visit.corrected'",
+)
+
+
+def altered_ledger(connection: sqlite3.Connection) -> str | None:
+    """Say what of a HOME's evidence tables is not as `Ledger.create` makes it; None where all is."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        MIGRATIONS.apply(sqlite_utils.Database(made))
+        return _altered(connection, made, ("ledger", "acks"))
+
+
+def altered_records(connection: sqlite3.Connection) -> str | None:
+    """The same of central's."""
+    with closing(sqlite3.connect(":memory:")) as made:
+        for statement in (RECORDS, *RECORDS_INDEXES):
+            made.execute(statement)
+        return _altered(connection, made, ("records",))
+
+
+def _altered(connection: sqlite3.Connection, made: sqlite3.Connection, tables: tuple[str, ...]) -> str | None:
+    found, expected = _parts(connection, tables), _parts(made, tables)
+    for part in sorted(found.keys() | expected.keys()):
+        if part not in found:
+            return f"{part}: missing"
+        if part not in expected:
+            return f"{part}: FirstVisit makes none of this name"
+        if found[part] != expected[part]:
+            return f"{part}: not as FirstVisit makes it"
+    return None
+
+
+def _parts(connection: sqlite3.Connection, tables: tuple[str, ...]) -> dict[str, str]:
+    """Tables and their indexes with what made them, less the quotes, in which versions of the tools differ."""
+    parts = {}
+    marks = ", ".join("?" * len(tables))
+    query = f"SELECT type, name, ifnull(sql, '') FROM sqlite_master WHERE lower(tbl_name) IN ({marks})"
+    for row in connection.execute(query, tables):
+        kind, name, text = (_text(part) for part in row)
+        parts[f"{kind} {name}"] = " ".join(re.sub(r'["`\[\]]', "", text).split())
+    return parts
+
+
+def _text(part: str | bytes) -> str:
+    return part.decode(errors="replace") if isinstance(part, bytes) else part
