@@ -18,6 +18,7 @@ from sync.canonical import Fields
 from sync.ledger import Ledger, Transaction
 from sync.records import Record
 from sync.stamp import from_us, to_us
+from sync.visit_fields import CORRECTED, DECISION_OF_KIND
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +27,6 @@ StopReason: TypeAlias = Literal["source_end", "stopped", "error"]
 
 SHORTEST_VISIT_GAP = timedelta(seconds=3)
 REENTRY_AFTER = timedelta(minutes=5)
-DECISIONS = ("visit.seen", "visit.first", "visit.return", "visit.unsure")
 MAX_COMPANY = 16  # ids named in one record, to keep its body far under 8 KiB
 
 
@@ -101,7 +101,7 @@ class Visits:
         """
         known: dict[str, _Visit] = {}
         after = self._last_boot_before(now - self._gap_over_restarts)
-        for record in self._ledger.records((*DECISIONS, "visit.reentry", "visit.left", "visit.corrected"), after):
+        for record in self._ledger.records((*DECISION_OF_KIND, CORRECTED, "visit.reentry", "visit.left"), after):
             self._heard = (record.epoch, record.seq)
             fields = record.fields
             if not isinstance(fields.get("visit"), str):
@@ -115,7 +115,7 @@ class Visits:
                     visit.watched_from = from_us(record.stamp.wall_us)
             elif record.kind == "visit.reentry":
                 visit.left, visit.last_seen = False, from_us(fields["at_us"])
-            elif record.kind == "visit.corrected":
+            elif record.kind == CORRECTED:
                 visit.person_id = fields["person"] if isinstance(fields.get("person"), str) else visit.person_id
             else:
                 visit.person_id, visit.last_seen, visit.left = (
@@ -206,7 +206,7 @@ class Visits:
 
     def _hear_the_desk(self) -> None:
         """Follow what the desk has answered since: a visit may be somebody else's than the node thought."""
-        for record in self._ledger.records(("visit.corrected",), self._heard):
+        for record in self._ledger.records((CORRECTED,), self._heard):
             self._heard = (record.epoch, record.seq)
             visit_id, person_id = record.fields.get("visit"), record.fields.get("person")
             if not isinstance(visit_id, str) or not isinstance(person_id, str):
