@@ -22,6 +22,18 @@ METRES_PER_DEGREE = 111_320.0  # along a meridian, WGS-84, to 0.5 %
 _GCJ_A, _GCJ_EE = 6_378_245.0, 0.00669342162296594323
 
 
+# What shapely raises for coordinates that are none: too deep, of the wrong kind, or beyond a float's range.
+_NO_SHAPE = (
+    shapely.errors.ShapelyError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
 class FenceError(EdgeError):
     """A fence or a position that cannot be used; the text names the file and what is wrong."""
 
@@ -36,6 +48,8 @@ class Fence:
 
 def load_fence(path: Path, datum: str) -> Fence:
     """Read a GeoJSON Polygon, MultiPolygon, or a Feature or FeatureCollection of exactly one; raises FenceError."""
+    if path.exists() and not path.is_file():
+        raise FenceError(f"{path}: not a file")  # a pipe would be waited for
     try:
         data = path.read_bytes()
         document = json.loads(data)
@@ -53,7 +67,7 @@ def load_fence(path: Path, datum: str) -> Fence:
         raise FenceError(f"{path}: not a GeoJSON Polygon or MultiPolygon")
     try:
         outline = shape(geometry)
-    except (shapely.errors.ShapelyError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+    except _NO_SHAPE as error:
         raise FenceError(f"{path}: {error}") from error
     if outline.is_empty:
         raise FenceError(f"{path}: the fence is empty")

@@ -17,11 +17,14 @@ from typing import BinaryIO
 from sync import SyncError, canonical
 from sync.canonical import Fields
 from sync.ledger import Ledger
+from sync.records import MAX_BODY_BYTES
 from sync.trust import key_notices
 from sync.wire import SignedBody
 
 FORMAT = "firstvisit-ledger"
 VERSION = 1
+MAX_HEADER_BYTES = 128 * 1024**2  # some 280,000 acks
+MAX_LINE_BYTES = 4 * MAX_BODY_BYTES  # a body of quotes and backslashes alone takes twice its length, a signature 128
 
 
 class BadExport(SyncError):
@@ -111,6 +114,8 @@ def _write(file: BinaryIO, ledger: Ledger, header: Header) -> tuple[int, int, st
 
     def line(fields: Fields) -> None:
         data = canonical.encode(fields) + b"\n"
+        if len(data) > MAX_HEADER_BYTES:
+            raise SyncError(f"{len(fields['acks'])} acks are more than the header of an export may hold")
         sha256.update(data)
         file.write(data)
 
@@ -130,7 +135,10 @@ def _lines(path: Path) -> Iterator[Fields]:
     number = 0
     try:
         with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
+            while line := file.readline((limit := MAX_LINE_BYTES if number else MAX_HEADER_BYTES) + 1):
+                number += 1
+                if len(line) > limit:
+                    raise BadExport(f"{path}: line {number}: longer than {limit} bytes")
                 if not line.endswith(b"\n"):
                     raise BadExport(f"{path}: line {number}: cut short")
                 try:

@@ -223,9 +223,12 @@ class CentralKeys:
         listed = fields.get("keys")
         if not isinstance(listed, dict) or set(listed) != set(get_args(CentralRole)):
             raise BadMessage(f"central keys: expected exactly the roles {', '.join(get_args(CentralRole))}")
+        central_id = _text(fields, "central")
+        if not valid_name(central_id):
+            raise BadMessage(f"central keys: central {central_id[:64]!r} is not a name")
         try:
             keys = {role: PublicKey.parse(str(listed[role])) for role in get_args(CentralRole)}
-            return cls(_text(fields, "central"), PublicKey.parse(_text(fields, "root")), keys)
+            return cls(central_id, PublicKey.parse(_text(fields, "root")), keys)
         except BadMessage:
             raise
         except SyncError as error:

@@ -1,6 +1,7 @@
 """A position is inside its fence, outside, or too uncertain to say; Chinese map coordinates are converted first."""
 
 import json
+import os
 from hashlib import sha256
 from math import cos, hypot, radians
 from pathlib import Path
@@ -177,6 +178,28 @@ def test_a_fence_that_is_none_is_refused_in_one_line(tmp_path: Path, document: o
         load_fence(fence, "wgs84")
     assert str(fence) in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "1" + "0" * 5000])
+def test_a_coordinate_beyond_all_numbers_is_refused_in_one_line(tmp_path: Path, number: str) -> None:
+    fence = tmp_path / "fence.geojson"
+    fence.write_text(json.dumps(square()).replace("[[[", f"[[[{number},31.2],[", 1))
+    with pytest.raises(FenceError, match=r"^[^\n]*fence\.geojson: [^\n]*$"):
+        load_fence(fence, "wgs84")
+
+
+@pytest.mark.parametrize("depth", [900, 5000])
+def test_coordinates_nested_without_end_are_refused_in_one_line(tmp_path: Path, depth: int) -> None:
+    fence = tmp_path / "fence.geojson"
+    fence.write_text('{"type":"Polygon","coordinates":' + "[" * depth + "]" * depth + "}")
+    with pytest.raises(FenceError, match=r"^[^\n]*fence\.geojson: [^\n]*$"):
+        load_fence(fence, "wgs84")
+
+
+def test_a_pipe_in_place_of_a_fence_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fence.geojson")
+    with pytest.raises(FenceError, match=r"fence\.geojson: not a file"):
+        load_fence(tmp_path / "fence.geojson", "wgs84")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[" * 100_000])

@@ -1,5 +1,6 @@
 import hashlib
 import sqlite3
+import tracemalloc
 from contextlib import closing
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from sync import SyncError, canonical
 from sync.export import BadExport, Header, read_export, write_export
+from sync.records import MAX_BODY_BYTES
 from sync.verify import verify
 
 
@@ -122,6 +124,41 @@ def test_garbage_is_refused_with_its_line(tmp_path: Path, data: bytes, line: int
     if line == 1:
         with pytest.raises(BadExport, match=r"some\.jsonl: line 1: "):
             verify(path)
+
+
+@pytest.mark.parametrize(("lines", "number"), [(0, 1), (1, 2), (3, 4)])
+def test_a_line_without_end_is_refused_before_it_is_held(
+    tmp_path: Path, lines: int, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.export.MAX_HEADER_BYTES", 1_000_000)
+    path = tmp_path / "some.jsonl"
+    with path.open("wb") as file:
+        file.write(b"".join([_HEADER, _RECORD, _RECORD][:lines]))
+        file.truncate(file.tell() + 2 * 1024**3)  # a hole: nothing of it lies on the disk
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadExport, match=rf"some\.jsonl: line {number}: longer than"):
+            _read_all(path)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_largest_record_there_can_be_is_exported_and_read_back(home, tmp_path: Path) -> None:
+    ledger = home.ledger()
+    ledger.append("node.alive", {"note": '\\"' * ((MAX_BODY_BYTES - 700) // 4)})
+    out = tmp_path / "ledger.jsonl"
+    write_export(ledger, home.node_pub.read_text(), None, out)
+    assert verify(out).ok
+
+
+def test_a_ledger_of_more_acks_than_a_header_holds_is_not_exported(
+    filled_home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.export.MAX_HEADER_BYTES", 1000)
+    with pytest.raises(SyncError, match="3 acks are more than"):
+        _export(filled_home, tmp_path / "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
 
 
 def _read_all(path: Path) -> None:

@@ -261,3 +261,11 @@ def test_the_golden_messages_of_the_first_release_still_hold(signer: GetSigner) 
     assert Enrolment.parse_text(vector["node_pub"]).text(signer("node")) == vector["node_pub"]
     held = vector["commitment"]
     assert commitment(bytes.fromhex(held["salt"]), held["value"].encode()).hex() == held["hash"]
+
+
+@pytest.mark.parametrize("central_id", ["../hq", "a b", "fv1/+", "\x1b[2J", "x" * 65, ""])
+def test_a_central_is_called_by_a_name(central_id: str, signer: GetSigner) -> None:
+    """It stands in terminals, logs and the id of central's session at the broker."""
+    keys = CentralKeys(central_id, signer("root").public, _central(signer).keys)
+    with pytest.raises(BadMessage, match="central"):
+        CentralKeys.parse_text(keys.text(signer("root")))
