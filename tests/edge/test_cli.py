@@ -1,9 +1,11 @@
 """The command line: JSON where JSON is asked for, one line and exit 2 for bad input, an example in every help."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from edge import cli
 from edge.clock import Clock
 from edge.home import Home
 from edge.vault import opened
+from sync import canonical
 
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)
 SECRET = "s3cret-pass"
@@ -166,6 +169,36 @@ def test_a_broken_chain_is_exit_1_and_names_the_record(call: Call, lived_in: Hom
     assert told.code == 1
     assert "seq 4" in told.out
     assert told.err == ""
+
+
+def test_what_others_wrote_is_printed_as_text(call: Call, home: Home, tmp_path: Path) -> None:
+    evil = tmp_path / "evil\x1b[2J\nbad.jsonl"
+    header = {"acks": [], "format": "firstvisit-ledger", "node_pub": home.node_pub.read_text(), "notices": [], "v": 1}
+    record = {"body": r'{"\u001b[2J\nbad: ":1.5}', "signature": "00" * 64}
+    evil.write_bytes(b"".join(canonical.encode(line) + b"\n" for line in (header, record)))
+    told = call("verify", evil)
+    assert told.code == 1
+    assert "bad: seq 1" in told.out
+    assert all(line.isprintable() for line in told.out.split("\n"))
+    assert told.out.count("\n") == 3
+    odd = tmp_path / "no\x1b[2J\nhome"
+    told = call("visits", "--home", odd)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert told.err.rstrip("\n").isprintable()
+
+
+def test_a_trigger_in_either_database_is_told_by_doctor_and_verify(call: Call, home: Home) -> None:
+    planted = {home.database: ("swallow", "INSERT ON ledger"), home.keys_database: ("keep", "DELETE ON person_keys")}
+    for database, (name, event) in planted.items():
+        with closing(sqlite3.connect(database)) as connection:
+            connection.execute(f"CREATE TRIGGER {name} BEFORE {event} BEGIN SELECT RAISE(IGNORE); END")
+    told = call("verify", home.path)
+    assert told.code == 1
+    assert "trigger 'swallow'" in told.out
+    found = {one["part"]: one for one in json.loads(call("doctor", "--home", home.path, "--json").out)}
+    assert (found["chain"]["state"], found["people"]["state"]) == ("bad", "bad")
+    assert "trigger 'swallow'" in found["chain"]["text"]
+    assert "trigger 'keep'" in found["people"]["text"]
 
 
 def test_init_prints_the_fingerprint_and_what_comes_next(call: Call, tmp_path: Path) -> None:
