@@ -1,6 +1,7 @@
 """What `firstvisit doctor` looks at: everything a working node needs, one finding each."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from sync.trust import Trust
 from sync.verify import verify
 
 PROBE_S = 5.0
+LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes, so an ack is due as often
 LOW_DISK_BYTES = 2 * 1024**3
 FILING_DUTY_PEOPLE = (80_000, 100_000)  # 人脸识别技术应用安全管理办法, article 15: filing from 100,000 people stored
 
@@ -124,6 +126,19 @@ def _disk(home: Home) -> Finding:
     return Finding("disk", "good" if free >= LOW_DISK_BYTES else "warn", f"{free / 1024**3:.1f} GiB free")
 
 
+def delivery(backlog: int, last_ack_us: int | None, now_us: int) -> Finding:
+    """Judge what central has not acknowledged by the age of its last ack; a silent central with a backlog is bad."""
+    if last_ack_us is None:
+        text = f"last ack never, {backlog} records not acknowledged: is this node enrolled (firstvisit central enroll)?"
+        return Finding("central", "warn", text)
+    age_s = (now_us - last_ack_us) / 1e6
+    state: Literal["good", "warn", "bad"] = "good"
+    if backlog and age_s > LATE_S:
+        state = "bad" if age_s > LOST_S else "warn"
+    when = rfc3339(last_ack_us, timespec="seconds")
+    return Finding("central", state, f"last ack {when}, {backlog} records not acknowledged")
+
+
 def _central(home: Home, settings: Settings) -> Iterator[Finding]:
     if not home.joined:
         yield Finding("central", "warn", "not joined: records stay on this box, anchored nowhere else")
@@ -137,7 +152,6 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
         return
     if settings.uplink.broker is None:
         yield Finding("central", "bad", "joined, but uplink.broker is missing (firstvisit join sets it)")
-    when = "never" if last is None else rfc3339(last, timespec="seconds")
-    yield Finding("central", "warn" if last is None else "good", f"last ack {when}, {backlog} records not acknowledged")
+    yield delivery(backlog, last, time.time_ns() // 1000)
     for alarm in alarms:
         yield Finding("alarm", "bad", f"{alarm.code} x{alarm.count}: {alarm.detail}")
