@@ -87,5 +87,5 @@ def test_a_wrong_rtsp_password_ends_in_one_line_that_does_not_hold_it(rig: Rig, 
     done = firstvisit("run", "--home", str(rig.home.path), "--source", url)
     assert done.returncode == 2
     said = [line for line in done.stderr.splitlines() if line.startswith("firstvisit: ")]
-    assert said == ["firstvisit: camera cam1: wrong user or password"]
+    assert said == [f"firstvisit: camera cam1: {camera.url}: the camera refuses this user or password"]
     assert "guessed" not in done.stderr + done.stdout
