@@ -84,7 +84,8 @@ def _ours(clip: Path, pack: str) -> Run:
 def _timed(command: list[str]) -> Run:
     """Run a process alone; whatever start-up costs is in the figure."""
     started_s = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "FIRSTVISIT_LOG": "WARNING"}
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env=quiet)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     wall_s = time.monotonic() - started_s
