@@ -3,23 +3,19 @@
 import json
 import logging
 import os
-import shutil
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from camera import CameraError
 from edge import EdgeError
 from edge.kiosk.cli import app as kiosk_app
+from edge.screen import say, show
 from models import ModelsError
 from models.cli import app as models_app
 from sync import SyncError
@@ -56,7 +52,6 @@ def firstvisit(
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
-_out = Console()
 
 
 def main() -> None:
@@ -119,10 +114,10 @@ def init(
     )
     made = create_home(home, config, fence)
     key = made.signer("node").public
-    _say(str(home), "made")
-    _say(f"  node key  {key.fingerprint}")
-    _say(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
-    _say(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
+    say(str(home), "made")
+    say(f"  node key  {key.fingerprint}")
+    say(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
+    say(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
 
 
 @app.command()
@@ -172,7 +167,7 @@ def visits(
     rows = visit_log(ledger)
     if not follow:
         listed = [row.listed() for row in rows]
-        _print(listed, as_json, _VISIT_COLUMNS, "no visits yet")
+        show(listed, as_json, _VISIT_COLUMNS, "no visits yet")
         return
     after = (0, 0)
     while True:
@@ -213,7 +208,7 @@ def ledger(
             raise EdgeError(f"{error.filename}: {error.strerror}") from error
         first, last, sha256 = write_export(desk, node_pub, central_pub, export)
         desk.append("export.made", {"what": "ledger", "first": first, "last": last, "sha256": sha256})
-        _say(f"{export}: seq {first}..{last}, sha256 {sha256}", "wrote")
+        say(f"{export}: seq {first}..{last}, sha256 {sha256}", "wrote")
         return
     rows = (
         {
@@ -226,7 +221,7 @@ def ledger(
         }
         for row in opened.open_ledger().rows(from_seq)
     )
-    _print(rows, as_json, ("epoch", "seq", "kind", "hash", "acked"), "no records from there on")
+    show(rows, as_json, ("epoch", "seq", "kind", "hash", "acked"), "no records from there on")
 
 
 @app.command()
@@ -273,11 +268,11 @@ def join(
     BrokerAddress.parse(broker)
     keys = join_central(home, central_key)
     set_broker(opened.config, broker)
-    _say(keys.central_id, "joined")
-    _say(f"  central's root key  {keys.root.fingerprint}")
-    _say(f"  this node's key     {opened.signer('node').public.fingerprint}")
-    _say(f"  now at central      firstvisit central enroll --dir DIR {opened.node_pub}")
-    _say("  compare both fingerprints with the person at central before you rely on either")
+    say(keys.central_id, "joined")
+    say(f"  central's root key  {keys.root.fingerprint}")
+    say(f"  this node's key     {opened.signer('node').public.fingerprint}")
+    say(f"  now at central      firstvisit central enroll --dir DIR {opened.node_pub}")
+    say("  compare both fingerprints with the person at central before you rely on either")
 
 
 @app.command()
@@ -303,9 +298,7 @@ def people(home: HomeOption, as_json: JsonOption = False) -> None:
             }
             for person in vault.people()
         ]
-    _print(
-        listed, as_json, ("person_id", "created_at", "expires_at", "searchable", "templates"), "nobody is remembered"
-    )
+    show(listed, as_json, ("person_id", "created_at", "expires_at", "searchable", "templates"), "nobody is remembered")
 
 
 @app.command()
@@ -330,9 +323,9 @@ def erase(
     with opened_vault(found.database, found.keys_database) as vault:
         erasure = erase_person(found.open_ledger("desk"), vault, person_id, reason, note)
     status = "complete" if erasure.complete else "pending: a reader holds the key database's log, run it again"
-    _say(f"erased {person_id} seq={erasure.record.seq} {status}")
+    say(f"erased {person_id} seq={erasure.record.seq} {status}")
     if erasure.salt is not None:
-        _say(f"  the note's salt, to open its commitment: {erasure.salt.hex()}")
+        say(f"  the note's salt, to open its commitment: {erasure.salt.hex()}")
     if not erasure.complete:
         raise typer.Exit(1)
 
@@ -351,13 +344,13 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     settings = found.settings()
     place = found.place(settings)
     cameras = [f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}" for camera in settings.camera]
-    _say(str(found.config), "good")
-    _say(f"  site {settings.site.id}, node {settings.node.id}, mode {settings.capture.mode}")
-    _say(f"  place {'unknown' if place is None else place_text(place)}")
+    say(str(found.config), "good")
+    say(f"  site {settings.site.id}, node {settings.node.id}, mode {settings.capture.mode}")
+    say(f"  place {'unknown' if place is None else place_text(place)}")
     for line in cameras:
-        _say(line)
+        say(line)
     if not settings.camera:
-        _say("add a [[camera]] with id and uri", "  no camera yet:", "yellow")
+        say("add a [[camera]] with id and uri", "  no camera yet:", "yellow")
 
 
 @app.command()
@@ -375,7 +368,7 @@ def doctor(home: HomeOption, as_json: JsonOption = False) -> None:
     else:
         styles = {"good": "green", "warn": "yellow", "bad": "red"}
         for finding in findings:
-            _say(f"{finding.part:<10} {finding.text}", f"{finding.state:<4}", styles[finding.state])
+            say(f"{finding.part:<10} {finding.text}", f"{finding.state:<4}", styles[finding.state])
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
@@ -399,24 +392,3 @@ _VISIT_COLUMNS = (
     "visit_id", "person_id", "decision", "original_decision", "arrived_at",
     "camera_id", "similarity", "margin", "grade", "pack",
 )  # fmt: skip
-
-
-def _say(text: str, marked: str = "", style: str = "green") -> None:
-    """Print a line, a marked word before it; never wrapped, for a path cut in two helps nobody, and never markup."""
-    _out.print(Text.assemble((marked + " ", style) if marked else "", printable(text)), soft_wrap=True)
-
-
-def _print(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ...], empty: str) -> None:
-    listed = list(rows)
-    if as_json:
-        print(json.dumps(listed))
-        return
-    if not listed:
-        print(empty)
-        return
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-    for row in listed:
-        table.add_row(*(Text("-" if row[name] is None else printable(str(row[name]))) for name in columns))
-    # a pipe has no width of its own, and an id cut in two helps nobody
-    console = _out if sys.stdout.isatty() else Console(width=max(shutil.get_terminal_size().columns, 240))
-    console.print(table)
