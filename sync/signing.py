@@ -4,18 +4,40 @@ import hashlib
 import os
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias, get_args
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from sync import SyncError
 
 Domain: TypeAlias = Literal[
-    "record-hash", "record-sig", "ack", "nack", "notice", "checkpoint", "code", "receipt", "commit", "enrolment", "keys"
+    "record-hash",
+    "record-sig",
+    "ack",
+    "nack",
+    "notice",
+    "checkpoint",
+    "code",
+    "receipt",
+    "commit",
+    "enrolment",
+    "keys",
+    "rotation",
+    "statement",
+    "possession",
 ]
+Algorithm: TypeAlias = Literal["ed25519", "es256"]
 SIGNATURE_BYTES = 64
+_RAW_BYTES: dict[Algorithm, int] = {"ed25519": 32, "es256": 33}
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SEC 2 2.4.2
+_ES256 = ec.ECDSA(SHA256())
 _KEY_FILE_HEADER = "firstvisit-key-v1 ed25519 "
 
 
@@ -27,14 +49,18 @@ class KeyFileError(SyncError):
 class PublicKey:
     """A verification key; its id fixes its algorithm, so no message can choose one.
 
-    raw: 32 bytes, an Ed25519 point.
+    raw: for ed25519 a point of 32 bytes; for es256 (ECDSA on P-256 with SHA-256) SEC1's compressed point, 33 bytes.
     """
 
     raw: bytes
+    algorithm: Algorithm = "ed25519"
 
     def __post_init__(self) -> None:
-        if len(self.raw) != 32:
-            raise SyncError(f"an Ed25519 public key has 32 bytes, this one {len(self.raw)}")
+        wanted = _RAW_BYTES[self.algorithm]
+        if len(self.raw) != wanted:
+            raise SyncError(f"a public key of {self.algorithm} has {wanted} bytes, this one {len(self.raw)}")
+        if self.algorithm == "es256":
+            _p256(self.raw)
 
     @property
     def key_id(self) -> str:
@@ -48,37 +74,59 @@ class PublicKey:
         return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
     def __str__(self) -> str:
-        return f"ed25519:{self.raw.hex()}"
+        return f"{self.algorithm}:{self.raw.hex()}"
 
     @classmethod
     def parse(cls, text: str) -> "PublicKey":
-        """Read the text form `ed25519:<64 hex digits>`; raises SyncError naming what is wrong."""
-        algorithm, _, digits = text.partition(":")
-        if algorithm != "ed25519":
-            raise SyncError(f"unknown key algorithm {algorithm!r}, expected ed25519")
+        """Read the text form, `ed25519:<64 hex digits>` or `es256:<66>`; raises SyncError naming what is wrong."""
+        name, _, digits = text.partition(":")
+        algorithm: Algorithm
+        match name:
+            case "ed25519" | "es256" as algorithm:
+                pass
+            case _:
+                raise SyncError(f"unknown key algorithm {name!r}, expected one of {', '.join(get_args(Algorithm))}")
         try:
             raw = bytes.fromhex(digits)
         except ValueError as error:
             raise SyncError(f"public key {text[:24]!r} is not hexadecimal") from error
-        key = cls(raw)
+        key = cls(raw, algorithm)
         if str(key) != text:
             raise SyncError(f"public key {text[:24]!r} is not written in lower-case hexadecimal")
         return key
 
     def verify(self, domain: Domain, message: bytes, signature: bytes) -> bool:
-        """Whether `signature` (64 bytes) is this key's over `message` in `domain`; small-order keys never verify."""
+        """Whether `signature` (64 bytes) is this key's over `message` in `domain`.
+
+        Small-order Ed25519 keys never verify; of the two ECDSA signatures that one makes the other, only the one with
+        the lower s does: what is signed once has one signature.
+        """
         if len(signature) != SIGNATURE_BYTES:
             return False
+        data = tagged(domain, message)
+        if self.algorithm == "es256":
+            return _es256_verifies(self.raw, data, signature)
         try:
-            VerifyKey(self.raw).verify(tagged(domain, message), signature)
+            VerifyKey(self.raw).verify(data, signature)
         except BadSignatureError:
             return False
         return True
 
 
+class Signer(Protocol):
+    """A private key in use, wherever it lies."""
+
+    @property
+    def public(self) -> PublicKey: ...
+
+    def sign(self, domain: Domain, message: bytes) -> bytes:
+        """Return the 64-byte signature over `message` in `domain`."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
-class Signer:
-    """A private key in use."""
+class Ed25519Signer:
+    """A private key in this process's memory."""
 
     key: SigningKey
 
@@ -87,11 +135,10 @@ class Signer:
         return PublicKey(bytes(self.key.verify_key))
 
     def sign(self, domain: Domain, message: bytes) -> bytes:
-        """Return the 64-byte signature over `message` in `domain`."""
         return self.key.sign(tagged(domain, message)).signature
 
     def __repr__(self) -> str:
-        return f"Signer({self.public.key_id})"  # never the seed
+        return f"Ed25519Signer({self.public.key_id})"  # never the seed
 
 
 def tagged(domain: Domain, message: bytes) -> bytes:
@@ -103,6 +150,17 @@ def digest(domain: Domain, message: bytes) -> bytes:
     return hashlib.sha256(tagged(domain, message)).digest()
 
 
+def es256_signature(der: bytes) -> bytes:
+    """Return r‖s (64 bytes, the lower s) of an ECDSA signature in DER; raises SyncError."""
+    try:
+        r, s = decode_dss_signature(der)
+    except ValueError as error:
+        raise SyncError("not an ECDSA signature in DER") from error
+    if not (0 < r < _P256_ORDER and 0 < s < _P256_ORDER):
+        raise SyncError("an ECDSA signature outside the order of P-256")
+    return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
+
+
 def commitment(salt: bytes, value: bytes) -> bytes:
     """Return the 32-byte commitment to `value` under a salt of 32 bytes."""
     if len(salt) != 32:
@@ -110,7 +168,7 @@ def commitment(salt: bytes, value: bytes) -> bytes:
     return digest("commit", salt + value)
 
 
-def create_key_file(path: Path) -> Signer:
+def create_key_file(path: Path) -> Ed25519Signer:
     """Make a new key at `path` (mode 0600, synced to disk); raises KeyFileError where one exists."""
     key = SigningKey(secrets.token_bytes(32))
     try:
@@ -123,10 +181,10 @@ def create_key_file(path: Path) -> Signer:
         raise KeyFileError(f"{path}: a key is already there") from error
     except OSError as error:
         raise KeyFileError(f"{path}: cannot be written: {error.strerror}") from error
-    return Signer(key)
+    return Ed25519Signer(key)
 
 
-def load_key_file(path: Path) -> Signer:
+def load_key_file(path: Path) -> Ed25519Signer:
     """Read a key; raises KeyFileError where it is missing, malformed, or readable by everyone."""
     try:
         text = path.read_text()
@@ -143,4 +201,25 @@ def load_key_file(path: Path) -> Signer:
         seed = b""
     if not text.startswith(_KEY_FILE_HEADER) or len(seed) != 32:
         raise KeyFileError(f"{path}: not a FirstVisit key file")
-    return Signer(SigningKey(seed))
+    return Ed25519Signer(SigningKey(seed))
+
+
+@lru_cache(maxsize=1024)  # unpacking a point costs half as much as verifying with it
+def _p256(raw: bytes) -> ec.EllipticCurvePublicKey:
+    if raw[0] not in (2, 3):
+        raise SyncError("public key of es256 is not a compressed point")
+    try:
+        return ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw)
+    except ValueError as error:
+        raise SyncError("public key of es256 is not a point of P-256") from error
+
+
+def _es256_verifies(raw: bytes, data: bytes, signature: bytes) -> bool:
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    if not (0 < r < _P256_ORDER and 0 < s <= _P256_ORDER // 2):
+        return False
+    try:
+        _p256(raw).verify(encode_dss_signature(r, s), data, _ES256)
+    except InvalidSignature:
+        return False
+    return True

@@ -11,7 +11,7 @@ from nacl.signing import SigningKey
 from sync.database import LEDGER_FORMAT, migrate
 from sync.ledger import Ledger, Writer
 from sync.messages import Ack, CentralKeys, CentralRole, Enrolment
-from sync.signing import Signer
+from sync.signing import Ed25519Signer, Signer
 from sync.stamp import Stamp
 from sync.trust import MIGRATIONS as TRUST
 
@@ -31,7 +31,7 @@ _CENTRAL_ROLES: tuple[CentralRole, ...] = ("ack", "notice", "checkpoint", "code"
 
 def key(name: str) -> Signer:
     """The test key of a name: its seed is one letter, 32 times over (never a key of anything real)."""
-    return Signer(SigningKey(_SEED_LETTERS[name] * 32))
+    return Ed25519Signer(SigningKey(_SEED_LETTERS[name] * 32))
 
 
 def tick(before: Stamp | None) -> Stamp:

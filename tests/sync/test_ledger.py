@@ -26,10 +26,11 @@ import sys
 from pathlib import Path
 from nacl.signing import SigningKey
 from sync.ledger import Ledger, Writer
-from sync.signing import Signer
+from sync.signing import Ed25519Signer
 from sync.stamp import Stamp
 stamp = lambda before: Stamp(1_760_000_000_000_000, 1, "0" * 32, 500, "synced", 0)
-ledger = Ledger(Path(sys.argv[1]), Writer("gate-1", sys.argv[2], Signer(SigningKey(sys.argv[3].encode() * 32)), stamp))
+signer = Ed25519Signer(SigningKey(sys.argv[3].encode() * 32))
+ledger = Ledger(Path(sys.argv[1]), Writer("gate-1", sys.argv[2], signer, stamp))
 count = int(sys.argv[4])
 kind = {"node": "node.alive", "desk": "visit.corrected"}[sys.argv[2]]
 while count:

@@ -10,7 +10,7 @@ from nacl.signing import SigningKey
 
 from sync import SyncError, canonical
 from sync.messages import MAX_MESSAGE_BYTES, Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Status
-from sync.signing import Domain, Signer, commitment
+from sync.signing import Domain, Ed25519Signer, Signer, commitment
 
 GetSigner = Callable[[str], Signer]
 
@@ -77,7 +77,7 @@ def test_the_notice_key_cannot_hand_out_keys_nor_the_root_anything_else(signer: 
 
 def _messages() -> list[tuple[str, bytes, Callable[[bytes], object]]]:
     def signer(letter: bytes) -> Signer:
-        return Signer(SigningKey(letter * 32))
+        return Ed25519Signer(SigningKey(letter * 32))
 
     ack, notice, root = signer(b"a"), signer(b"o"), signer(b"r")
     return [
@@ -219,7 +219,7 @@ def test_an_enrolment_with_a_name_that_is_none_is_refused(signer: GetSigner, nod
 @settings(max_examples=200)
 @given(choice=st.data())
 def test_a_changed_character_of_a_key_file_is_refused(choice: st.DataObject) -> None:
-    node, desk = Signer(SigningKey(b"n" * 32)), Signer(SigningKey(b"d" * 32))
+    node, desk = Ed25519Signer(SigningKey(b"n" * 32)), Ed25519Signer(SigningKey(b"d" * 32))
     text = Enrolment("gate-1", "s1", node.public, desk.public).text(node)
     at = choice.draw(st.integers(0, len(text) - 2))  # the last character is the newline, which may be missing
     other = choice.draw(st.characters(exclude_characters=text[at]))

@@ -20,7 +20,7 @@ from sync.records import (
     seal,
     valid_name,
 )
-from sync.signing import Signer
+from sync.signing import Ed25519Signer, Signer
 
 GetSigner = Callable[[str], Signer]
 _AT = {
@@ -90,8 +90,12 @@ def test_a_signature_of_another_domain_is_refused(signer: GetSigner) -> None:
         _ring(signer).check(parse(body, signer("node").sign("notice", body)))
 
 
-_RECORD = seal(_body(Signer(SigningKey(b"n" * 32)), seq=17, prev="ab" * 32), Signer(SigningKey(b"n" * 32)))
-_KEYS = KeyRing({"node": Signer(SigningKey(b"n" * 32)).public, "desk": Signer(SigningKey(b"d" * 32)).public})
+_RECORD = seal(
+    _body(Ed25519Signer(SigningKey(b"n" * 32)), seq=17, prev="ab" * 32), Ed25519Signer(SigningKey(b"n" * 32))
+)
+_KEYS = KeyRing(
+    {"node": Ed25519Signer(SigningKey(b"n" * 32)).public, "desk": Ed25519Signer(SigningKey(b"d" * 32)).public}
+)
 
 
 def _accepted(body: bytes, signature: bytes) -> Record | None:
@@ -190,7 +194,7 @@ def test_anything_else_is_no_name(text: str) -> None:
     "vector", json.loads((Path(__file__).parent / "vectors/records.json").read_text()), ids=lambda v: v["name"]
 )
 def test_the_golden_vectors_of_the_first_release_still_hold(signer: GetSigner, vector: dict[str, Any]) -> None:
-    key = Signer(SigningKey(bytes.fromhex(vector["seed"])))
+    key = Ed25519Signer(SigningKey(bytes.fromhex(vector["seed"])))
     record = seal(json.loads(vector["body"]), key)
     assert str(key.public) == vector["public_key"]
     assert key.public.key_id == vector["key_id"]

@@ -1,9 +1,14 @@
+import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
@@ -11,12 +16,14 @@ from nacl.signing import SigningKey
 from sync import SyncError
 from sync.signing import (
     Domain,
+    Ed25519Signer,
     KeyFileError,
     PublicKey,
     Signer,
     commitment,
     create_key_file,
     digest,
+    es256_signature,
     load_key_file,
     tagged,
 )
@@ -34,6 +41,7 @@ _SMALL_ORDER = [
     "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
     "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
 ]
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SEC 2 2.4.2
 _ORDER = 2**252 + 27742317777372353535851937790883648493  # RFC 8032 5.1
 
 
@@ -52,7 +60,7 @@ def test_no_tagged_message_is_the_beginning_of_another_domains() -> None:
 
 @given(st.integers(0, 511))
 def test_a_signature_with_any_bit_flipped_fails(bit: int) -> None:
-    key = Signer(SigningKey(b"n" * 32))
+    key = Ed25519Signer(SigningKey(b"n" * 32))
     signature = bytearray(key.sign("ack", b"message"))
     signature[bit // 8] ^= 1 << bit % 8
     assert not key.public.verify("ack", b"message", bytes(signature))
@@ -164,3 +172,38 @@ def test_a_commitment_wants_its_salt_and_hides_its_value() -> None:
     assert commitment(b"s" * 32, b"13800000000") != commitment(b"t" * 32, b"13800000000")
     with pytest.raises(SyncError, match="32 bytes"):
         commitment(b"short", b"13800000000")
+
+
+_VECTORS = json.loads((Path(__file__).parent / "vectors/signing.json").read_text())
+
+
+@pytest.mark.parametrize("vector", _VECTORS["signatures"], ids=lambda v: v["name"])
+def test_the_golden_signatures_hold_and_no_other_form_of_them_does(vector: dict[str, Any]) -> None:
+    key = PublicKey.parse(vector["key"])
+    assert str(key) == vector["key"]
+    assert key.key_id == vector["key_id"]
+    holds = key.verify(vector["domain"], bytes.fromhex(vector["message"]), bytes.fromhex(vector["signature"]))
+    assert holds is vector["holds"]
+
+
+@pytest.mark.parametrize("text", _VECTORS["refused_keys"].values(), ids=_VECTORS["refused_keys"].keys())
+def test_a_key_that_is_no_point_in_its_one_form_is_refused(text: str) -> None:
+    with pytest.raises(SyncError):
+        PublicKey.parse(text)
+
+
+@given(st.binary(max_size=64), st.integers(1, 2**255))
+def test_an_ecdsa_signature_made_anywhere_has_one_form_here(message: bytes, scalar: int) -> None:
+    private = ec.derive_private_key(scalar, ec.SECP256R1())
+    public = PublicKey(private.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint), "es256")
+    der = private.sign(tagged("record-sig", message), ec.ECDSA(SHA256()))
+    signature = es256_signature(der)
+    assert public.verify("record-sig", message, signature)
+    r, s = decode_dss_signature(der)
+    assert es256_signature(encode_dss_signature(r, _P256_ORDER - s)) == signature
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30\x00", bytes(70), encode_dss_signature(0, 1), encode_dss_signature(1, 0)])
+def test_what_is_no_ecdsa_signature_is_refused(der: bytes) -> None:
+    with pytest.raises(SyncError):
+        es256_signature(der)

@@ -19,7 +19,7 @@ from sync.central.store.sqlite import FILE_NAME, Store
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment, Status
 from sync.records import Role
-from sync.signing import Signer
+from sync.signing import Ed25519Signer
 from sync.stamp import Stamp
 from sync.web.accounts import Accounts
 from sync.web.server import PageServer
@@ -76,7 +76,7 @@ class NodeAndCentral:
 
 
 def _writer(role: Role, letter: bytes) -> Writer:
-    return Writer("puxi-01-a", role, Signer(SigningKey(letter * 32)), _stamp)
+    return Writer("puxi-01-a", role, Ed25519Signer(SigningKey(letter * 32)), _stamp)
 
 
 @pytest.fixture(scope="session")
