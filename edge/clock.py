@@ -90,28 +90,54 @@ class Clock:
     def __init__(self, read: Callable[[], KernelTime] = read_kernel) -> None:
         self._read = read
         self._last = read()
+        self._right_us = -1  # boot time of the newest look before a jump was noticed; -1: none was
 
     def stamp(self, before: Stamp | None) -> Stamp:
-        """Return the stamp of the next record, given the one before it in the chain."""
+        """Return the stamp of the next record, given the one before it in the chain.
+
+        `steps` goes up where the wall clock jumped since that record, or between two looks since it.
+        """
         now = self._read()
         steps = 0
         if before is not None and before.boot_id == now.boot_id:
-            steps = before.steps + (_jump_us(before.wall_us, before.boot_us, now) != 0)
+            noticed = self._right_us > before.boot_us
+            steps = before.steps + (noticed or _jump_us(before.wall_us, before.boot_us, now) != 0)
         return Stamp(
             wall_us=now.wall_us,
             boot_us=now.boot_us,
             boot_id=now.boot_id,
-            maxerror_us=now.maxerror_us,
+            maxerror_us=now.maxerror_us if now.synced else _unsynced_error_us(before, now),
             source="synced" if now.synced else "unsynced",
             steps=steps,
         )
 
     def step(self) -> Step | None:
-        """The jump of the wall clock since the last call, if there was one."""
+        """The jump of the wall clock since the last call, if there was one; the next stamp counts it too."""
         last, now = self._last, self._read()
         self._last = now
         jump_us = _jump_us(last.wall_us, last.boot_us, now)
-        return Step(jump_us, last.wall_us) if jump_us else None
+        if not jump_us:
+            return None
+        self._right_us = last.boot_us
+        return Step(jump_us, last.wall_us)
+
+
+def _unsynced_error_us(before: Stamp | None, now: KernelTime) -> int:
+    """How wrong the wall clock may be while nothing disciplines it, never less than the kernel's own value.
+
+    The kernel's bound stops growing at 16 s. Ours grows on, at the kernel's own rate, from the record before in this
+    boot (whose bound began at the last synchronised one), and by as far as the wall clock was moved since. Before the
+    first synchronisation of a boot it says little: nobody has checked the clock.
+    """
+    if before is None or before.boot_id != now.boot_id:
+        return max(now.maxerror_us, UNKNOWN_ERROR_US + _drift_us(now.boot_us))
+    elapsed_us = abs(now.boot_us - before.boot_us)
+    moved_us = abs(now.wall_us - before.wall_us - (now.boot_us - before.boot_us))
+    return max(now.maxerror_us, before.maxerror_us + _drift_us(elapsed_us) + moved_us)
+
+
+def _drift_us(elapsed_us: int) -> int:
+    return -(-elapsed_us * SLEW_PPM // 1_000_000)  # rounded up
 
 
 def _jump_us(wall_us: int, boot_us: int, now: KernelTime) -> int:

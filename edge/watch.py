@@ -182,7 +182,7 @@ class Watch:
         step = self._clock.step()
         if step is not None:
             log.warning("wall clock moved jump_us=%d", step.jump_us)
-            self._ledger.append("clock.step", {"jump_us": step.jump_us, "before_us": step.before_us})
+            self._ledger.name_step()  # unless a record of this moment has brought it along already
             self._visits.shift(timedelta(microseconds=step.jump_us))
             jobs.realign()
 

@@ -116,13 +116,56 @@ class Transaction:
         self._writer = writer
 
     def append(self, kind: str, fields: Fields) -> Record:
-        """Sign and insert the next record; raises SyncError where the kind is not this writer's."""
-        writer = self._writer
-        if ROLE_OF_KIND.get(kind) != writer.role:
-            raise SyncError(f"{kind} is not for the {writer.role} key")
+        """Sign and insert the next record; raises SyncError where the kind is not this writer's.
+
+        Where the wall clock was moved, the node's `clock.step` comes before it.
+        """
+        if ROLE_OF_KIND.get(kind) != self._writer.role:
+            raise SyncError(f"{kind} is not for the {self._writer.role} key")
         if taken := _ENVELOPE & fields.keys():
             raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
+        before, now = self._last_and_now()
+        return self._put(kind, fields, self._step_between(before, now) or before, now)
+
+    def name_step(self) -> Record | None:
+        """Append `clock.step` where the wall clock was moved since the node's last record; None where it was not."""
+        return self._step_between(*self._last_and_now())
+
+    def _last_and_now(self) -> tuple[Record | None, Stamp]:
+        """One reading of the clocks for the next record and for the step before it: nothing can happen in between."""
         before = _last(self.connection)
+        return before, self._writer.stamp(before.stamp if before else None)
+
+    def _step_between(self, before: Record | None, now: Stamp) -> Record | None:
+        if before is None or self._writer.role != "node":
+            return None
+        fields = self._unnamed_step(before, now)
+        return self._put("clock.step", fields, before, now) if fields else None
+
+    def _unnamed_step(self, before: Record, now: Stamp) -> Fields | None:
+        """The body of the `clock.step` that must come before a record stamped `now`, None where none must.
+
+        The desk's key may not sign one: what its records have met since the node's last is the node's to name.
+        """
+        if now.steps == 0 or before.stamp.boot_id != now.boot_id:
+            return None
+        named = before.stamp
+        if ROLE_OF_KIND.get(before.kind) != "node":
+            rows = self.connection.execute("SELECT body, signature FROM ledger ORDER BY epoch DESC, seq DESC")
+            for record in (parse(*row) for row in rows):
+                if record.stamp.boot_id != now.boot_id:
+                    break
+                named = record.stamp
+                if ROLE_OF_KIND.get(record.kind) == "node":
+                    break
+            rows.close()
+        if now.steps == named.steps:
+            return None
+        jump_us = now.wall_us - named.wall_us - (now.boot_us - named.boot_us)
+        return {"jump_us": jump_us, "before_us": named.wall_us}
+
+    def _put(self, kind: str, fields: Fields, before: Record | None, at: Stamp) -> Record:
+        writer = self._writer
         if before and before.node_id != writer.node_id:
             raise SyncError(f"this chain is node {before.node_id}'s, {writer.node_id} cannot continue it")
         body: Fields = {
@@ -133,7 +176,7 @@ class Transaction:
             "prev": before.hash.hex() if before else GENESIS_PREV,
             "kind": kind,
             "key": writer.signer.public.key_id,
-            "at": writer.stamp(before.stamp if before else None).fields(),
+            "at": at.fields(),
             **fields,
         }
         anchor = self.connection.execute(
@@ -184,6 +227,11 @@ class Ledger:
         """Append one record in a transaction of its own and return it, durable."""
         with self.transaction() as transaction:
             return transaction.append(kind, fields)
+
+    def name_step(self) -> Record | None:
+        """Append `clock.step` where the wall clock was moved since the node's last record; None where it was not."""
+        with self.transaction() as transaction:
+            return transaction.name_step()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

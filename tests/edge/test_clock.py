@@ -153,3 +153,70 @@ def test_a_jump_beyond_what_slewing_explains_is_always_a_step(elapsed_s: int, ju
     assert step is not None
     assert step.jump_us == sign * jump_us
     assert clock.stamp(stamp).steps == 1
+
+
+# -- the bound while nothing disciplines the clock ---------------------------------------------------------------------
+
+
+def unsynced(kernel: Kernel, maxerror_us: int = 16_000_000) -> None:
+    kernel.now = replace(kernel.now, synced=False, maxerror_us=maxerror_us)
+
+
+def test_a_synced_clock_has_the_kernels_own_bound() -> None:
+    kernel = Kernel()
+    stamp = Clock(kernel).stamp(None)
+    kernel.go(HOUR_US)
+    assert Clock(kernel).stamp(stamp).maxerror_us == NOW.maxerror_us
+
+
+def test_without_ntp_the_bound_grows_past_the_kernels_cap_by_the_drift_since_the_last_sync() -> None:
+    kernel = Kernel()
+    stamp = Clock(kernel).stamp(None)
+    unsynced(kernel)
+    for hour in range(1, 24 * 30 + 1):
+        kernel.go(HOUR_US)
+        stamp = Clock(kernel).stamp(stamp)  # whoever writes: the bound goes on from the chain
+        assert stamp.source == "unsynced"
+        drift_us = hour * HOUR_US * 500 // 1_000_000
+        assert NOW.maxerror_us + drift_us <= stamp.maxerror_us <= 16_000_000 + drift_us
+    assert stamp.maxerror_us > 20 * 60 * 1_000_000
+
+
+def test_a_clock_moved_by_hand_is_as_wrong_as_it_was_moved() -> None:
+    kernel = Kernel()
+    stamp = Clock(kernel).stamp(None)
+    kernel.go(1_000_000, HOUR_US)
+    unsynced(kernel)
+    assert Clock(kernel).stamp(stamp).maxerror_us >= HOUR_US
+
+
+def test_a_boot_that_was_never_synced_knows_less_with_every_hour() -> None:
+    kernel = Kernel()
+    before = Clock(kernel).stamp(None)
+    kernel.reboot(5_000_000)  # 1970
+    first = Clock(kernel).stamp(before)
+    assert first.maxerror_us >= 16_000_000
+    kernel.go(10 * HOUR_US)
+    assert Clock(kernel).stamp(first).maxerror_us >= first.maxerror_us + 10 * HOUR_US * 500 // 1_000_000
+
+
+def test_a_clock_from_before_1970_is_stamped_as_it_is() -> None:
+    kernel = Kernel()
+    kernel.reboot(-86_400_000_000)
+    stamp = Clock(kernel).stamp(None)
+    assert Stamp.parse(stamp.fields()) == stamp
+    assert stamp.wall_us == -86_400_000_000
+
+
+def test_a_jump_seen_at_a_look_is_counted_though_too_small_for_the_time_since_the_last_record() -> None:
+    kernel = Kernel()
+    clock = Clock(kernel)
+    stamp = clock.stamp(None)
+    kernel.go(HOUR_US)
+    assert clock.step() is None
+    kernel.go(200_000, STEP_US + 200_000)  # an hour without a record would hide it: slewing explains 1.8 s of that
+    assert clock.step() is not None
+    after = clock.stamp(stamp)
+    assert after.steps == 1
+    kernel.go(1_000_000)
+    assert clock.stamp(after).steps == 1
