@@ -27,8 +27,7 @@ from edge.home import Home
 from edge.visit_log import LoggedVisit, visit_log
 from models.pack import open_pack
 from models.store import Store, default_root
-from sync.central.store.sqlite import FILE_NAME
-from sync.central.store.sqlite import Store as CentralStore
+from sync.central.store.location import open_store
 from sync.messages import Enrolment
 from sync.records import BadRecord, KeyRing, parse
 
@@ -244,7 +243,7 @@ def _state(row: LoggedVisit, central: Path, keys: KeyRing) -> str:
     """How far a visit's record has come: decided, acked, or verified, which is checked here on central's copy."""
     if not row.acked:
         return "decided"
-    with CentralStore(central / FILE_NAME) as store:
+    with open_store(central) as store:
         held = store.held(row.record.node_id, row.record.epoch, row.record.seq)
     if held is None:
         return "acked, but central has no copy"

@@ -7,21 +7,6 @@ from contextlib import closing
 import sqlite_utils
 
 from sync.ledger import MIGRATIONS
-from sync.visit_fields import DECISION_OF_KIND
-
-VISIT_KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
-
-
-def body_field(name: str, function: str = "json_extract") -> str:
-    """SQL for a field of a body; `body` is a BLOB, which SQLite's JSON functions would take for JSONB."""
-    return f"{function}(CAST(body AS TEXT), '$.{name}')"
-
-
-ORDER_US = (
-    f"CASE {body_field('arrived_us', 'json_type')} WHEN 'integer'"
-    f" THEN min({body_field('arrived_us')}, received_us) ELSE received_us END"
-)
-"""By what visits are listed at central: no node can put its own before everybody's with a time that never was."""
 
 # Central's; here for the verifier too, which imports no central.
 RECORDS = """
@@ -38,11 +23,31 @@ CREATE TABLE records (
   PRIMARY KEY (node_id, epoch, seq)
 ) STRICT
 """
-RECORDS_INDEXES = (
-    f"CREATE INDEX records_arrivals ON records ({ORDER_US}) WHERE kind IN {VISIT_KINDS}",
-    f"CREATE INDEX records_arrivals_of_node ON records (node_id, {ORDER_US}) WHERE kind IN {VISIT_KINDS}",
-    f"CREATE INDEX records_corrections ON records ({body_field('visit')}) WHERE kind = 'visit.corrected'",
+LISTS = (
+    """
+CREATE TABLE visits (
+  order_us INTEGER NOT NULL,
+  tie      INTEGER NOT NULL,
+  node_id  TEXT    NOT NULL,
+  epoch    INTEGER NOT NULL,
+  seq      INTEGER NOT NULL,
+  visit    BLOB    NOT NULL,
+  PRIMARY KEY (node_id, epoch, seq)
+) STRICT
+""",
+    "CREATE INDEX visits_arrivals ON visits (order_us, tie)",
+    "CREATE INDEX visits_arrivals_of_node ON visits (node_id, order_us, tie)",
+    """
+CREATE TABLE corrections (
+  node_id TEXT    NOT NULL,
+  visit   BLOB    NOT NULL,
+  epoch   INTEGER NOT NULL,
+  seq     INTEGER NOT NULL,
+  PRIMARY KEY (node_id, visit, epoch, seq)
+) STRICT
+""",
 )
+"""By what pages find visits among the records; `arrivals.py` says what stands in them."""
 
 
 def altered_ledger(connection: sqlite3.Connection) -> str | None:
@@ -55,9 +60,9 @@ def altered_ledger(connection: sqlite3.Connection) -> str | None:
 def altered_records(connection: sqlite3.Connection) -> str | None:
     """The same of central's."""
     with closing(sqlite3.connect(":memory:")) as made:
-        for statement in (RECORDS, *RECORDS_INDEXES):
+        for statement in (RECORDS, *LISTS):
             made.execute(statement)
-        return _altered(connection, made, ("records",))
+        return _altered(connection, made, ("records", "visits", "corrections"))
 
 
 def _altered(connection: sqlite3.Connection, made: sqlite3.Connection, tables: tuple[str, ...]) -> str | None:

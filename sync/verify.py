@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sync import SyncError
+from sync.arrivals import altered_lists
 from sync.audit import Acks, Audit, Bad, Columns
 from sync.canonical import Fields
 from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
@@ -173,8 +174,10 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                     raise Bad(f"node {given.node_id} of the given key is not enrolled here")
                 if first is None:
                     _check_count(connection, "records", checked)
-                    _check_indexes(connection, "records")
+                    for table in ("records", "visits", "corrections"):
+                        _check_indexes(connection, table)
                     _check_schema(altered_records(connection))
+                    _check_schema(altered_lists(connection))
         except Bad as bad:
             lines.append(f"bad: {bad}")
             first = first or bad

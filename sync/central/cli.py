@@ -35,8 +35,8 @@ def init(
     from sync.central.keys import create_keys
     from sync.central.settings import FILE_NAME as SETTINGS_FILE
     from sync.central.settings import settings_text
+    from sync.central.store.location import create_store
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
-    from sync.central.store.sqlite import Store
     from sync.files import close_to_others, write_durably
     from sync.mqtt import BrokerAddress
     from sync.trust import CENTRAL_FILE
@@ -54,7 +54,7 @@ def init(
         write_durably(directory / SETTINGS_FILE, settings_text(central_id, broker), 0o600)
     except OSError as error:
         raise SyncError(f"{directory}: {error.strerror}") from error
-    Store.create(directory / STORE_FILE)
+    create_store(directory)
     print(f"made {directory}")
     print(f"  root key  {public.root.fingerprint}")
     print(f"  for nodes {directory / CENTRAL_FILE}   (firstvisit join --central-key)")
@@ -117,9 +117,9 @@ def records(
 
     Example: firstvisit central records --dir central --json
     """
-    from sync.central.store.sqlite import FILE_NAME, Store
+    from sync.central.store.location import open_store
 
-    with Store(directory / FILE_NAME) as store:
+    with open_store(directory) as store:
         for row in store.records(node):
             if as_json:
                 fields = {
@@ -151,16 +151,15 @@ def add_user(
 
     Example: firstvisit central add-user --dir central wang
     """
-    from sync.central.store.sqlite import FILE_NAME, Store
+    from sync.central.store.location import accounts_path, migrate_store
     from sync.web.accounts import Accounts
 
-    path = directory / FILE_NAME
-    Store.migrate(path)
+    migrate_store(directory)
     if not password_stdin and not sys.stdin.isatty():
         raise SyncError("no terminal: give --password-stdin")
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    account = Accounts(path).add(name, password, "viewer")
+    account = Accounts(accounts_path(directory)).add(name, password, "viewer")
     print(f"{account.name} may sign in as {account.role} ({account.account_id})")

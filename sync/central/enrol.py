@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sync import SyncError
 from sync.central.keys import key_path, load_public
-from sync.central.store.sqlite import FILE_NAME, Store
+from sync.central.store.location import migrate_store, open_store
 from sync.files import read_text
 from sync.messages import Enrolment, Notice
 from sync.signing import load_key_file
@@ -23,8 +23,8 @@ def enrol(directory: Path, node_pub: Path) -> tuple[Enrolment, bool]:
         enrolment = Enrolment.parse_text(text)
     except SyncError as error:
         raise SyncError(f"{node_pub}: {error}") from error
-    Store.migrate(directory / FILE_NAME)
-    with Store(directory / FILE_NAME) as store:
+    migrate_store(directory)
+    with open_store(directory) as store:
         held = store.enrolment(enrolment.node_id)
         if held is not None:
             if Enrolment.parse_text(held[0]) != enrolment:

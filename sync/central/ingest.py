@@ -8,8 +8,9 @@ from typing import Literal, TypeAlias
 
 from sync.canonical import Fields
 from sync.central.keys import ServingKeys
+from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState
-from sync.central.store.sqlite import Batch, Store
+from sync.central.store.store import Store
 from sync.database import DatabaseError
 from sync.ledger import Head
 from sync.messages import Ack, BadMessage, Enrolment, Nack, NackCode, Status
@@ -211,19 +212,7 @@ class Ingest:
                 self._fork(record, (node.epoch, node.seq), node, batch, staged, now_us)
             node.epoch, node.seq, node.hash = record.epoch, record.seq, record.hash
             staged[record.node_id, record.epoch, record.seq] = record
-            batch.evidence.append(
-                (
-                    record.node_id,
-                    record.epoch,
-                    record.seq,
-                    record.kind,
-                    record.body,
-                    record.hash,
-                    record.prev_hash,
-                    record.signature,
-                    now_us,
-                )
-            )
+            batch.keep(record, now_us)
             _project(record, batch, now_us)
 
     def _read(self, node_id: str, signed: SignedBody, node: _Node) -> Record:

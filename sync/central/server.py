@@ -17,7 +17,7 @@ import sdnotify
 from sync import SyncError
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
-from sync.central.store.sqlite import FILE_NAME, Store
+from sync.central.store.location import migrate_store, open_store
 from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
 from sync.wire import parse_topic, topic
@@ -34,8 +34,8 @@ class Server:
 
     def __init__(self, directory: Path, central_id: str, broker: BrokerAddress) -> None:
         """Open DIR's store and keys; raises SyncError naming the file at fault."""
-        Store.migrate(directory / FILE_NAME)
-        self._store = Store(directory / FILE_NAME)
+        migrate_store(directory)
+        self._store = open_store(directory)
         self._ingest = Ingest(self._store, load_serving_keys(directory))
         self._link = Link(broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random())
         self._stopping = threading.Event()

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from edge.home import Home
 from models.store import Store, default_root
-from sync.central.store.sqlite import FILE_NAME
-from sync.central.store.sqlite import Store as CentralStore
+from sync.central.store.location import open_store
 from sync.verify import Verdict, verify
 
 PATIENCE_S = 90.0  # generous: the machine is shared
@@ -102,7 +101,7 @@ class Rig:
 
     def held(self) -> list[tuple[int, int]]:
         """(epoch, seq) of every record central holds of the node."""
-        with CentralStore(self.central / FILE_NAME) as store:
+        with open_store(self.central) as store:
             return [(row.epoch, row.seq) for row in store.records("node")]
 
     def seq(self) -> int:
@@ -126,7 +125,7 @@ class Rig:
         held = self.held()
         assert held == [(1, seq) for seq in range(1, self.seq() + 1)], "central does not hold exactly 1..N"
         ledger = self.home.open_ledger()
-        with CentralStore(self.central / FILE_NAME) as store:
+        with open_store(self.central) as store:
             ours = [(row.body, row.signature) for row in ledger.rows()]
             theirs = [(row.body, row.signature) for row in store.records("node")]
         ledger.close()

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from sync import SyncError, canonical
-from sync.central.store.sqlite import Store
+from sync.central.store.batch import Batch
+from sync.central.store.location import create_store, open_store
 from sync.database import LEDGER_FORMAT
 from sync.export import write_export
 from sync.ledger import Ledger, Writer
 from sync.messages import Ack, CentralKeys, Enrolment, Notice
-from sync.records import seal
+from sync.records import ROLE_OF_KIND, seal
 from sync.signing import Signer, digest
 from sync.stamp import Stamp
 from sync.verify import Verdict, verify
@@ -606,21 +607,21 @@ def central(filled_home, tmp_path: Path, signer: GetSigner) -> Path:
     path = tmp_path / "central"
     path.mkdir()
     shutil.copy(filled_home.central_pub, path / "central.pub")
-    Store.create(path / "central.db")
+    create_store(path)
     second = Enrolment("gate-2", "s1", signer("stranger").public, signer("root").public)
-    with Store(path / "central.db") as store:
+    with open_store(path) as store:
         for enrolment, text in (
             (Enrolment.parse_text(filled_home.node_pub.read_text()), filled_home.node_pub.read_text()),
             (second, second.text(signer("stranger"))),
         ):
             first = Notice.seal(enrolment.node_id, 1, bytes(32), "keys", {}, signer("root"))
             store.enrol(enrolment, text, first, 1)
-    with closing(sqlite3.connect(path / "central.db")) as connection, connection:
-        connection.execute("ATTACH ? AS home", (str(filled_home.database),))
-        connection.execute(
-            "INSERT INTO records"
-            " SELECT 'gate-1', epoch, seq, kind, body, hash, prev_hash, signature, 5 FROM home.ledger"
-        )
+        batch = Batch()
+        ledger = filled_home.ledger()
+        for record in ledger.records(ROLE_OF_KIND):
+            batch.keep(record, 5)
+        ledger.close()
+        store.write(batch)
     return path
 
 
@@ -673,7 +674,13 @@ def test_records_of_a_node_that_is_not_enrolled_are_bad(central: Path) -> None:
     ("statements", "why"),
     [
         (["CREATE TRIGGER t BEFORE INSERT ON records BEGIN SELECT RAISE(IGNORE); END"], "holds the trigger 't'"),
-        (["DROP INDEX records_arrivals"], "index records_arrivals: missing"),
+        (["DROP INDEX visits_arrivals"], "index visits_arrivals: missing"),
+        (["DELETE FROM visits WHERE seq = 17"], "table visits: does not list node gate-1 epoch 1 seq 17 as it is"),
+        (["UPDATE visits SET order_us = 4 WHERE seq = 17"], "does not list node gate-1 epoch 1 seq 17 as it is"),
+        (["INSERT INTO visits SELECT 9, 9, node_id, 1, 999, visit FROM visits LIMIT 1"], "36 rows, 35 of them of a"),
+        (["DELETE FROM corrections WHERE seq = 20"], "table corrections: lacks node gate-1 epoch 1 seq 20"),
+        (["UPDATE corrections SET visit = x'00' WHERE seq = 20"], "corrections: lacks node gate-1 epoch 1 seq 20"),
+        (["INSERT INTO corrections VALUES ('gate-1', x'00', 1, 17)"], "table corrections: 5 rows, 4 of them of a"),
         (["ALTER TABLE records ADD COLUMN note TEXT"], "table records: not as FirstVisit makes it"),
     ],
 )
@@ -685,7 +692,11 @@ def test_a_central_store_built_otherwise_is_bad(central: Path, statements: list[
 def test_what_cannot_be_seen_at_central_is_said(central: Path) -> None:
     (said,) = (line for line in verify(central).lines if "cannot be detected" in line)
     assert "end of a node's chain" in said
-    _sql(central / "central.db", "UPDATE records SET received_us = 1", "DELETE FROM records WHERE seq > 30")
+    _sql(
+        central / "central.db",
+        "UPDATE records SET received_us = 1 WHERE kind NOT LIKE 'visit.%'",
+        *(f"DELETE FROM {table} WHERE seq > 30" for table in ("records", "visits", "corrections")),
+    )
     assert verify(central).ok
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from sync.central.enrol import enrol
 from sync.central.keys import create_keys
 from sync.central.server import Server
-from sync.central.store.sqlite import FILE_NAME, Store
+from sync.central.store.location import create_store, open_store
+from sync.central.store.sqlite import FILE_NAME
+from sync.central.store.store import Store
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment
 from sync.mqtt import BrokerAddress
@@ -103,7 +105,7 @@ class Central:
         self.directory, self.central_id = directory, central_id
         directory.mkdir(parents=True)
         create_keys(directory, central_id)
-        Store.create(directory / FILE_NAME)
+        create_store(directory)
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -112,7 +114,7 @@ class Central:
         return self.directory / "central.pub"
 
     def store(self) -> Store:
-        return Store(self.directory / FILE_NAME)
+        return open_store(self.directory)
 
     def start(self, url: str) -> None:
         ready = threading.Event()

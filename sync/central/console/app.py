@@ -14,8 +14,9 @@ from starlette.responses import Response
 
 from sync.central.console.live import StoreWatch
 from sync.central.console.places import Places
+from sync.central.store.location import accounts_path, open_store
 from sync.central.store.rows import VisitRow
-from sync.central.store.sqlite import FILE_NAME, Store
+from sync.central.store.store import Store
 from sync.visit_fields import Decision
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
@@ -36,10 +37,10 @@ _CURSOR = re.compile(r"([0-9]{1,19})\.([0-9]{1,19})")
 
 def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
     """Build the console of a central; `app.state.live.close()` ends its event streams. Raises SyncError."""
-    path = central_dir / FILE_NAME
-    Store(path).close()
+    path = accounts_path(central_dir)
+    open_store(central_dir).close()
     times, live, places = Times(_TIMEZONE), Live(), Places()
-    watch = StoreWatch(path, live)
+    watch = StoreWatch(central_dir, live)
     accounts = Accounts(path)
     sessions = Sessions(path, idle_s)
     pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
@@ -64,7 +65,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
         return {"times": times, "now_us": time.time_ns() // 1000, "lasting": lasting}
 
     def nodes() -> dict[str, Any]:
-        with Store(path) as store:
+        with open_store(central_dir) as store:
             rows, refusals = store.nodes(), store.refusals()
             stands = {node.node_id: places.of(store, node) for node in rows}
         return {
@@ -78,7 +79,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
         }
 
     def node(node_id: str) -> dict[str, Any]:
-        with Store(path) as store:
+        with open_store(central_dir) as store:
             found = store.node(node_id)
             if found is None:
                 raise HTTPException(404)
@@ -86,7 +87,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
             return {"node": found, "records": tail[::-1], "place": places.of(store, found)}
 
     def visits(node_id: str, decision: str, before: str) -> dict[str, Any]:
-        with Store(path) as store:
+        with open_store(central_dir) as store:
             rows = store.nodes()
             found, more = _matching(store, node_id, decision, _cursor(before))
         return {

@@ -5,8 +5,9 @@ import threading
 from pathlib import Path
 
 from sync import SyncError
+from sync.central.store.location import open_store
 from sync.central.store.rows import NodeRow, VisitRow
-from sync.central.store.sqlite import Store
+from sync.central.store.store import Store
 from sync.web.live import Live
 
 _log = logging.getLogger(__name__)
@@ -17,8 +18,8 @@ _NEWEST = 50
 class StoreWatch:
     """One thread that compares what the pages show with what it was, once somebody has written."""
 
-    def __init__(self, path: Path, live: Live) -> None:
-        self._path = path
+    def __init__(self, central_dir: Path, live: Live) -> None:
+        self._central_dir = central_dir
         self._live = live
         self._nodes: dict[str, NodeRow] | None = None
         self._visits: list[VisitRow] = []
@@ -36,7 +37,7 @@ class StoreWatch:
         lost = False
         while not self._stopping.is_set():
             try:
-                with Store(self._path) as store:
+                with open_store(self._central_dir) as store:
                     if lost:
                         _log.info("store readable again")
                     lost = False

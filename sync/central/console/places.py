@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from sync.canonical import Fields
 from sync.central.store.rows import NodeRow
-from sync.central.store.sqlite import Store
+from sync.central.store.store import Store
 from sync.visit_fields import number_of, text_of
 
 Inside: TypeAlias = Literal["in", "out", "unknown"]

@@ -106,7 +106,7 @@ class VisitRow:
         cls,
         correction: Fields | None,
         order_us: int,
-        rowid: int,
+        tie: int,
         node_id: str,
         site_id: str,
         epoch: int,
@@ -150,7 +150,7 @@ class VisitRow:
             clock_maxerror_us=stamp.maxerror_us,
             test=fields.get("source") == "file",
             hash=digest,
-            cursor=(order_us, rowid),
+            cursor=(order_us, tie),
         )
 
 

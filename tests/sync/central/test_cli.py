@@ -19,7 +19,7 @@ import pytest
 from sync import SyncError
 from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import load_serving_keys
-from sync.central.store.sqlite import Store
+from sync.central.store.location import open_store
 from sync.records import seal
 from sync.trust import read_central_file
 from sync.wire import SignedBody, encode_frame
@@ -122,7 +122,7 @@ def test_records_print_nothing_that_drives_a_terminal(directory: Path, node: Nod
     fields = ledger.append("camera.up", {}).fields
     ledger.close()
     record = seal({**fields, "note": "\x1b[31m\u202e\x9b"}, node.key)
-    with Store(directory / "central.db") as store:
+    with open_store(directory) as store:
         frame = encode_frame([SignedBody(record.body, record.signature)])
         assert Ingest(store, load_serving_keys(directory)).take([Arrived("n1", frame)], 1_760_000_000_000_000)
     for flags in ((), ("--json",)):

@@ -15,7 +15,7 @@ from sync.central.console.app import create_app
 from sync.central.enrol import enrol
 from sync.central.ingest import Arrived, Greeting, Ingest
 from sync.central.keys import create_keys, load_serving_keys
-from sync.central.store.sqlite import FILE_NAME, Store
+from sync.central.store.location import accounts_path, create_store, open_store
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment, Status
 from sync.records import Role
@@ -84,8 +84,8 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("made") / "central"
     directory.mkdir()
     create_keys(directory, "central")
-    Store.create(directory / FILE_NAME)
-    accounts = Accounts(directory / FILE_NAME)
+    create_store(directory)
+    accounts = Accounts(accounts_path(directory))
     for name, role in (("zhou", "viewer"), ("li", "front_desk")):
         accounts.add(name, PASSWORD, role)
     return directory
@@ -101,7 +101,7 @@ def central(_made: Path, tmp_path: Path) -> Iterator[NodeAndCentral]:
     enrolment = Enrolment("puxi-01-a", "puxi-01", node.signer.public, desk.signer.public)
     node_pub.write_text(enrolment.text(node.signer))
     enrol(directory, node_pub)
-    with Store(directory / FILE_NAME) as store:
+    with open_store(directory) as store:
         ingest = Ingest(store, load_serving_keys(directory))
         ledgers = [Ledger(tmp_path / "node.db", writer) for writer in (node, desk)]
         yield NodeAndCentral(directory, *ledgers, ingest, "puxi-01-a")

@@ -1,0 +1,53 @@
+"""What one durable commit writes."""
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from sync.arrivals import Arrival, Correction, arrival, correction
+from sync.canonical import Fields
+from sync.central.store.rows import ChainState
+from sync.messages import Status
+from sync.records import Record
+
+EvidenceRow: TypeAlias = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
+"""A row of `records`, its columns in order."""
+
+
+@dataclass(slots=True)
+class Batch:
+    """Mutable while the ingest judges frames, then handed over; each part is written by the module that owns it."""
+
+    evidence: list[EvidenceRow] = field(default_factory=list)
+    arrivals: list[Arrival] = field(default_factory=list)
+    corrections: list[Correction] = field(default_factory=list)
+    quarantine: list[tuple[str, int, int, bytes, bytes, bytes, int, str]] = field(default_factory=list)
+    states: dict[str, ChainState] = field(default_factory=dict)
+    packs: dict[str, str] = field(default_factory=dict)
+    alive: dict[str, tuple[int, list[Fields]]] = field(default_factory=dict)
+    applied: list[tuple[int, str, int, bytes]] = field(default_factory=list)
+    refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
+    seen: dict[str, int] = field(default_factory=dict)
+    statuses: list[tuple[Status, int]] = field(default_factory=list)  # each with when it came
+
+    def __bool__(self) -> bool:
+        return bool(self.evidence or self.quarantine or self.states or self.refusals or self.seen or self.statuses)
+
+    def keep(self, record: Record, now_us: int) -> None:
+        """Keep a record, received now, and what the lists of visits say of it."""
+        self.evidence.append(
+            (
+                record.node_id,
+                record.epoch,
+                record.seq,
+                record.kind,
+                record.body,
+                record.hash,
+                record.prev_hash,
+                record.signature,
+                now_us,
+            )
+        )
+        if (listed := arrival(record.node_id, record.fields, record.hash, now_us)) is not None:
+            self.arrivals.append(listed)
+        if (corrects := correction(record.node_id, record.fields)) is not None:
+            self.corrections.append(corrects)

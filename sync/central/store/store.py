@@ -1,0 +1,52 @@
+"""The store: all of central's tables on one database, whatever that is."""
+
+from sync.central.store import evidence, nodes, notices, visits
+from sync.central.store.batch import Batch
+from sync.central.store.database import Database, migrate
+from sync.central.store.evidence import Evidence
+from sync.central.store.nodes import Nodes
+from sync.central.store.notices import Notices
+from sync.central.store.visits import Visits
+from sync.messages import Enrolment, Notice
+
+# in the order in which they are made
+MIGRATIONS = (*evidence.MIGRATIONS, *nodes.MIGRATIONS, *notices.MIGRATIONS, *visits.MIGRATIONS)
+
+
+class Store(Evidence, Nodes, Notices, Visits):
+    """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.database = database
+
+    def migrate(self) -> None:
+        """Make the tables, or bring existing ones up to this version."""
+        migrate(self.database, MIGRATIONS)
+
+    def close(self) -> None:
+        self.database.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def data_version(self) -> int:
+        """A number that changes when somebody else has written to the database; asking reads no table."""
+        return self.database.data_version()
+
+    def enrol(self, enrolment: Enrolment, text: str, first: Notice, now_us: int) -> None:
+        """Add a node with its first notice, both or neither."""
+        with self.database.transaction():
+            self._add_node(enrolment, text, now_us)
+            self._add_notice(first, now_us)
+
+    def write(self, batch: Batch) -> None:
+        """Commit a batch durably or change nothing."""
+        with self.database.transaction():
+            self._write_evidence(batch)
+            self._write_visits(batch)
+            self._write_nodes(batch)
+            self._write_answers(batch)

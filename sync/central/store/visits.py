@@ -1,0 +1,94 @@
+"""The visits as lists show them, by arrival at the door, with the desk's corrections."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+import orjson
+
+from sync.arrivals import arrival, correction, visit_key
+from sync.canonical import Fields
+from sync.central.store.batch import Batch
+from sync.central.store.database import Database, Migration, Tables
+from sync.central.store.evidence import Evidence
+from sync.central.store.rows import VisitRow
+from sync.schema import LISTS
+from sync.visit_fields import CORRECTED, DECISION_OF_KIND
+
+_ARRIVAL = "INSERT INTO visits VALUES (?, ?, ?, ?, ?, ?)"
+_CORRECTION = "INSERT INTO corrections VALUES (?, ?, ?, ?)"
+_AT_ONCE = 1000  # rows
+
+
+def _fill(database: Database) -> None:
+    """List the visits among the records already held."""
+    listed = (*DECISION_OF_KIND, CORRECTED)
+    rows = (row for row in Evidence(database).records() if row.kind in listed)
+    while some := list(islice(rows, _AT_ONCE)):
+        arrivals = (arrival(row.node_id, row.fields, row.hash, row.received_us) for row in some)
+        corrections = (correction(row.node_id, row.fields) for row in some)
+        database.many(_ARRIVAL, [one for one in arrivals if one is not None])
+        database.many(_CORRECTION, [one for one in corrections if one is not None])
+
+
+MIGRATIONS = (
+    Migration(
+        "visits",
+        (
+            # what 0.1 found visits by
+            "DROP INDEX IF EXISTS records_arrivals",
+            "DROP INDEX IF EXISTS records_arrivals_of_node",
+            "DROP INDEX IF EXISTS records_corrections",
+            *LISTS,
+        ),
+        _fill,
+    ),
+)
+
+
+class Visits(Tables):
+    def visits(
+        self, limit: int = 50, before: tuple[int, int] | None = None, node_id: str | None = None
+    ) -> list[VisitRow]:
+        """The newest visits by arrival at the door, newest first; `before`: the cursor of the last one seen.
+
+        One whose arrival lies behind its receipt here, or is no number, counts by the receipt.
+        """
+        conditions, values = list[str](), list[Any]()
+        if before is not None:
+            conditions.append("(visits.order_us, visits.tie) < (?, ?)")
+            values += before
+        if node_id is not None:
+            conditions.append("visits.node_id = ?")
+            values.append(node_id)
+        rows = self._db.query(
+            "SELECT visits.order_us, visits.tie, records.node_id, nodes.site_id, records.epoch, records.seq,"
+            " records.kind, records.body, records.hash, records.received_us"
+            " FROM visits CROSS JOIN records CROSS JOIN nodes WHERE records.node_id = visits.node_id"
+            " AND records.epoch = visits.epoch AND records.seq = visits.seq AND nodes.node_id = visits.node_id"
+            f"{''.join(f' AND {one}' for one in conditions)}"
+            " ORDER BY visits.order_us DESC, visits.tie DESC LIMIT ?",
+            (*values, limit),
+        )
+        keys = [(row[2], visit_key(orjson.loads(row[7]))) for row in rows]
+        corrections = self._corrections(keys)
+        return [VisitRow.read(corrections.get(key), *row) for key, row in zip(keys, rows, strict=True)]
+
+    def _corrections(self, wanted: Iterable[tuple[str, bytes]]) -> dict[tuple[str, bytes], Fields]:
+        """The newest correction of each (node, visit)."""
+        newest: dict[tuple[str, bytes], Fields] = {}
+        for key in wanted:
+            found = self._db.query(
+                "SELECT records.body FROM corrections CROSS JOIN records WHERE corrections.node_id = ?"
+                " AND corrections.visit = ? AND records.node_id = corrections.node_id"
+                " AND records.epoch = corrections.epoch AND records.seq = corrections.seq"
+                " ORDER BY corrections.epoch DESC, corrections.seq DESC LIMIT 1",
+                key,
+            )
+            if found:
+                newest[key] = orjson.loads(found[0][0])
+        return newest
+
+    def _write_visits(self, batch: Batch) -> None:
+        self._db.many(_ARRIVAL, batch.arrivals)
+        self._db.many(_CORRECTION, batch.corrections)
