@@ -26,6 +26,7 @@ from models.pack import Pack
 from sync.canonical import Fields
 from sync.ledger import Ledger
 from sync.stamp import to_us
+from sync.witness import log_fields
 
 log = logging.getLogger(__name__)
 
@@ -214,6 +215,7 @@ class Watch:
                 "until_us": to_us(now),
                 "cameras": cameras,
                 "people": len(self._gallery),
+                **log_fields(self._ledger),
             },
         )
         self._alive_since = now

@@ -344,9 +344,9 @@ class Ledger:
     def accept_ack(self, ack: Ack) -> bool:
         """Mark what `ack` covers, and keep the ack as evidence; its signature is the caller's to check.
 
-        One that repeats the place of the newest kept is kept only a minute later: a stranger can draw one a second
-        out of central. Returns False, and changes nothing, where the ack's head is not this chain's record at that
-        place.
+        One that repeats the place of the newest kept, and says nothing of central's log, is kept only a minute later:
+        a stranger can draw one a second out of central. Returns False, and changes nothing, where the ack's head is
+        not this chain's record at that place.
         """
         with self._errors(), immediate(self.connection):
             held = self.connection.execute(
@@ -358,7 +358,7 @@ class Ledger:
                 "SELECT epoch, upto_seq, central_time_us FROM acks ORDER BY rowid DESC LIMIT 1"
             ).fetchone()
             repeats = newest is not None and newest[:2] == (ack.epoch, ack.upto_seq)
-            if repeats and abs(ack.central_time_us - newest[2]) < SAME_ACK_INTERVAL_US:
+            if repeats and ack.checkpoint is None and abs(ack.central_time_us - newest[2]) < SAME_ACK_INTERVAL_US:
                 return True
             self.connection.execute(
                 "UPDATE ledger SET acked = 1 WHERE acked = 0 AND epoch = ? AND seq <= ?", (ack.epoch, ack.upto_seq)

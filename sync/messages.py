@@ -1,4 +1,4 @@
-"""What central says: acks, nacks and notices, each canonical JSON behind its 64-byte signature."""
+"""What central says: acks, nacks, notices and statements, each canonical JSON behind its 64-byte signature."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias, get_args
 
 from sync import SyncError, canonical
 from sync.canonical import Fields, NotCanonical
+from sync.log_proof import LogProof
 from sync.records import valid_name
 from sync.signing import SIGNATURE_BYTES, Domain, PublicKey, Signer, digest
 from sync.wire import MAX_WINDOW_FRAMES
@@ -13,6 +14,7 @@ from sync.wire import MAX_WINDOW_FRAMES
 NackCode: TypeAlias = Literal["GAP", "FORK", "REVOKED", "BAD_SIG", "TOO_BIG"]
 NoticeKind: TypeAlias = Literal["keys", "key.revoked", "policy", "report.known", "code.revoked", "erase", "account"]
 CentralRole: TypeAlias = Literal["ack", "notice", "checkpoint", "code"]
+StatementKind: TypeAlias = Literal["node.enrolled", "key.revoked", "epoch.opened"]
 VERSION = 1
 MAX_MESSAGE_BYTES = 16 * 1024  # the largest, a `keys` notice, has under 1 KiB; what is larger is not even parsed
 
@@ -26,6 +28,7 @@ class Ack:
     """Central holds, durably, every record of (node, epoch) up to upto_seq, the last of hash head_hash (32 bytes).
 
     central_time_us: when central committed. window: how many frames may be in flight. data: the signed bytes.
+    checkpoint: what central says of its log, nothing about it believed yet; None in most acks.
     """
 
     node_id: str
@@ -35,6 +38,7 @@ class Ack:
     central_time_us: int
     window: int
     data: bytes
+    checkpoint: LogProof | None = None
 
     @property
     def ack_hash(self) -> bytes:
@@ -43,7 +47,15 @@ class Ack:
 
     @classmethod
     def seal(
-        cls, node_id: str, epoch: int, upto_seq: int, head_hash: bytes, central_time_us: int, window: int, key: Signer
+        cls,
+        node_id: str,
+        epoch: int,
+        upto_seq: int,
+        head_hash: bytes,
+        central_time_us: int,
+        window: int,
+        key: Signer,
+        checkpoint: LogProof | None = None,
     ) -> "Ack":
         fields: Fields = {
             "node": node_id,
@@ -53,7 +65,10 @@ class Ack:
             "central_time_us": central_time_us,
             "window": window,
         }
-        return cls(node_id, epoch, upto_seq, head_hash, central_time_us, window, _seal("ack", fields, key))
+        if checkpoint is not None:
+            fields["checkpoint"] = checkpoint.fields()
+        data = _seal("ack", fields, key)
+        return cls(node_id, epoch, upto_seq, head_hash, central_time_us, window, data, checkpoint)
 
     @classmethod
     def parse(cls, data: bytes, key: PublicKey) -> "Ack":
@@ -62,6 +77,10 @@ class Ack:
         window = _count(fields, "window")
         if not 1 <= window <= MAX_WINDOW_FRAMES:
             raise BadMessage(f"ack: window {window} is not 1 to {MAX_WINDOW_FRAMES}")
+        try:
+            checkpoint = LogProof.of(fields["checkpoint"]) if "checkpoint" in fields else None
+        except SyncError as error:
+            raise BadMessage(f"ack: {error}") from error
         return cls(
             _text(fields, "node"),
             _count(fields, "epoch"),
@@ -70,6 +89,7 @@ class Ack:
             _count(fields, "central_time_us"),
             window,
             data,
+            checkpoint,
         )
 
 
@@ -157,6 +177,42 @@ class Notice:
             body,
             data,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """What central says to everybody by entering it in its log: whom it let in, which key no longer counts.
+
+    fields: the kind's own, beside `v`, `central`, `kind` and `at_us`. data: the signed bytes.
+    """
+
+    central_id: str
+    kind: str
+    at_us: int
+    fields: Fields
+    data: bytes
+
+    @property
+    def hash(self) -> bytes:
+        """The 32 bytes that stand in central's log."""
+        return digest("statement", self.data[SIGNATURE_BYTES:])
+
+    @classmethod
+    def seal(cls, central_id: str, kind: StatementKind, at_us: int, fields: Fields, key: Signer) -> "Statement":
+        """key: central's notice key. Raises SyncError where `fields` would take the place of the envelope's."""
+        envelope: Fields = {"central": central_id, "kind": kind, "at_us": at_us}
+        if taken := fields.keys() & {"v", *envelope}:
+            raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
+        return cls(central_id, kind, at_us, fields, _seal("statement", {**fields, **envelope}, key))
+
+    @classmethod
+    def parse(cls, data: bytes, notice: PublicKey) -> "Statement":
+        """Verify and read a statement; raises BadMessage."""
+        fields = _open("statement", data, notice)
+        read = cls(_text(fields, "central"), _text(fields, "kind"), _count(fields, "at_us"), fields, data)
+        for name in ("v", "central", "kind", "at_us"):
+            del fields[name]
+        return read
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,16 @@ def notices_and_alarms(db: sqlite_utils.Database) -> None:
     )
 
 
+@MIGRATIONS()
+def log_head(db: sqlite_utils.Database) -> None:
+    """One row: the newest head of central's log verified here, and the ack that brought it."""
+    db.table("log_head").create(
+        {"one": int, "size": int, "root": bytes, "epoch": int, "upto_seq": int, "ack_hash": bytes},
+        pk="one",
+        not_null={"size", "root", "epoch", "upto_seq", "ack_hash"},
+    )
+
+
 class NoticeRefused(SyncError):
     """A notice that central signed and this node will not apply; the text says why."""
 

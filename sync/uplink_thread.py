@@ -14,6 +14,7 @@ from sync.mqtt import BrokerAddress, Link, Message, Will
 from sync.trust import DATABASE_FILE, NoticeRefused, Trust
 from sync.uplink import Position, Uplink
 from sync.wire import SignedBody, encode_frame, parse_topic, topic
+from sync.witness import LogFork, witness
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class UplinkThread:
         self._node_id = writer.node_id
         self._writer = writer
         self._trust = Trust(home)
-        self._keys = self._trust.keys().keys
+        self._central = self._trust.keys()
         self._rng = rng
         self._link = Link(
             broker, f"fv1-{writer.node_id}", (topic(writer.node_id, "ack"), topic(writer.node_id, "down")), rng
@@ -138,10 +139,10 @@ class UplinkThread:
 
     def _answer(self, data: bytes, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
         try:
-            ack = Ack.parse(data, self._keys["ack"])
+            ack = Ack.parse(data, self._central.keys["ack"])
         except BadMessage as not_an_ack:
             try:
-                nack = Nack.parse(data, self._keys["ack"])
+                nack = Nack.parse(data, self._central.keys["ack"])
             except BadMessage:
                 self._alarm("FORGED_ACK", str(not_an_ack))
                 return
@@ -160,9 +161,20 @@ class UplinkThread:
             here = (ack.epoch, ack.upto_seq)
             if uplink.on_ack(here, ack.window, ack.central_time_us, now_s) == "rollback":
                 self._rollback(before, here)
+            self._witness(ack, ledger)
             if self._silent:
                 self._silent = False
                 log.info("central answers again seq=%d", ack.upto_seq)
+
+    def _witness(self, ack: Ack, ledger: Ledger) -> None:
+        """Central does hold the records, whatever it says of its log: the ack stands, and the alarm beside it."""
+        try:
+            head = witness(ack, ledger, self._central)
+        except LogFork as fork:
+            self._alarm("LOG_FORK", str(fork))
+        else:
+            if head is not None:
+                log.debug("log witnessed size=%d", head.size)
 
     def _refused(self, nack: Nack, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
         at = (nack.epoch, nack.seq)
@@ -206,7 +218,7 @@ class UplinkThread:
         else:
             if record is not None:
                 log.info("notice applied nseq=%d seq=%d", record.fields["nseq"], record.seq)
-                self._keys = self._trust.keys().keys
+                self._central = self._trust.keys()
 
     def _watch_timeout(self, uplink: Uplink, now_s: float) -> None:
         if (waited_s := self._link.unconfirmed_s) > UNCONFIRMED_S:

@@ -29,7 +29,7 @@ _SEED_LETTERS: dict[str, bytes] = {
 _CENTRAL_ROLES: tuple[CentralRole, ...] = ("ack", "notice", "checkpoint", "code")
 
 
-def key(name: str) -> Signer:
+def key(name: str) -> Ed25519Signer:
     """The test key of a name: its seed is one letter, 32 times over (never a key of anything real)."""
     return Ed25519Signer(SigningKey(_SEED_LETTERS[name] * 32))
 

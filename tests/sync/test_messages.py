@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from sync import SyncError, canonical
-from sync.messages import MAX_MESSAGE_BYTES, Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Status
-from sync.signing import Domain, Ed25519Signer, Signer, commitment
+from sync.checkpoint import MAX_NOTE_BYTES
+from sync.log_proof import LogProof
+from sync.messages import MAX_MESSAGE_BYTES, Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Statement, Status
+from sync.signing import Domain, Ed25519Signer, Signer, commitment, digest
 
 GetSigner = Callable[[str], Signer]
 
@@ -269,3 +272,51 @@ def test_a_central_is_called_by_a_name(central_id: str, signer: GetSigner) -> No
     keys = CentralKeys(central_id, signer("root").public, _central(signer).keys)
     with pytest.raises(BadMessage, match="central"):
         CentralKeys.parse_text(keys.text(signer("root")))
+
+
+_PROOF = LogProof("note\n", 3, (b"a" * 32, b"b" * 32))
+
+
+@pytest.mark.parametrize("proof", [_PROOF, replace(_PROOF, from_size=2, consistency=(b"c" * 32,) * 128)])
+def test_an_ack_with_a_checkpoint_reads_back_and_stays_small(signer: GetSigner, proof: LogProof) -> None:
+    proof = replace(proof, note="x" * MAX_NOTE_BYTES, proof=(b"p" * 32,) * 64)
+    ack = Ack.seal("n" * 64, 1, 17, b"h" * 32, 1_760_000_000_000_000, 8, signer("ack"), proof)
+    assert Ack.parse(ack.data, signer("ack").public) == ack
+    assert len(ack.data) <= MAX_MESSAGE_BYTES
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"note": 1},
+        {"index": -1},
+        {"index": "3"},
+        {"proof": "ab"},
+        {"proof": ["AB" * 32]},
+        {"proof": ["ab" * 31]},
+        {"proof": ["ab" * 32] * 65},
+        {"from": 2},
+        {"consistency": []},
+        {"from": 2, "consistency": ["ab" * 32] * 129},
+        {"from": -1, "consistency": []},
+    ],
+)
+def test_an_ack_with_a_malformed_checkpoint_is_refused(signer: GetSigner, change: dict[str, Any]) -> None:
+    fields = canonical.decode(_ack(signer).data[64:])
+    for checkpoint in ({**_PROOF.fields(), **change}, "text"):
+        with pytest.raises(BadMessage, match="ack: checkpoint"):
+            Ack.parse(_signed(signer("ack"), "ack", {**fields, "checkpoint": checkpoint}), signer("ack").public)
+
+
+def test_a_statement_reads_back_under_the_notice_key_alone(signer: GetSigner) -> None:
+    made = Statement.seal("hq", "node.enrolled", 5, {"node": "gate-1", "site": "s1"}, signer("notice"))
+    assert Statement.parse(made.data, signer("notice").public) == made
+    assert made.hash == digest("statement", made.data[64:])
+    for other in ("root", "checkpoint", "ack"):
+        with pytest.raises(BadMessage, match="not signed"):
+            Statement.parse(made.data, signer(other).public)
+
+
+def test_a_statement_keeps_its_envelope(signer: GetSigner) -> None:
+    with pytest.raises(SyncError, match="at_us belongs to the envelope"):
+        Statement.seal("hq", "node.enrolled", 5, {"at_us": 1}, signer("notice"))

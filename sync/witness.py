@@ -1,0 +1,62 @@
+"""The node as a witness of central's log: it follows the checkpoints in acks, and signs the newest back."""
+
+import sqlite3
+
+from sync import SyncError
+from sync.canonical import Fields
+from sync.checkpoint import BadCheckpoint, origin_of
+from sync.ledger import Ledger
+from sync.log_proof import LogHead, follows
+from sync.messages import Ack, CentralKeys
+from sync.records import parse
+
+
+class LogFork(SyncError):
+    """What central says of its log contradicts what it said before, or proves nothing; the text says which."""
+
+
+def witness(ack: Ack, ledger: Ledger, keys: CentralKeys) -> LogHead | None:
+    """Hold the checkpoint of an ack that `ledger` has accepted against everything known here, and remember it.
+
+    ledger: opened by a writer. Returns what central's log is now, None where the ack carries no checkpoint. Raises
+    LogFork, and remembers nothing: the ack itself is kept in the ledger, as evidence against central.
+    """
+    if ack.checkpoint is None:
+        return None
+    with ledger.transaction() as transaction:
+        signed_back = _signed_back(transaction.connection, (ack.epoch, ack.upto_seq))
+        try:
+            head = ack.checkpoint.check(ack.head_hash, origin_of(keys.central_id), keys.keys["checkpoint"], signed_back)
+        except BadCheckpoint as error:
+            raise LogFork(f"ack of epoch {ack.epoch} seq {ack.upto_seq}: {error}") from error
+        if why := follows(head, _newest(transaction.connection)):
+            raise LogFork(f"ack of epoch {ack.epoch} seq {ack.upto_seq}: {why}")
+        transaction.connection.execute(
+            "INSERT OR REPLACE INTO log_head (one, size, root, epoch, upto_seq, ack_hash) VALUES (1, ?, ?, ?, ?, ?)",
+            (head.size, head.root, ack.epoch, ack.upto_seq, ack.ack_hash),
+        )
+    return head
+
+
+def log_fields(ledger: Ledger) -> Fields:
+    """What `node.alive` says of central's log: `log` with the newest head verified here, nothing before the first."""
+    with ledger.snapshot():
+        head = _newest(ledger.connection)
+    return {"log": head.fields()} if head else {}
+
+
+def _newest(connection: sqlite3.Connection) -> LogHead | None:
+    found = connection.execute("SELECT size, root FROM log_head").fetchone()
+    return LogHead(*found) if found else None
+
+
+def _signed_back(connection: sqlite3.Connection, upto: tuple[int, int]) -> LogHead | None:
+    """The newest head in this chain at or before a place: what central knows to be signed back once it acks that."""
+    for body, signature in connection.execute(
+        "SELECT body, signature FROM ledger WHERE kind = 'node.alive' AND (epoch, seq) <= (?, ?)"
+        " AND instr(body, ?) ORDER BY epoch DESC, seq DESC",
+        (*upto, b'"log":'),
+    ):
+        if head := LogHead.of(parse(body, signature).fields.get("log")):
+            return head
+    return None
