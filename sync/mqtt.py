@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sync import SyncError
+from sync.tls import TlsFiles, explain, own_fault, utc_now
 from sync.wire import MAX_FRAME_BYTES
 
 log = logging.getLogger(__name__)
@@ -87,9 +88,21 @@ class Link:
     Not for two threads: poll, publish and close belong to one.
     """
 
-    def __init__(self, address: BrokerAddress, name: str, topics: tuple[str, ...], rng: random.Random) -> None:
-        """name: what the client id begins with. rng: spreads retries."""
+    def __init__(
+        self,
+        address: BrokerAddress,
+        name: str,
+        topics: tuple[str, ...],
+        rng: random.Random,
+        tls: TlsFiles | None = None,
+    ) -> None:
+        """name: what the client id begins with. rng: spreads retries.
+
+        tls: our certificates, for mqtts:// without a password; else the system's authorities are trusted. They are
+        read anew for every session, so that a renewed one counts from the next on.
+        """
         self._address = address
+        self._tls = tls if address.tls and address.username is None else None
         # a broker ends the session of a client whose id another one brings: nobody may guess ours
         self._client_id = f"{name}-{secrets.token_hex(8)}"
         self._topics = topics
@@ -182,8 +195,6 @@ class Link:
         client.max_inflight_messages_set(0)  # our own window bounds what is in flight
         if self._address.username is not None:
             client.username_pw_set(self._address.username, self._address.password)
-        if self._address.tls:
-            client.tls_set()  # the system's certificate authorities
         if self.will is not None:
             client.will_set(self.will.topic, self.will.payload, qos=QOS, retain=True)
         client.on_connect = self._on_connect
@@ -197,9 +208,16 @@ class Link:
         self._refused = None
         self._began_s = now_s
         try:
+            if self._tls is not None:
+                client.tls_set_context(self._tls.context())
+            elif self._address.tls:
+                client.tls_set()  # the system's certificate authorities
             client.connect(self._address.host, self._address.port, keepalive=KEEPALIVE_S)
-        except (OSError, UnicodeError) as error:
-            self._lose(str(error) or type(error).__name__)
+        except OSError as error:
+            self._lose(explain(error, self._tls))
+            return
+        except (SyncError, UnicodeError) as error:
+            self._lose(str(error))
             return
         self._client = client
 
@@ -233,6 +251,8 @@ class Link:
 
     def _lose(self, reason: str) -> None:
         now_s = time.monotonic()
+        if self._up_s is None and (fault := own_fault(self._tls, utc_now())) is not None:
+            reason = fault  # in TLS 1.3 the other side refuses without a word that reaches us
         if self._lost_s is None:
             self._lost_s = now_s
             log.warning("broker unreachable address=%s reason=%s", self._address, reason)

@@ -11,6 +11,7 @@ from sync import SyncError
 from sync.ledger import Ledger, Writer
 from sync.messages import Ack, BadMessage, Nack, NackCode, Status
 from sync.mqtt import BrokerAddress, Link, Message, Will
+from sync.tls import tls_files
 from sync.trust import DATABASE_FILE, NoticeRefused, Trust
 from sync.uplink import Position, Uplink
 from sync.wire import SignedBody, encode_frame, parse_topic, topic
@@ -42,7 +43,11 @@ class UplinkThread:
         self._central = self._trust.keys()
         self._rng = rng
         self._link = Link(
-            broker, f"fv1-{writer.node_id}", (topic(writer.node_id, "ack"), topic(writer.node_id, "down")), rng
+            broker,
+            f"fv1-{writer.node_id}",
+            (topic(writer.node_id, "ack"), topic(writer.node_id, "down")),
+            rng,
+            tls_files(home),
         )
         self._acked: Position = (0, 0)  # written by the thread, read by whoever waits for it
         self._stopped: NackCode | None = None

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from sync import SyncError
+from sync.central.cli_access import app as access_app
 from sync.records import valid_name
 from sync.stamp import rfc3339
 
@@ -16,6 +17,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
+app.add_typer(access_app)
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
 
@@ -27,11 +29,16 @@ def init(
         str, typer.Option(help=r"mqtt://\[user:password@]host:port, or mqtts://.")
     ] = "mqtt://127.0.0.1:1883",
     central_id: Annotated[str, typer.Option("--id", help="What this central is called.")] = "central",
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A host name or address that nodes reach this server by, beside localhost."),
+    ] = None,
 ) -> None:
-    """Make a central: its keys, its configuration and an empty store.
+    """Make a central: its keys, its certificates, its configuration and an empty store.
 
     Example: firstvisit central init /var/lib/firstvisit-central --broker mqtt://broker.example:1883
     """
+    from sync.central.ca import open_authority
     from sync.central.keys import create_keys
     from sync.central.settings import FILE_NAME as SETTINGS_FILE
     from sync.central.settings import settings_text
@@ -39,6 +46,7 @@ def init(
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
     from sync.files import close_to_others, write_durably
     from sync.mqtt import BrokerAddress
+    from sync.tls import utc_now
     from sync.trust import CENTRAL_FILE
 
     BrokerAddress.parse(broker)
@@ -55,6 +63,7 @@ def init(
     except OSError as error:
         raise SyncError(f"{directory}: {error.strerror}") from error
     create_store(directory)
+    open_authority(directory, central_id, utc_now(), name or ())
     print(f"made {directory}")
     print(f"  root key  {public.root.fingerprint}")
     print(f"  for nodes {directory / CENTRAL_FILE}   (firstvisit join --central-key)")

@@ -15,11 +15,13 @@ from types import FrameType
 import sdnotify
 
 from sync import SyncError
+from sync.central.ca import open_authority, renew_if_due
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
 from sync.central.store.location import migrate_store, open_store
 from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
+from sync.tls import tls_files, utc_now
 from sync.wire import parse_topic, topic
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,9 @@ class Server:
         migrate_store(directory)
         self._store = open_store(directory)
         self._ingest = Ingest(self._store, load_serving_keys(directory))
-        self._link = Link(broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random())
+        self._link = Link(
+            broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random(), tls_files(directory)
+        )
         self._stopping = threading.Event()
         self._notifier = sdnotify.SystemdNotifier()
 
@@ -106,6 +110,7 @@ def run(
     from sync.web.server import PageServer
 
     with _only_one(directory):
+        renew_if_due(open_authority(directory, central_id, utc_now()), directory, utc_now())
         server = Server(directory, central_id, broker)
         console = create_app(directory)
         pages = PageServer(console, host, port, console.state.live.close, public_url)

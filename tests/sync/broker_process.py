@@ -1,12 +1,14 @@
 """A broker that a test starts, stops and kills."""
 
 import contextlib
+import getpass
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 from sync import SyncError
 from sync.broker import HOST, Kind, check_free, mosquitto
@@ -64,3 +66,35 @@ class BrokerProcess:
             self._process.kill()
             self._process.wait()
         self._process = None
+
+
+class ConfiguredBroker:
+    """A mosquitto by a configuration file, on 127.0.0.1 or wherever that says; what runs it reads its keys."""
+
+    def __init__(self, config: Path, port: int) -> None:
+        self._config, self._port = config, port
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it listens; raises SyncError with its last words where it does not."""
+        program = mosquitto()
+        assert program is not None
+        # it would else give up the rights of root, and with them the files of this test
+        run = self._config.with_name("run.conf")
+        run.write_text(f"user {getpass.getuser()}\n{self._config.read_text()}")
+        words = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the broker may speak
+        self._process = subprocess.Popen([program, "-c", str(run)], stdout=words, stderr=words)
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline_s and self._process.poll() is None:
+            with contextlib.suppress(OSError), socket.create_connection((HOST, self._port), timeout=1):
+                return
+            time.sleep(0.05)
+        words.seek(0)
+        self.stop()
+        raise SyncError(words.read().decode(errors="replace").strip())
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(10)
+            self._process = None

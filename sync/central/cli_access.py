@@ -1,0 +1,103 @@
+"""`firstvisit central …`, the part that lets nodes in: certificates and the broker's configuration."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sync import SyncError
+
+if TYPE_CHECKING:
+    from sync.central.ca import Authority
+
+app = typer.Typer()
+
+DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
+NameOption = Annotated[
+    list[str] | None, typer.Option("--name", help="A host name or address of the server; may be given again.")
+]
+
+
+@app.command("renew-certificates")
+def renew_certificates(directory: DirOption, name: NameOption = None) -> None:
+    """Issue central's own certificates anew, for its server and its session with the broker; `run` does it in time.
+
+    Example: firstvisit central renew-certificates --dir central --name central.example
+    """
+    from sync.central.ca import LOCAL_NAMES, renew, server_names
+    from sync.tls import FOLDER, TlsFiles, utc_now
+
+    authority, now = _authority(directory), utc_now()
+    renew(authority, directory, now, (*LOCAL_NAMES, *name) if name else ())
+    files = TlsFiles(directory / FOLDER, "server")
+    print(f"renewed {files.certificate} and {TlsFiles(directory / FOLDER).certificate}")
+    print(f"  for     {', '.join(server_names(files))}")
+    print("  central run takes them up within a minute; a broker knows neither and needs no restart")
+
+
+@app.command("broker-config")
+def broker_config(
+    directory: DirOption,
+    out: Annotated[Path, typer.Option(help="The folder to write.", show_default=False)],
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Where the broker listens, with TLS.")] = 8883,
+    name: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A host name or address of the broker, beside this machine's own."),
+    ] = None,
+) -> None:
+    """Write what mosquitto needs: TLS with this central's certificates, and who may write and read which topics.
+
+    Example: firstvisit central broker-config --dir central --out broker --name broker.example
+    """
+    from sync.central.broker_config import write_broker_config
+    from sync.central.ca import LOCAL_NAMES, server_names
+    from sync.tls import FOLDER, TlsFiles, utc_now
+
+    authority = _authority(directory)
+    names = (*(name or ()), *server_names(TlsFiles(directory / FOLDER, "server")), *LOCAL_NAMES)
+    held = write_broker_config(authority, out, port, tuple(dict.fromkeys(names)), utc_now())
+    print(f"wrote {out}")
+    print(f"  for   {', '.join(held)}, port {port}")
+    print(f"  start {out / 'README'}")
+
+
+@app.command("revoke-certificate")
+def revoke_certificate(
+    directory: DirOption,
+    node: Annotated[str, typer.Argument(help="The node whose certificates end.", show_default=False)],
+) -> None:
+    """Admit a node to the transport no more: its certificates are revoked, its keys and records untouched.
+
+    Example: firstvisit central revoke-certificate --dir central lakeside-a
+    """
+    from sync.tls import utc_now
+
+    count = _authority(directory).revoke(node, utc_now())
+    if not count:
+        raise SyncError(f"{node}: no certificate of that name is in force")
+    print(f"revoked {count} of {node}; the API refuses them now")
+    print("  the broker: run central broker-config again, and restart it")
+
+
+@app.command()
+def certificates(directory: DirOption) -> None:
+    """List every certificate issued: for whom, until when, whether revoked.
+
+    Example: firstvisit central certificates --dir central
+    """
+    from sync.central.access import Access
+    from sync.stamp import rfc3339
+
+    _authority(directory)
+    with Access(directory) as access:
+        for row in access.certificates():
+            state = f"revoked {rfc3339(row.revoked_us)}" if row.revoked_us else ""
+            print(f"{row.name:<24} {row.kind:<8} until {rfc3339(row.not_after_us)} {row.serial:x} {state}".rstrip())
+
+
+def _authority(directory: Path) -> "Authority":
+    from sync.central.ca import open_authority
+    from sync.central.settings import load_settings
+    from sync.tls import utc_now
+
+    return open_authority(directory, load_settings(directory).id, utc_now())
