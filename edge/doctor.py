@@ -20,8 +20,8 @@ from models import ModelsError
 from models.pack import open_pack
 from models.store import Store, default_root
 from sync import SyncError
+from sync.alarms import Alarms
 from sync.stamp import rfc3339
-from sync.trust import Trust
 from sync.verify import verify
 
 PROBE_S = 5.0
@@ -52,8 +52,9 @@ def examine(home: Home) -> list[Finding]:
         _chain(home),
         _people(home),
         _clock(),
-        _disk(home),
+        _disk(home, settings),
         *_central(home, settings),
+        *_alarms(home),
     ]
 
 
@@ -121,9 +122,20 @@ def _clock() -> Finding:
     return Finding("clock", state, f"synchronised, error at most {now.maxerror_us / 1000:.0f} ms")
 
 
-def _disk(home: Home) -> Finding:
-    free = shutil.disk_usage(home.path).free
-    return Finding("disk", "good" if free >= LOW_DISK_BYTES else "warn", f"{free / 1024**3:.1f} GiB free")
+def _disk(home: Home, settings: Settings) -> Finding:
+    free = shutil.disk_usage(home.database.resolve().parent).free
+    text = f"{free / 1024**3:.1f} GiB free"
+    try:
+        reserve = home.reserve(settings)
+        with closing(home.open_ledger()) as ledger:
+            full = ledger.last_of("storage.full")
+        if full is not None and "until_us" not in full.fields:
+            since = rfc3339(full.fields["since_us"], timespec="seconds")
+            return Finding("disk", "bad", f"{text}: full, nothing recorded since {since}")
+        kept = f", {settings.storage.reserve_mb} MiB kept in reserve" if reserve.held else ""
+    except (SyncError, EdgeError) as error:
+        return Finding("disk", "bad", f"{text}; {error}")
+    return Finding("disk", "good" if free >= LOW_DISK_BYTES else "warn", text + kept)
 
 
 def delivery(backlog: int, last_ack_us: int | None, now_us: int) -> Finding:
@@ -144,7 +156,6 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
         yield Finding("central", "warn", "not joined: records stay on this box, anchored nowhere else")
         return
     try:
-        alarms = Trust(home.path).alarms()
         with closing(home.open_ledger()) as ledger:
             backlog, last = ledger.backlog(), ledger.last_ack_us()
     except SyncError as error:
@@ -153,5 +164,11 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
     if settings.uplink.broker is None:
         yield Finding("central", "bad", "joined, but uplink.broker is missing (firstvisit join sets it)")
     yield delivery(backlog, last, time.time_ns() // 1000)
-    for alarm in alarms:
-        yield Finding("alarm", "bad", f"{alarm.code} x{alarm.count}: {alarm.detail}")
+
+
+def _alarms(home: Home) -> Iterator[Finding]:
+    try:
+        for alarm in Alarms(home.database).all():
+            yield Finding("alarm", "bad", f"{alarm.code} x{alarm.count}: {alarm.detail}")
+    except SyncError as error:
+        yield Finding("alarm", "bad", str(error))

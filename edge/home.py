@@ -11,6 +11,7 @@ from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.geofence import place_fields
+from edge.reserve import MIB, Reserve
 from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
 from sync.canonical import Fields
@@ -57,6 +58,10 @@ class Home:
     def place(self, settings: Settings) -> Fields | None:
         """Return a record's `place` as configured; raises FenceError."""
         return place_fields(settings.place, self.path / settings.place.fence if settings.place.fence else None)
+
+    def reserve(self, settings: Settings) -> Reserve:
+        """The room kept on the databases' disk; they may lie elsewhere, with links to them in HOME."""
+        return Reserve(self.database.resolve().parent / "reserve", settings.storage.reserve_mb * MIB)
 
     def signer(self, role: Role) -> Signer:
         return load_key_file(self.path / "keys" / f"{role}.key")

@@ -21,6 +21,7 @@ from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.decision import Strictness
+from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.home import Home
 from edge.retention import expire, finish_erasures
@@ -30,6 +31,7 @@ from edge.visits import SourceFacts, Visits
 from edge.watch import Watch
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
+from sync.alarms import Alarms
 from sync.canonical import Fields
 from sync.ledger import Ledger
 from sync.mqtt import BrokerAddress
@@ -73,6 +75,8 @@ def run(home: Home, options: RunOptions) -> bool:
     policy = CapturePolicy.of(settings)
     with ExitStack() as stack, _termination() as stopping:
         stack.enter_context(home.running())
+        reserve = home.reserve(settings)
+        reserve.begin()
         home.migrate()
         pack = _open_pack(options.pack or settings.recognition.pack)
         clock, patience = Clock(), _LockPatience(stopping)
@@ -106,7 +110,8 @@ def run(home: Home, options: RunOptions) -> bool:
         if uplink is not None:
             uplink.start()
             stack.callback(uplink.stop, UPLINK_STOP_S)
-        watch = Watch(ledger, vault, visits, gallery, clock, policy, pack, sources, fast=options.fast)
+        disk = FullDisk(reserve, ledger, Alarms(home.database))
+        watch = Watch(ledger, vault, visits, gallery, clock, policy, pack, sources, disk, fast=options.fast)
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
         if uplink is None or options.drain_s is None:
             return True

@@ -68,6 +68,11 @@ class Capture(_Section):
 
 class Retention(_Section):
     unconsented_h: Annotated[float, Field(gt=0, le=30 * 24)] = 24.0
+    ledger_days: Annotated[int, Field(ge=1, le=36_500)] = 180
+
+
+class Storage(_Section):
+    reserve_mb: Annotated[int, Field(ge=1, le=4096)] = 16
 
 
 class Recognition(_Section):
@@ -111,6 +116,7 @@ class Settings(_Section):
     place: PlaceSettings = PlaceSettings()
     capture: Capture = Capture()
     retention: Retention = Retention()
+    storage: Storage = Storage()
     recognition: Recognition = Recognition()
     visit: VisitSettings = VisitSettings()
     camera: tuple[CameraSettings, ...] = ()

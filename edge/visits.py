@@ -22,8 +22,8 @@ from sync.visit_fields import CORRECTED, DECISION_OF_KIND
 
 log = logging.getLogger(__name__)
 
-StopReason: TypeAlias = Literal["source_end", "stopped", "error"]
-"""Why a run ended: its sources did, somebody stopped it, or a source failed."""
+StopReason: TypeAlias = Literal["source_end", "stopped", "error", "storage_full"]
+"""Why watching ended: the sources did, somebody stopped it, a source failed, or nothing more can be recorded."""
 
 SHORTEST_VISIT_GAP = timedelta(seconds=3)
 REENTRY_AFTER = timedelta(minutes=5)
@@ -153,6 +153,11 @@ class Visits:
             visit.last_seen += jump
             if visit.watched_from is not None:
                 visit.watched_from += jump
+
+    def unwatched_until(self, now: datetime) -> None:
+        """Nobody was watched for a while: whoever is seen again may have been in view all along."""
+        for visit in self._visits.values():
+            visit.watched_from = now
 
     def arrived_unnamed(self, arrival: Arrival) -> Record:
         """Record an arrival that nobody may be compared for."""

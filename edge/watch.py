@@ -16,6 +16,7 @@ from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy
+from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.jobs import Jobs
 from edge.retention import expire
@@ -24,6 +25,7 @@ from edge.visits import SourceFacts, StopReason, Visits
 from models.faces import Embedder, Template
 from models.pack import Pack
 from sync.canonical import Fields
+from sync.database import DiskFull
 from sync.ledger import Ledger
 from sync.stamp import to_us
 from sync.witness import log_fields
@@ -31,6 +33,7 @@ from sync.witness import log_fields
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+ROOM_EVERY_S = 2.0  # how often a full disk is looked at
 WORKERS_STOP_S = 1.5  # with the uplink's end it stays under the 5 s that SIGTERM allows
 
 
@@ -47,10 +50,13 @@ class Watch:
         policy: CapturePolicy,
         pack: Pack,
         sources: dict[str, SourceFacts],
+        disk: FullDisk,
         *,
         fast: bool,
     ) -> None:
         self._ledger = ledger
+        self._disk = disk
+        self._unsaid: dict[str, tuple[str, Fields]] = {}  # the newest word of each camera that found no room
         self._vault = vault
         self._visits = visits
         self._gallery = gallery
@@ -97,6 +103,7 @@ class Watch:
                 worker.start()
             jobs.start()
             notifier.notify("READY=1")
+            self._disk.begin()
             reason = self._loop(jobs, notifier, stopping, until_end=until_end, impatient=impatient)
         except EdgeError as error:  # a source's fault: what was seen until then is still written down
             reason, failure = "error", error
@@ -105,13 +112,25 @@ class Watch:
             self._slots.close()
             stop_all(workers)
             jobs.stop()
-        for pipeline in self._pipelines.values():
-            self._follow(pipeline.finish())
-        self._visits.close(reason)
-        self._alive()
-        self._ledger.append("node.stopped", {"reason": reason})
+        self._take_leave(reason)
         if failure is not None:
             raise failure
+
+    def _take_leave(self, reason: StopReason) -> None:
+        try:
+            if not self._disk.refusing:
+                for pipeline in self._pipelines.values():
+                    self._follow(pipeline.finish())
+            self._visits.close(reason)
+            self._alive()
+            self._ledger.append("node.stopped", {"reason": reason})
+        except DiskFull:
+            self._refuse()
+            try:
+                self._visits.close(reason)
+                self._ledger.append("node.stopped", {"reason": reason})
+            except DiskFull as error:  # the next start closes what is open, as after a crash
+                log.error("stopped without a word in the chain: %s", error)
 
     def _loop(
         self,
@@ -122,18 +141,62 @@ class Watch:
         until_end: bool,
         impatient: bool,
     ) -> StopReason:
+        room_at_s = 0.0
         while not stopping.is_set():
-            frame = self._slots.take(TICK_S)
-            self._follow_clock(jobs)
-            if frame is not None:
-                self._analyse(frame)
-            self._hear(impatient)
-            jobs.run_due()
-            self._sweep()
+            try:
+                if self._disk.refusing:
+                    stopping.wait(TICK_S)
+                    if time.monotonic() >= room_at_s:
+                        room_at_s = time.monotonic() + ROOM_EVERY_S
+                        self._look_for_room()
+                else:
+                    frame = self._slots.take(TICK_S)
+                    self._follow_clock(jobs)
+                    if frame is not None:
+                        self._analyse(frame)
+                    self._sweep()
+                self._hear(impatient)
+                jobs.run_due()
+            except DiskFull:
+                self._refuse()
             notifier.notify("WATCHDOG=1")
             if until_end and not self._running and self._slots.empty():
                 return "source_end"
         return "stopped"
+
+    def _refuse(self) -> None:
+        """Stop recording: end what is watched as of now, and say so in the room that was kept for it."""
+        if self._disk.refusing:
+            return
+        self._disk.strike(datetime.now(UTC))
+        undecided = 0
+        try:
+            for pipeline in self._pipelines.values():
+                step = pipeline.finish()
+                undecided += len(step.arrivals)
+                for ended in step.ended:
+                    self._visits.ended(ended)
+            self._visits.close("storage_full")
+            self._write_alive()
+        except DiskFull as error:  # the refusal itself is said as soon as there is room for that
+            log.warning("no room to close what was open: %s", error)
+        if undecided:
+            log.warning("arrivals not recorded count=%d", undecided)
+        self._disk.tell()
+
+    def _look_for_room(self) -> None:
+        if not self._disk.over():
+            return
+        now = datetime.now(UTC)
+        self._alive_since = now
+        for camera_id, pipeline in self._pipelines.items():
+            pipeline.vitals(time.monotonic_ns() if self._sources[camera_id].live else None)
+            self._dropped[camera_id] = self._slots.dropped(camera_id)
+        self._visits.unwatched_until(now)
+        while self._unsaid:
+            camera_id = next(iter(self._unsaid))
+            self._ledger.append(*self._unsaid[camera_id])
+            del self._unsaid[camera_id]
 
     def _analyse(self, frame: Frame) -> None:
         self._film_now = max(self._film_now, frame.captured_at)
@@ -183,14 +246,18 @@ class Watch:
         step = self._clock.step()
         if step is not None:
             log.warning("wall clock moved jump_us=%d", step.jump_us)
-            self._ledger.name_step()  # unless a record of this moment has brought it along already
             self._visits.shift(timedelta(microseconds=step.jump_us))
             jobs.realign()
+            self._ledger.name_step()  # unless a record of this moment has brought it along already
 
     def _sweep(self) -> None:
         self._visits.sweep(self._film_now if self._fast else datetime.now(UTC))
 
     def _alive(self) -> None:
+        if not self._disk.refusing:  # a window in which nothing could be recorded is none
+            self._write_alive()
+
+    def _write_alive(self) -> None:
         now = datetime.now(UTC)
         cameras = []
         for camera_id, pipeline in self._pipelines.items():
@@ -236,7 +303,10 @@ class Watch:
         }
         if reason:
             fields["reason"] = reason
-        self._ledger.append(kind, fields)
+        self._unsaid[camera_id] = (kind, fields)
+        if not self._disk.refusing:
+            self._ledger.append(kind, fields)
+            del self._unsaid[camera_id]
 
 
 def stop_all(workers: list[CameraWorker]) -> None:

@@ -217,25 +217,30 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a node says of itself on its retained status topic: unsigned, a hint for the console, never evidence."""
+    """What a node says of itself on its retained status topic: unsigned, a hint for the console, never evidence.
+
+    full: it records no visits, because its disk is full.
+    """
 
     node_id: str
     online: bool
     epoch: int
     seq: int
     acked: int
+    full: bool = False
 
     def encode(self) -> bytes:
-        return canonical.encode(
-            {
-                "v": VERSION,
-                "node": self.node_id,
-                "online": int(self.online),
-                "epoch": self.epoch,
-                "seq": self.seq,
-                "acked": self.acked,
-            }
-        )
+        fields: Fields = {
+            "v": VERSION,
+            "node": self.node_id,
+            "online": int(self.online),
+            "epoch": self.epoch,
+            "seq": self.seq,
+            "acked": self.acked,
+        }
+        if self.full:
+            fields["full"] = 1
+        return canonical.encode(fields)
 
     @classmethod
     def parse(cls, data: bytes) -> "Status":
@@ -251,6 +256,7 @@ class Status:
             _count(fields, "epoch"),
             _count(fields, "seq"),
             _count(fields, "acked"),
+            fields.get("full") == 1,
         )
 
 

@@ -3,13 +3,13 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
+from sync.alarms import Alarm, Alarms
 from sync.database import LEDGER_FORMAT, migrate, named, open_checked
 from sync.files import read_text, write_durably
 from sync.ledger import Ledger
@@ -50,17 +50,6 @@ def log_head(db: sqlite_utils.Database) -> None:
 
 class NoticeRefused(SyncError):
     """A notice that central signed and this node will not apply; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """Something a person must look at, counted; detail: of the newest."""
-
-    code: str
-    detail: str
-    count: int
-    first_us: int
-    last_us: int
 
 
 class Trust:
@@ -120,19 +109,11 @@ class Trust:
 
     def raise_alarm(self, code: str, detail: str, now_us: int, count: int = 1) -> None:
         """Count an alarm, for `doctor` to show."""
-        with self._open() as connection:
-            connection.execute(
-                "INSERT INTO alarms (code, detail, count, first_us, last_us) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (code) DO UPDATE SET detail = excluded.detail, count = count + excluded.count,"
-                " last_us = excluded.last_us",
-                (code, detail, count, now_us, now_us),
-            )
+        Alarms(self._database).raise_alarm(code, detail, now_us, count)
 
     def alarms(self) -> list[Alarm]:
         """Every alarm, the newest first."""
-        with self._open() as connection:
-            rows = connection.execute("SELECT code, detail, count, first_us, last_us FROM alarms ORDER BY last_us DESC")
-            return [Alarm(*row) for row in rows]
+        return Alarms(self._database).all()
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

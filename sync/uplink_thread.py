@@ -249,7 +249,15 @@ class UplinkThread:
     def _status(self, ledger: Ledger, uplink: Uplink, online: bool) -> Status:
         head = ledger.head()
         epoch, seq = (head.epoch, head.seq) if head else (0, 0)
-        return Status(self._node_id, online, epoch, seq, uplink.acked[1] if uplink.acked[0] == epoch else 0)
+        full = ledger.last_of("storage.full")
+        return Status(
+            self._node_id,
+            online,
+            epoch,
+            seq,
+            uplink.acked[1] if uplink.acked[0] == epoch else 0,
+            full is not None and "until_us" not in full.fields,
+        )
 
     def _will(self, ledger: Ledger, uplink: Uplink) -> Will | None:
         if self._link.connected:

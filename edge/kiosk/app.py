@@ -94,6 +94,10 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     def panels_fragment(request: Request, _session: part) -> Response:
         return pages.render(request, "panels.html", **view.common(), **view.panels())
 
+    @app.get("/fragments/trouble")
+    def trouble_fragment(request: Request, _session: part) -> Response:
+        return pages.render(request, "trouble.html", **view.common(), **view.node())
+
     @app.get("/fragments/count")
     def count_fragment(request: Request, _session: part) -> Response:
         return pages.render(request, "count.html", count=len(arrivals.questions()))
@@ -242,7 +246,7 @@ class _View:
     def node(self) -> dict[str, Any]:
         state = self._health.read()
         silent = state.heard_us is not None and _now_us() - state.heard_us > SILENT_AFTER_S * 1e6
-        disk = shutil.disk_usage(self._home.path)
+        disk = shutil.disk_usage(self._home.database.resolve().parent)
         condition = "never" if state.since_us is None else "stopped"
         if state.running:
             condition = "silent" if silent else "running"

@@ -38,7 +38,10 @@ class CameraState:
 
 @dataclass(frozen=True, slots=True)
 class NodeHealth:
-    """The node. heard_us: its newest sign of life among these records."""
+    """The node. heard_us: its newest sign of life among these records.
+
+    full_since_us: since when a full disk keeps it from recording. unrecorded: the last time that did, from and until.
+    """
 
     running: bool = False
     since_us: int | None = None
@@ -49,6 +52,8 @@ class NodeHealth:
     version: str | None = None
     people: int | None = None
     clock_steps: int = 0
+    full_since_us: int | None = None
+    unrecorded: tuple[int, int] | None = None
     cameras: tuple[CameraState, ...] = ()
 
 
@@ -82,6 +87,7 @@ class Health:
                     pack=fields.get("pack"),
                     version=fields.get("version"),
                     clock_steps=0,
+                    full_since_us=None,  # said again where it still is
                     cameras=tuple(CameraState(i, since_us=at_us) for i in self._configured),
                 )
             case "node.stopped":
@@ -92,9 +98,15 @@ class Health:
                 state = replace(state, people=fields.get("people"), alive_window_us=window_us)
                 for told in fields.get("cameras", ()):
                     camera = _camera(state, told["camera"])
+                    if camera.status == "starting" and told.get("frames"):  # it came up before these records begin
+                        camera = replace(camera, status="up", since_us=None)
                     frames, gap_us = told.get("frames"), told.get("longest_gap_us")
                     state = _with(state, replace(camera, frames=frames, longest_gap_us=gap_us))
                 return state
+            case "storage.full" if "until_us" in fields:
+                return replace(state, full_since_us=None, unrecorded=(fields["since_us"], fields["until_us"]))
+            case "storage.full":
+                return replace(state, full_since_us=fields.get("since_us", at_us))
             case "clock.step":
                 return replace(state, clock_steps=state.clock_steps + 1)
             case "camera.up" | "camera.down" | "camera.blind":
