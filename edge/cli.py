@@ -281,12 +281,11 @@ def people(home: HomeOption, as_json: JsonOption = False) -> None:
 
     Example: firstvisit people --home demo --json
     """
-    from edge.consent import CapturePolicy
     from edge.home import Home
     from edge.vault import opened as opened_vault
 
     found = Home(home)
-    kept_us = round(CapturePolicy.of(found.settings()).kept.total_seconds() * 1e6)
+    kept_us = round(found.policy(found.settings()).kept.total_seconds() * 1e6)
     with opened_vault(found.database, found.keys_database) as vault:
         listed = [
             {
@@ -337,6 +336,7 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     Example: firstvisit check-config /var/lib/firstvisit/home
     """
     from camera.source import parse_uri, redact
+    from edge.consent import policy_text
     from edge.geofence import place_text
     from edge.home import Home
 
@@ -345,7 +345,8 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     place = found.place(settings)
     cameras = [f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}" for camera in settings.camera]
     say(str(found.config), "good")
-    say(f"  site {settings.site.id}, node {settings.node.id}, mode {settings.capture.mode}")
+    policy = found.policy(settings)
+    say(f"  site {settings.site.id}, node {settings.node.id}, {policy_text(policy)}")
     say(f"  place {'unknown' if place is None else place_text(place)}")
     for line in cameras:
         say(line)

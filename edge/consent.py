@@ -1,7 +1,7 @@
 """Who may be compared: the capture policy, which the chain carries as `policy.changed`."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Literal
@@ -9,6 +9,7 @@ from typing import Literal
 from edge.settings import Settings
 from sync.canonical import Fields
 from sync.ledger import Ledger
+from sync.notices import Policy
 
 _KEYS = ("mode", "unconsented_horizon_s", "legal_basis_sha256")  # a policy's own in its record
 
@@ -16,11 +17,15 @@ _KEYS = ("mode", "unconsented_horizon_s", "legal_basis_sha256")  # a policy's ow
 @dataclass(frozen=True, slots=True)
 class CapturePolicy:
     """after_consent: arrivals are seen, nobody is embedded. ephemeral: everybody is compared, and forgotten after
-    `unconsented`."""
+    `unconsented`.
+
+    notice: nseq of central's notice that made it stricter than the configuration, None where none did.
+    """
 
     mode: Literal["after_consent", "ephemeral"]
     legal_basis: str
     unconsented: timedelta
+    notice: int | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> "CapturePolicy":
@@ -29,6 +34,16 @@ class CapturePolicy:
             settings.capture.legal_basis.strip(),
             timedelta(hours=settings.retention.unconsented_h),
         )
+
+    def narrowed(self, asked: Policy, nseq: int) -> "CapturePolicy":
+        """The stricter of this and what central asks, in each respect: nothing central says lets a site keep more."""
+        mode = asked.mode or self.mode
+        unconsented = self.unconsented
+        if asked.unconsented_h is not None:
+            unconsented = min(unconsented, timedelta(hours=asked.unconsented_h))
+        if (mode, unconsented) == (self.mode, self.unconsented):
+            return self
+        return replace(self, mode=mode, unconsented=unconsented, notice=nseq)
 
     @property
     def embeds(self) -> bool:
@@ -49,7 +64,17 @@ class CapturePolicy:
         fields: Fields = {"mode": self.mode, "unconsented_horizon_s": self.horizon_s}
         if self.legal_basis:
             fields["legal_basis_sha256"] = hashlib.sha256(self.legal_basis.encode()).hexdigest()
+        if self.notice is not None:
+            fields["notice"] = self.notice
         return fields
+
+
+def policy_text(policy: CapturePolicy) -> str:
+    """A policy for people: the mode, how long faces are kept, and who made it stricter than the configuration."""
+    text = f"mode {policy.mode}"
+    if policy.embeds:
+        text += f", unconsented faces kept {policy.unconsented / timedelta(hours=1):g} h"
+    return text if policy.notice is None else f"{text} (made stricter by central, notice {policy.notice})"
 
 
 class Horizon:
@@ -75,5 +100,5 @@ def declare(policy: CapturePolicy, ledger: Ledger) -> None:
     """Append `policy.changed` where the chain's last word is another policy."""
     last = ledger.last_of("policy.changed")
     fields = policy.fields()
-    if last is None or {key: last.fields[key] for key in _KEYS if key in last.fields} != fields:
+    if last is None or any(last.fields.get(key) != fields.get(key) for key in _KEYS):
         ledger.append("policy.changed", fields)

@@ -12,6 +12,7 @@ from camera.source import redact
 from camera.worker import probe
 from edge import EdgeError
 from edge.clock import UNKNOWN_ERROR_US, read_kernel
+from edge.consent import policy_text
 from edge.geofence import place_text
 from edge.home import Home
 from edge.settings import Settings
@@ -48,6 +49,7 @@ def examine(home: Home) -> list[Finding]:
     return [
         _place(home, settings),
         _pack(settings),
+        _policy(home, settings),
         *_cameras(settings),
         _chain(home),
         _people(home),
@@ -67,6 +69,13 @@ def _place(home: Home, settings: Settings) -> Finding:
         return Finding("place", "warn", "no position configured: records will not say where")
     state: Literal["good", "warn"] = "warn" if place["inside"] == "out" else "good"
     return Finding("place", state, place_text(place))
+
+
+def _policy(home: Home, settings: Settings) -> Finding:
+    try:
+        return Finding("policy", "good", policy_text(home.policy(settings)))
+    except SyncError as error:
+        return Finding("policy", "bad", str(error))
 
 
 def _pack(settings: Settings) -> Finding:

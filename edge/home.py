@@ -23,6 +23,7 @@ from sync.messages import Enrolment
 from sync.records import Role
 from sync.signing import Signer, create_key_file, load_key_file
 from sync.trust import MIGRATIONS as TRUST
+from sync.trust import Trust
 from sync.web.tables import MIGRATIONS as WEB
 
 FENCE_FILE = "fence.geojson"
@@ -54,6 +55,14 @@ class Home:
     def joined(self) -> bool:
         """Whether this node trusts a central server and sends to it."""
         return self.central_pub.is_file()
+
+    def policy(self, settings: Settings) -> CapturePolicy:
+        """Return the capture policy in force: as configured, or as central's notices have narrowed it."""
+        configured = CapturePolicy.of(settings)
+        if not self.joined:
+            return configured
+        nseq, asked = Trust(self.path).policy()
+        return configured.narrowed(asked, nseq)
 
     def place(self, settings: Settings) -> Fields | None:
         """Return a record's `place` as configured; raises FenceError."""

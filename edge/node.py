@@ -24,6 +24,7 @@ from edge.decision import Strictness
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.home import Home
+from edge.orders import Orders
 from edge.retention import expire, finish_erasures
 from edge.settings import Settings
 from edge.vault import Vault
@@ -72,7 +73,6 @@ def run(home: Home, options: RunOptions) -> bool:
     cameras = _cameras(settings, options)
     _refuse_files(cameras, options, joined=home.joined)
     place = home.place(settings)
-    policy = CapturePolicy.of(settings)
     with ExitStack() as stack, _termination() as stopping:
         stack.enter_context(home.running())
         reserve = home.reserve(settings)
@@ -85,7 +85,10 @@ def run(home: Home, options: RunOptions) -> bool:
         vault = Vault(home.database, home.keys_database, patience.wait_on)
         stack.callback(vault.close)
         vault.sweep_keys()
+        orders = Orders(home, settings)
+        policy = orders.policy()
         declare(policy, ledger)
+        orders.erase(ledger, vault, datetime.now(UTC))
         finish_erasures(ledger, vault)
         expire(ledger, vault, policy, datetime.now(UTC))  # a stricter policy holds for who is already stored
         gallery = Gallery(vault, pack.pack_id)
@@ -111,7 +114,7 @@ def run(home: Home, options: RunOptions) -> bool:
             uplink.start()
             stack.callback(uplink.stop, UPLINK_STOP_S)
         disk = FullDisk(reserve, ledger, Alarms(home.database))
-        watch = Watch(ledger, vault, visits, gallery, clock, policy, pack, sources, disk, fast=options.fast)
+        watch = Watch(ledger, vault, visits, gallery, clock, orders, pack, sources, disk, fast=options.fast)
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
         if uplink is None or options.drain_s is None:
             return True

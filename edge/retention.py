@@ -1,20 +1,23 @@
 """Forgetting: people whose time is up, and people who asked."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from edge import EdgeError
 from edge.consent import CapturePolicy
 from edge.vault import Vault
+from sync import orders
 from sync.canonical import Fields
 from sync.ledger import Ledger
+from sync.notices import ERASURE_REASONS
 from sync.records import Record
 from sync.signing import commitment
 from sync.stamp import to_us
 
 PEOPLE_PER_RECORD = 100  # keeps retention.run far under a body's 8 KiB
-REASONS = ("request", "consent_withdrawn", "child", "error", "staff", "legal")
+REASONS = ERASURE_REASONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,29 @@ def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -
 def finish_erasures(ledger: Ledger, vault: Vault) -> None:
     """Forget the rest of whoever's key is gone: an erasure that a crash cut short; recorded as `retention.run`."""
     _forget(ledger, vault, vault.keyless(), "key_gone")
+
+
+def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure], now: datetime) -> int:
+    """Forget whom central wants forgotten, and record each as `retention.run`; returns how many were known here.
+
+    An order is done when no key is left in keys.db or its write-ahead log; until then it comes again. Whoever is not
+    known here is nothing to record: `notice.applied` has said that the order was heard.
+    """
+    forgotten = 0
+    for order in ordered:
+        known = vault.remembers(order.person_id)
+        complete = vault.destroy_keys([order.person_id])
+        with ledger.transaction() as transaction:
+            if known:
+                vault.forget(transaction.connection, order.person_id)
+                fields: Fields = {"expired": [order.person_id], "basis": "central"}
+                transaction.append("retention.run", {**fields, "reason": order.reason, "notice": order.nseq})
+            if complete:
+                orders.erased(transaction.connection, order.nseq, to_us(now))
+        forgotten += known
+    if forgotten:
+        vault.scrub()
+    return forgotten
 
 
 def _forget(ledger: Ledger, vault: Vault, due: list[str], basis: str) -> None:

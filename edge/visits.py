@@ -89,6 +89,10 @@ class Visits:
         self._of_track: dict[tuple[str, int], str] = {}
         self._heard = (0, 0)  # (epoch, seq) of the desk's last answer followed
 
+    def follow(self, horizon: Horizon) -> None:
+        """The policy has changed: from now on "first" reaches back this far."""
+        self._horizon = horizon
+
     def rule(self) -> Rule:
         """The thresholds for the gallery as it stands."""
         return self._strictness.rule(self._calibration, len(self._gallery))

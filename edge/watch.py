@@ -15,10 +15,11 @@ from camera.source import Frame
 from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
 from edge.clock import Clock
-from edge.consent import CapturePolicy
+from edge.consent import Horizon, declare
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.jobs import Jobs
+from edge.orders import Orders
 from edge.retention import expire
 from edge.vault import Vault
 from edge.visits import SourceFacts, StopReason, Visits
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 TICK_S = 0.2
 ROOM_EVERY_S = 2.0  # how often a full disk is looked at
+OBEY_EVERY_S = 1.0
 WORKERS_STOP_S = 1.5  # with the uplink's end it stays under the 5 s that SIGTERM allows
 
 
@@ -47,7 +49,7 @@ class Watch:
         visits: Visits,
         gallery: Gallery,
         clock: Clock,
-        policy: CapturePolicy,
+        orders: Orders,
         pack: Pack,
         sources: dict[str, SourceFacts],
         disk: FullDisk,
@@ -61,7 +63,9 @@ class Watch:
         self._visits = visits
         self._gallery = gallery
         self._clock = clock
-        self._policy = policy
+        self._orders = orders
+        self._policy = orders.policy()
+        self._obey_at_s = 0.0
         self._pack = pack
         self._sources = sources
         self._fast = fast
@@ -156,6 +160,7 @@ class Watch:
                         self._analyse(frame)
                     self._sweep()
                 self._hear(impatient)
+                self._obey()
                 jobs.run_due()
             except DiskFull:
                 self._refuse()
@@ -286,6 +291,22 @@ class Watch:
             },
         )
         self._alive_since = now
+
+    def _obey(self) -> None:
+        """Do what central has ordered since: forget people, follow a stricter policy."""
+        now_s = time.monotonic()
+        if now_s < self._obey_at_s:
+            return
+        self._obey_at_s = now_s + OBEY_EVERY_S
+        if self._orders.erase(self._ledger, self._vault, datetime.now(UTC)):
+            self._gallery.refresh()
+        policy = self._orders.policy()
+        if policy != self._policy:
+            log.warning("capture policy changed mode=%s unconsented_s=%d", policy.mode, policy.horizon_s)
+            self._policy = policy
+            declare(policy, self._ledger)
+            self._visits.follow(Horizon(policy, self._ledger))
+            self._expire()
 
     def _expire(self) -> None:
         forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))

@@ -165,7 +165,15 @@ class Notice:
     def parse(cls, data: bytes, root: PublicKey, notice: PublicKey) -> "Notice":
         """Verify and read a notice; raises BadMessage."""
         claimed = _decode("notice", data).get("kind")
-        fields = _open("notice", data, root if claimed == "keys" else notice)
+        return cls._of(_open("notice", data, root if claimed == "keys" else notice), data)
+
+    @classmethod
+    def unverified(cls, data: bytes) -> "Notice":
+        """Read a notice that was verified when it was stored; raises BadMessage."""
+        return cls._of(_decode("notice", data), data)
+
+    @classmethod
+    def _of(cls, fields: Fields, data: bytes) -> "Notice":
         body = fields.get("body")
         if not isinstance(body, dict):
             raise BadMessage("notice: body is not an object")

@@ -8,13 +8,15 @@ from pathlib import Path
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from sync import SyncError
+from sync import SyncError, orders
 from sync.alarms import Alarm, Alarms
 from sync.database import LEDGER_FORMAT, migrate, named, open_checked
 from sync.files import read_text, write_durably
-from sync.ledger import Ledger
+from sync.ledger import Ledger, Transaction
 from sync.messages import BadMessage, CentralKeys, Notice
+from sync.notices import BadBody, CodeRevoked, KeyRevoked, Order, Policy, ReportKnown, read_order
 from sync.records import Record
+from sync.web.tables import MIGRATIONS as WEB
 
 CENTRAL_FILE = "central.pub"
 DATABASE_FILE = "firstvisit.db"
@@ -48,8 +50,23 @@ def log_head(db: sqlite_utils.Database) -> None:
     )
 
 
+@MIGRATIONS()
+def standing_orders(db: sqlite_utils.Database) -> None:
+    """What the notices applied have left standing, and those held back because they were not understood."""
+    orders.create_tables(db)
+    db.table("held_notices").create(
+        {"nseq": int, "hash": bytes, "kind": str, "data": bytes, "received_us": int},
+        pk="nseq",
+        not_null={"hash", "kind", "data", "received_us"},
+    )
+
+
 class NoticeRefused(SyncError):
     """A notice that central signed and this node will not apply; the text says why."""
+
+
+class NoticeGap(NoticeRefused):
+    """A notice whose predecessor has not arrived: central sends both again."""
 
 
 class Trust:
@@ -77,35 +94,81 @@ class Trust:
         """Apply a notice and append its `notice.applied`, both or neither.
 
         ledger: opened by the node's writer, on this HOME. Returns the record, or None for a replay. Raises BadMessage
-        where the notice is not central's or not this node's, NoticeRefused for a gap or a kind not understood.
+        where the notice is not central's or not this node's, NoticeGap, or NoticeRefused where it does not follow the
+        one before or is not understood: it is then held back, and those behind it may come.
         """
         notice = Notice.parse(data, self._pinned.root, self.keys().keys["notice"])
         if notice.node_id != node_id:
             raise BadMessage(f"notice: for node {notice.node_id}")
         with ledger.transaction() as transaction:
-            last, last_hash = transaction.connection.execute(
-                "SELECT nseq, hash FROM notices ORDER BY nseq DESC LIMIT 1"
-            ).fetchone() or (0, FIRST_PREV_HASH)
+            last, last_hash = _last(transaction.connection)
             if notice.nseq <= last:
                 return None
             if notice.nseq != last + 1:
-                raise NoticeRefused(f"notice {notice.nseq} arrived, {last + 1} is missing")
+                raise NoticeGap(f"notice {notice.nseq} arrived, {last + 1} is missing")
             if notice.prev_hash != last_hash:
-                raise NoticeRefused(f"notice {notice.nseq} does not follow the notice {last} applied here")
-            self._check(notice)
+                raise NoticeRefused(f"notice {notice.nseq} does not follow the notice {last} held here")
+            try:
+                return self._carry_out(notice, transaction, now_us)
+            except BadBody as error:
+                why = str(error)
             transaction.connection.execute(
-                "INSERT INTO notices (nseq, hash, kind, data, applied_us) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO held_notices (nseq, hash, kind, data, received_us) VALUES (?, ?, ?, ?, ?)",
                 (notice.nseq, notice.hash, notice.kind, notice.data, now_us),
             )
-            return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
+        raise NoticeRefused(f"notice {notice.nseq}: {why}")
 
-    def _check(self, notice: Notice) -> None:
-        """Raise unless this version understands the notice; `keys` replaces all but the root and the name."""
-        if notice.kind != "keys":
-            raise NoticeRefused(f"notice {notice.nseq}: kind {notice.kind!r} is not understood by this version")
-        keys = CentralKeys.of(notice.body)
-        if keys.root != self._pinned.root or keys.central_id != self._pinned.central_id:
-            raise NoticeRefused(f"notice {notice.nseq}: keys of another central")
+    def apply_held(self, ledger: Ledger, now_us: int) -> list[str]:
+        """Apply the notices held back that this version understands; returns what it still says of each of the rest."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT nseq, data FROM held_notices ORDER BY nseq").fetchall()
+        refused = []
+        for nseq, data in rows:
+            try:
+                notice = self._read_held(data)
+                with ledger.transaction() as transaction:
+                    self._carry_out(notice, transaction, now_us)
+                    transaction.connection.execute("DELETE FROM held_notices WHERE nseq = ?", (nseq,))
+            except (BadMessage, BadBody) as error:
+                refused.append(f"notice {nseq}: {error}")
+        return refused
+
+    def last_nseq(self) -> int:
+        """The number of the last notice that arrived, applied or held back; 0 before the first."""
+        with self._open() as connection:
+            return _last(connection)[0]
+
+    # -- what the notices applied have left standing -------------------------------------------------------------
+
+    def revoked_keys(self) -> list[KeyRevoked]:
+        """Every key of this node that central has revoked, from the earliest place named."""
+        with self._open() as connection:
+            return orders.revoked_keys(connection)
+
+    def policy(self) -> tuple[int, Policy]:
+        """What central asks beside the configuration, and the nseq of the notice; (0, nothing) before the first."""
+        with self._open() as connection:
+            found = connection.execute(
+                "SELECT nseq, data FROM notices WHERE kind = 'policy' ORDER BY nseq DESC LIMIT 1"
+            ).fetchone()
+        return (found[0], Policy.of(Notice.unverified(found[1]).body)) if found else (0, Policy())
+
+    def erasures(self) -> list[orders.Erasure]:
+        """Whom central wants forgotten and who is not yet."""
+        with self._open() as connection:
+            return orders.erasures(connection)
+
+    def code_revoked(self, code_hash: str) -> CodeRevoked | None:
+        """The revocation of an agent's code, or None; code_hash: 64 hex."""
+        with self._open() as connection:
+            return orders.code_revoked(connection, code_hash)
+
+    def known_reports(self, subject: str, now_us: int) -> list[ReportKnown]:
+        """The reports of a customer that protect their agents now, the earliest first; subject: 64 hex."""
+        with self._open() as connection:
+            return orders.known_reports(connection, subject, now_us)
+
+    # -- alarms ------------------------------------------------------------------------------------------------
 
     def raise_alarm(self, code: str, detail: str, now_us: int, count: int = 1) -> None:
         """Count an alarm, for `doctor` to show."""
@@ -115,10 +178,55 @@ class Trust:
         """Every alarm, the newest first."""
         return Alarms(self._database).all()
 
+    # -- inside ------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, notice: Notice, transaction: Transaction, now_us: int) -> Record:
+        """Let a notice that is next take effect and answer it; raises BadBody, having changed nothing."""
+        order = self._understood(notice)
+        if order is not None:
+            orders.carry_out(transaction.connection, notice.nseq, order)
+        transaction.connection.execute(
+            "INSERT INTO notices (nseq, hash, kind, data, applied_us) VALUES (?, ?, ?, ?, ?)",
+            (notice.nseq, notice.hash, notice.kind, notice.data, now_us),
+        )
+        return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
+
+    def _understood(self, notice: Notice) -> Order | None:
+        """What the notice orders, None of `keys`, which replace all but the root and the name; raises BadBody."""
+        if notice.kind != "keys":
+            return read_order(notice.kind, notice.body)
+        try:
+            keys = CentralKeys.of(notice.body)
+        except BadMessage as error:
+            raise BadBody(str(error)) from error
+        if keys.root != self._pinned.root or keys.central_id != self._pinned.central_id:
+            raise BadBody("keys of another central")
+        return None
+
+    def _read_held(self, data: bytes) -> Notice:
+        """Read a notice under any notice key that central has had: it was held when that one was in force."""
+        with self._open() as connection:
+            lists = [CentralKeys.of(Notice.unverified(one).body) for one in key_notices(connection)]
+        fault = BadMessage("notice: not signed by a key of central's")
+        for keys in (*reversed(lists), self._pinned):
+            try:
+                return Notice.parse(data, self._pinned.root, keys.keys["notice"])
+            except BadMessage as error:
+                fault = error
+        raise fault
+
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         with closing(open_checked(self._database, LEDGER_FORMAT)) as connection, named(self._database):
             yield connection
+
+
+def _last(connection: sqlite3.Connection) -> tuple[int, bytes]:
+    """nseq and hash of the last notice that arrived."""
+    found = connection.execute(
+        "SELECT nseq, hash FROM notices UNION ALL SELECT nseq, hash FROM held_notices ORDER BY nseq DESC LIMIT 1"
+    ).fetchone()
+    return (found[0], found[1]) if found else (0, FIRST_PREV_HASH)
 
 
 def key_notices(connection: sqlite3.Connection) -> list[bytes]:
@@ -134,7 +242,7 @@ def join(home: Path, central_pub: Path) -> CentralKeys:
     if not (home / DATABASE_FILE).is_file():
         raise SyncError(f"{home}: not a FirstVisit HOME; `firstvisit init` makes one")
     keys = read_central_file(central_pub)
-    migrate(home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS)
+    migrate(home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS, WEB)  # WEB: `account` notices speak of its accounts
     pinned = home / CENTRAL_FILE
     if pinned.exists():
         held = read_central_file(pinned)

@@ -12,7 +12,7 @@ from sync.ledger import Ledger, Writer
 from sync.messages import Ack, BadMessage, Nack, NackCode, Status
 from sync.mqtt import BrokerAddress, Link, Message, Will
 from sync.tls import tls_files
-from sync.trust import DATABASE_FILE, NoticeRefused, Trust
+from sync.trust import DATABASE_FILE, NoticeGap, NoticeRefused, Trust
 from sync.uplink import Position, Uplink
 from sync.wire import SignedBody, encode_frame, parse_topic, topic
 from sync.witness import LogFork, witness
@@ -103,6 +103,9 @@ class UplinkThread:
     def _carry(self) -> None:
         ledger = Ledger(self._home / DATABASE_FILE, self._writer)
         try:
+            for refused in self._trust.apply_held(ledger, time.time_ns() // 1000):
+                self._alarm("NOTICE_REFUSED", refused)
+            self._keys = self._trust.keys().keys
             uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng)
             self._session = 0
             while not self._stop.is_set():
@@ -218,6 +221,8 @@ class UplinkThread:
             record = self._trust.apply(data, ledger, self._node_id, time.time_ns() // 1000)
         except BadMessage as error:
             self._alarm("FORGED_NOTICE", str(error))
+        except NoticeGap as error:  # no alarm: a broker that lost one is an outage, and central sends it again
+            log.warning("notice ignored reason=%s", error)
         except NoticeRefused as error:
             self._alarm("NOTICE_REFUSED", str(error))
         else:

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -94,7 +95,8 @@ class Accounts:
     def with_pin(self) -> list[Account]:
         """Everybody who has a PIN, by name: what a registered tablet offers to tap."""
         with opened(self._path) as db:
-            return [_account(row) for row in db.table("accounts").rows_where("pin_hash != ''", order_by="name")]
+            offered = db.table("accounts").rows_where("pin_hash != '' AND enabled = 1", order_by="name")
+            return [_account(row) for row in offered]
 
     def named(self, account_id: str) -> str | None:
         """The name behind an account id, or None."""
@@ -134,10 +136,17 @@ class Accounts:
         held = str(row[column]) if row and row[column] else self._nobody
         with self._one_at_a_time:
             good = _verify(self._hasher, held, secret[:MAX_PASSWORD_CHARS]) and held is not self._nobody
-        if not good or row is None:
+        if not good or row is None or not row["enabled"]:  # one answer to all: who is disabled is nobody's to learn
             return Refused()
         self._backoff.succeeded(attempt)
         return _account(row)
+
+
+def set_enabled(connection: sqlite3.Connection, account_id: str, enabled: bool) -> None:
+    """Let an account sign in, or not and end its sessions, in the caller's transaction; unknown ones stay so."""
+    connection.execute("UPDATE accounts SET enabled = ? WHERE account_id = ?", (int(enabled), account_id))
+    if not enabled:
+        connection.execute("DELETE FROM web_sessions WHERE account_id = ?", (account_id,))
 
 
 def _verify(hasher: PasswordHasher, held: str, secret: str) -> bool:

@@ -71,7 +71,7 @@ class Sessions:
         with opened(self._path) as db:
             row = db.execute(
                 "SELECT account_id, name, role, csrf_token, started_s, used_s"
-                " FROM web_sessions JOIN accounts USING (account_id) WHERE token_hash = ?",
+                " FROM web_sessions JOIN accounts USING (account_id) WHERE token_hash = ? AND enabled = 1",
                 (key,),
             ).fetchone()
             if row is None:

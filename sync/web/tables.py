@@ -50,6 +50,12 @@ def sign_in(db: sqlite_utils.Database) -> None:
     )
 
 
+@MIGRATIONS()
+def disabling(db: sqlite_utils.Database) -> None:
+    """Who may not sign in (any more), without forgetting who they were: records name their account."""
+    db.table("accounts").add_column("enabled", int, not_null_default=1)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite_utils.Database]:
     """A connection for one piece of work: pages are served by many threads, and SQLite's belong to one each.

@@ -1,0 +1,43 @@
+"""What central has ordered, as the running node follows it."""
+
+import time
+from datetime import datetime
+
+from edge.consent import CapturePolicy
+from edge.home import Home
+from edge.retention import erase_ordered
+from edge.settings import Settings
+from edge.vault import Vault
+from sync.ledger import Ledger
+from sync.trust import Trust
+
+INCOMPLETE_AGAIN_S = 60.0  # a key that a reader holds in the log: each attempt waits for that reader for seconds
+
+
+class Orders:
+    """The orders of one HOME, read anew each time they are asked for: the uplink's thread writes them."""
+
+    def __init__(self, home: Home, settings: Settings) -> None:
+        """settings: the node's own, which no order makes laxer."""
+        self._home = home
+        self._settings = settings
+        self._trust = Trust(home.path) if home.joined else None
+        self._incomplete: set[int] = set()
+        self._again_at_s = 0.0
+
+    def policy(self) -> CapturePolicy:
+        """The capture policy in force."""
+        return self._home.policy(self._settings)
+
+    def erase(self, ledger: Ledger, vault: Vault, now: datetime) -> int:
+        """Forget whom central wants forgotten; returns how many were known here."""
+        if self._trust is None:
+            return 0
+        waiting = time.monotonic() < self._again_at_s
+        ordered = [one for one in self._trust.erasures() if not (waiting and one.nseq in self._incomplete)]
+        if not ordered:
+            return 0
+        forgotten = erase_ordered(ledger, vault, ordered, now)
+        self._incomplete = {one.nseq for one in self._trust.erasures()}
+        self._again_at_s = time.monotonic() + INCOMPLETE_AGAIN_S
+        return forgotten
