@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench faults clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,6 +24,10 @@ check: $(VENV)/.dev ## style and types
 
 bench: $(VENV)/.dev ## the measured figures of README.md, beside their peers
 	$(BIN)/python -m tests.bench
+
+faults: $(VENV)/.dev ## evidence under twelve kinds of accident; CUT=1 for a shorter cut, MUTANTS=1 to try the tests themselves
+	@.ci/debian-packages test
+	$(BIN)/python -m tests.faults $(if $(CUT),--cut) $(if $(MUTANTS),--mutants)
 
 clean: ## what the targets above made, but for installed packs
 	rm -rf $(VENV) demo-data

@@ -1,0 +1,99 @@
+"""Starts `firstvisit` as a process under test: the product's own command line, with what a test may replace replaced.
+
+`python -m tests.faults.launcher [--journal FILE] [--clock FILE] [--rate N] [--seed N] [--mutant NAME]… -- ARGUMENTS`
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tests.faults.journal import Journal
+from tests.faults.mutants import MUTANTS
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.launcher", description=__doc__)
+    parser.add_argument("--journal", type=Path, help="write down what is attempted, shown and acknowledged")
+    parser.add_argument("--clock", type=Path, help="the clock that `firstvisit run` believes (tests/faults/clocks.py)")
+    parser.add_argument("--rate", type=float, help="feed so many visitors a second instead of cameras")
+    parser.add_argument("--seed", type=int, default=0, help="of the visitors")
+    parser.add_argument("--mutant", action="append", default=[], choices=sorted(MUTANTS))
+    parser.add_argument("arguments", nargs="+")
+    options = parser.parse_args()
+    for name in options.mutant:
+        MUTANTS[name]()
+    if options.journal is not None:
+        keep_journal(Journal(options.journal))
+    if options.clock is not None:
+        believe(options.clock)
+    if options.rate is not None:
+        feed(options.rate, options.seed)
+    sys.argv = ["firstvisit", *options.arguments]
+    from edge.cli import main as firstvisit
+
+    firstvisit()
+
+
+def keep_journal(journal: Journal) -> None:
+    """Write down every record of this process before its commit and after its return, and every ack accepted."""
+    from sync.ledger import Ledger, Transaction
+
+    append, transaction, accept_ack = Transaction.append, Ledger.transaction, Ledger.accept_ack
+
+    def noted_append(self: Any, *arguments: Any, **options: Any) -> Any:
+        record = append(self, *arguments, **options)
+        self.__dict__.setdefault("noted", []).append(record)
+        journal.attempted(record.epoch, record.seq, record.hash, record.kind)
+        return record
+
+    @contextmanager
+    def noted_transaction(self: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
+        with transaction(self, *arguments, **options) as opened:
+            yield opened
+        for record in opened.__dict__.get("noted", ()):
+            journal.shown(record.epoch, record.seq, record.hash)
+
+    def noted_ack(self: Any, ack: Any, *arguments: Any, **options: Any) -> Any:
+        taken = accept_ack(self, ack, *arguments, **options)
+        if taken:
+            journal.acked(ack.epoch, ack.upto_seq, ack.head_hash)
+        return taken
+
+    replaced: Any = Transaction
+    replaced.append = noted_append
+    replaced = Ledger
+    replaced.transaction, replaced.accept_ack = noted_transaction, noted_ack
+
+
+def believe(path: Path) -> None:
+    """Let the node stamp with the clock of a file."""
+    import edge.clock
+    import edge.node
+    import edge.watch
+    from tests.faults.clocks import datetime_of, reading
+
+    modules: Any = (edge.node, edge.watch)
+    modules[0].Clock = partial(edge.clock.Clock, reading(path))
+    for module in modules:
+        module.datetime = datetime_of(path)
+
+
+def feed(rate_per_s: float, seed: int) -> None:
+    """Let the node's cameras and networks be the feed."""
+    import edge.node
+    import edge.watch
+    from tests.faults.feed import FeedPipeline, FeedWorker, pack
+
+    node: Any = edge.node
+    node._open_pack = lambda *_: pack()
+    watch: Any = edge.watch
+    watch.CameraWorker = partial(FeedWorker, rate_per_s=rate_per_s, seed=seed)
+    watch.Pipeline = FeedPipeline
+
+
+if __name__ == "__main__":
+    main()

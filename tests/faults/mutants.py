@@ -1,0 +1,274 @@
+"""Faults put into the product on purpose, each in the process that is started with its name.
+
+A scenario that does not notice its mutant tests nothing. Each is what somebody might write who does not know better.
+"""
+
+import importlib
+import pkgutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+MUTANTS: dict[str, Callable[[], None]] = {}
+
+
+def _mutant(function: Callable[[], None]) -> Callable[[], None]:
+    MUTANTS[function.__name__.replace("_", "-")] = function
+    return function
+
+
+@_mutant
+def ack_before_commit() -> None:
+    """Central answers when it has written, and commits with the next batch."""
+    for module in _modules("sync.central.store"):
+        if hasattr(module, "immediate"):
+            module.immediate = _late_commit
+
+
+@contextmanager
+def _late_commit(connection: sqlite3.Connection, *_patience: object) -> Iterator[None]:
+    if connection.in_transaction:
+        connection.execute("COMMIT")
+    connection.execute("BEGIN IMMEDIATE")
+    yield
+
+
+@_mutant
+def synchronous_normal() -> None:
+    """A commit returns before its log is on the disk."""
+    import sync.database as database
+
+    module: Any = database
+    connect = module.connect
+
+    def careless(*arguments: Any, **options: Any) -> Any:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA synchronous = NORMAL")
+        return connection
+
+    module.connect = careless
+
+
+@_mutant
+def puback_is_ack() -> None:
+    """What the broker has confirmed counts as held by central."""
+    from sync.uplink_thread import UplinkThread
+
+    thread: Any = UplinkThread
+    watch = thread._watch_timeout
+
+    def believe(self: Any, uplink: Any, *rest: Any) -> Any:
+        sent = uplink._sent
+        if self._link.connected and not self._link.unconfirmed and sent > uplink._acked:
+            uplink._acked = sent
+            _acknowledge(self._home, sent)
+        return watch(self, uplink, *rest)
+
+    thread._watch_timeout = believe
+
+
+def _acknowledge(home: Any, upto: tuple[int, int]) -> None:
+    from sync.database import connect
+    from sync.ledger import Ledger
+    from sync.messages import Ack
+
+    connection = connect(home / "firstvisit.db")
+    found = connection.execute("SELECT hash FROM ledger WHERE epoch = ? AND seq = ?", upto).fetchone()
+    connection.close()
+    ledger = Ledger(home / "firstvisit.db")
+    fields: dict[str, Any] = dict.fromkeys(Ack.__dataclass_fields__)
+    fields |= {"node_id": "", "epoch": upto[0], "upto_seq": upto[1], "head_hash": found[0], "data": bytes(64)}
+    fields |= {"central_time_us": time.time_ns() // 1000, "window": 8}
+    ledger.accept_ack(Ack(**fields))
+    ledger.close()
+
+
+@_mutant
+def lost_frames_are_skipped() -> None:
+    """A gap is not sent again: the node goes on behind it."""
+    from sync.uplink import Uplink
+
+    uplink: Any = Uplink
+
+    def ignore(*_arguments: Any) -> str:
+        return "ignored"
+
+    def forget(self: Any, now_s: float) -> bool:
+        if self._deadline_s is None or now_s < self._deadline_s:
+            return False
+        self._in_flight.clear()
+        self._deadline_s = None
+        return True
+
+    uplink.on_nack, uplink.tick = ignore, forget
+
+
+@_mutant
+def gaps_are_taken() -> None:
+    """Central stores whatever comes next, in whatever order."""
+    from sync.central.ingest import Ingest
+
+    ingest: Any = Ingest
+    judge = ingest._judge
+
+    def lenient(self: Any, frame: Any, node: Any, *rest: Any) -> Any:
+        from sync.records import parse
+        from sync.wire import BadFrame, decode_frame
+
+        try:
+            first = decode_frame(frame.payload)[0]
+            record = parse(first.body, first.signature)
+            if (record.epoch, record.seq) > (node.epoch, node.seq + 1):
+                node.epoch, node.seq, node.hash = record.epoch, record.seq - 1, record.prev_hash
+        except (BadFrame, ValueError):
+            pass
+        return judge(self, frame, node, *rest)
+
+    ingest._judge = lenient
+
+
+@_mutant
+def full_disk_is_success() -> None:
+    """A record that found no room is returned as if it were kept."""
+    from sync.database import DiskFull
+    from sync.ledger import Ledger
+
+    ledger: Any = Ledger
+    transaction = ledger.transaction
+
+    @contextmanager
+    def optimistic(self: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
+        opened = None
+        try:
+            with transaction(self, *arguments, **options) as opened:
+                yield opened
+        except DiskFull:
+            if opened is None:
+                raise
+
+    ledger.transaction = optimistic
+
+
+@_mutant
+def wall_clock_is_true() -> None:
+    """The stamp claims synchronised time, whatever the kernel says of it."""
+    import edge.clock
+
+    clock: Any = edge.clock.Clock
+    stamp = clock.stamp
+
+    def confident(self: Any, before: Any) -> Any:
+        return replace(stamp(self, before), source="synced", maxerror_us=500, steps=0)
+
+    clock.stamp = confident
+
+
+@_mutant
+def stored_hash_is_believed() -> None:
+    """The verifier links the chain by the hashes stored beside the bodies, and computes none."""
+    import sync.audit
+    import sync.chain
+
+    chain: Any = sync.chain.Chain
+    audit: Any = sync.audit.Audit
+    row = audit.row
+
+    def trusting(self: Any, body: Any, signature: Any, columns: Any = None) -> None:
+        self.chain._stored = columns.hash if columns else None
+        row(self, body, signature, columns)
+
+    def add(self: Any, body: bytes, signature: bytes) -> Any:
+        record = sync.chain.parse(body, signature)
+        if self._stored is not None:
+            record = replace(record, hash=self._stored)
+        if record.prev_hash != self.head_hash:
+            raise sync.chain.BadRecord("prev is not the hash of the record before")
+        self.epoch, self.seq, self.head_hash = record.epoch, record.seq, record.hash
+        return record
+
+    audit.row, chain.add = trusting, add
+    module: Any = sync.audit
+    module.digest = lambda *_: _Anything()
+
+
+class _Anything:
+    def __eq__(self, _other: object) -> bool:
+        return True
+
+    def __ne__(self, _other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@_mutant
+def acks_are_not_compared() -> None:
+    """The verifier looks at the chain alone and holds no stored ack against it."""
+    import sync.audit
+
+    acks: Any = sync.audit.Acks
+    acks.add = lambda *_: None
+    acks.check = lambda *_: None
+    module: Any = sync.audit
+    module._check_mark = lambda *_: None
+
+
+@_mutant
+def duplicates_are_not_compared() -> None:
+    """Central acknowledges again whatever claims a place it has filled."""
+    from sync.central.ingest import Ingest
+
+    ingest: Any = Ingest
+    ingest._again = lambda *_: None
+
+
+@_mutant
+def signatures_are_not_checked() -> None:
+    """Central believes a record by its form."""
+    from sync.records import KeyRing
+
+    ring: Any = KeyRing
+    ring.check = lambda *_: None
+
+
+@_mutant
+def erased_keys_stay() -> None:
+    """An erasure drops the rows and leaves the person's key where it is."""
+    from edge.vault import Vault
+
+    vault: Any = Vault
+    vault.destroy_keys = lambda *_: True
+    vault.keyless = lambda *_: []
+
+
+@_mutant
+def deleted_bytes_stay() -> None:
+    """What is deleted is only unlinked inside the database file."""
+    import sync.database as database
+
+    module: Any = database
+    connect = module.connect
+
+    def careless(*arguments: Any, **options: Any) -> Any:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA secure_delete = OFF")
+        return connection
+
+    module.connect = careless
+
+
+def apply(name: str) -> None:
+    """Put a mutant into this very process."""
+    MUTANTS[name]()
+
+
+def _modules(package: str) -> Iterator[Any]:
+    """A package and its modules, each imported."""
+    root = importlib.import_module(package)
+    yield root
+    for found in pkgutil.iter_modules(root.__path__):
+        yield importlib.import_module(f"{package}.{found.name}")
