@@ -94,6 +94,7 @@ def run(
         host or settings.console.host,
         port or settings.console.port,
         settings.console.url,
+        settings.ingest.backfill_per_s,
     )
 
 

@@ -2,11 +2,14 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from sync.canonical import Fields
+from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
 from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState
@@ -80,9 +83,18 @@ class _Unsigned(Exception):
 class Ingest:
     """The one writer of central's evidence. What it holds in memory is what the store holds."""
 
-    def __init__(self, store: Store, keys: ServingKeys) -> None:
+    def __init__(
+        self,
+        store: Store,
+        keys: ServingKeys,
+        backfill: Backfill | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """backfill: paces the acks of nodes that catch up, by `monotonic` seconds; None: nobody is paced."""
         self._store = store
         self._keys = keys
+        self._backfill = backfill
+        self._monotonic = monotonic
         self._nodes: dict[str, _Node] = {}
         self._owed: dict[str, None] = {}  # who waits for an ack, in order
         self._acked: dict[str, tuple[int, int, int]] = {}  # the last ack: epoch, seq, when
@@ -93,7 +105,8 @@ class Ingest:
         """Judge frames in order, commit durably what they hold and what nodes say of themselves, and only then answer.
 
         One cumulative ack for every node that sent a record or has come online (an anchor in time; one a second at
-        most where it says nothing new, the rest with a later call), and nacks besides; to one that is online its open
+        most where it says nothing new, and a node that catches up gets it when its turn has come; the rest with a later
+        call), and nacks besides; to one that is online its open
         notices. What a node sent while its greeting was kept is lost, so it is asked for at once: the node would else
         sit out a timeout. Raises DatabaseError where nothing could be committed: then nothing is answered and the
         nodes send again.
@@ -160,6 +173,9 @@ class Ingest:
         except BaseException:
             self._nodes.clear()  # what was staged is not in the store
             raise
+        if self._backfill is not None:
+            for node_id, count in Counter(node_id for node_id, *_ in staged).items():
+                self._backfill.took(node_id, count, self._monotonic())
         answers = self._acks(now_us)
         for node_id, why in refusals:
             nack = Nack(node_id, why.code, why.epoch, why.seq, why.hash, self._told(now_us))
@@ -271,15 +287,18 @@ class Ingest:
         return self._store.held(node_id, *at)
 
     def _acks(self, now_us: int) -> list[Answer]:
-        """The acks owed and due; what moved a head is due at once."""
+        """The acks owed and due; what moved a head is due at once, but for a node that catches up."""
         answers = []
+        now_s, window = self._monotonic(), MAX_WINDOW_FRAMES if self._backfill is None else self._backfill.window()
         for node_id in list(self._owed):
             node = self._node(node_id)
+            if self._backfill is not None and not self._backfill.due(node_id, now_s):
+                continue
             if node is not None and node.seq > 0:
                 *at, sent_us = self._acked.get(node_id, (0, 0, 0))
                 if at == [node.epoch, node.seq] and 0 <= now_us - sent_us < ACK_PAUSE_US:
                     continue
-                at_us, window = self._told(now_us), MAX_WINDOW_FRAMES
+                at_us = self._told(now_us)
                 ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, at_us, window, self._keys.ack)
                 answers.append(Answer(node_id, "ack", ack.data))
                 self._acked[node_id] = (node.epoch, node.seq, now_us)

@@ -15,6 +15,7 @@ from types import FrameType
 import sdnotify
 
 from sync import SyncError
+from sync.central.backfill import Backfill
 from sync.central.ca import open_authority, renew_if_due
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
@@ -34,11 +35,17 @@ TROUBLE_PAUSE_S = 1.0
 class Server:
     """Everything of `firstvisit central run`, built from plain values; `serve` blocks until `stop`."""
 
-    def __init__(self, directory: Path, central_id: str, broker: BrokerAddress) -> None:
-        """Open DIR's store and keys; raises SyncError naming the file at fault."""
+    def __init__(
+        self, directory: Path, central_id: str, broker: BrokerAddress, backfill_per_s: int | None = None
+    ) -> None:
+        """Open DIR's store and keys; raises SyncError naming the file at fault.
+
+        backfill_per_s: how many records a second all nodes that catch up may send together; None: as fast as it goes.
+        """
         migrate_store(directory)
         self._store = open_store(directory)
-        self._ingest = Ingest(self._store, load_serving_keys(directory))
+        backfill = None if backfill_per_s is None else Backfill(backfill_per_s)
+        self._ingest = Ingest(self._store, load_serving_keys(directory), backfill)
         self._link = Link(
             broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random(), tls_files(directory)
         )
@@ -100,18 +107,24 @@ class Server:
 
 
 def run(
-    directory: Path, central_id: str, broker: BrokerAddress, host: str, port: int, public_url: str | None = None
+    directory: Path,
+    central_id: str,
+    broker: BrokerAddress,
+    host: str,
+    port: int,
+    public_url: str | None = None,
+    backfill_per_s: int | None = None,
 ) -> None:
     """Serve ingest and console until SIGTERM or SIGINT; raises SyncError where the port or DIR is in use.
 
-    public_url: see PageServer.
+    public_url: see PageServer. backfill_per_s: see Server.
     """
     from sync.central.console.app import create_app  # not at the top: an ingest needs no web server
     from sync.web.server import PageServer
 
     with _only_one(directory):
         renew_if_due(open_authority(directory, central_id, utc_now()), directory, utc_now())
-        server = Server(directory, central_id, broker)
+        server = Server(directory, central_id, broker, backfill_per_s)
         console = create_app(directory)
         pages = PageServer(console, host, port, console.state.live.close, public_url)
 

@@ -25,6 +25,12 @@ class Console(BaseModel):
     url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+/?$")
 
 
+class IngestSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backfill_per_s: int = Field(default=2000, ge=1, le=1_000_000)
+
+
 class Settings(BaseModel):
     """What central.toml says; every key but `id` has a default."""
 
@@ -33,6 +39,7 @@ class Settings(BaseModel):
     id: str
     broker: Broker = Broker()
     console: Console = Console()
+    ingest: IngestSettings = IngestSettings()
 
 
 def load_settings(directory: Path) -> Settings:

@@ -116,11 +116,11 @@ class Central:
     def store(self) -> Store:
         return open_store(self.directory)
 
-    def start(self, url: str) -> None:
+    def start(self, url: str, backfill_per_s: int | None = None) -> None:
         ready = threading.Event()
 
         def serve() -> None:  # the store belongs to the thread that opened it
-            self._server = Server(self.directory, self.central_id, BrokerAddress.parse(url))
+            self._server = Server(self.directory, self.central_id, BrokerAddress.parse(url), backfill_per_s)
             ready.set()
             self._server.serve()
 
