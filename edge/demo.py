@@ -28,8 +28,9 @@ from edge.visit_log import LoggedVisit, visit_log
 from models.pack import open_pack
 from models.store import Store, default_root
 from sync.central.store.location import open_store
+from sync.keyring import KeyRing
 from sync.messages import Enrolment
-from sync.records import BadRecord, KeyRing, parse
+from sync.records import BadRecord, parse
 
 MARKER = "firstvisit-demo.json"  # a folder without it is somebody's, and never emptied
 KIOSK_PORT, CENTRAL_PORT, BROKER_PORT = 8500, 8600, 1883

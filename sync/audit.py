@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 
 from sync import SyncError
-from sync.chain import Chain, place
+from sync.chain import Chain, MayOpen, only_the_last
+from sync.keyring import KeyRing, Place
 from sync.messages import Ack
-from sync.records import BadRecord, KeyRing, Record, parse
+from sync.records import BadRecord, Record, parse, place
 from sync.signing import SIGNATURE_BYTES, digest
-
-Place = tuple[int, int]  # (epoch, seq)
 
 
 class Bad(Exception):
@@ -96,10 +95,11 @@ class Audit:
     """A chain on its way from genesis to its end, row by row.
 
     acks: None where the chain lies at central, which has none and whose records' anchors are its own business.
+    may_open: as of Chain.
     """
 
-    def __init__(self, node_id: str, keys: KeyRing, acks: Acks | None) -> None:
-        self.chain = Chain(node_id, keys)
+    def __init__(self, node_id: str, keys: KeyRing, acks: Acks | None, may_open: MayOpen = only_the_last) -> None:
+        self.chain = Chain(node_id, keys, may_open=may_open)
         self.acks = acks
         self.checked = 0
         self._ends: dict[int, int] = {}  # the last seq, by epoch
@@ -160,14 +160,16 @@ class Audit:
         """
         epoch, seq = columns.epoch, columns.seq
         claimed = (epoch, seq) if isinstance(epoch, int) and isinstance(seq, int) else None
-        if claimed and self.chain.may_follow(*claimed):
+        if claimed == self.next:
             return claimed
         own = _own_place(body)
+        if claimed and claimed == own and self.chain.may_follow(*claimed):
+            return claimed
         if own and own != claimed:
             self._strays[own] = f"stored as epoch {epoch!r} seq {seq!r}"
             return None
         if claimed and claimed > self.next:
-            opens = self.chain.seq > 0 and claimed[0] == self.chain.epoch + 1
+            opens = self.chain.seq > 0 and claimed[0] > self.chain.epoch
             empty = (claimed[0], 1) if opens and self.next not in self._strays else self.next
             raise Bad(self._strays.get(empty, "missing"), empty)
         raise Bad(f"out of place: {place(*self.next)} comes next", claimed)
@@ -185,7 +187,7 @@ def _own_place(body: object) -> Place | None:
 
 
 def _check_mark(acked: object, record: Record, acks: Acks) -> None:
-    covered = record.seq <= acks.upto.get(record.epoch, 0)
+    covered = (record.epoch, record.seq) <= acks.last()  # an ack covers every earlier epoch too
     if type(acked) is not int or acked not in (0, 1):
         raise BadRecord(f"acked is {acked!r}, neither 0 nor 1")
     if acked and not covered:

@@ -1,14 +1,15 @@
 """The exported ledger: one file of JSON lines that anybody can verify without the node.
 
-Line 1 is the header, `{"acks":[hex,...],"central_pub":text,"format":"firstvisit-ledger","node_pub":text,
-"notices":[hex,...],"v":1}`, with `central_pub` absent before a join; the notices are those of kind `keys`. Every
-other line is one record in chain order, `{"body":text,"signature":hex}`; the text is the exact signed bytes. Each
-line is canonical JSON and ends with a newline, so the same ledger always gives the same file.
+Line 1 is the header, `{"acks":[hex,...],"central_pub":text,"enrolments":[text,...],"format":"firstvisit-ledger",
+"node_pub":text,"notices":[hex,...],"v":1}`, with `central_pub` absent before a join, and `enrolments` where the node's
+keys were never made anew; the notices are those of the kinds `keys` and `key.revoked`. Every other line is one record
+in chain order, `{"body":text,"signature":hex}`; the text is the exact signed bytes. Each line is canonical JSON and
+ends with a newline, so the same ledger always gives the same file.
 """
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +37,14 @@ class Header:
     """What an export carries beside the records.
 
     node_pub, central_pub: the texts of these files. acks, notices: the signed bytes of every ack, and of every notice
-    of kind `keys`, by which a later ack's key is known.
+    about keys, by which a later ack's key is known. enrolments: the texts of earlier node.pub files.
     """
 
     node_pub: str
     central_pub: str | None
     acks: tuple[bytes, ...]
     notices: tuple[bytes, ...]
+    enrolments: tuple[str, ...] = ()
 
     def fields(self) -> Fields:
         fields: Fields = {
@@ -54,6 +56,8 @@ class Header:
         }
         if self.central_pub is not None:
             fields["central_pub"] = self.central_pub
+        if self.enrolments:
+            fields["enrolments"] = list(self.enrolments)
         return fields
 
     @classmethod
@@ -63,17 +67,24 @@ class Header:
             raise SyncError("not an exported ledger")
         if fields.get("v") != VERSION:
             raise SyncError(f"version {fields.get('v')!r}, this one reads {VERSION}")
-        if fields.keys() - {"central_pub"} != {"format", "v", "acks", "node_pub", "notices"}:
+        if fields.keys() - {"central_pub", "enrolments"} != {"format", "v", "acks", "node_pub", "notices"}:
             raise SyncError("the header has other keys than it should")
         node_pub, central_pub = fields["node_pub"], fields.get("central_pub")
         if not isinstance(node_pub, str) or not isinstance(central_pub, str | None):
             raise SyncError("node_pub and central_pub must be texts")
-        return cls(node_pub, central_pub, _hex_list(fields["acks"]), _hex_list(fields["notices"]))
+        enrolments = fields.get("enrolments", [])
+        if not isinstance(enrolments, list) or not all(isinstance(text, str) for text in enrolments):
+            raise SyncError("enrolments must be texts")
+        acks, notices = _hex_list(fields["acks"]), _hex_list(fields["notices"])
+        return cls(node_pub, central_pub, acks, notices, tuple(enrolments))
 
 
-def write_export(ledger: Ledger, node_pub: str, central_pub: str | None, out: Path) -> tuple[int, int, str]:
+def write_export(
+    ledger: Ledger, node_pub: str, central_pub: str | None, out: Path, enrolments: Sequence[str] = ()
+) -> tuple[int, int, str]:
     """Write the whole ledger to a new file, durable before it has its name.
 
+    enrolments: the texts of earlier node.pub files.
     Returns the first seq, the last seq, and the file's SHA-256 in hex. Raises SyncError where the file is already
     there or cannot be written, or the ledger is empty or damaged.
     """
@@ -82,7 +93,8 @@ def write_export(ledger: Ledger, node_pub: str, central_pub: str | None, out: Pa
         raise SyncError(f"{out}: already there")
     try:
         with part.open("wb") as file, ledger.snapshot():
-            header = Header(node_pub, central_pub, tuple(ledger.acks()), tuple(key_notices(ledger.connection)))
+            acks, notices = tuple(ledger.acks()), tuple(key_notices(ledger.connection))
+            header = Header(node_pub, central_pub, acks, notices, tuple(enrolments))
             first, last, sha256 = _write(file, ledger, header)
             file.flush()
             os.fsync(file.fileno())

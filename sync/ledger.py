@@ -3,8 +3,9 @@
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
@@ -12,6 +13,7 @@ from sqlite_utils.migrations import Migrations
 from sync import SyncError
 from sync.canonical import Fields
 from sync.database import LEDGER_FORMAT, Patience, create, give_up, immediate, named, open_checked
+from sync.in_force import KeysInForce
 from sync.messages import Ack
 from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
 from sync.signing import Signer
@@ -26,6 +28,7 @@ from sync.wire import (
 
 MIGRATIONS = Migrations("ledger")
 SAME_ACK_INTERVAL_US = 60_000_000
+EpochReason: TypeAlias = Literal["init", "restore", "clone", "fork", "rekey"]
 _ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
 
 
@@ -75,7 +78,8 @@ class Writer:
     """Who appends: the node, in one role, with that role's key and a reading of the clocks.
 
     stamp: called inside the transaction with the stamp of the record before, or None for the first. patience: whether
-    to wait on while somebody else holds the write lock.
+    to wait on while somebody else holds the write lock. renew: reads the role's key anew where the one at hand has
+    been retired by a rotation, in whichever process; raises SyncError.
     """
 
     node_id: str
@@ -83,6 +87,7 @@ class Writer:
     signer: Signer
     stamp: Callable[[Stamp | None], Stamp]
     patience: Patience = give_up
+    renew: Callable[[], Signer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class Transaction:
     """One BEGIN IMMEDIATE: appends records, and lets the caller write other tables with them or not at all."""
 
     def __init__(self, connection: sqlite3.Connection, writer: Writer) -> None:
+        """writer: with the key in force."""
         self.connection = connection
         self._writer = writer
 
@@ -120,16 +126,41 @@ class Transaction:
 
         Where the wall clock was moved, the node's `clock.step` comes before it.
         """
-        if ROLE_OF_KIND.get(kind) != self._writer.role:
-            raise SyncError(f"{kind} is not for the {self._writer.role} key")
-        if taken := _ENVELOPE & fields.keys():
-            raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
+        return self.append_placed(kind, lambda _epoch, _seq: fields)
+
+    def append_placed(self, kind: str, make: Callable[[int, int], Fields]) -> Record:
+        """`append`, for fields that depend on the place, (epoch, seq), which the record gets."""
+        self._hold_role(kind)
         before, now = self._last_and_now()
-        return self._put(kind, fields, self._step_between(before, now) or before, now)
+        before = self._step_between(before, now) or before
+        epoch, seq = (before.epoch, before.seq + 1) if before else (1, 1)
+        return self._put(kind, make(epoch, seq), before, now, epoch, seq)
+
+    def begin_epoch(self, reason: EpochReason, fields: Fields, epoch: int | None = None) -> Record:
+        """Append the first record of a new epoch, `epoch.started`, behind the last record there is.
+
+        fields: its `site` and `keys`. epoch: its number where the next one is taken, by a clone of this machine.
+        Raises SyncError where there is no record yet, or the number is none of a later epoch.
+        """
+        self._hold_role("epoch.started")
+        before, now = self._last_and_now()
+        if before is None:
+            raise SyncError("an empty chain begins its first epoch with its first record")
+        epoch = before.epoch + 1 if epoch is None else epoch
+        if epoch <= before.epoch:
+            raise SyncError(f"epoch {epoch} cannot follow epoch {before.epoch}")
+        started = self._put("epoch.started", {"reason": reason, **fields}, before, now, epoch, 1)
+        if step := self._unnamed_step(before, now):  # behind it: the epoch before may be closed already
+            self._put("clock.step", step, started, now, epoch, 2)
+        return started
 
     def name_step(self) -> Record | None:
         """Append `clock.step` where the wall clock was moved since the node's last record; None where it was not."""
         return self._step_between(*self._last_and_now())
+
+    def _hold_role(self, kind: str) -> None:
+        if ROLE_OF_KIND.get(kind) != self._writer.role:
+            raise SyncError(f"{kind} is not for the {self._writer.role} key")
 
     def _last_and_now(self) -> tuple[Record | None, Stamp]:
         """One reading of the clocks for the next record and for the step before it: nothing can happen in between."""
@@ -140,7 +171,7 @@ class Transaction:
         if before is None or self._writer.role != "node":
             return None
         fields = self._unnamed_step(before, now)
-        return self._put("clock.step", fields, before, now) if fields else None
+        return self._put("clock.step", fields, before, now, before.epoch, before.seq + 1) if fields else None
 
     def _unnamed_step(self, before: Record, now: Stamp) -> Fields | None:
         """The body of the `clock.step` that must come before a record stamped `now`, None where none must.
@@ -164,15 +195,17 @@ class Transaction:
         jump_us = now.wall_us - named.wall_us - (now.boot_us - named.boot_us)
         return {"jump_us": jump_us, "before_us": named.wall_us}
 
-    def _put(self, kind: str, fields: Fields, before: Record | None, at: Stamp) -> Record:
+    def _put(self, kind: str, fields: Fields, before: Record | None, at: Stamp, epoch: int, seq: int) -> Record:
         writer = self._writer
         if before and before.node_id != writer.node_id:
             raise SyncError(f"this chain is node {before.node_id}'s, {writer.node_id} cannot continue it")
+        if taken := _ENVELOPE & fields.keys():
+            raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
         body: Fields = {
             "v": VERSION,
             "node": writer.node_id,
-            "epoch": before.epoch if before else 1,
-            "seq": before.seq + 1 if before else 1,
+            "epoch": epoch,
+            "seq": seq,
             "prev": before.hash.hex() if before else GENESIS_PREV,
             "kind": kind,
             "key": writer.signer.public.key_id,
@@ -205,6 +238,7 @@ class Ledger:
         """Open an existing database; raises DatabaseError (missing, damaged) or NewerFormat."""
         self._path = path
         self._writer = writer
+        self._keys = KeysInForce()
         self.connection = open_checked(path, LEDGER_FORMAT)
 
     @staticmethod
@@ -216,12 +250,26 @@ class Ledger:
         self.connection.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
-        """Hold the write lock, commit durably at the end, roll back on any error."""
+    def transaction(self, new_keys: bool = False) -> Iterator[Transaction]:
+        """Hold the write lock, commit durably at the end, roll back on any error.
+
+        A key that another process has rotated is read anew. Raises KeyNotInForce where the writer's key is none in
+        force and its `renew` brings no other. new_keys: it is a key of the epoch that this transaction begins.
+        """
         if self._writer is None:
             raise SyncError(f"{self._path}: opened for reading")
         with self._errors(), immediate(self.connection, self._writer.patience):
+            self._read_keys()
+            if not new_keys:
+                signer = self._keys.signer(self._writer.role, self._writer.signer, self._writer.renew)
+                self._writer = replace(self._writer, signer=signer)
             yield Transaction(self.connection, self._writer)
+
+    def key_in_force(self, role: Role) -> str | None:
+        """The id of the key that signs the next record in this role, None where the chain does not say."""
+        with self._errors():
+            self._read_keys()
+        return self._keys.key_id(role)
 
     def append(self, kind: str, fields: Fields) -> Record:
         """Append one record in a transaction of its own and return it, durable."""
@@ -342,7 +390,9 @@ class Ledger:
         return (last, frame) if frame else None
 
     def accept_ack(self, ack: Ack) -> bool:
-        """Mark what `ack` covers, and keep the ack as evidence; its signature is the caller's to check.
+        """Mark what `ack` covers, in its epoch and all before, and keep it as evidence.
+
+        Its signature is the caller's to check.
 
         One that repeats the place of the newest kept, and says nothing of central's log, is kept only a minute later:
         a stranger can draw one a second out of central. Returns False, and changes nothing, where the ack's head is
@@ -361,7 +411,9 @@ class Ledger:
             if repeats and ack.checkpoint is None and abs(ack.central_time_us - newest[2]) < SAME_ACK_INTERVAL_US:
                 return True
             self.connection.execute(
-                "UPDATE ledger SET acked = 1 WHERE acked = 0 AND epoch = ? AND seq <= ?", (ack.epoch, ack.upto_seq)
+                # every epoch before, too: each begins with the hash of the last record of the one before it
+                "UPDATE ledger SET acked = 1 WHERE acked = 0 AND (epoch, seq) <= (?, ?)",
+                (ack.epoch, ack.upto_seq),
             )
             self.connection.execute(
                 "INSERT OR IGNORE INTO acks (ack_hash, epoch, upto_seq, central_time_us, data) VALUES (?, ?, ?, ?, ?)",
@@ -385,6 +437,15 @@ class Ledger:
         """Every stored ack's signed bytes, oldest first."""
         with self._errors():
             yield from (row[0] for row in self.connection.execute("SELECT data FROM acks ORDER BY rowid"))
+
+    def _read_keys(self) -> None:
+        rows = self.connection.execute(
+            "SELECT body, signature FROM ledger WHERE kind IN ('epoch.started', 'key.rotated')"
+            " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
+            self._keys.upto,
+        ).fetchall()
+        for body, signature in rows:
+            self._keys.follow(parse(body, signature))
 
     def _errors(self) -> AbstractContextManager[None]:
         return named(self._path)

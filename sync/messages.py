@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 from sync import SyncError, canonical
 from sync.canonical import Fields, NotCanonical
 from sync.log_proof import LogProof
-from sync.records import valid_name
+from sync.records import Role, valid_name
 from sync.signing import SIGNATURE_BYTES, Domain, PublicKey, Signer, digest
 from sync.wire import MAX_WINDOW_FRAMES
 
@@ -316,12 +316,20 @@ class CentralKeys:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A node's public keys and where it stands, signed by its node key: the text of `node.pub`."""
+    """A node's public keys and where it stands, signed by its node key: the text of `node.pub`.
+
+    epoch: the keys count from its first record on; above 1 where keys were lost or revoked and made anew.
+    """
 
     node_id: str
     site_id: str
     node: PublicKey
     desk: PublicKey
+    epoch: int = 1
+
+    @property
+    def keys(self) -> Mapping[Role, PublicKey]:
+        return {"node": self.node, "desk": self.desk}
 
     def text(self, node: Signer) -> str:
         fields: Fields = {
@@ -330,6 +338,8 @@ class Enrolment:
             "site": self.site_id,
             "keys": {"node": str(self.node), "desk": str(self.desk)},
         }
+        if self.epoch > 1:
+            fields["epoch"] = self.epoch
         return _signed_text("enrolment", fields, node)
 
     @classmethod
@@ -350,7 +360,10 @@ class Enrolment:
         node_id, site_id = _text(fields, "node"), _text(fields, "site")
         if not (valid_name(node_id) and valid_name(site_id)):
             raise BadMessage(f"node key file: {node_id!r} of site {site_id!r} is not a name")
-        return cls(node_id, site_id, node, desk)
+        epoch = fields.get("epoch", 1)
+        if type(epoch) is not int or epoch < 1 or ("epoch" in fields and epoch == 1):  # 1 is said by saying nothing
+            raise BadMessage(f"node key file: {epoch!r} is not an epoch of 2 or more")
+        return cls(node_id, site_id, node, desk, epoch)
 
 
 def _seal(domain: Domain, fields: Fields, key: Signer) -> bytes:

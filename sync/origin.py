@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sync import SyncError
 from sync.audit import Bad
+from sync.keyring import KeyRing, ring
 from sync.messages import Ack, BadMessage, CentralKeys, Enrolment, Notice
-from sync.records import KeyRing
+from sync.notices import KeyRevoked
 from sync.signing import PublicKey
 
 
@@ -15,11 +16,12 @@ from sync.signing import PublicKey
 class Keys:
     """What a chain is held against.
 
-    central: every list of central's keys known, all under one root. origin: what this proves, for people.
-    mismatch: how a given key disagrees with the one that lies beside the chain.
+    ring: of the enrolments, before any notice or rotation is followed. central: every list of central's keys known,
+    all under one root. origin: what this proves, for people. mismatch: how a given key disagrees with the one that
+    lies beside the chain.
     """
 
-    enrolment: Enrolment
+    node_id: str
     ring: KeyRing
     central: tuple[CentralKeys, ...]
     origin: str
@@ -55,24 +57,40 @@ def key_text(path: Path) -> str | None:
         raise SyncError(f"{path}: {error.strerror}") from error
 
 
-def settle(node_pub: str | None, central_pub: str | None, given: Enrolment | CentralKeys | None) -> Keys:
-    """Settle which keys count: the given one before the one found; raises Bad where the one found is damaged."""
+def enrolments_of(home: Path) -> list[str]:
+    """The texts of HOME's node.pub, and of `node-N.pub` for the enrolments of earlier epochs; raises SyncError."""
+    texts = [key_text(path) for path in (home / "node.pub", *sorted(home.glob("node-*.pub")))]
+    return [text for text in texts if text is not None]
+
+
+def settle(node_pubs: Sequence[str], central_pub: str | None, given: Enrolment | CentralKeys | None) -> Keys:
+    """Settle which keys count: the given ones before those found; raises Bad where one found is damaged.
+
+    node_pubs: the texts of every enrolment found beside the chain, in any order; there is one, and another for every
+    epoch whose keys were made anew.
+    """
     try:
-        found = Enrolment.parse_text(node_pub) if node_pub is not None else None
+        found = [Enrolment.parse_text(text) for text in node_pubs]
         central = CentralKeys.parse_text(central_pub) if central_pub is not None else None
     except BadMessage as error:
         raise Bad(str(error)) from error
+    by_epoch = {enrolment.epoch: enrolment for enrolment in found}
+    if len(by_epoch) != len(found) or len({enrolment.node_id for enrolment in found}) > 1:
+        raise Bad("the enrolments here contradict each other")
     mismatch = None
     if isinstance(given, Enrolment):
-        enrolment = given
-        origin = f"origin proven against the given key of node {given.node_id} ({given.node.fingerprint})"
-        if found and found != given:
-            mismatch = f"node.pub here has key {found.node.fingerprint}, the given one {given.node.fingerprint}"
-    elif found:
-        enrolment = found
-        origin = "consistent with the key found here, origin not proven"
-    else:
+        here = by_epoch.get(given.epoch)
+        if here and here != given:
+            mismatch = f"node.pub here has key {here.node.fingerprint}, the given one {given.node.fingerprint}"
+        by_epoch[given.epoch] = given
+    if not by_epoch:
         raise SyncError("there is no node.pub to hold the records against; give one with --public-key")
+    origin = "consistent with the key found here, origin not proven"
+    if isinstance(given, Enrolment):
+        origin = f"origin proven against the given key of node {given.node_id} ({given.node.fingerprint})"
+        if others := sorted(by_epoch.keys() - {given.epoch}):
+            listed = ", ".join(map(str, others))
+            origin += f"; the keys enrolled for epoch {listed} were found here, and their origin is not proven"
     if isinstance(given, CentralKeys):
         origin = (
             f"acks proven against the given key of central {given.central_id} ({given.root.fingerprint}); "
@@ -82,25 +100,41 @@ def settle(node_pub: str | None, central_pub: str | None, given: Enrolment | Cen
             mismatch = f"central.pub here has root {central.root.fingerprint}, the given one {given.root.fingerprint}"
             central = None
     lists = tuple(listed for listed in (given, central) if isinstance(listed, CentralKeys))
-    ring = KeyRing({"node": enrolment.node, "desk": enrolment.desk})
-    return Keys(enrolment, ring, lists, origin, mismatch)
+    node_id = given.node_id if isinstance(given, Enrolment) else found[0].node_id
+    return Keys(node_id, ring((one.epoch, one.keys) for one in by_epoch.values()), lists, origin, mismatch)
 
 
-def ack_keys(central: Sequence[CentralKeys], notices: Iterable[object]) -> list[PublicKey]:
-    """Every key that may have signed an ack, the newest last: those pinned, and those of the notices under their root.
+def follow_notices(
+    central: Sequence[CentralKeys], notices: Iterable[object]
+) -> tuple[list[PublicKey], list[KeyRevoked]]:
+    """Return every key that may have signed an ack, the newest last, and every revocation of a node's key.
 
-    notices: the signed bytes of `keys` notices as stored. Raises Bad where one is not the root's.
+    central: the lists pinned. notices: the signed bytes of `keys` and `key.revoked` notices as stored, in order; the
+    first name the later keys. Raises Bad where one is not signed as it must be.
     """
-    lists = list(central)
+    lists, revocations = list(central), list[KeyRevoked]()
     for data in notices if central else ():
+        notice = _read_notice(data, lists)
         try:
-            if not isinstance(data, bytes):
-                raise BadMessage("not stored as bytes")
-            root, notice = central[0].root, central[0].keys["notice"]
-            lists.append(CentralKeys.of(Notice.parse(data, root, notice).body))
+            if notice.kind == "keys":
+                lists.append(CentralKeys.of(notice.body))
+            elif notice.kind == "key.revoked":
+                revocations.append(KeyRevoked.of(notice.body))
+        except SyncError as error:
+            raise Bad(f"a stored {notice.kind} notice: {error}") from error
+    return list(dict.fromkeys(listed.keys["ack"] for listed in lists)), revocations
+
+
+def _read_notice(data: object, lists: Sequence[CentralKeys]) -> Notice:
+    if not isinstance(data, bytes):
+        raise Bad("a stored notice: not stored as bytes")
+    fault = BadMessage("no key")
+    for listed in reversed(lists):
+        try:
+            return Notice.parse(data, lists[0].root, listed.keys["notice"])
         except BadMessage as error:
-            raise Bad(f"a stored keys notice: {error}") from error
-    return list(dict.fromkeys(listed.keys["ack"] for listed in lists))
+            fault = error
+    raise Bad(f"a stored notice: {fault}") from fault
 
 
 def read_ack(data: object, keys: list[PublicKey]) -> Ack:

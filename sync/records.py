@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from sync import SyncError, canonical
 from sync.canonical import Fields
-from sync.signing import PublicKey, Signer, digest
+from sync.signing import Signer, digest
 from sync.stamp import Stamp
 
 Role: TypeAlias = Literal["node", "desk"]
@@ -116,34 +116,9 @@ def parse(body: bytes, signature: bytes) -> Record:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class RoleKey:
-    """A key a node signs with, and the role it was enrolled for."""
-
-    key: PublicKey
-    role: Role
-
-
-class KeyRing:
-    """The keys of one node, by key id."""
-
-    def __init__(self, keys: Mapping[Role, PublicKey]) -> None:
-        self._by_id = {key.key_id: RoleKey(key, role) for role, key in keys.items()}
-
-    def check(self, record: Record) -> None:
-        """Raise BadRecord unless the record is signed by one of these keys, in the role its kind asks for."""
-        held = self._by_id.get(record.key_id)
-        if held is None:
-            raise BadRecord(f"key {record.key_id} is not enrolled for node {record.node_id}")
-        wanted = ROLE_OF_KIND.get(record.kind)
-        if wanted is not None and wanted != held.role:
-            raise BadRecord(f"{record.kind} is signed by the {held.role} key, only the {wanted} key may sign it")
-        if not held.key.verify("record-sig", record.body, record.signature):
-            raise BadRecord("signature does not verify")
-
-    def signed(self, body: bytes, signature: bytes) -> bool:
-        """Whether any of these keys signed these bytes, whatever they say."""
-        return any(held.key.verify("record-sig", body, signature) for held in self._by_id.values())
+def place(epoch: int, seq: int) -> str:
+    """Return how people name a record: `seq 17`, in a later epoch `epoch 2 seq 17`."""
+    return f"seq {seq}" if epoch == 1 else f"epoch {epoch} seq {seq}"
 
 
 def _text(fields: Fields, name: str) -> str:

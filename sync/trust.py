@@ -230,8 +230,9 @@ def _last(connection: sqlite3.Connection) -> tuple[int, bytes]:
 
 
 def key_notices(connection: sqlite3.Connection) -> list[bytes]:
-    """The signed bytes of every `keys` notice that a HOME has applied, oldest first."""
-    return [row[0] for row in connection.execute("SELECT data FROM notices WHERE kind = 'keys' ORDER BY nseq")]
+    """The signed bytes of every notice that a HOME has applied about keys, central's or its own, oldest first."""
+    rows = connection.execute("SELECT data FROM notices WHERE kind IN ('keys', 'key.revoked') ORDER BY nseq")
+    return [row[0] for row in rows]
 
 
 def join(home: Path, central_pub: Path) -> CentralKeys:

@@ -16,7 +16,7 @@ from sync.canonical import Fields
 from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.export import read_export
 from sync.messages import BadMessage, CentralKeys, Enrolment
-from sync.origin import ack_keys, given_key, key_text, read_ack, settle
+from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle
 from sync.readonly import READ_ERRORS, damage, read_snapshot
 from sync.schema import altered_ledger, altered_records
 from sync.signing import PublicKey
@@ -88,18 +88,21 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     database = path / "firstvisit.db"
     head = f"home {path}"
     try:
-        keys = settle(key_text(path / "node.pub"), key_text(path / "central.pub"), given)
+        keys = settle(enrolments_of(path), key_text(path / "central.pub"), given)
     except Bad as bad:
         return _bad_verdict("home", head, bad)
 
     def read(connection: sqlite3.Connection) -> Verdict:
-        acks = Acks(keys.enrolment.node_id)
-        audit = Audit(keys.enrolment.node_id, keys.ring, acks)
+        acks = Acks(keys.node_id)
+        audit = Audit(keys.node_id, keys.ring, acks)
         try:
             with _damage_named(database):
                 check_format(connection, database, LEDGER_FORMAT)
                 _check_programs(connection)
-                _stored_acks(connection, acks, ack_keys(keys.central, key_notices(connection)))
+                signers, revocations = follow_notices(keys.central, key_notices(connection))
+                for revocation in revocations:
+                    keys.ring.revoke(revocation)
+                _stored_acks(connection, acks, signers)
                 _walk(connection, audit, _LEDGER_ROWS)
                 audit.end()
                 _check_count(connection, "ledger", audit.checked)
@@ -119,12 +122,14 @@ def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     header, records = read_export(path)
     head = f"exported ledger {path}"
     try:
-        keys = settle(header.node_pub, header.central_pub, given)
-        signers = ack_keys(keys.central, header.notices)
+        keys = settle((header.node_pub, *header.enrolments), header.central_pub, given)
+        signers, revocations = follow_notices(keys.central, header.notices)
     except Bad as bad:
         return _bad_verdict("export", head, bad)
-    acks = Acks(keys.enrolment.node_id)
-    audit = Audit(keys.enrolment.node_id, keys.ring, acks)
+    for revocation in revocations:
+        keys.ring.revoke(revocation)
+    acks = Acks(keys.node_id)
+    audit = Audit(keys.node_id, keys.ring, acks)
     try:
         for number, data in enumerate(header.acks, 1):
             try:
@@ -213,9 +218,9 @@ def _central_node(
     if not isinstance(enrolment, bytes):
         raise Bad("it has records but is not enrolled here")
     mine = given if isinstance(given, Enrolment) and given.node_id == name else None
-    keys = settle(enrolment.decode(errors="replace"), None, mine)
-    if keys.enrolment.node_id != name:
-        raise Bad(f"its enrolment is node {keys.enrolment.node_id}'s")
+    keys = settle((enrolment.decode(errors="replace"),), None, mine)
+    if keys.node_id != name:
+        raise Bad(f"its enrolment is node {keys.node_id}'s")
     audit = Audit(name, keys.ring, None)
     _walk(connection, audit, _CENTRAL_ROWS, name)
     if keys.mismatch:

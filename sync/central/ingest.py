@@ -15,9 +15,10 @@ from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState
 from sync.central.store.store import Store
 from sync.database import DatabaseError
+from sync.keyring import KeyRing
 from sync.ledger import Head
 from sync.messages import Ack, BadMessage, Enrolment, Nack, NackCode, Status
-from sync.records import GENESIS_PREV, BadRecord, KeyRing, Record, parse
+from sync.records import GENESIS_PREV, BadRecord, Record, parse
 from sync.signing import digest
 from sync.visit_fields import number_of, text_of
 from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody, decode_frame

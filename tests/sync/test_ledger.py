@@ -11,12 +11,16 @@ import pytest
 
 from sync import SyncError
 from sync.database import LEDGER_FORMAT, DatabaseError, DiskFull, NewerFormat
-from sync.ledger import Ledger, Writer
+from sync.in_force import KeyNotInForce
+from sync.keyring import KeyRing
+from sync.ledger import Ledger, Transaction, Writer
 from sync.messages import Ack, CentralKeys
-from sync.records import GENESIS_PREV, BadRecord, KeyRing
+from sync.records import GENESIS_PREV, BadRecord
+from sync.rotation import Rotation
 from sync.signing import Signer
 from sync.stamp import Stamp
 from sync.wire import MAX_FRAME_BYTES, MAX_FRAME_RECORDS, encode_frame
+from tests.sync.conftest import tick
 
 GetSigner = Callable[[str], Signer]
 
@@ -420,3 +424,82 @@ def test_the_data_version_changes_with_what_others_write_only(home) -> None:
     assert reader.data_version() == before
     writer.append("node.alive", {})
     assert reader.data_version() != before
+
+
+# -- epochs and keys -------------------------------------------------------------------------------------------
+
+_STARTED = {"site": "s1", "keys": {}}
+
+
+def test_a_new_epoch_begins_behind_the_last_record_and_is_continued(filled_home) -> None:
+    ledger = filled_home.ledger()
+    last = ledger.head()
+    with ledger.transaction() as transaction:
+        first = transaction.begin_epoch("restore", _STARTED)
+    assert (first.epoch, first.seq, first.prev_hash, first.fields["reason"]) == (2, 1, last.hash, "restore")
+    desk = filled_home.ledger("desk").append("day.closed", {})
+    assert (desk.epoch, desk.seq, desk.prev_hash) == (2, 2, first.hash)
+
+
+def test_an_epoch_may_pass_over_numbers_that_a_clone_has_taken_but_never_go_back(filled_home) -> None:
+    ledger = filled_home.ledger()
+    with ledger.transaction() as transaction:
+        assert transaction.begin_epoch("fork", _STARTED, 4).epoch == 4
+    for taken in (1, 4):
+        with pytest.raises(SyncError, match=f"epoch {taken} cannot follow epoch 4"), ledger.transaction() as again:
+            again.begin_epoch("fork", _STARTED, taken)
+
+
+def test_an_empty_chain_has_no_epoch_to_begin_behind(home) -> None:
+    with pytest.raises(SyncError, match="empty chain"), home.ledger().transaction() as transaction:
+        transaction.begin_epoch("restore", _STARTED)
+
+
+def test_an_ack_of_an_epoch_covers_every_epoch_before(filled_home, signer: GetSigner) -> None:
+    ledger = filled_home.ledger()
+    with ledger.transaction() as transaction:
+        transaction.begin_epoch("restore", _STARTED)
+        head = transaction.append("node.alive", {})
+    assert ledger.accept_ack(Ack.seal("gate-1", 2, 2, head.hash, 1, 8, signer("ack")))
+    assert ledger.backlog() == 0
+    assert ledger.acked_upto() == (2, 2)
+
+
+def test_a_retired_key_appends_nothing_until_its_successor_is_read(home, signer: GetSigner) -> None:
+    keys = {"node": str(signer("node").public), "desk": str(signer("desk").public)}
+    ledger = home.ledger()
+    ledger.append("epoch.started", {"reason": "init", "site": "s1", "keys": keys})
+    old, new = signer("node"), signer("stranger")
+    with ledger.transaction() as transaction:
+        _rotate(transaction, old, new)
+    assert ledger.key_in_force("node") == new.public.key_id
+    with pytest.raises(KeyNotInForce, match="is retired"):
+        ledger.append("node.alive", {})
+    assert ledger.head().seq == 2
+    renewed = Ledger(home.database, Writer("gate-1", "node", old, tick, renew=lambda: new))
+    assert renewed.append("node.alive", {}).key_id == new.public.key_id
+    assert home.ledger("desk").append("day.closed", {}).key_id == signer("desk").public.key_id
+
+
+def test_a_rotation_that_was_rolled_back_retires_nothing(home, signer: GetSigner) -> None:
+    ledger = home.ledger()
+    keys = {"node": str(signer("node").public), "desk": str(signer("desk").public)}
+    ledger.append("epoch.started", {"reason": "init", "site": "s1", "keys": keys})
+    old, new = signer("node"), signer("stranger")
+    with pytest.raises(SyncError, match="belongs to the envelope"), ledger.transaction() as transaction:
+        _rotate_and_fail(transaction, old, new)
+    assert ledger.append("node.alive", {}).seq == 2
+
+
+def _rotate_and_fail(transaction: Transaction, old: Signer, new: Signer) -> None:
+    _rotate(transaction, old, new)
+    transaction.append("node.alive", {"seq": 5})
+
+
+def _rotate(transaction: Transaction, old: Signer, new: Signer) -> None:
+    transaction.append_placed(
+        "key.rotated",
+        lambda epoch, seq: Rotation("gate-1", epoch, seq, "node", old.public.key_id, new.public).fields(
+            new, old, "file"
+        ),
+    )

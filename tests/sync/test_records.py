@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from sync import SyncError, canonical
+from sync.keyring import KeyRing
 from sync.records import (
     GENESIS_PREV,
     MAX_BODY_BYTES,
     ROLE_OF_KIND,
     BadRecord,
-    KeyRing,
     Record,
     parse,
     seal,

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from edge.vault import opened
-from sync.records import KeyRing, Record
+from sync.keyring import KeyRing
+from sync.records import Record
 from sync.web.backoff import FREE_FAILURES
 from sync.web.server import PageServer
 from tests.conftest import form_token
