@@ -48,6 +48,38 @@ CREATE TABLE corrections (
 """,
 )
 """By what pages find visits among the records; `arrivals.py` says what stands in them."""
+LOG = (
+    "CREATE TABLE log (one INTEGER NOT NULL PRIMARY KEY, size INTEGER NOT NULL) STRICT",
+    """
+CREATE TABLE log_tiles (
+  level  INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  data   BLOB    NOT NULL,
+  PRIMARY KEY (level, number)
+) STRICT
+""",
+    """
+CREATE TABLE log_runs (
+  leaf    INTEGER NOT NULL PRIMARY KEY,
+  leaves  INTEGER NOT NULL,
+  node_id TEXT    NOT NULL,
+  epoch   INTEGER NOT NULL,
+  seq     INTEGER NOT NULL
+) STRICT
+""",
+    "CREATE UNIQUE INDEX log_runs_of_node ON log_runs (node_id, epoch, seq)",
+    """
+CREATE TABLE log_statements (
+  leaf    INTEGER NOT NULL PRIMARY KEY,
+  kind    TEXT    NOT NULL,
+  node_id TEXT    NOT NULL,
+  data    BLOB    NOT NULL
+) STRICT
+""",
+)
+"""Central's log: how long it is, its tiles, and what each leaf stands for: records of one node in a row, from `seq` on,
+or a statement."""
+LOG_TABLES = ("log", "log_tiles", "log_runs", "log_statements")
 
 
 def altered_ledger(connection: sqlite3.Connection) -> str | None:
@@ -60,9 +92,9 @@ def altered_ledger(connection: sqlite3.Connection) -> str | None:
 def altered_records(connection: sqlite3.Connection) -> str | None:
     """The same of central's."""
     with closing(sqlite3.connect(":memory:")) as made:
-        for statement in (RECORDS, *LISTS):
+        for statement in (RECORDS, *LISTS, *LOG):
             made.execute(statement)
-        return _altered(connection, made, ("records", "visits", "corrections"))
+        return _altered(connection, made, ("records", "visits", "corrections", *LOG_TABLES))
 
 
 def _altered(connection: sqlite3.Connection, made: sqlite3.Connection, tables: tuple[str, ...]) -> str | None:

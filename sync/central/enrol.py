@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 
 from sync import SyncError
-from sync.central.keys import key_path, load_public
+from sync.central.keys import key_path, load_public, load_role
+from sync.central.log import enrolled
 from sync.central.store.location import migrate_store, open_store
 from sync.files import read_text
 from sync.messages import Enrolment, Notice
@@ -35,5 +36,7 @@ def enrol(directory: Path, node_pub: Path) -> tuple[Enrolment, bool]:
         if root.public != public.root:
             raise SyncError(f"{key_path(directory, 'root')}: not the root key that central.pub names")
         first = Notice.seal(enrolment.node_id, 1, FIRST_PREV_HASH, "keys", public.fields(), root)
-        store.enrol(enrolment, text, first, time.time_ns() // 1000)
+        now_us = time.time_ns() // 1000
+        stated = enrolled(public.central_id, enrolment, now_us, load_role(directory, "notice"))
+        store.enrol(enrolment, text, first, stated, now_us)
     return enrolment, True

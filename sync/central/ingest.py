@@ -11,12 +11,14 @@ from typing import Literal, TypeAlias
 from sync.canonical import Fields
 from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
+from sync.central.log import CentralLog
 from sync.central.store.batch import Batch
-from sync.central.store.rows import ChainState
+from sync.central.store.rows import ChainState, SignedBack
 from sync.central.store.store import Store
 from sync.database import DatabaseError
 from sync.keyring import KeyRing
 from sync.ledger import Head
+from sync.log_proof import LogHead, LogProof
 from sync.messages import Ack, BadMessage, Enrolment, Nack, NackCode, Status
 from sync.records import GENESIS_PREV, BadRecord, Record, parse
 from sync.signing import digest
@@ -25,6 +27,7 @@ from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody, 
 
 log = logging.getLogger(__name__)
 
+CHECKPOINT_PAUSE_US = 60_000_000  # between two checkpoints to a node
 ACK_PAUSE_US = 1_000_000  # between two acks that say the same: whoever may publish could else draw them without end
 _NO_HASH = bytes(32)
 _HEX64 = re.compile("[0-9a-f]{64}")
@@ -57,13 +60,17 @@ class Answer:
 
 @dataclass(slots=True)
 class _Node:
-    """What the ingest knows of a node while it judges: its keys, and the end of its chain, staged records included."""
+    """What the ingest knows of a node while it judges: its keys, and the end of its chain, staged records included.
+
+    signed_back: the newest head of the log that the node signed back; None where it has not, or signed another log's.
+    """
 
     keys: KeyRing
     state: ChainState
     epoch: int
     seq: int
     hash: bytes
+    signed_back: LogHead | None
 
 
 _Staged: TypeAlias = dict[tuple[str, int, int], Record]
@@ -94,11 +101,13 @@ class Ingest:
         """backfill: paces the acks of nodes that catch up, by `monotonic` seconds; None: nobody is paced."""
         self._store = store
         self._keys = keys
+        self._log = CentralLog(store, keys)
         self._backfill = backfill
         self._monotonic = monotonic
         self._nodes: dict[str, _Node] = {}
         self._owed: dict[str, None] = {}  # who waits for an ack, in order
         self._acked: dict[str, tuple[int, int, int]] = {}  # the last ack: epoch, seq, when
+        self._checkpointed: dict[str, int] = {}  # when each node was last told of the log
         self._told_us = 0  # the time in the newest ack or nack
         self._logged: set[tuple[str, str]] = set()
 
@@ -203,7 +212,8 @@ class Ingest:
             enrolment = Enrolment.parse_text(text)
             head = self._store.head(node_id) or Head(1, 0, bytes.fromhex(GENESIS_PREV))
             keys = KeyRing({"node": enrolment.node, "desk": enrolment.desk})
-            node = self._nodes[node_id] = _Node(keys, state, head.epoch, head.seq, head.hash)
+            signed_back = next((found.head for found in self._store.signed_back(node_id) if found.matches), None)
+            node = self._nodes[node_id] = _Node(keys, state, head.epoch, head.seq, head.hash, signed_back)
         return node
 
     def _judge(self, frame: Arrived, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
@@ -231,6 +241,17 @@ class Ingest:
             staged[record.node_id, record.epoch, record.seq] = record
             batch.keep(record, now_us)
             _project(record, batch, now_us)
+            if record.kind == "node.alive" and (head := LogHead.of(record.fields.get("log"))) is not None:
+                self._hold(record, head, node, batch, now_us)
+
+    def _hold(self, record: Record, head: LogHead, node: _Node, batch: Batch, now_us: int) -> None:
+        """Hold a head that a node signed back against the log: a central that lost or changed its own finds it here."""
+        matches = self._log.holds(head)
+        node.signed_back = head if matches else None
+        batch.signed_back[record.node_id] = SignedBack(record.node_id, record.epoch, record.seq, head, matches)
+        if not matches:
+            why = f"epoch {record.epoch} seq {record.seq} signs a log of size {head.size} that is not this one"
+            self._refuse(batch, record.node_id, "LOG_MISMATCH", why, now_us)
 
     def _read(self, node_id: str, signed: SignedBody, node: _Node) -> Record:
         try:
@@ -300,11 +321,20 @@ class Ingest:
                 if at == [node.epoch, node.seq] and 0 <= now_us - sent_us < ACK_PAUSE_US:
                     continue
                 at_us = self._told(now_us)
-                ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, at_us, window, self._keys.ack)
+                proof = self._proof(node_id, node, now_us)
+                ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, at_us, window, self._keys.ack, proof)
                 answers.append(Answer(node_id, "ack", ack.data))
                 self._acked[node_id] = (node.epoch, node.seq, now_us)
             del self._owed[node_id]
         return answers
+
+    def _proof(self, node_id: str, node: _Node, now_us: int) -> LogProof | None:
+        """What an ack says of the log: in the first to a node, and then in one a minute."""
+        if 0 <= now_us - self._checkpointed.get(node_id, -CHECKPOINT_PAUSE_US) < CHECKPOINT_PAUSE_US:
+            return None
+        proof = self._log.proof(node_id, node.epoch, node.seq, node.signed_back)
+        self._checkpointed[node_id] = now_us
+        return proof
 
     def _told(self, now_us: int) -> int:
         """The time to sign: later than in any word before, by which a node tells it from one played again.

@@ -19,6 +19,7 @@ from sync.central.backfill import Backfill
 from sync.central.ca import open_authority, renew_if_due
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
+from sync.central.log import state_unstated
 from sync.central.store.location import migrate_store, open_store
 from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
@@ -44,8 +45,10 @@ class Server:
         """
         migrate_store(directory)
         self._store = open_store(directory)
+        keys = load_serving_keys(directory)
+        state_unstated(self._store, keys.central_id, time.time_ns() // 1000, keys.notice)
         backfill = None if backfill_per_s is None else Backfill(backfill_per_s)
-        self._ingest = Ingest(self._store, load_serving_keys(directory), backfill)
+        self._ingest = Ingest(self._store, keys, backfill)
         self._link = Link(
             broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random(), tls_files(directory)
         )

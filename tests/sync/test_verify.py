@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sync import SyncError, canonical
+from sync.central.log import enrolled
 from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
 from sync.database import LEDGER_FORMAT
@@ -615,7 +616,7 @@ def central(filled_home, tmp_path: Path, signer: GetSigner) -> Path:
             (second, second.text(signer("stranger"))),
         ):
             first = Notice.seal(enrolment.node_id, 1, bytes(32), "keys", {}, signer("root"))
-            store.enrol(enrolment, text, first, 1)
+            store.enrol(enrolment, text, first, enrolled("hq", enrolment, 1, signer("notice")), 1)
         batch = Batch()
         ledger = filled_home.ledger()
         for record in ledger.records(ROLE_OF_KIND):

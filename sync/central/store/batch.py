@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 from sync.arrivals import Arrival, Correction, arrival, correction
 from sync.canonical import Fields
-from sync.central.store.rows import ChainState
+from sync.central.store.rows import ChainState, SignedBack
 from sync.messages import Status
 from sync.records import Record
 
@@ -24,6 +24,7 @@ class Batch:
     states: dict[str, ChainState] = field(default_factory=dict)
     packs: dict[str, str] = field(default_factory=dict)
     alive: dict[str, tuple[int, list[Fields]]] = field(default_factory=dict)
+    signed_back: dict[str, SignedBack] = field(default_factory=dict)
     applied: list[tuple[int, str, int, bytes]] = field(default_factory=list)
     refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
     seen: dict[str, int] = field(default_factory=dict)

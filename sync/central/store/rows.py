@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 import orjson
 
 from sync.canonical import Fields
+from sync.log_proof import LogHead
 from sync.stamp import Stamp
 from sync.visit_fields import Decision, number_of, settle, text_of
 
@@ -168,6 +169,17 @@ class RecordRow:
     received_us: int
     body: bytes
     fields: Fields
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBack:
+    """A head of central's log as a node signed it in its `node.alive` at (epoch, seq); matches: this log had it."""
+
+    node_id: str
+    epoch: int
+    seq: int
+    head: LogHead
+    matches: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,20 @@
 """The store: all of central's tables on one database, whatever that is."""
 
-from sync.central.store import evidence, nodes, notices, visits
+from sync.central.store import evidence, log, nodes, notices, visits
 from sync.central.store.batch import Batch
 from sync.central.store.database import Database, migrate
 from sync.central.store.evidence import Evidence
+from sync.central.store.log import Log
 from sync.central.store.nodes import Nodes
 from sync.central.store.notices import Notices
 from sync.central.store.visits import Visits
-from sync.messages import Enrolment, Notice
+from sync.messages import Enrolment, Notice, Statement
 
 # in the order in which they are made
-MIGRATIONS = (*evidence.MIGRATIONS, *nodes.MIGRATIONS, *notices.MIGRATIONS, *visits.MIGRATIONS)
+MIGRATIONS = (*evidence.MIGRATIONS, *nodes.MIGRATIONS, *notices.MIGRATIONS, *visits.MIGRATIONS, *log.MIGRATIONS)
 
 
-class Store(Evidence, Nodes, Notices, Visits):
+class Store(Evidence, Nodes, Notices, Visits, Log):
     """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
 
     def __init__(self, database: Database) -> None:
@@ -37,11 +38,13 @@ class Store(Evidence, Nodes, Notices, Visits):
         """A number that changes when somebody else has written to the database; asking reads no table."""
         return self.database.data_version()
 
-    def enrol(self, enrolment: Enrolment, text: str, first: Notice, now_us: int) -> None:
-        """Add a node with its first notice, both or neither."""
+    def enrol(self, enrolment: Enrolment, text: str, first: Notice, enrolled: Statement, now_us: int) -> None:
+        """Add a node with its first notice and central's statement of it, all or nothing."""
         with self.database.transaction():
             self._add_node(enrolment, text, now_us)
             self._add_notice(first, now_us)
+            edge = self._append_statements([(enrolment.node_id, enrolled)])
+        self._edge = edge
 
     def write(self, batch: Batch) -> None:
         """Commit a batch durably or change nothing."""
@@ -50,3 +53,5 @@ class Store(Evidence, Nodes, Notices, Visits):
             self._write_visits(batch)
             self._write_nodes(batch)
             self._write_answers(batch)
+            edge = self._append_records(batch)  # last: until the commit, nobody else can append
+        self._edge = edge

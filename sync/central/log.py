@@ -1,0 +1,94 @@
+"""What central says of its log: checkpoints, proofs, and the statements that stand in it beside the records."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from sync.central.keys import ServingKeys
+from sync.central.store.store import Store
+from sync.checkpoint import Checkpoint, origin_of
+from sync.database import DatabaseError
+from sync.log_proof import LogHead, LogProof
+from sync.merkle import Edge, MerkleError, consistency_proof, inclusion_proof, root
+from sync.messages import Enrolment, Statement
+from sync.signing import Signer
+
+_T = TypeVar("_T")
+_KNOWN_ROOTS = 1024  # of sizes that nodes sign back; many sign the same ones
+
+
+class CentralLog:
+    """Signs and proves what the log in a store is; the store's thread asks it."""
+
+    def __init__(self, store: Store, keys: ServingKeys) -> None:
+        self._store = store
+        self._key = keys.checkpoint
+        self._origin = origin_of(keys.central_id)
+        self._newest: tuple[Checkpoint, str] | None = None
+        self._roots: dict[int, bytes] = {}
+
+    def checkpoint(self) -> tuple[Checkpoint, str]:
+        """The log as it is committed now, and the signed note that says so."""
+        size = self._store.log_size()
+        if self._newest is None or self._newest[0].size != size:
+            made = Checkpoint(self._origin, size, self._read(lambda: Edge.read(self._store.log_tile, size).root()))
+            self._newest = made, made.seal(self._key)
+        return self._newest
+
+    def inclusion(self, leaf: int, size: int) -> tuple[bytes, ...]:
+        """The proof that a leaf lies in the tree of a size."""
+        return self._read(lambda: inclusion_proof(self._store.log_tile, leaf, size))
+
+    def consistency(self, first: int, second: int) -> tuple[bytes, ...]:
+        """The proof that the tree of the second size begins with that of the first."""
+        return self._read(lambda: consistency_proof(self._store.log_tile, first, second))
+
+    def proof(self, node_id: str, epoch: int, seq: int, signed_back: LogHead | None) -> LogProof:
+        """What an ack of the record at this place says of the log.
+
+        signed_back: the newest head its node has signed back, None where there is none or it is not of this log.
+        Raises DatabaseError where the log is damaged or lacks the record.
+        """
+        checkpoint, note = self.checkpoint()
+        leaf = self._store.leaf_of(node_id, epoch, seq)
+        if leaf is None:
+            raise DatabaseError(f"the log is damaged: node {node_id} epoch {epoch} seq {seq} is not in it")
+        inclusion = self.inclusion(leaf, checkpoint.size)
+        if signed_back is None:
+            return LogProof(note, leaf, inclusion)
+        return LogProof(note, leaf, inclusion, signed_back.size, self.consistency(signed_back.size, checkpoint.size))
+
+    def holds(self, head: LogHead) -> bool:
+        """Whether this log, as committed, is or once was as `head` says."""
+        if (known := self._roots.get(head.size)) is None:
+            if head.size > self._store.log_size():
+                return False
+            if len(self._roots) >= _KNOWN_ROOTS:
+                self._roots.clear()
+            known = self._roots[head.size] = self._read(lambda: root(self._store.log_tile, head.size))
+        return known == head.root
+
+    def _read(self, make: Callable[[], _T]) -> _T:
+        try:
+            return make()
+        except MerkleError as error:
+            raise DatabaseError(f"the log is damaged: {error}") from error
+
+
+def enrolled(central_id: str, enrolment: Enrolment, now_us: int, key: Signer) -> Statement:
+    """Central's statement that it let a node in with these keys; key: its notice key."""
+    fields = {
+        "node": enrolment.node_id,
+        "site": enrolment.site_id,
+        "keys": {"node": str(enrolment.node), "desk": str(enrolment.desk)},
+        "epoch": 1,
+    }
+    return Statement.seal(central_id, "node.enrolled", now_us, fields, key)
+
+
+def state_unstated(store: Store, central_id: str, now_us: int, key: Signer) -> None:
+    """Enter a statement for every node enrolled before there was a log."""
+    made = [
+        (node_id, enrolled(central_id, Enrolment.parse_text(text), now_us, key)) for node_id, text in store.unstated()
+    ]
+    if made:
+        store.state(made)

@@ -1,0 +1,361 @@
+"""Central's log over real records, and the two ends that watch each other through it."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sync.central.enrol import enrol
+from sync.central.ingest import CHECKPOINT_PAUSE_US, Arrived, Ingest
+from sync.central.keys import load_public, load_role, load_serving_keys
+from sync.central.log import CentralLog, enrolled, state_unstated
+from sync.central.store.location import migrate_store, open_store
+from sync.central.store.store import Store
+from sync.checkpoint import Checkpoint, origin_of
+from sync.database import DatabaseError
+from sync.log_proof import LogHead
+from sync.merkle import leaf_hash, verify_consistency, verify_inclusion
+from sync.messages import Ack, BadMessage, Enrolment, Statement
+from sync.records import Record
+from sync.trust import join
+from sync.wire import SignedBody, encode_frame
+from sync.witness import LogFork, log_fields, witness
+from tests.sync.test_merkle import naive_root
+from tests.sync.uplink_site import Central, Node
+
+NOW_US = 1_760_000_000_000_000
+
+
+@dataclass
+class Two:
+    """A central without a broker, and two nodes that have joined it; n1 is asked about."""
+
+    central: Central
+    node: Node
+    other: Node
+    store: Store
+    ingest: Ingest
+    now_us: int = NOW_US
+
+    def send(self, node: Node, kind: str = "camera.up", count: int = 1, **fields: object) -> list[Ack]:
+        """Record, send and hear the acks, a minute later each time."""
+        ledger = node.ledger()
+        try:
+            sent = [ledger.append(kind, fields or {"camera": "door"}) for _ in range(count)]
+        finally:
+            ledger.close()
+        return self.deliver(node, sent)
+
+    def deliver(self, node: Node, records: list[Record]) -> list[Ack]:
+        acks = []
+        for at in range(0, len(records), 100):
+            frame = encode_frame([SignedBody(one.body, one.signature) for one in records[at : at + 100]])
+            self.now_us += CHECKPOINT_PAUSE_US
+            for answer in self.ingest.take([Arrived(node.node_id, frame)], self.now_us):
+                acks.append(Ack.parse(answer.payload, load_public(self.central.directory).keys["ack"]))
+        return acks
+
+    def hear(self, node: Node, ack: Ack) -> LogHead | None:
+        ledger = node.ledger()
+        try:
+            assert ledger.accept_ack(ack)
+            return witness(ack, ledger, load_public(self.central.directory))
+        finally:
+            ledger.close()
+
+    def alive(self, node: Node) -> list[Ack]:
+        ledger = node.ledger()
+        try:
+            fields = log_fields(ledger)
+        finally:
+            ledger.close()
+        return self.send(node, "node.alive", people=0, **fields)
+
+    def leaves(self) -> list[bytes]:
+        """The leaf hashes as the records and statements call for, in the order in which they were taken."""
+        statements = {leaf: Statement.parse(data, self.notice_key).hash for leaf, data in self.store.statements()}
+        records = iter(self.store.database.query("SELECT hash FROM records ORDER BY rowid"))
+        size = self.store.log_size()
+        return [leaf_hash(statements.get(leaf) or next(records)[0]) for leaf in range(size)]
+
+    @property
+    def notice_key(self):
+        return load_public(self.central.directory).keys["notice"]
+
+    def refused(self) -> dict[tuple[str, str], int]:
+        return {(one.node_id, one.reason): one.count for one in self.store.refusals()}
+
+    def log(self) -> CentralLog:
+        return CentralLog(self.store, load_serving_keys(self.central.directory))
+
+    def restart(self) -> None:
+        self.ingest = Ingest(self.store, load_serving_keys(self.central.directory))
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[Two]:
+    central = Central(tmp_path / "central")
+    nodes = [Node(tmp_path / name, name) for name in ("n1", "n2")]
+    for node in nodes:
+        join(node.home, central.public)
+        enrol(central.directory, node.home / "node.pub")
+    with central.store() as store:
+        yield Two(central, *nodes, store, Ingest(store, load_serving_keys(central.directory)))
+
+
+def test_the_log_holds_what_was_taken_in_that_order_statements_among_it(two: Two, tmp_path: Path) -> None:
+    two.send(two.node, count=3)
+    two.send(two.other, count=2)
+    third = Node(tmp_path / "n3", "n3")
+    enrol(two.central.directory, third.home / "node.pub")  # another process appends to the same log
+    two.send(two.node, count=300)
+    assert two.store.log_size() == 2 + 5 + 1 + 300
+    assert [leaf for leaf, _ in two.store.statements()] == [0, 1, 7]
+    checkpoint, note = two.log().checkpoint()
+    assert checkpoint.root == naive_root(two.leaves())
+    public = load_public(two.central.directory)
+    assert Checkpoint.parse(note, origin_of(public.central_id), public.keys["checkpoint"]) == checkpoint
+
+
+def test_an_enrolment_is_stated_once_with_the_nodes_keys(two: Two) -> None:
+    enrol(two.central.directory, two.node.home / "node.pub")
+    (leaf, data), *_ = two.store.statements("n1")
+    stated = Statement.parse(data, two.notice_key)
+    assert (leaf, stated.kind, stated.central_id) == (0, "node.enrolled", "c1")
+    keys = {"node": str(two.node.key.public), "desk": str(two.node.desk.public)}
+    assert stated.fields == {"node": "n1", "site": "site-1", "epoch": 1, "keys": keys}
+    assert len(two.store.statements()) == 2
+
+
+def test_every_record_is_proven_to_lie_where_the_store_says(two: Two) -> None:
+    for count in (1, 5, 100, 120):
+        two.send(two.node, count=count)
+        two.send(two.other, count=2)
+    log = two.log()
+    checkpoint, _ = log.checkpoint()
+    for row in two.store.records():
+        leaf = two.store.leaf_of(row.node_id, row.epoch, row.seq)
+        assert leaf is not None
+        proof = log.inclusion(leaf, checkpoint.size)
+        assert verify_inclusion(leaf_hash(row.hash), leaf, checkpoint.size, proof, checkpoint.root)
+    assert two.store.leaf_of("n1", 1, 227) is None
+    assert two.store.leaf_of("n1", 2, 1) is None
+    assert two.store.leaf_of("n9", 1, 1) is None
+
+
+def test_records_and_leaves_are_committed_together_or_not_at_all(two: Two, monkeypatch: pytest.MonkeyPatch) -> None:
+    two.send(two.node, count=3)
+    grown = type(two.store)._append_records
+
+    def fail(store: Store, batch: object) -> object:
+        grown(store, batch)  # type: ignore[arg-type]
+        raise DatabaseError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(two.store), "_append_records", fail)
+        with pytest.raises(DatabaseError, match="the disk is gone"):
+            two.send(two.node)
+    assert two.central.held() == [1, 2, 3]
+    assert two.store.log_size() == 5
+    ledger = two.node.ledger()
+    two.deliver(two.node, list(ledger.records(["camera.up"])))
+    ledger.close()
+    assert two.store.log_size() == 6
+    assert two.log().checkpoint()[0].root == naive_root(two.leaves())
+
+
+def test_what_arrives_twice_stands_in_the_log_once(two: Two) -> None:
+    two.send(two.node, count=3)
+    ledger = two.node.ledger()
+    two.deliver(two.node, list(ledger.records(["camera.up"])))
+    ledger.close()
+    assert two.store.log_size() == 5
+
+
+def test_the_first_ack_to_a_node_carries_a_checkpoint_and_then_one_a_minute(two: Two) -> None:
+    (first,) = two.send(two.node)
+    two.now_us -= CHECKPOINT_PAUSE_US - 1_000_000
+    (soon,) = two.send(two.node)
+    (others,) = two.send(two.other)
+    (later,) = two.send(two.node)
+    assert [one.checkpoint is not None for one in (first, soon, others, later)] == [True, False, True, True]
+    two.restart()
+    two.now_us -= CHECKPOINT_PAUSE_US - 1_000_000
+    (again,) = two.send(two.node)
+    assert again.checkpoint is not None
+
+
+def test_a_node_follows_the_log_from_head_to_head(two: Two) -> None:
+    for round_ in range(3):
+        (ack,) = two.send(two.node, count=20)
+        assert ack.checkpoint
+        assert ack.checkpoint.from_size == (None if round_ == 0 else two.store.signed_back("n1")[0].head.size)
+        assert two.hear(two.node, ack) == LogHead(two.store.log_size(), two.log().checkpoint()[0].root)
+        two.send(two.other, count=7)
+        (alive,) = two.alive(two.node)
+        assert two.hear(two.node, alive)
+    (back,) = two.store.signed_back()
+    assert (back.node_id, back.matches) == ("n1", True)
+    assert two.refused() == {}
+
+
+def test_a_restarted_central_still_knows_what_was_signed_back(two: Two) -> None:
+    (ack,) = two.send(two.node)
+    two.hear(two.node, ack)
+    two.alive(two.node)
+    two.restart()
+    (next_ack,) = two.send(two.node)
+    assert next_ack.checkpoint
+    assert next_ack.checkpoint.from_size == ack_size(ack)
+    two.hear(two.node, next_ack)
+
+
+def ack_size(ack: Ack) -> int:
+    assert ack.checkpoint
+    return int(ack.checkpoint.note.split("\n")[1])
+
+
+@pytest.mark.parametrize(
+    "head", [LogHead(3, b"x" * 32), LogHead(10_000, b"x" * 32), LogHead(2**53 - 1, b"x" * 32)], ids=str
+)
+def test_a_head_that_is_not_of_this_log_is_counted_and_the_record_kept(two: Two, head: LogHead) -> None:
+    two.send(two.node, count=3)
+    (ack,) = two.send(two.node, "node.alive", people=0, log=head.fields())
+    assert ack.upto_seq == 4
+    assert ack.checkpoint
+    assert ack.checkpoint.from_size is None  # there is nothing to prove: the node will see that too
+    assert two.refused() == {("n1", "LOG_MISMATCH"): 1}
+    (back,) = two.store.signed_back("n1")
+    assert (back.head, back.matches) == (head, False)
+
+
+@pytest.mark.parametrize("log", [7, {}, {"size": 0, "root": "ab" * 32}, {"size": 3}, {"size": 3, "root": "AB" * 32}])
+def test_what_is_no_head_is_stored_as_any_unknown_field(two: Two, log: object) -> None:
+    (ack,) = two.send(two.node, "node.alive", people=0, log=log)
+    assert ack.upto_seq == 1
+    assert two.refused() == {}
+    assert two.store.signed_back() == []
+
+
+def test_an_older_store_gets_its_log_in_the_order_of_acceptance(two: Two) -> None:
+    two.send(two.node, count=120)
+    two.send(two.other, count=3)
+    two.send(two.node, count=200)
+    two.store.close()
+    with closing(sqlite3.connect(two.central.directory / "central.db")) as old, old:
+        for table in ("log", "log_tiles", "log_runs", "log_statements", "log_heads"):
+            old.execute(f"DROP TABLE {table}")
+        old.execute("DELETE FROM migrations WHERE name = 'log'")
+    migrate_store(two.central.directory)
+    two.store = open_store(two.central.directory)
+    assert two.store.log_size() == 323
+    assert two.log().checkpoint()[0].root == naive_root(two.leaves())
+    assert [two.store.leaf_of(*one) for one in (("n1", 1, 120), ("n2", 1, 1), ("n1", 1, 121))] == [119, 120, 123]
+    for _again in range(2):
+        state_unstated(two.store, "c1", 5, load_role(two.central.directory, "notice"))
+    assert [leaf for leaf, _ in two.store.statements()] == [323, 324]
+    assert two.store.statements("n2")[0][0] == 324
+    two.restart()
+    two.send(two.node)
+    assert two.log().checkpoint()[0].root == naive_root(two.leaves())
+
+
+def test_a_damaged_log_stops_the_acks(two: Two) -> None:
+    two.send(two.node, count=3)
+    two.store.database.execute("UPDATE log_tiles SET data = substr(data, 33)")
+    two.store.close()
+    two.store = open_store(two.central.directory)
+    two.restart()
+    with pytest.raises(DatabaseError, match="the log is damaged: tile 0 of level 0 has fewer than"):
+        two.send(two.node)
+    assert two.central.held() == [1, 2, 3]
+
+
+# -- a history rewritten at one end ----------------------------------------------------------------------------
+
+
+def rebuilt(two: Two, order: list[bytes]) -> None:
+    """What a central that holds its real keys can do: make its tree anew over these leaves."""
+    from sync.merkle import Edge
+
+    edge, tiles = Edge().grown([leaf_hash(one) for one in order])
+    with two.store.database.transaction():
+        two.store.database.execute("DELETE FROM log_tiles")
+        two.store.database.many(
+            "INSERT INTO log_tiles VALUES (?, ?, ?)", [(one.level, one.number, one.data) for one in tiles]
+        )
+        two.store.database.execute("UPDATE log SET size = ?", (edge.size,))
+    two.store.close()
+    two.store = open_store(two.central.directory)
+    two.restart()
+
+
+def hashes(two: Two) -> list[bytes]:
+    """What the leaves stand for, in order."""
+    statements = {leaf: Statement.parse(data, two.notice_key).hash for leaf, data in two.store.statements()}
+    records = iter(two.store.database.query("SELECT hash FROM records ORDER BY rowid"))
+    return [statements.get(leaf) or next(records)[0] for leaf in range(two.store.log_size())]
+
+
+@pytest.mark.parametrize("change", ["another record", "two exchanged", "one removed"])
+def test_a_central_that_rewrites_its_log_is_exposed_by_what_nodes_signed_back(two: Two, change: str) -> None:
+    two.send(two.other, count=3)
+    (ack,) = two.send(two.node, count=3)
+    two.hear(two.node, ack)
+    two.alive(two.node)
+    two.send(two.node, count=2)
+    held = hashes(two)
+    match change:
+        case "another record":
+            held[3] = bytes(32)
+        case "two exchanged":
+            held[2], held[3] = held[3], held[2]
+        case "one removed":
+            del held[3]
+            two.store.database.execute("UPDATE log_runs SET leaf = leaf - 1 WHERE leaf > 3")
+    rebuilt(two, held)
+    (next_ack,) = two.send(two.node)
+    with pytest.raises(LogFork):
+        two.hear(two.node, next_ack)
+    two.alive(two.node)
+    assert two.refused() == {("n1", "LOG_MISMATCH"): 1}
+
+
+def test_a_central_that_lost_its_end_is_exposed_by_the_first_checkpoint(two: Two, tmp_path: Path) -> None:
+    two.send(two.node, count=3)
+    two.store.close()
+    two.central.copy_store(tmp_path / "aside.db")
+    two.store = open_store(two.central.directory)
+    two.restart()
+    (ack,) = two.send(two.node, count=10)
+    two.hear(two.node, ack)
+    two.store.close()
+    two.central.restore_store(tmp_path / "aside.db")
+    two.store = open_store(two.central.directory)
+    two.restart()
+    ledger = two.node.ledger()
+    chain = list(ledger.records(["camera.up"]))
+    ledger.close()
+    (shorter,) = two.deliver(two.node, chain[:3])
+    with pytest.raises(LogFork, match="had 15 leaves, now 5"):
+        two.hear(two.node, shorter)
+
+
+def test_a_statement_under_another_key_is_not_centrals(two: Two) -> None:
+    made = enrolled("c1", Enrolment.parse_text((two.node.home / "node.pub").read_text()), 1, two.node.key)
+    with pytest.raises(BadMessage, match="not signed"):
+        Statement.parse(made.data, two.notice_key)
+
+
+def test_consistency_holds_between_any_two_checkpoints(two: Two) -> None:
+    log, seen = two.log(), list[Checkpoint]()
+    for count in (1, 2, 50, 210):
+        two.send(two.node, count=count)
+        seen.append(log.checkpoint()[0])
+    for first in seen:
+        for second in seen[seen.index(first) :]:
+            proof = log.consistency(first.size, second.size)
+            assert verify_consistency(first.size, second.size, proof, first.root, second.root)
