@@ -6,6 +6,7 @@ from sync import SyncError
 from sync.chain import Chain, MayOpen, only_the_last
 from sync.keyring import KeyRing, Place
 from sync.messages import Ack
+from sync.purge import Base, kept_sha256
 from sync.records import BadRecord, Record, parse, place
 from sync.signing import SIGNATURE_BYTES, digest
 
@@ -68,6 +69,15 @@ class Acks:
         """The last record covered, (0, 0) where there is none."""
         return max(self.upto.items(), default=(0, 0))
 
+    def head(self, at: Place) -> bytes | None:
+        """The hash that a sound ack names for this place, None where none ends there."""
+        return None if at in self._faults else self._heads.get(at)
+
+    def at_of(self, at: Place) -> int | None:
+        """Central's time in the first sound ack that ends at this place."""
+        ends = (ack.central_time_us for ack in self._by_hash.values() if (ack.epoch, ack.upto_seq) == at)
+        return min(ends, default=None)
+
     def check(self, record: Record) -> None:
         """Raise BadRecord where an ack disagrees with this record, or its anchor with the acks."""
         at = (record.epoch, record.seq)
@@ -95,19 +105,57 @@ class Audit:
     """A chain on its way from genesis to its end, row by row.
 
     acks: None where the chain lies at central, which has none and whose records' anchors are its own business.
-    may_open: as of Chain.
+    may_open: as of Chain. base: what a purged chain begins behind, as yet only claimed.
     """
 
-    def __init__(self, node_id: str, keys: KeyRing, acks: Acks | None, may_open: MayOpen = only_the_last) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        keys: KeyRing,
+        acks: Acks | None,
+        may_open: MayOpen = only_the_last,
+        base: Base | None = None,
+    ) -> None:
         self.chain = Chain(node_id, keys, may_open=may_open)
+        if base:
+            self.chain = Chain(node_id, keys, base.epoch, base.upto, base.head, may_open)
         self.acks = acks
+        self.base = base
         self.checked = 0
-        self._ends: dict[int, int] = {}  # the last seq, by epoch
+        self._node_id = node_id
+        self._keys = keys
+        self._told = base is None  # whether a verified record has said so
+        self._kept: list[bytes] = []
+        self._kept_at: Place = (0, 0)
+        self._ends = {base.epoch: base.upto} if base else dict[int, int]()  # the last seq, by epoch
         self._strays: dict[Place, str] = {}  # records met under an altered number, by their own
 
     @property
     def next(self) -> Place:
         return self.chain.epoch, self.chain.seq + 1
+
+    def kept(self, body: object, signature: object, columns: Columns | None = None) -> None:
+        """Verify the next record that a purge has spared, before any row; raises Bad."""
+        at = _own_place(body)
+        try:
+            if not isinstance(body, bytes) or not isinstance(signature, bytes):
+                raise BadRecord("body or signature is not stored as bytes")
+            record = parse(body, signature)
+            at = record.epoch, record.seq
+            if record.node_id != self._node_id:
+                raise BadRecord(f"the body is of node {record.node_id}, this chain of {self._node_id}")
+            if self.base is None or not self._kept_at < at <= self.base.at:
+                raise BadRecord("kept where it does not belong")
+            if columns:
+                if (columns.epoch, columns.seq) != at or columns.hash != record.hash:
+                    raise BadRecord("its columns do not match its body")
+                _check_columns(columns, record)
+            self._keys.check(record)
+            self._keys.follow(record)
+        except SyncError as error:
+            raise Bad(f"kept: {error}", at) from error
+        self._kept_at = at
+        self._kept.append(record.hash)
 
     def row(self, body: object, signature: object, columns: Columns | None = None) -> None:
         """Verify the next row; columns is None where only body and signature are stored. Raises Bad."""
@@ -122,6 +170,7 @@ class Audit:
             record = self.chain.add(body, signature)
             if columns:
                 _check_columns(columns, record)
+            self._check_purge(record)
             if self.acks is not None:
                 self.acks.check(record)
                 if columns:
@@ -138,8 +187,14 @@ class Audit:
         if self._strays:
             at = min(self._strays)
             raise Bad(self._strays[at], at)
+        if not self._told and self.base is not None:
+            raise Bad("missing, and no record says that it was purged", (1, 1))
         if self.acks is not None:
+            if self.base is not None and self.acks.head(self.base.at) != self.base.head:
+                raise Bad("purged up to here, but no ack of it is stored", self.base.at)
             for epoch, upto in sorted(self.acks.upto.items()):
+                if self.base is not None and epoch < self.base.epoch:
+                    continue
                 held = self._ends.get(epoch, 0)
                 if upto > held:
                     raise Bad(self.acks.missing(epoch, upto), (epoch, held + 1))
@@ -149,9 +204,25 @@ class Audit:
         spans = []
         for epoch, end in self._ends.items():
             first = after[1] + 1 if epoch == after[0] else 1
+            if self.base is not None and epoch == self.base.epoch:
+                first = max(first, self.base.upto + 1)
             if epoch >= after[0] and first <= end:
                 spans.append(f"{place(epoch, first)}..{end}")
         return ", ".join(spans)
+
+    def _check_purge(self, record: Record) -> None:
+        """Hold what a record says of a purge against what is here; only the newest one must agree."""
+        told = Base.of(record.fields)
+        if told is None or self.acks is None:  # central purges nothing
+            return
+        if self.base is None or told.at > self.base.at:
+            raise BadRecord("says that records were purged which are here")
+        if told.at == self.base.at:
+            if told.head != self.base.head:
+                raise BadRecord("purged up to another record than this chain begins behind")
+            if (told.kept, told.kept_sha256) != (len(self._kept), kept_sha256(self._kept)):
+                raise BadRecord("the kept records are not those that it names")
+            self._told = True
 
     def _seat(self, body: object, columns: Columns) -> Place | None:
         """Return the place a row claims where it comes next; None for a stray, whose own place will be found empty.

@@ -2,9 +2,10 @@
 
 Line 1 is the header, `{"acks":[hex,...],"central_pub":text,"enrolments":[text,...],"format":"firstvisit-ledger",
 "node_pub":text,"notices":[hex,...],"v":1}`, with `central_pub` absent before a join, and `enrolments` where the node's
-keys were never made anew; the notices are those of the kinds `keys` and `key.revoked`. Every other line is one record
-in chain order, `{"body":text,"signature":hex}`; the text is the exact signed bytes. Each line is canonical JSON and
-ends with a newline, so the same ledger always gives the same file.
+keys were never made anew; the notices are those of the kinds `keys` and `key.revoked`. Of a purged ledger it has
+`"purged":{...}` too, as the newest `retention.run` says it, and `"kept":[{"body":text,"signature":hex},...]`. Every
+other line is one record in chain order, `{"body":text,"signature":hex}`; the text is the exact signed bytes. Each line
+is canonical JSON and ends with a newline, so the same ledger always gives the same file.
 """
 
 import hashlib
@@ -16,8 +17,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sync import SyncError, canonical
+from sync.audit import Audit, Bad, Columns
 from sync.canonical import Fields
-from sync.ledger import Ledger
+from sync.ledger import KEPT, Ledger, kept_rows
+from sync.origin import follow_notices, settle
+from sync.purge import Base, base_of
 from sync.records import MAX_BODY_BYTES
 from sync.trust import key_notices
 from sync.wire import SignedBody
@@ -37,7 +41,8 @@ class Header:
     """What an export carries beside the records.
 
     node_pub, central_pub: the texts of these files. acks, notices: the signed bytes of every ack, and of every notice
-    about keys, by which a later ack's key is known. enrolments: the texts of earlier node.pub files.
+    about keys, by which a later ack's key is known. enrolments: the texts of earlier node.pub files. base, kept: of a
+    purged ledger, what its records begin behind, and those of before that were kept.
     """
 
     node_pub: str
@@ -45,6 +50,8 @@ class Header:
     acks: tuple[bytes, ...]
     notices: tuple[bytes, ...]
     enrolments: tuple[str, ...] = ()
+    base: Base | None = None
+    kept: tuple[SignedBody, ...] = ()
 
     def fields(self) -> Fields:
         fields: Fields = {
@@ -58,6 +65,9 @@ class Header:
             fields["central_pub"] = self.central_pub
         if self.enrolments:
             fields["enrolments"] = list(self.enrolments)
+        if self.base is not None:
+            fields["purged"] = self.base.fields()
+            fields["kept"] = [_listed(one) for one in self.kept]
         return fields
 
     @classmethod
@@ -67,16 +77,23 @@ class Header:
             raise SyncError("not an exported ledger")
         if fields.get("v") != VERSION:
             raise SyncError(f"version {fields.get('v')!r}, this one reads {VERSION}")
-        if fields.keys() - {"central_pub", "enrolments"} != {"format", "v", "acks", "node_pub", "notices"}:
+        purged = fields.keys() & {"purged", "kept"}
+        if fields.keys() - {"central_pub", "enrolments"} - purged != {"format", "v", "acks", "node_pub", "notices"}:
             raise SyncError("the header has other keys than it should")
+        if len(purged) == 1:
+            raise SyncError("purged and kept go together")
         node_pub, central_pub = fields["node_pub"], fields.get("central_pub")
         if not isinstance(node_pub, str) or not isinstance(central_pub, str | None):
             raise SyncError("node_pub and central_pub must be texts")
         enrolments = fields.get("enrolments", [])
         if not isinstance(enrolments, list) or not all(isinstance(text, str) for text in enrolments):
             raise SyncError("enrolments must be texts")
+        if purged and not isinstance(fields["kept"], list):
+            raise SyncError("kept must be a list")
         acks, notices = _hex_list(fields["acks"]), _hex_list(fields["notices"])
-        return cls(node_pub, central_pub, acks, notices, tuple(enrolments))
+        base = Base.of({"kind": "retention.run", "purged": fields["purged"]}) if purged else None
+        kept = tuple(_signed(one) for one in fields["kept"]) if purged else ()
+        return cls(node_pub, central_pub, acks, notices, tuple(enrolments), base, kept)
 
 
 def write_export(
@@ -94,7 +111,9 @@ def write_export(
     try:
         with part.open("wb") as file, ledger.snapshot():
             acks, notices = tuple(ledger.acks()), tuple(key_notices(ledger.connection))
-            header = Header(node_pub, central_pub, acks, notices, tuple(enrolments))
+            base, kept = base_of(ledger.connection), kept_rows(ledger.connection, KEPT)
+            spared = tuple(SignedBody(*row) for row in kept)
+            header = Header(node_pub, central_pub, acks, notices, tuple(enrolments), base, spared)
             first, last, sha256 = _write(file, ledger, header)
             file.flush()
             os.fsync(file.fileno())
@@ -131,13 +150,20 @@ def _write(file: BinaryIO, ledger: Ledger, header: Header) -> tuple[int, int, st
         sha256.update(data)
         file.write(data)
 
-    line(header.fields())
-    for row in ledger.rows():
-        try:
-            line({"body": row.body.decode(), "signature": row.signature.hex()})
-        except (UnicodeDecodeError, AttributeError) as error:
-            raise SyncError(f"seq {row.seq} is damaged and cannot be exported; run verify") from error
-        first, last = first or row.seq, row.seq
+    try:
+        keys = settle((header.node_pub, *header.enrolments), header.central_pub, None)
+        for revocation in follow_notices(keys.central, header.notices)[1]:
+            keys.ring.revoke(revocation)
+        audit = Audit(keys.node_id, keys.ring, None, base=header.base)
+        for one in header.kept:
+            audit.kept(one.body, one.signature)
+        line(header.fields())
+        for row in ledger.rows():
+            audit.row(row.body, row.signature, Columns(row.epoch, row.seq, row.kind, row.hash, row.prev_hash, None))
+            line(_listed(SignedBody(row.body, row.signature)))
+            first, last = first or row.seq, row.seq
+    except Bad as bad:
+        raise SyncError(f"{bad}: damaged, so nothing is exported; run verify") from bad
     if not last:
         raise SyncError("the ledger is empty: nothing to export")
     return first, last, sha256.hexdigest()
@@ -164,11 +190,20 @@ def _lines(path: Path) -> Iterator[Fields]:
 def _records(path: Path, lines: Iterator[Fields]) -> Iterator[SignedBody]:
     for number, fields in enumerate(lines, 2):
         try:
-            if fields.keys() != {"body", "signature"} or not isinstance(fields["body"], str):
-                raise SyncError("not a record")
-            yield SignedBody(fields["body"].encode(), _hex(fields["signature"]))
+            yield _signed(fields)
         except SyncError as error:
             raise BadExport(f"{path}: line {number}: {error}") from error
+
+
+def _listed(record: SignedBody) -> Fields:
+    return {"body": record.body.decode(), "signature": record.signature.hex()}
+
+
+def _signed(fields: object) -> SignedBody:
+    """Read what `_listed` wrote; raises SyncError."""
+    if not isinstance(fields, dict) or fields.keys() != {"body", "signature"} or not isinstance(fields["body"], str):
+        raise SyncError("not a record")
+    return SignedBody(fields["body"].encode(), _hex(fields["signature"]))
 
 
 def _hex_list(texts: object) -> tuple[bytes, ...]:

@@ -1,4 +1,4 @@
-"""The node's ledger: one table that is evidence and outbox both. All SQL of the ledger is here."""
+"""The node's ledger: one table that is evidence and outbox both. Its SQL is here; what leaves it: purge.py."""
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +29,8 @@ from sync.wire import (
 MIGRATIONS = Migrations("ledger")
 SAME_ACK_INTERVAL_US = 60_000_000
 EpochReason: TypeAlias = Literal["init", "restore", "clone", "fork", "rekey"]
+KEPT = ("epoch.started", "key.rotated", "policy.changed", "node.boot")
+"""Kinds that stay when their time is up: the keys of the chain, how far back "first" reaches, the last start."""
 _ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
 
 
@@ -71,6 +73,25 @@ def acks(db: sqlite_utils.Database) -> None:
     )
     db.table("acks").create_index(["epoch", "upto_seq"])
     db.table("acks").create_index(["central_time_us"])
+
+
+@MIGRATIONS()
+def kept(db: sqlite_utils.Database) -> None:
+    """Records that a purge has spared, since what is left cannot be read without them."""
+    db.execute(
+        """
+        CREATE TABLE kept_records (
+          epoch     INTEGER NOT NULL,
+          seq       INTEGER NOT NULL,
+          kind      TEXT    NOT NULL,
+          body      BLOB    NOT NULL,
+          hash      BLOB    NOT NULL,
+          prev_hash BLOB    NOT NULL,
+          signature BLOB    NOT NULL,
+          PRIMARY KEY (epoch, seq)
+        ) STRICT
+        """
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,9 +329,11 @@ class Ledger:
                 yield Row(epoch, seq, kind, body, digest, prev, signature, bool(acked))
 
     def records(self, kinds: Iterable[str], after: tuple[int, int] = (0, 0)) -> Iterator[Record]:
-        """Every record of these kinds after (epoch, seq), parsed, in chain order."""
+        """Every record of these kinds after (epoch, seq), parsed, in chain order; of KEPT kinds the purged too."""
         wanted = tuple(kinds)
         with self._errors():
+            for body, signature in kept_rows(self.connection, wanted, after):
+                yield parse(body, signature)
             cursor = self.connection.execute(
                 f"SELECT body, signature FROM ledger WHERE kind IN ({','.join('?' * len(wanted))})"
                 " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
@@ -349,6 +372,8 @@ class Ledger:
             found = self.connection.execute(
                 "SELECT body, signature FROM ledger WHERE kind = ? ORDER BY epoch DESC, seq DESC LIMIT 1", (kind,)
             ).fetchone()
+            if found is None:
+                found = next(reversed(kept_rows(self.connection, (kind,))), None)
         return parse(*found) if found else None
 
     def backlog(self) -> int:
@@ -439,7 +464,9 @@ class Ledger:
             yield from (row[0] for row in self.connection.execute("SELECT data FROM acks ORDER BY rowid"))
 
     def _read_keys(self) -> None:
-        rows = self.connection.execute(
+        first_look = self._keys.upto == (0, 0)
+        rows = kept_rows(self.connection, ("epoch.started", "key.rotated")) if first_look else []
+        rows += self.connection.execute(
             "SELECT body, signature FROM ledger WHERE kind IN ('epoch.started', 'key.rotated')"
             " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
             self._keys.upto,
@@ -449,6 +476,25 @@ class Ledger:
 
     def _errors(self) -> AbstractContextManager[None]:
         return named(self._path)
+
+
+def has_kept(connection: sqlite3.Connection) -> bool:
+    """Whether there is a table of kept records: not in a HOME that no command of this version has written to yet."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'kept_records'").fetchone() is not None
+
+
+def kept_rows(
+    connection: sqlite3.Connection, kinds: tuple[str, ...], after: tuple[int, int] = (0, 0)
+) -> list[tuple[bytes, bytes]]:
+    """Body and signature of every record of these kinds that a purge has spared, after (epoch, seq), in chain order."""
+    wanted = [kind for kind in kinds if kind in KEPT]
+    if not wanted or not has_kept(connection):
+        return []
+    return connection.execute(
+        f"SELECT body, signature FROM kept_records WHERE kind IN ({','.join('?' * len(wanted))})"
+        " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
+        (*wanted, *after),
+    ).fetchall()
 
 
 def _last(connection: sqlite3.Connection) -> Record | None:

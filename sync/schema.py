@@ -6,7 +6,7 @@ from contextlib import closing
 
 import sqlite_utils
 
-from sync.ledger import MIGRATIONS
+from sync.ledger import MIGRATIONS, has_kept
 
 # Central's; here for the verifier too, which imports no central.
 RECORDS = """
@@ -86,7 +86,7 @@ def altered_ledger(connection: sqlite3.Connection) -> str | None:
     """Say what of a HOME's evidence tables is not as `Ledger.create` makes it; None where all is."""
     with closing(sqlite3.connect(":memory:")) as made:
         MIGRATIONS.apply(sqlite_utils.Database(made))
-        return _altered(connection, made, ("ledger", "acks"))
+        return _altered(connection, made, ("ledger", "acks", *(("kept_records",) if has_kept(connection) else ())))
 
 
 def altered_records(connection: sqlite3.Connection) -> str | None:

@@ -15,12 +15,14 @@ from sync.audit import Acks, Audit, Bad, Columns
 from sync.canonical import Fields
 from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.export import read_export
+from sync.ledger import has_kept
 from sync.messages import BadMessage, CentralKeys, Enrolment
 from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle
+from sync.purge import base_of
 from sync.readonly import READ_ERRORS, damage, read_snapshot
 from sync.schema import altered_ledger, altered_records
 from sync.signing import PublicKey
-from sync.stamp import from_us
+from sync.stamp import from_us, rfc3339
 from sync.trust import key_notices
 
 _ROWS = (
@@ -34,6 +36,9 @@ _FROM_THE_FIRST = (-(2**63), 0)  # an altered number may be below zero
 _AT_ONCE = 500  # rows
 _HIDDEN = re.compile(r"row (\d+) missing from index (.+)")  # SQLite's words
 _LEDGER_ROWS = _ROWS.format(table="ledger", acked="t.acked", scope="")
+_KEPT_ROWS = (
+    "SELECT body, signature, epoch, seq, kind, hash, prev_hash, NULL FROM kept_records NOT INDEXED ORDER BY epoch, seq"
+)
 _CENTRAL_ROWS = _ROWS.format(table="records", acked="NULL", scope="k.node_id = ? AND")
 
 
@@ -103,6 +108,9 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                 for revocation in revocations:
                     keys.ring.revoke(revocation)
                 _stored_acks(connection, acks, signers)
+                audit = Audit(keys.node_id, keys.ring, acks, base=base_of(connection))
+                for body, signature, *columns in connection.execute(_KEPT_ROWS) if has_kept(connection) else ():
+                    audit.kept(body, signature, Columns(*columns))
                 _walk(connection, audit, _LEDGER_ROWS)
                 audit.end()
                 _check_count(connection, "ledger", audit.checked)
@@ -129,8 +137,10 @@ def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     for revocation in revocations:
         keys.ring.revoke(revocation)
     acks = Acks(keys.node_id)
-    audit = Audit(keys.node_id, keys.ring, acks)
+    audit = Audit(keys.node_id, keys.ring, acks, base=header.base)
     try:
+        for kept in header.kept:
+            audit.kept(kept.body, kept.signature)
         for number, data in enumerate(header.acks, 1):
             try:
                 acks.add(read_ack(data, signers))
@@ -351,6 +361,16 @@ def _summary(audit: Audit) -> str:
     return f"{audit.checked} records verified, {audit.spans()}, head {audit.chain.head_hash.hex()}"
 
 
+def _purged(audit: Audit, acks: Acks) -> Iterator[str]:
+    """What a chain that begins later says of what it no longer holds."""
+    if audit.base is not None:
+        epoch, upto = audit.base.at
+        until = f"seq 1..{upto}" if epoch == 1 else f"everything up to epoch {epoch} seq {upto}"
+        when = acks.at_of(audit.base.at)
+        at = "" if when is None else f" acknowledged at {rfc3339(when, timespec='seconds')}"
+        yield f"{until} purged, central holds them: head {audit.base.head.hex()}{at}"
+
+
 def _bad_verdict(what: str, head: str, bad: Bad, checked: int = 0) -> Verdict:
     lines = [head, f"bad: {bad}"]
     if bad.at:
@@ -368,6 +388,7 @@ def _good_verdict(what: str, head: str, audit: Audit, acks: Acks, origin: str) -
     lines = (
         head,
         _summary(audit),
+        *_purged(audit, acks),
         origin,
         f"acks: {confirmed}",
         f"unanchored: {audit.spans(last) or 'none'}",

@@ -75,7 +75,7 @@ def test_an_export_never_overwrites_and_leaves_no_half_file(filled_home, tmp_pat
         _export(filled_home, tmp_path / "nowhere" / "x")
     with closing(sqlite3.connect(filled_home.database)) as connection, connection:
         connection.execute("UPDATE ledger SET body = x'ff' WHERE seq = 17")
-    with pytest.raises(SyncError, match="seq 17 is damaged"):
+    with pytest.raises(SyncError, match="seq 17: hash does not match the body: damaged"):
         _export(filled_home, tmp_path / "damaged")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "ledger.jsonl"]
 
