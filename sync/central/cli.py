@@ -33,6 +33,9 @@ def init(
         list[str] | None,
         typer.Option("--name", help="A host name or address that nodes reach this server by, beside localhost."),
     ] = None,
+    store: Annotated[
+        str | None, typer.Option(help=r"postgresql://\[user:password@]host/database; without it, SQLite in DIR.")
+    ] = None,
 ) -> None:
     """Make a central: its keys, its certificates, its configuration and an empty store.
 
@@ -42,7 +45,7 @@ def init(
     from sync.central.keys import create_keys
     from sync.central.settings import FILE_NAME as SETTINGS_FILE
     from sync.central.settings import settings_text
-    from sync.central.store.location import create_store
+    from sync.central.store.location import check_empty, create_store
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
     from sync.files import close_to_others, write_durably
     from sync.mqtt import BrokerAddress
@@ -54,15 +57,17 @@ def init(
         raise SyncError(f"--id {central_id!r}: letters, digits, . _ - are allowed, at most 64")
     if (directory / CENTRAL_FILE).exists() or (directory / STORE_FILE).exists():
         raise SyncError(f"{directory}: a central is already there")
+    if store is not None:
+        check_empty(store)
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         close_to_others(directory)
         public = create_keys(directory, central_id)
-        # the broker's password stands in it
-        write_durably(directory / SETTINGS_FILE, settings_text(central_id, broker), 0o600)
+        # the passwords of the broker and of PostgreSQL stand in it
+        write_durably(directory / SETTINGS_FILE, settings_text(central_id, broker, store), 0o600)
     except OSError as error:
         raise SyncError(f"{directory}: {error.strerror}") from error
-    create_store(directory)
+    create_store(directory, store)
     open_authority(directory, central_id, utc_now(), name or ())
     print(f"made {directory}")
     print(f"  root key  {public.root.fingerprint}")

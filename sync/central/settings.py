@@ -31,6 +31,12 @@ class IngestSettings(BaseModel):
     backfill_per_s: int = Field(default=2000, ge=1, le=1_000_000)
 
 
+class StorePlace(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str | None = Field(default=None, pattern=r"^postgres(ql)?://")
+
+
 class Settings(BaseModel):
     """What central.toml says; every key but `id` has a default."""
 
@@ -40,6 +46,7 @@ class Settings(BaseModel):
     broker: Broker = Broker()
     console: Console = Console()
     ingest: IngestSettings = IngestSettings()
+    store: StorePlace = StorePlace()
 
 
 def load_settings(directory: Path) -> Settings:
@@ -61,10 +68,14 @@ def load_settings(directory: Path) -> Settings:
     return settings
 
 
-def settings_text(central_id: str, broker_url: str) -> str:
-    """What `central init` writes; both values are already checked and need no escapes beyond TOML's own quotes."""
-    quoted = broker_url.replace("\\", "\\\\").replace('"', '\\"')
+def settings_text(central_id: str, broker_url: str, store_url: str | None = None) -> str:
+    """What `central init` writes; the values are already checked and need no escapes beyond TOML's own quotes."""
+    store = f"\n[store]\nurl = {_quoted(store_url)}\n" if store_url else ""
     return (
-        f'id = "{central_id}"\n\n[broker]\nurl = "{quoted}"\n\n'
-        '[console]\n# Loopback unless a proxy with TLS stands before it.\nhost = "127.0.0.1"\nport = 8600\n'
+        f'id = "{central_id}"\n\n[broker]\nurl = {_quoted(broker_url)}\n\n'
+        '[console]\n# Loopback unless a proxy with TLS stands before it.\nhost = "127.0.0.1"\nport = 8600\n' + store
     )
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

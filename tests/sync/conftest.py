@@ -1,7 +1,7 @@
 """Keys that are the same in every run, and a HOME built with the real ledger."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from sync.messages import Ack, CentralKeys, CentralRole, Enrolment
 from sync.signing import Ed25519Signer, Signer
 from sync.stamp import Stamp
 from sync.trust import MIGRATIONS as TRUST
+from tests.sync.postgres_server import PostgresServer, free_port, missing
 
 _BOOT_ID = "0123456789abcdef0123456789abcdef"
 _SEED_LETTERS: dict[str, bytes] = {
@@ -123,3 +124,23 @@ def _filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def filled_home(_filled: Path, tmp_path: Path) -> BuiltHome:
     """A HOME of 40 records, the desk's among them, acknowledged up to 30."""
     return BuiltHome(shutil.copytree(_filled, tmp_path / "home"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL of the tests' own."""
+    if why := missing():
+        pytest.skip(why)
+    server = PostgresServer(free_port())
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store_url(request: pytest.FixtureRequest) -> str | None:
+    """Where central's store lies: once in its folder (None), once in a PostgreSQL."""
+    if request.param == "sqlite":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.fresh()

@@ -11,6 +11,8 @@ from pathlib import Path
 from sync.central.enrol import enrol
 from sync.central.keys import create_keys
 from sync.central.server import Server
+from sync.central.settings import FILE_NAME as SETTINGS_FILE
+from sync.central.settings import settings_text
 from sync.central.store.location import create_store, open_store
 from sync.central.store.sqlite import FILE_NAME
 from sync.central.store.store import Store
@@ -101,11 +103,12 @@ class Node:
 class Central:
     """A central's directory, and its ingest in a thread when it runs."""
 
-    def __init__(self, directory: Path, central_id: str = "c1") -> None:
+    def __init__(self, directory: Path, central_id: str = "c1", store_url: str | None = None) -> None:
         self.directory, self.central_id = directory, central_id
         directory.mkdir(parents=True)
+        (directory / SETTINGS_FILE).write_text(settings_text(central_id, "mqtt://127.0.0.1:1883", store_url))
         create_keys(directory, central_id)
-        create_store(directory)
+        create_store(directory, store_url)
         self._server: Server | None = None
         self._thread: threading.Thread | None = None
 

@@ -10,6 +10,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from sync.database import NewerFormat
+
+_OF_0_1 = {"nodes_and_notices"}  # a step that has been cut into several since
 Row: TypeAlias = tuple[Any, ...]
 Values: TypeAlias = Sequence[object]
 
@@ -56,10 +59,15 @@ class Migration:
 
 
 def migrate(database: Database, migrations: Sequence[Migration]) -> None:
-    """Apply what the database has not had, all of it or nothing; who comes second finds it done."""
+    """Apply what the database has not had, all of it or nothing; who comes second finds it done.
+
+    Raises NewerFormat where it has had one that is not among ours.
+    """
     with database.transaction():
         database.define("CREATE TABLE IF NOT EXISTS migrations (name TEXT NOT NULL PRIMARY KEY)")
-        done = {name for (name,) in database.query("SELECT name FROM migrations")}
+        done = {str(name) for (name,) in database.query("SELECT name FROM migrations")}
+        if later := done - _OF_0_1 - {migration.name for migration in migrations}:
+            raise NewerFormat(f"{database.name}: written by a newer FirstVisit (its tables have {min(later)!r})")
         for migration in migrations:
             if migration.name not in done:
                 for statement in migration.statements:

@@ -1,28 +1,81 @@
-"""Where the store of a central lies: in central.db in its folder."""
+"""Where the store of a central lies: in central.db in its folder, or in the PostgreSQL that central.toml names."""
 
+from contextlib import closing
 from pathlib import Path
 
+from sync.central.settings import FILE_NAME as SETTINGS_FILE
+from sync.central.settings import load_settings
+from sync.central.store.database import Database
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
+from sync.database import DatabaseError, Format, create, migrate
+from sync.web import tables
+
+ACCOUNTS_FILE = "accounts.db"  # beside a PostgreSQL store: who signs in to a console is that machine's own matter
+_ACCOUNTS_FORMAT = Format("console's accounts", 1)
 
 
-def create_store(directory: Path) -> None:
-    """Make an empty store for the central in DIR; raises DatabaseError where one is."""
-    with Store(SqliteDatabase.create(directory / FILE_NAME)) as store:
+def check_empty(url: str) -> None:
+    """Raise SyncError where the PostgreSQL of this URL is out of reach or holds a store already."""
+    from sync.central.store.postgres import PostgresDatabase  # not at the top: a central on SQLite does without psycopg
+
+    with closing(PostgresDatabase(url)) as database:
+        if database.exists():
+            raise DatabaseError(f"{database.name}: a central store is already there")
+
+
+def create_store(directory: Path, url: str | None = None) -> None:
+    """Make an empty store for the central in DIR; raises DatabaseError where one is.
+
+    url: of a PostgreSQL database; None for central.db.
+    """
+    database: Database
+    if url is None:
+        database = SqliteDatabase.create(directory / FILE_NAME)
+    else:
+        from sync.central.store.postgres import PostgresDatabase
+
+        check_empty(url)
+        database = PostgresDatabase(url)
+        create(directory / ACCOUNTS_FILE, _ACCOUNTS_FORMAT, tables.MIGRATIONS, mode=0o600)
+    with Store(database) as store:
         store.migrate()
 
 
 def migrate_store(directory: Path) -> None:
     """Bring DIR's store up to this version, for whoever is about to write; raises as opening does."""
-    with Store(SqliteDatabase.for_migration(directory / FILE_NAME)) as store:
+    if store_url(directory) is None:
+        database: Database = SqliteDatabase.for_migration(directory / FILE_NAME)
+    else:
+        migrate(directory / ACCOUNTS_FILE, _ACCOUNTS_FORMAT, tables.MIGRATIONS)
+        database = _open(directory)
+    with Store(database) as store:
         store.migrate()
 
 
 def open_store(directory: Path) -> Store:
     """Open DIR's store for this thread; raises DatabaseError (missing, damaged, out of reach) or NewerFormat."""
-    return Store(SqliteDatabase(directory / FILE_NAME))
+    return Store(_open(directory))
 
 
 def accounts_path(directory: Path) -> Path:
     """The database in which DIR's console keeps who may sign in."""
-    return directory / FILE_NAME
+    return directory / (FILE_NAME if store_url(directory) is None else ACCOUNTS_FILE)
+
+
+def store_url(directory: Path) -> str | None:
+    """What DIR's central.toml says of the store; None for central.db. Raises SyncError naming the file and the key."""
+    return load_settings(directory).store.url if (directory / SETTINGS_FILE).exists() else None
+
+
+def _open(directory: Path) -> Database:
+    url = store_url(directory)
+    if url is None:
+        return SqliteDatabase(directory / FILE_NAME)
+    from sync.central.store.postgres import PostgresDatabase
+
+    database = PostgresDatabase(url)
+    if not database.exists():
+        database.close()
+        raise DatabaseError(f"{database.name}: no central store there")
+    return database

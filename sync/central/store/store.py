@@ -22,7 +22,7 @@ class Store(Evidence, Nodes, Notices, Visits, Log):
         self.database = database
 
     def migrate(self) -> None:
-        """Make the tables, or bring existing ones up to this version."""
+        """Make the tables, or bring existing ones up to this version; raises NewerFormat where a later one has been."""
         migrate(self.database, MIGRATIONS)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from sync.messages import Ack, BadMessage, Nack, Notice, Status
 from sync.records import Record, seal
 from sync.signing import Signer, create_key_file, digest
 from sync.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
+from tests.sync.postgres_server import PostgresServer
 from tests.sync.uplink_site import Central, Node
 
 NOW_US = 1_760_000_000_000_000
@@ -78,11 +80,9 @@ class Bench:
         return self.store.database.connection
 
     def query(self, sql: str) -> list[tuple[object, ...]]:
-        connection = sqlite3.connect(self.central.directory / FILE_NAME)
-        try:
-            return connection.execute(sql).fetchall()
-        finally:
-            connection.close()
+        """What somebody else finds in the store."""
+        with self.central.store() as store:
+            return store.database.query(sql)
 
 
 def frame_of(*records: Record) -> bytes:
@@ -95,12 +95,22 @@ def forge(base: Record, signer: Signer, **changes: object) -> Record:
     return seal(fields, signer)
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    central, node = Central(tmp_path / "central"), Node(tmp_path / "home")
+def _bench(folder: Path, store_url: str | None) -> Iterator[Bench]:
+    central, node = Central(folder / "central", store_url=store_url), Node(folder / "home")
     enrol(central.directory, node.home / "node.pub")
     with central.store() as store:
         yield Bench(central, node, store, Ingest(store, load_serving_keys(central.directory)))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, store_url: str | None) -> Iterator[Bench]:
+    yield from _bench(tmp_path, store_url)
+
+
+@pytest.fixture
+def sqlite_bench(tmp_path: Path) -> Iterator[Bench]:
+    """For tests that look over SQLite's shoulder."""
+    yield from _bench(tmp_path, None)
 
 
 def test_records_in_order_are_stored_as_signed_and_acknowledged_cumulatively(bench: Bench) -> None:
@@ -275,22 +285,35 @@ def test_nothing_is_acknowledged_that_was_not_committed(bench: Bench, monkeypatc
 
 
 @pytest.mark.parametrize(("kind", "why"), [("", "it holds the trigger 'swallow'"), ("TEMP", "kept 0 of 2 records")])
-def test_records_that_a_trigger_swallows_are_never_acknowledged(bench: Bench, kind: str, why: str) -> None:
-    chain = bench.records(2)
+def test_records_that_a_trigger_swallows_are_never_acknowledged(sqlite_bench: Bench, kind: str, why: str) -> None:
+    chain = sqlite_bench.records(2)
     trigger = f"CREATE {kind} TRIGGER swallow BEFORE INSERT ON records BEGIN SELECT RAISE(IGNORE); END"
     if kind:
-        bench.connection.execute(trigger)
+        sqlite_bench.connection.execute(trigger)
     else:
-        bench.query(trigger)
+        with closing(sqlite3.connect(sqlite_bench.central.directory / FILE_NAME)) as other:
+            other.execute(trigger)
     with pytest.raises(DatabaseError, match=why):
-        bench.take(*chain)
-    assert bench.held() == []
+        sqlite_bench.take(*chain)
+    assert sqlite_bench.held() == []
+
+
+def test_records_that_a_trigger_of_postgres_swallows_are_never_acknowledged(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    for bench in _bench(tmp_path, postgres.fresh()):
+        chain = bench.records(2)
+        bench.query("CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'")
+        bench.query("CREATE TRIGGER t BEFORE INSERT ON records FOR EACH ROW EXECUTE FUNCTION swallow()")
+        with pytest.raises(DatabaseError, match="kept 0 of 2 records"):
+            bench.take(*chain)
+        assert bench.held() == []
 
 
 def test_a_commit_that_fails_half_way_leaves_nothing(bench: Bench) -> None:
     chain = bench.records(2)
     rows = [(r.node_id, r.epoch, r.seq, r.kind, r.body, r.hash, r.prev_hash, r.signature, NOW_US) for r in chain]
-    with pytest.raises(DatabaseError, match="UNIQUE"):
+    with pytest.raises(DatabaseError, match=r"(?i)unique"):
         bench.store.write(Batch(evidence=[*rows, rows[0]]))
     assert bench.held() == []
 
@@ -345,7 +368,11 @@ def test_a_notice_answered_in_odd_terms_is_held_and_answers_nothing(bench: Bench
 
 
 def test_a_node_that_trips_the_ingest_is_refused_and_the_others_are_served(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bench: Bench,
+    store_url: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     other = Node(tmp_path / "other", "n2")
     enrol(bench.central.directory, other.home / "node.pub")
@@ -353,19 +380,20 @@ def test_a_node_that_trips_the_ingest_is_refused_and_the_others_are_served(
     ledger = other.ledger()
     (fine,) = ledger.records(["camera.up"])
     ledger.close()
-    (poison,) = bench.records(1)
+    (poisoned,) = bench.records(1)
+    poison = 10**200_000 if store_url else 2**64
 
     def project(record: Record, batch: Batch, now_us: int) -> None:
         if record.node_id == "n1":
-            batch.applied.append((now_us, "n1", 2**64, b""))  # an integer that SQLite cannot hold
+            batch.applied.append((now_us, "n1", poison, b""))  # what no database can hold
 
     monkeypatch.setattr("sync.central.ingest._project", project)
-    frames = [Arrived("n1", frame_of(poison)), Arrived("n2", frame_of(fine))]
+    frames = [Arrived("n1", frame_of(poisoned)), Arrived("n2", frame_of(fine))]
     (answer,) = bench.ingest.take(frames, NOW_US)
     assert answer.node_id == "n2"
     assert bench.held() == []
     assert bench.refused() == {"unexpected": 1}
-    assert "OverflowError" in caplog.text
+    assert ("DataError" if store_url else "OverflowError") in caplog.text
 
 
 def test_the_next_epoch_continues_from_the_head_and_no_other_record(bench: Bench) -> None:
@@ -395,22 +423,22 @@ def test_an_online_node_is_told_where_central_stands_and_what_it_has_not_answere
     assert (row.online, row.lag, row.pending_notices) == (True, 5, 1)
 
 
-def test_what_nodes_say_and_what_they_send_share_one_commit(bench: Bench) -> None:
-    chain = bench.records(2)
+def test_what_nodes_say_and_what_they_send_share_one_commit(sqlite_bench: Bench) -> None:
+    chain = sqlite_bench.records(2)
     frame = Arrived("n1", encode_frame([SignedBody(record.body, record.signature) for record in chain]))
-    before = bench.connection.total_changes
+    before = sqlite_bench.connection.total_changes
     commits: list[str] = []
-    bench.connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
-    bench.ingest.take(
+    sqlite_bench.connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
+    sqlite_bench.ingest.take(
         [frame], NOW_US, [Greeting(Status("n1", True, 1, 7, 2)), Greeting(Status("nobody", True, 1, 1, 0))]
     )
-    bench.connection.set_trace_callback(None)
+    sqlite_bench.connection.set_trace_callback(None)
     assert commits == ["COMMIT"]
-    assert bench.connection.total_changes > before
-    node = bench.store.node("n1")
+    assert sqlite_bench.connection.total_changes > before
+    node = sqlite_bench.store.node("n1")
     assert node is not None
-    assert (node.online, node.seq, node.lag, node.fingerprint) == (True, 2, 5, bench.node.key.public.fingerprint)
-    assert bench.store.node("nobody") is None
+    assert (node.online, node.seq, node.lag, node.fingerprint) == (True, 2, 5, sqlite_bench.node.key.public.fingerprint)
+    assert sqlite_bench.store.node("nobody") is None
 
 
 def test_a_notice_is_done_when_its_answer_arrives_in_the_chain(bench: Bench) -> None:
@@ -565,19 +593,19 @@ def test_no_node_pushes_the_visits_of_others_off_the_page(bench: Bench, tmp_path
     assert all(row.cursor[0] <= row.received_us for row in bench.store.visits(50))
 
 
-def test_visits_are_read_by_index_whatever_is_asked(bench: Bench) -> None:
-    ledger = bench.node.ledger()
+def test_visits_are_read_by_index_whatever_is_asked(sqlite_bench: Bench) -> None:
+    ledger = sqlite_bench.node.ledger()
     with ledger.transaction() as transaction:
         one = visit(transaction, "visit.first", "v1")
     ledger.close()
-    bench.take(one)
+    sqlite_bench.take(one)
     asked: list[str] = []
-    bench.connection.set_trace_callback(asked.append)
-    (row,) = bench.store.visits(5)
-    bench.store.visits(5, before=(row.cursor[0] + 1, 1), node_id="n1")
-    bench.connection.set_trace_callback(None)
+    sqlite_bench.connection.set_trace_callback(asked.append)
+    (row,) = sqlite_bench.store.visits(5)
+    sqlite_bench.store.visits(5, before=(row.cursor[0] + 1, 1), node_id="n1")
+    sqlite_bench.connection.set_trace_callback(None)
     assert len(asked) == 4
     for sql in asked:
-        plan = str(bench.query(f"EXPLAIN QUERY PLAN {sql}"))
+        plan = str(sqlite_bench.query(f"EXPLAIN QUERY PLAN {sql}"))
         assert "SCAN" not in plan.replace("SCAN visits USING INDEX visits_arrivals", ""), sql
         assert "TEMP B-TREE" not in plan or "visit.corrected" in sql, sql

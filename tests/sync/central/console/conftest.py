@@ -15,6 +15,7 @@ from sync.central.console.app import create_app
 from sync.central.enrol import enrol
 from sync.central.ingest import Arrived, Greeting, Ingest
 from sync.central.keys import create_keys, load_serving_keys
+from sync.central.settings import settings_text
 from sync.central.store.location import accounts_path, create_store, open_store
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment, Status
@@ -92,9 +93,14 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def central(_made: Path, tmp_path: Path) -> Iterator[NodeAndCentral]:
+def central(_made: Path, tmp_path: Path, store_url: str | None) -> Iterator[NodeAndCentral]:
     """A central for one test, copied from one whose passwords have been hashed once: that is slow on purpose."""
     directory = shutil.copytree(_made, tmp_path / "central")
+    if store_url is not None:
+        accounts = (directory / "central.db").rename(tmp_path / "accounts.db")
+        (directory / "central.toml").write_text(settings_text("central", "mqtt://127.0.0.1:1883", store_url))
+        create_store(directory, store_url)
+        accounts.replace(accounts_path(directory))
     node, desk = _writer("node", b"n"), _writer("desk", b"d")
     Ledger.create(tmp_path / "node.db")
     node_pub = tmp_path / "node.pub"
