@@ -82,6 +82,9 @@ def run(
     broker: Annotated[str | None, typer.Option(help="Replaces broker.url of central.toml.")] = None,
     host: Annotated[str | None, typer.Option(help="Where the console listens; replaces console.host.")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Replaces console.port.")] = None,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Be worker I of N that share a PostgreSQL store; 1 serves the console.")
+    ] = "1/1",
 ) -> None:
     """Take and acknowledge what nodes send, and serve the console, until SIGTERM or Ctrl-C.
 
@@ -89,6 +92,7 @@ def run(
     """
     from sync.central import server
     from sync.central.settings import load_settings
+    from sync.central.shard import Shard
     from sync.mqtt import BrokerAddress
 
     settings = load_settings(directory)
@@ -100,6 +104,7 @@ def run(
         port or settings.console.port,
         settings.console.url,
         settings.ingest.backfill_per_s,
+        Shard.parse(shard),
     )
 
 

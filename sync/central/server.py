@@ -20,6 +20,7 @@ from sync.central.ca import open_authority, renew_if_due
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
 from sync.central.log import state_unstated
+from sync.central.shard import WHOLE, Shard
 from sync.central.store.location import migrate_store, open_store
 from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
@@ -37,14 +38,22 @@ class Server:
     """Everything of `firstvisit central run`, built from plain values; `serve` blocks until `stop`."""
 
     def __init__(
-        self, directory: Path, central_id: str, broker: BrokerAddress, backfill_per_s: int | None = None
+        self,
+        directory: Path,
+        central_id: str,
+        broker: BrokerAddress,
+        backfill_per_s: int | None = None,
+        shard: Shard = WHOLE,
     ) -> None:
-        """Open DIR's store and keys; raises SyncError naming the file at fault.
+        """Open DIR's store and keys; raises SyncError naming the file at fault, or where a node has another writer.
 
         backfill_per_s: how many records a second all nodes that catch up may send together; None: as fast as it goes.
+        shard: whose records are taken; the others' are left to other workers.
         """
         migrate_store(directory)
+        self._shard = shard
         self._store = open_store(directory)
+        self._store.hold(shard)
         keys = load_serving_keys(directory)
         state_unstated(self._store, keys.central_id, time.time_ns() // 1000, keys.notice)
         backfill = None if backfill_per_s is None else Backfill(backfill_per_s)
@@ -61,7 +70,7 @@ class Server:
 
     def serve(self) -> None:
         """Take what nodes send and answer them, until stopped."""
-        self._store.forget_presence()
+        self._store.forget_presence(self._shard.has)
         self._notifier.notify("READY=1")
         trouble: str | None = None
         remind_at_s, connected = 0.0, False
@@ -70,14 +79,15 @@ class Server:
             now_s = time.monotonic()
             try:
                 if connected and not self._link.connected:
-                    self._store.forget_presence()
+                    self._store.forget_presence(self._shard.has)
                 connected = self._link.connected
                 for answer in self._handle(messages):
                     self._send(answer)
                 if self._link.connected and now_s >= remind_at_s:
                     remind_at_s = now_s + REMIND_S
                     for answer in self._ingest.open_notices():
-                        self._send(answer)
+                        if self._shard.has(answer.node_id):
+                            self._send(answer)
                 trouble = None
             except DatabaseError as error:  # nothing was acknowledged, so the nodes send it again
                 if str(error) != trouble:
@@ -87,7 +97,7 @@ class Server:
             self._notifier.notify("WATCHDOG=1")
         self._notifier.notify("STOPPING=1")
         self._link.close(1.0)
-        self._store.forget_presence()
+        self._store.forget_presence(self._shard.has)
         self._store.close()
 
     def _handle(self, messages: list[Message]) -> list[Answer]:
@@ -98,6 +108,8 @@ class Server:
                 node_id, channel = parse_topic(message.topic)
             except SyncError:
                 log.debug("not a topic of ours topic=%s", message.topic)
+                continue
+            if not self._shard.has(node_id):
                 continue
             if channel == "up":
                 frames.append(Arrived(node_id, message.payload))
@@ -117,39 +129,45 @@ def run(
     port: int,
     public_url: str | None = None,
     backfill_per_s: int | None = None,
+    shard: Shard = WHOLE,
 ) -> None:
     """Serve ingest and console until SIGTERM or SIGINT; raises SyncError where the port or DIR is in use.
 
-    public_url: see PageServer. backfill_per_s: see Server.
+    public_url: see PageServer. backfill_per_s, shard: see Server; of several workers, the first serves the console.
     """
     from sync.central.console.app import create_app  # not at the top: an ingest needs no web server
     from sync.web.server import PageServer
 
-    with _only_one(directory):
+    with _only_one(directory, shard):
         renew_if_due(open_authority(directory, central_id, utc_now()), directory, utc_now())
-        server = Server(directory, central_id, broker, backfill_per_s)
-        console = create_app(directory)
-        pages = PageServer(console, host, port, console.state.live.close, public_url)
+        server = Server(directory, central_id, broker, backfill_per_s, shard)
+        pages = None
+        if shard.number == 1:
+            console = create_app(directory)
+            pages = PageServer(console, host, port, console.state.live.close, public_url)
 
         def end(_signal: int, _frame: FrameType | None) -> None:
             server.stop()
 
         before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            pages.start()
-            print(f"Console on {pages.url}", flush=True)
-            log.info("central running dir=%s broker=%s console=%s", directory, broker, pages.url)
+            if pages is not None:
+                pages.start()
+                print(f"Console on {pages.url}", flush=True)
+            console_at = pages.url if pages is not None else "none"
+            log.info("central running dir=%s broker=%s shard=%s console=%s", directory, broker, shard, console_at)
             server.serve()
         finally:
-            pages.stop()
+            if pages is not None:
+                pages.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
 @contextmanager
-def _only_one(directory: Path) -> Iterator[None]:
-    """Refuse a second server on one DIR: two writers would acknowledge for each other."""
-    path = directory / "run.lock"
+def _only_one(directory: Path, shard: Shard) -> Iterator[None]:
+    """Refuse a second server on one DIR, or on one shard of it: two writers would acknowledge for each other."""
+    path = directory / ("run.lock" if shard == WHOLE else f"run-{shard.number}-of-{shard.count}.lock")
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

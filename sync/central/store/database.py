@@ -39,6 +39,9 @@ class Database(Protocol):
     def transaction(self) -> AbstractContextManager[None]:
         """Hold the right to write for the block; at its end all of it is durable, on any error nothing was changed."""
 
+    def hold(self, slots: Sequence[int]) -> None:
+        """Keep the nodes of these slots (`shard.py`) to ourselves until closed; refused where others have one."""
+
     def data_version(self) -> int:
         """A number that changes when somebody else has written; asking reads no table."""
 

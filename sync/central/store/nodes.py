@@ -1,6 +1,7 @@
 """The nodes enrolled, what they say of themselves, and what was refused of them."""
 
 import json
+from collections.abc import Callable
 
 import orjson
 
@@ -50,10 +51,11 @@ class Nodes(Tables):
         rows = self._db.query("SELECT node_id, reason, count, last_us, detail FROM refusals ORDER BY last_us DESC")
         return [Refusal(*row) for row in rows]
 
-    def forget_presence(self) -> None:
-        """Nobody is known to be online: the link to the broker was lost, or central has just started."""
+    def forget_presence(self, mine: Callable[[str], bool]) -> None:
+        """Nobody of these nodes is known to be online: the link to the broker was lost, or central has just started."""
         with self._db.transaction():
-            self._db.execute("UPDATE nodes SET online = 0 WHERE online = 1")
+            online = self._db.query("SELECT node_id FROM nodes WHERE online = 1")
+            self._db.many("UPDATE nodes SET online = 0 WHERE node_id = ?", [row for row in online if mine(row[0])])
 
     def _add_node(self, enrolment: Enrolment, text: str, now_us: int) -> None:
         self._db.execute(

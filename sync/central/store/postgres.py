@@ -62,11 +62,7 @@ class PostgresDatabase:
         return int(self.query("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")[0][0])
 
     def hold(self, slots: Sequence[int]) -> None:
-        """Keep these to ourselves for as long as this is open, across lost connections too.
-
-        A lock belongs to the connection that writes: who has lost it can commit nothing any more. Raises DatabaseError
-        where somebody else holds one.
-        """
+        # A lock belongs to the connection that writes: who has lost it can commit nothing any more.
         self._slots = list(slots)
         with self._connected() as connection:
             self._take_slots(connection)

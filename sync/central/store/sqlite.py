@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from sync.central.shard import SLOTS
 from sync.central.store.database import Row, Values
-from sync.database import CENTRAL_FORMAT, create, immediate, migrate, named, open_checked
+from sync.database import CENTRAL_FORMAT, DatabaseError, create, immediate, migrate, named, open_checked
 from sync.web import tables
 
 FILE_NAME = "central.db"
@@ -64,6 +65,10 @@ class SqliteDatabase:
     def transaction(self) -> Iterator[None]:
         with self._errors(), immediate(self.connection):
             yield
+
+    def hold(self, slots: Sequence[int]) -> None:
+        if len(slots) < SLOTS:
+            raise DatabaseError(f"{self.name}: SQLite has one writer; workers share a PostgreSQL (store.url)")
 
     def data_version(self) -> int:
         with self._errors():

@@ -1,5 +1,6 @@
 """The store: all of central's tables on one database, whatever that is."""
 
+from sync.central.shard import Shard
 from sync.central.store import evidence, log, nodes, notices, visits
 from sync.central.store.batch import Batch
 from sync.central.store.database import Database, migrate
@@ -33,6 +34,10 @@ class Store(Evidence, Nodes, Notices, Visits, Log):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def hold(self, shard: Shard) -> None:
+        """Be the only writer for a shard's nodes until closed; raises DatabaseError where somebody else is."""
+        self.database.hold(shard.slots)
 
     def data_version(self) -> int:
         """A number that changes when somebody else has written to the database; asking reads no table."""

@@ -27,7 +27,7 @@ from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Node, free_port, wait_for
 
 # Stands for edge.cli.main on a machine without the vision libraries: a SyncError becomes one line and exit 2.
-_BARE = """
+BARE = """
 import sys
 for name in ("onnxruntime", "cv2", "insightface", "av", "models", "camera", "edge"):
     sys.modules[name] = None
@@ -42,7 +42,7 @@ except SyncError as error:
 
 
 def central(*arguments: str | Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", _BARE, *map(str, arguments)]
+    command = [sys.executable, "-c", BARE, *map(str, arguments)]
     return subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -71,7 +71,7 @@ class Running:
 
     def __init__(self, directory: Path, broker_url: str, environment: dict[str, str] | None = None) -> None:
         self.port = free_port()
-        command = [sys.executable, "-c", _BARE, "run", "--dir", str(directory), "--broker", broker_url]
+        command = [sys.executable, "-c", BARE, "run", "--dir", str(directory), "--broker", broker_url]
         self.process = subprocess.Popen(
             [*command, "--port", str(self.port)],
             stdout=subprocess.PIPE,
