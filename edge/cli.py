@@ -14,6 +14,8 @@ import typer
 
 from camera import CameraError
 from edge import EdgeError
+from edge.cli_keys import Grade
+from edge.cli_keys import app as keys_app
 from edge.kiosk.cli import app as kiosk_app
 from edge.screen import say, show
 from models import ModelsError
@@ -32,6 +34,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(kiosk_app, name="kiosk")
+app.add_typer(keys_app)
 app.add_typer(central_app, name="central")
 
 
@@ -98,6 +101,7 @@ def init(
     fence: Annotated[Path | None, typer.Option(help="The site's outline, GeoJSON.")] = None,
     mode: Annotated[str, typer.Option(help="after_consent or ephemeral.")] = "after_consent",
     legal_basis: Annotated[str, typer.Option(help="Why mode ephemeral is lawful here.")] = "",
+    custody: Annotated[Grade, typer.Option(help="Where the private keys are to lie.")] = Grade.FILE,
 ) -> None:
     """Make a node: its keys, its configuration and the first two records of its chain.
 
@@ -112,10 +116,10 @@ def init(
         place={"lat": lat, "lon": lon, "datum": datum, "fence": FENCE_FILE if fence else None},
         capture={"mode": mode, "legal_basis": legal_basis},
     )
-    made = create_home(home, config, fence)
+    made = create_home(home, config, fence, custody.value)
     key = made.signer("node").public
     say(str(home), "made")
-    say(f"  node key  {key.fingerprint}")
+    say(f"  node key  {key.fingerprint}   ({custody.value})")
     say(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
     say(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
 

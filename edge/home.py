@@ -5,11 +5,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy
+from edge.custody import Custody, KeyFolder
 from edge.geofence import place_fields
 from edge.reserve import MIB, Reserve
 from edge.settings import Settings, load_settings, parse_settings
@@ -21,7 +23,7 @@ from sync.ledger import MIGRATIONS as LEDGER
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment
 from sync.records import Role
-from sync.signing import Signer, create_key_file, load_key_file
+from sync.signing import Signer
 from sync.trust import MIGRATIONS as TRUST
 from sync.trust import Trust
 from sync.web.tables import MIGRATIONS as WEB
@@ -72,11 +74,27 @@ class Home:
         """The room kept on the databases' disk; they may lie elsewhere, with links to them in HOME."""
         return Reserve(self.database.resolve().parent / "reserve", settings.storage.reserve_mb * MIB)
 
+    @property
+    def keys(self) -> KeyFolder:
+        """The node's private keys."""
+        return KeyFolder(self.path / "keys")
+
     def signer(self, role: Role) -> Signer:
-        return load_key_file(self.path / "keys" / f"{role}.key")
+        """The role's key in force: a rotation that was cut off may have left two, and the chain says which counts."""
+        waiting = f"{role}.next"
+        if self.keys.custody(waiting) is None:
+            return self.keys.load(role)
+        ledger = self.open_ledger()
+        try:
+            in_force = ledger.key_in_force(role)
+        finally:
+            ledger.close()
+        new = self.keys.load(waiting)
+        return new if new.public == in_force else self.keys.load(role)
 
     def writer(self, role: Role, clock: Clock, patience: Patience = give_up) -> Writer:
-        return Writer(self.settings().node.id, role, self.signer(role), clock.stamp, patience)
+        renew = partial(self.signer, role)
+        return Writer(self.settings().node.id, role, self.signer(role), clock.stamp, patience, renew)
 
     def open_ledger(self, role: Role | None = None, clock: Clock | None = None) -> Ledger:
         """Open the ledger, for the calling thread: for reading without a role, for appending with one."""
@@ -113,11 +131,11 @@ class Home:
             os.close(handle)
 
 
-def create_home(path: Path, config: str, fence: Path | None) -> Home:
+def create_home(path: Path, config: str, fence: Path | None, custody: Custody = "file") -> Home:
     """Make a HOME from the text of its firstvisit.toml: keys, databases, node.pub and the first two records.
 
-    fence: the GeoJSON file that becomes the HOME's fence.geojson. Raises HomeError where something is already there,
-    SettingsError or FenceError where the configuration is bad; nothing is made then.
+    fence: the GeoJSON file that becomes the HOME's fence.geojson. custody: where both keys are to lie. Raises HomeError
+    where something is already there, SettingsError or FenceError where the configuration is bad; nothing is made then.
     """
     home = Home(path)
     settings = parse_settings(config, str(home.config))
@@ -127,11 +145,11 @@ def create_home(path: Path, config: str, fence: Path | None) -> Home:
     if path.exists() and any(path.iterdir()):
         raise HomeError(f"{path}: not empty; a HOME is made once")
     with _all_or_nothing(path):
-        _fill(home, settings, config, fence)
+        _fill(home, settings, config, fence, custody)
     return home
 
 
-def _fill(home: Home, settings: Settings, config: str, fence: Path | None) -> None:
+def _fill(home: Home, settings: Settings, config: str, fence: Path | None, custody: Custody) -> None:
     keys = home.path / "keys"
     keys.mkdir(mode=0o750)
     if fence is not None:
@@ -139,7 +157,7 @@ def _fill(home: Home, settings: Settings, config: str, fence: Path | None) -> No
         shutil.copyfile(fence, home.path / FENCE_FILE)
     home.config.touch(mode=0o640)  # cameras' passwords will be in it
     home.config.write_text(config)
-    node, desk = create_key_file(keys / "node.key"), create_key_file(keys / "desk.key")
+    node, desk = home.keys.create("node", custody), home.keys.create("desk", custody)
     enrolment = Enrolment(settings.node.id, settings.site.id, node.public, desk.public)
     write_durably(home.node_pub, enrolment.text(node))
     Ledger.create(home.database)

@@ -20,6 +20,7 @@ from camera.source import parse_uri, uri_digest
 from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
+from edge.custody import Custody
 from edge.decision import Strictness
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
@@ -108,7 +109,7 @@ def run(home: Home, options: RunOptions) -> bool:
                 settings.recognition.evidence_fpir, settings.recognition.review_fpir, settings.recognition.margin
             ),
         )
-        _boot(ledger, visits, settings, policy, pack, place)
+        _boot(ledger, visits, settings, policy, pack, place, home.keys.custody("node") or "file")
         uplink = _uplink(home, settings, clock)
         if uplink is not None:
             uplink.start()
@@ -164,13 +165,19 @@ def _open_pack(name: str | None) -> Pack:
 
 
 def _boot(
-    ledger: Ledger, visits: Visits, settings: Settings, policy: CapturePolicy, pack: Pack, place: Fields | None
+    ledger: Ledger,
+    visits: Visits,
+    settings: Settings,
+    policy: CapturePolicy,
+    pack: Pack,
+    place: Fields | None,
+    custody: Custody,
 ) -> None:
     fields: Fields = {
         "site": settings.site.id,
         "version": version("firstvisit"),
         "pack": pack.pack_id,
-        "custody": "file",
+        "custody": custody,
         "mode": policy.mode,
     }
     if place is not None:

@@ -19,29 +19,29 @@ class KeysInForce:
     """
 
     def __init__(self) -> None:
-        self._ids: dict[Role, str] = {}
+        self._keys: dict[Role, PublicKey] = {}
         self.upto = (0, 0)
 
-    def key_id(self, role: Role) -> str | None:
+    def key(self, role: Role) -> PublicKey | None:
         """None where the chain does not say."""
-        return self._ids.get(role)
+        return self._keys.get(role)
 
     def follow(self, record: Record) -> None:
         """Take over what the next `epoch.started` or `key.rotated` says."""
         self.upto = record.epoch, record.seq
         if record.kind == "key.rotated":
             rotation = Rotation.of(record)
-            self._ids[rotation.role] = rotation.new.key_id
+            self._keys[rotation.role] = rotation.new
         elif isinstance(keys := record.fields.get("keys"), dict):
             for role in ("node", "desk"):
                 if role in keys:
-                    self._ids[role] = PublicKey.parse(str(keys[role])).key_id
+                    self._keys[role] = PublicKey.parse(str(keys[role]))
 
     def signer(self, role: Role, held: Signer, renew: Callable[[], Signer] | None) -> Signer:
         """Return `held` while it is in force, else what `renew` reads; raises KeyNotInForce."""
-        wanted = self._ids.get(role)
-        if wanted is None or held.public.key_id == wanted:
+        wanted = self._keys.get(role)
+        if wanted is None or held.public == wanted:
             return held
-        if renew is not None and (renewed := renew()).public.key_id == wanted:
+        if renew is not None and (renewed := renew()).public == wanted:
             return renewed
-        raise KeyNotInForce(f"the {role} key {held.public.key_id} is retired: {wanted} signs in its place")
+        raise KeyNotInForce(f"the {role} key {held.public.key_id} is retired: {wanted.key_id} signs in its place")

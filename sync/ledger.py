@@ -16,7 +16,7 @@ from sync.database import LEDGER_FORMAT, Patience, create, give_up, immediate, n
 from sync.in_force import KeysInForce
 from sync.messages import Ack
 from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
-from sync.signing import Signer
+from sync.signing import PublicKey, Signer
 from sync.stamp import Stamp
 from sync.wire import (
     FRAME_OVERHEAD_BYTES,
@@ -286,11 +286,11 @@ class Ledger:
                 self._writer = replace(self._writer, signer=signer)
             yield Transaction(self.connection, self._writer)
 
-    def key_in_force(self, role: Role) -> str | None:
-        """The id of the key that signs the next record in this role, None where the chain does not say."""
+    def key_in_force(self, role: Role) -> PublicKey | None:
+        """The key that signs the next record in this role, None where the chain does not say."""
         with self._errors():
             self._read_keys()
-        return self._keys.key_id(role)
+        return self._keys.key(role)
 
     def append(self, kind: str, fields: Fields) -> Record:
         """Append one record in a transaction of its own and return it, durable."""

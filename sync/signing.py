@@ -174,7 +174,7 @@ def create_key_file(path: Path) -> Ed25519Signer:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(handle, "w") as file:
-            file.write(f"{_KEY_FILE_HEADER}{bytes(key).hex()}\n")
+            file.write(key_file_text(key))
             file.flush()
             os.fsync(file.fileno())
     except FileExistsError as error:
@@ -195,6 +195,16 @@ def load_key_file(path: Path) -> Ed25519Signer:
         raise KeyFileError(f"{path}: cannot be read: {error}") from error
     if mode & 0o007:
         raise KeyFileError(f"{path}: a private key that everyone may read (mode {mode & 0o777:o}); chmod 600 it")
+    return parse_key_file(text, path)
+
+
+def key_file_text(key: SigningKey) -> str:
+    """The text of a key file: its seed, in hexadecimal."""
+    return f"{_KEY_FILE_HEADER}{bytes(key).hex()}\n"
+
+
+def parse_key_file(text: str, path: Path) -> Ed25519Signer:
+    """Read `key_file_text` back; raises KeyFileError naming the file."""
     try:
         seed = bytes.fromhex(text.removeprefix(_KEY_FILE_HEADER).strip())
     except ValueError:

@@ -1,0 +1,134 @@
+"""The commands about a node's keys: which there are, changing one, beginning anew."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from edge.screen import say, show
+
+if TYPE_CHECKING:
+    from edge.home import Home
+    from sync.keyring import Tenure
+    from sync.ledger import EpochReason
+
+app = typer.Typer()
+keys = typer.Typer(help="The node's keys: list them, rotate one, begin a new epoch.", no_args_is_help=True)
+app.add_typer(keys, name="keys")
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+class KeyRole(StrEnum):
+    NODE = "node"
+    DESK = "desk"
+
+
+class Grade(StrEnum):
+    FILE = "file"
+    SYSTEMD_CREDS = "systemd-creds"
+    TPM2 = "tpm2"
+
+
+class NewEpochReason(StrEnum):
+    FORK = "fork"
+    REKEY = "rekey"
+    CLONE = "clone"
+    RESTORE = "restore"
+
+
+@keys.command("list")
+def list_keys(home: HomeOption, as_json: JsonOption = False) -> None:
+    """List every key this node has signed with, from which record to which, and where those in force lie.
+
+    Example: firstvisit keys list --home /var/lib/firstvisit/home
+    """
+    from edge.home import Home
+    from edge.key_history import key_history
+
+    found = Home(home)
+    found.settings()
+    rows = [_listed(found, tenure) for tenure in key_history(found)]
+    show(rows, as_json, ("role", "fingerprint", "algorithm", "since", "until", "custody"), "no keys")
+
+
+@keys.command()
+def rotate(
+    home: HomeOption,
+    role: Annotated[KeyRole, typer.Option(help="The node's own key, or the desk's.")] = KeyRole.NODE,
+    custody: Annotated[
+        Grade | None, typer.Option(help="Where the new key is to lie; where the old one does if left out.")
+    ] = None,
+) -> None:
+    """Replace a key by a new one, signed by both in the chain; a running node goes on with the new one.
+
+    Interrupted, it is run again. Example: firstvisit keys rotate --home /var/lib/firstvisit/home --role desk
+    """
+    from edge.clock import Clock
+    from edge.home import Home
+    from edge.key_rotation import rotate as rotate_key
+
+    found = Home(home)
+    found.settings()
+    found.migrate()
+    done = rotate_key(found, role.value, None if custody is None else custody.value, Clock())
+    said = "had been rotated already, and the old key is gone now" if done.resumed else "rotated"
+    say(f"{role.value} key", said)
+    say(f"  new key {done.key.fingerprint}   ({done.custody})")
+    say(f"  record  epoch {done.record.epoch} seq {done.record.seq}")
+    if done.custody == "systemd-creds":
+        say(f"  next    restart the {role.value}'s service: systemd opens the new credential when it starts")
+
+
+@keys.command("new-epoch")
+def new_epoch(
+    home: HomeOption,
+    reason: Annotated[
+        NewEpochReason, typer.Option(help="fork: central refuses this chain. rekey: make new keys.", show_default=False)
+    ],
+    epoch: Annotated[
+        int | None, typer.Option(min=2, max=2**53 - 1, help="Its number, as `central readmit` says; the next one.")
+    ] = None,
+    custody: Annotated[Grade | None, typer.Option(help="With rekey: where the new keys are to lie.")] = None,
+) -> None:
+    """Begin a new epoch of the chain behind its last record, when central refuses what follows it or keys are lost.
+
+    Example: firstvisit keys new-epoch --home /var/lib/firstvisit/home --reason fork --epoch 3
+    """
+    from edge import EdgeError
+    from edge.clock import Clock
+    from edge.epochs import begin_epoch, rekey
+    from edge.home import Home
+
+    found = Home(home)
+    found.settings()
+    if custody is not None and reason is not NewEpochReason.REKEY:
+        raise EdgeError("--custody: only with --reason rekey, which makes new keys")
+    found.migrate()
+    if reason is NewEpochReason.REKEY:
+        with found.running():
+            record = rekey(found, Clock(), epoch, None if custody is None else custody.value)
+    else:
+        record = begin_epoch(found, cast("EpochReason", reason.value), Clock(), epoch)
+    say(f"epoch {record.epoch}", "began")
+    say(f"  behind  the record with hash {record.prev_hash.hex()}")
+    if reason is NewEpochReason.REKEY:
+        say(f"  new key {found.signer('node').public.fingerprint}")
+        say(f"  next    at central: firstvisit central enroll --rekey {found.node_pub}")
+    else:
+        say("  next    restart the node's service; it sends again if central lets it")
+
+
+def _listed(home: "Home", tenure: "Tenure") -> dict[str, str | None]:
+    from sync.records import place
+
+    return {
+        "role": tenure.role,
+        "fingerprint": tenure.key.fingerprint,
+        "algorithm": tenure.key.algorithm,
+        "since": place(*tenure.since),
+        "until": f"before {place(*tenure.until)}" if tenure.until else None,
+        "custody": None if tenure.until else home.keys.custody(tenure.role),
+    }
