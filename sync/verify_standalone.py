@@ -1,0 +1,863 @@
+#!/usr/bin/env python3
+"""Verifies FirstVisit's evidence without FirstVisit: one file, Python 3.11 and PyNaCl, written from sync/README.md.
+
+    python3 verify_standalone.py PATH [--public-key FILE]
+
+PATH is an exported ledger. FILE is the node.pub or central.pub that you were given by
+somebody you trust; without it the records are shown to agree with each other, not whose they are.
+It ends with 0 where all is good, 1 where something is bad, 2 where PATH cannot be judged at all. It writes nothing.
+
+It shares no code with the rest of FirstVisit, so that a mistake made there is not made here again. The numbers in the
+headings are the sections of sync/README.md, the protocol, that each part follows.
+"""
+
+import base64
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from nacl.exceptions import BadSignatureError
+from nacl.signing import VerifyKey
+
+Fields = dict[str, Any]
+Place = tuple[int, int]  # epoch and seq
+Point = tuple[int, int] | None
+
+
+class Bad(Exception):
+    """The evidence does not hold; the text says where and why."""
+
+
+class Unreadable(Exception):
+    """This is not evidence of a form that can be judged."""
+
+
+# -- 1. Canonical bytes: RFC 8785, without floats, booleans and nulls --------------------------------------------------
+
+LARGEST = 2**53 - 1
+
+
+def decode(data: bytes) -> Fields:
+    """The object whose canonical bytes these are; raises Bad for any other bytes."""
+    try:
+        value = json.loads(data.decode(), object_pairs_hook=_object, parse_float=_refuse, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise Bad(f"not canonical JSON: {str(error)[:80]}") from error
+    if not isinstance(value, dict):
+        raise Bad("not a JSON object")
+    _check(value, 1)
+    if encode(value) != data:
+        raise Bad("not in canonical form")
+    return value
+
+
+def encode(value: Fields) -> bytes:
+    """The canonical bytes of an object that `_check` lets pass; keys are ASCII, so their order is that of Python."""
+    try:
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise Bad("a lone surrogate") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Fields:
+    if len({name for name, _ in pairs}) != len(pairs):
+        raise ValueError("a key stands twice")
+    return dict(pairs)
+
+
+def _refuse(number: str) -> None:
+    raise ValueError(f"{number} is not allowed")
+
+
+def _check(value: object, depth: int) -> None:
+    if isinstance(value, dict | list):
+        if depth > 4:
+            raise Bad("nested deeper than 4")
+        if isinstance(value, dict) and not all(name.isascii() for name in value):
+            raise Bad("a key that is not ASCII")
+        for item in value.values() if isinstance(value, dict) else value:
+            _check(item, depth + 1)
+    elif type(value) is int:
+        if abs(value) > LARGEST:
+            raise Bad("an integer of 2^53 or more")
+    elif not isinstance(value, str):
+        raise Bad(f"{type(value).__name__} is not allowed")
+
+
+def text(fields: Fields, name: str) -> str:
+    """A text of an object, not empty; raises Bad."""
+    if not isinstance(fields.get(name), str) or not fields[name]:
+        raise Bad(f"{name} is not a text")
+    return str(fields[name])
+
+
+def count(fields: Fields, name: str, least: int = 0) -> int:
+    """A whole number of an object; raises Bad."""
+    if type(fields.get(name)) is not int or fields[name] < least:
+        raise Bad(f"{name} is not a whole number of {least} or more")
+    return int(fields[name])
+
+
+def hexadecimal(value: object, size: int | None = None) -> bytes:
+    """The bytes of lower-case hexadecimal digits, `size` of them where it is given; raises Bad."""
+    if not isinstance(value, str) or not re.fullmatch("([0-9a-f]{2})+", value):
+        raise Bad("not lower-case hexadecimal")
+    if size is not None and len(value) != 2 * size:
+        raise Bad(f"not {2 * size} hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+def is_name(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", value) is not None
+
+
+# -- 2. Keys, hashes, signatures ---------------------------------------------------------------------------------------
+
+
+def tagged(domain: str, message: bytes) -> bytes:
+    return b"firstvisit/v1/" + domain.encode() + b"\0" + message
+
+
+def digest(domain: str, message: bytes) -> bytes:
+    return hashlib.sha256(tagged(domain, message)).digest()
+
+
+class Key:
+    """A public key by its text: `ed25519:` and 64 hex digits, or `es256:` and 66, a compressed point of P-256."""
+
+    def __init__(self, value: object) -> None:
+        self.text = value if isinstance(value, str) else ""
+        self.algorithm, _, digits = self.text.partition(":")
+        sizes = {"ed25519": 32, "es256": 33}
+        if self.algorithm not in sizes:
+            raise Bad(f"unknown key algorithm {self.algorithm[:20]!r}")
+        self.raw = hexadecimal(digits, sizes[self.algorithm])
+        self.point = decompress(self.raw) if self.algorithm == "es256" else None
+        self.id = hashlib.sha256(self.text.encode()).hexdigest()[:32]
+
+    @property
+    def fingerprint(self) -> str:
+        return " ".join(self.id[at : at + 4] for at in range(0, 32, 4))
+
+    def signed(self, domain: str, message: bytes, signature: bytes) -> bool:
+        """Whether this key made this signature; libsodium refuses keys of small order and non-canonical signatures."""
+        if len(signature) != 64:
+            return False
+        if self.point is not None:
+            return ecdsa(self.point, tagged(domain, message), signature)
+        return self.signed_plain(tagged(domain, message), signature)
+
+    def signed_plain(self, message: bytes, signature: bytes) -> bool:
+        """The same of an Ed25519 key, over bytes without a domain."""
+        try:
+            VerifyKey(self.raw).verify(message, signature)
+        except (BadSignatureError, ValueError):
+            return False
+        return True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+# P-256 (FIPS 186-4 D.1.2.3), for keys that live in a TPM. Verifying handles no secret, so it need not be constant-time.
+P = 2**256 - 2**224 + 2**192 + 2**96 - 1
+N = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+B = 0x5AC635D8AA3A93E7B3EBBD55769886BC651D06B0CC53B0F63BCE3C3E27D2604B
+G = (
+    0x6B17D1F2E12C4247F8BCE6E563A440F277037D812DEB33A0F4A13945D898C296,
+    0x4FE342E2FE1A7F9B8EE7EB4A7C0F9E162BCE33576B315ECECBB6406837BF51F5,
+)
+
+
+def decompress(raw: bytes) -> tuple[int, int]:
+    """The point of a SEC 1 compressed key; raises Bad where it is none of the curve."""
+    x = int.from_bytes(raw[1:])
+    square = (x * x * x - 3 * x + B) % P
+    y = pow(square, (P + 1) // 4, P)
+    if raw[0] not in (2, 3) or x >= P or y * y % P != square:
+        raise Bad("not a point of P-256")
+    return x, y if y % 2 == raw[0] - 2 else P - y
+
+
+def add(a: Point, b: Point) -> Point:
+    """The sum of two points; None is the point at infinity."""
+    if a is None or b is None:
+        return a or b
+    if a[0] == b[0]:
+        if (a[1] + b[1]) % P == 0:
+            return None
+        slope = (3 * a[0] * a[0] - 3) * pow(2 * a[1], -1, P) % P
+    else:
+        slope = (b[1] - a[1]) * pow(b[0] - a[0], -1, P) % P
+    x = (slope * slope - a[0] - b[0]) % P
+    return x, (slope * (a[0] - x) - a[1]) % P
+
+
+def ecdsa(point: Point, message: bytes, signature: bytes) -> bool:
+    """ECDSA over SHA-256 with r and s of 32 bytes each; of the two values of s only the low one counts."""
+    r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+    if not (0 < r < N and 0 < s <= N // 2):
+        return False
+    e, inverse = int.from_bytes(hashlib.sha256(message).digest()), pow(s, -1, N)
+    of_g, of_key, both = e * inverse % N, r * inverse % N, add(G, point)
+    found: Point = None
+    for bit in range(255, -1, -1):
+        found = add(found, found)
+        one, other = of_g >> bit & 1, of_key >> bit & 1
+        if one or other:
+            found = add(found, both if one and other else G if one else point)
+    return found is not None and found[0] % N == r
+
+
+# -- 3. Records --------------------------------------------------------------------------------------------------------
+
+NODE_KINDS = (
+    "node.boot node.alive node.stopped epoch.started key.rotated clock.step place.outside place.changed storage.full"
+    " policy.changed notice.applied retention.run camera.up camera.down camera.blind camera.moved camera.changed"
+    " visit.seen visit.first visit.return visit.unsure visit.reentry visit.left"
+)
+DESK_KINDS = (
+    "visit.checkin visit.corrected visit.approved visit.assigned code.refused day.closed consent.given"
+    " consent.withdrawn person.enrolled person.expired person.erased person.merged person.split access.digest"
+    " export.made"
+)
+ROLE_OF_KIND = {**dict.fromkeys(NODE_KINDS.split(), "node"), **dict.fromkeys(DESK_KINDS.split(), "desk")}
+
+
+class Record:
+    """One signed body, its envelope read; the signature is judged by `Keys`."""
+
+    def __init__(self, body: bytes, signature: bytes) -> None:
+        if len(body) > 8192:
+            raise Bad(f"a body of {len(body)} bytes")
+        if len(signature) != 64:
+            raise Bad(f"a signature of {len(signature)} bytes")
+        self.body, self.signature, self.fields = body, signature, decode(body)
+        fields = self.fields
+        _check_stamp(fields.get("at"))
+        if type(fields.get("v")) is not int or fields["v"] != 1:
+            raise Bad(f"version {fields.get('v')!r}")
+        self.node, self.kind, self.key_id = text(fields, "node"), text(fields, "kind"), text(fields, "key")
+        self.prev = hexadecimal(text(fields, "prev"), 32)
+        if not is_name(self.node):
+            raise Bad("node is not a name")
+        if not re.fullmatch("[a-z][a-z0-9._-]{0,63}", self.kind):
+            raise Bad("kind is not a kind")
+        hexadecimal(self.key_id, 16)
+        self.place = count(fields, "epoch", 1), count(fields, "seq", 1)
+        self.anchor = fields.get("anchor")
+        if "anchor" in fields:
+            if not isinstance(self.anchor, dict) or type(self.anchor.get("central_time_us")) is not int:
+                raise Bad("anchor.central_time_us is not a whole number")
+            hexadecimal(self.anchor.get("ack_hash"), 32)
+        self.hash = digest("record-hash", body)
+
+
+def _check_stamp(at: object) -> None:
+    if not isinstance(at, dict):
+        raise Bad("at is not an object")
+    if type(at.get("wall_us")) is not int or not isinstance(at.get("boot_id"), str):
+        raise Bad("at: wall_us or boot_id is wrong")
+    for name in ("boot_us", "maxerror_us", "steps"):
+        count(at, name)
+    if at.get("source") not in ("synced", "unsynced"):
+        raise Bad("at.source is neither synced nor unsynced")
+
+
+def named(place: Place) -> str:
+    """How people name a place of the chain."""
+    return f"seq {place[1]}" if place[0] == 1 else f"epoch {place[0]} seq {place[1]}"
+
+
+# -- 11. The keys of a node, each for a stretch of its chain -----------------------------------------------------------
+
+
+class Tenure:
+    """A key in a role, from the place `since` on and before the place `until`."""
+
+    def __init__(self, key: Key, role: str, since: Place, until: Place | None = None) -> None:
+        self.key, self.role, self.since, self.until = key, role, since, until
+
+    def holds(self, place: Place) -> bool:
+        return self.since <= place and (self.until is None or place < self.until)
+
+
+class NodeKeys:
+    """The keys in force at any place of a chain: enrolled, rotated along the chain, revoked by central."""
+
+    def __init__(self, enrolments: Iterable["Enrolment"], revocations: Iterable[tuple[str, Place]]) -> None:
+        self.tenures: list[Tenure] = []
+        self.revoked: dict[str, Place] = {}
+        for enrolment in sorted(enrolments, key=lambda one: one.epoch):
+            for role, key in enrolment.keys.items():
+                first = (enrolment.epoch, 1)
+                before = self.holder(role, first)
+                if before and before.key == key:
+                    continue
+                if before:
+                    before.until = first
+                self.tenures.append(Tenure(key, role, first))
+        for key_id, place in revocations:
+            self.revoked[key_id] = min(place, self.revoked.get(key_id, place))
+
+    def holder(self, role: str, place: Place) -> Tenure | None:
+        return next((one for one in self.tenures if one.role == role and one.holds(place)), None)
+
+    def check(self, record: Record) -> None:
+        """Raise Bad unless a key in force signed this record, in the role that its kind asks for; follow rotations."""
+        mine = [one for one in self.tenures if one.key.id == record.key_id]
+        if not mine:
+            raise Bad(f"key {record.key_id} is not enrolled for node {record.node}")
+        if record.key_id in self.revoked and record.place > self.revoked[record.key_id]:
+            raise Bad(f"key {record.key_id} is revoked after {named(self.revoked[record.key_id])}")
+        held = next((one for one in mine if one.holds(record.place)), None)
+        if held is None:
+            raise Bad(f"key {record.key_id} is not in force")
+        wanted = ROLE_OF_KIND.get(record.kind, held.role)
+        if held.role != wanted:
+            raise Bad(f"{record.kind} is signed by the {held.role} key, only the {wanted} key may sign it")
+        if not held.key.signed("record-sig", record.body, record.signature):
+            raise Bad("the signature does not verify")
+        if record.kind == "key.rotated":
+            self.rotate(record)
+
+    def rotate(self, record: Record) -> None:
+        """Let another key sign from the next record on; the old and the new must both have signed for it."""
+        fields, (epoch, seq) = record.fields, record.place
+        role, old = fields.get("role"), fields.get("old")
+        if role not in ("node", "desk") or not isinstance(old, str):
+            raise Bad("key.rotated: role or old is missing")
+        new, before = Key(fields.get("new")), self.holder(role, record.place)
+        if before is None or before.key.id != old or (role == "node" and old != record.key_id):
+            raise Bad(f"key.rotated: {old[:32]} is not the {role} key in force")
+        if any(one.key == new for one in self.tenures):
+            raise Bad("key.rotated: the new key has been a key of this node before")
+        signed = encode(
+            {"v": 1, "node": record.node, "epoch": epoch, "seq": seq, "role": role, "old": old, "new": new.text}
+        )
+        if not new.signed("rotation", signed, _signature(fields.get("proof"))):
+            raise Bad("key.rotated: the new key did not sign it")
+        if role == "desk" and not before.key.signed("rotation", signed, _signature(fields.get("consent"))):
+            raise Bad("key.rotated: the desk key in force did not consent")
+        self.tenures.append(Tenure(new, role, (epoch, seq + 1), before.until))
+        before.until = (epoch, seq + 1)
+
+
+def _signature(value: object) -> bytes:
+    """Empty, which never verifies, where it is not hexadecimal."""
+    return bytes.fromhex(value) if isinstance(value, str) and re.fullmatch("([0-9a-f]{2})+", value) else b""
+
+
+# -- 6. What central says ----------------------------------------------------------------------------------------------
+
+
+def opened(domain: str, data: bytes, key: Key) -> Fields:
+    """The body of one of central's messages, its signature verified; raises Bad."""
+    if not 64 < len(data) <= 16384:
+        raise Bad(f"{domain}: {len(data)} bytes")
+    fields = decode(data[64:])
+    if fields.get("v") != 1:
+        raise Bad(f"{domain}: version {fields.get('v')!r}")
+    if not key.signed(domain, data[64:], data[:64]):
+        raise Bad(f"{domain}: the signature does not verify")
+    return fields
+
+
+def opened_by(domain: str, data: bytes, keys: Iterable[Key]) -> Fields:
+    """The same, whichever of these keys signed it."""
+    fault = Bad(f"{domain}: there is no key to hold it against")
+    for key in keys:
+        try:
+            return opened(domain, data, key)
+        except Bad as error:
+            fault = error
+    raise fault
+
+
+class Ack:
+    """Central held the chain up to a place, the record there being `head`, at a time by its own clock."""
+
+    def __init__(self, data: bytes, keys: Iterable[Key]) -> None:
+        fields = opened_by("ack", data, keys)
+        self.node, self.place = text(fields, "node"), (count(fields, "epoch"), count(fields, "upto"))
+        self.head = hexadecimal(fields.get("head_hash"), 32)
+        self.time_us, self.hash = count(fields, "central_time_us"), digest("ack", data[64:])
+        if not 1 <= count(fields, "window") <= 8:
+            raise Bad("ack: window is not 1 to 8")
+        self.log = LogProof(fields["checkpoint"]) if "checkpoint" in fields else None
+
+
+# -- 10. Central's log: RFC 6962 and C2SP tlog-checkpoint --------------------------------------------------------------
+
+
+class LogProof:
+    """What an ack says of central's log: a checkpoint, and that the acknowledged record and all before it lie in it."""
+
+    def __init__(self, fields: object) -> None:
+        if not isinstance(fields, dict):
+            raise Bad("checkpoint: not an object")
+        self.note, self.index, self.proof = text(fields, "note"), count(fields, "index"), _hashes(fields.get("proof"))
+        self.since = count(fields, "from") if "from" in fields or "consistency" in fields else None
+        self.consistency = _hashes(fields.get("consistency")) if self.since is not None else []
+
+
+def _hashes(values: object) -> list[bytes]:
+    if not isinstance(values, list):
+        raise Bad("checkpoint: not a list of hashes")
+    return [hexadecimal(value, 32) for value in values]
+
+
+def leaf_hash(leaf: bytes) -> bytes:
+    return hashlib.sha256(b"\0" + leaf).digest()
+
+
+def parent(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\1" + left + right).digest()
+
+
+def included(leaf: bytes, index: int, size: int, proof: list[bytes], root: bytes) -> bool:
+    """RFC 9162 2.1.3.2: whether the leaf is number `index` of the tree of `size` leaves with this root."""
+    if index >= size:
+        return False
+    at, last, found = index, size - 1, leaf_hash(leaf)
+    for sibling in proof:
+        if last == 0:
+            return False
+        if at % 2 or at == last:
+            found = parent(sibling, found)
+            while at % 2 == 0 and at:
+                at, last = at // 2, last // 2
+        else:
+            found = parent(found, sibling)
+        at, last = at // 2, last // 2
+    return last == 0 and found == root
+
+
+def consistent(first: int, second: int, proof: list[bytes], first_root: bytes, second_root: bytes) -> bool:
+    """RFC 9162 2.1.4.2: whether the tree of `first` leaves is the beginning of that of `second`."""
+    if first == second:
+        return not proof and first_root == second_root
+    if not 0 < first < second or not proof:
+        return False
+    path = proof if first & (first - 1) else [first_root, *proof]
+    at, last = first - 1, second - 1
+    while at % 2:
+        at, last = at // 2, last // 2
+    older = newer = path[0]
+    for sibling in path[1:]:
+        if last == 0:
+            return False
+        if at % 2 or at == last:
+            older, newer = parent(sibling, older), parent(sibling, newer)
+            while at % 2 == 0 and at:
+                at, last = at // 2, last // 2
+        else:
+            newer = parent(newer, sibling)
+        at, last = at // 2, last // 2
+    return last == 0 and older == first_root and newer == second_root
+
+
+def checkpoint(note: str, lists: list["CentralKeys"]) -> tuple[int, bytes]:
+    """The size and the root of a checkpoint, signed under one of these lists (C2SP signed-note); raises Bad."""
+    found = re.fullmatch("(([^\n]+)\n(0|[1-9][0-9]{0,15})\n([^\n]+)\n)\n— ([^\n ]+) ([^\n ]+)\n", note)
+    if not found or found[2] != found[5] or int(found[3]) > LARGEST:
+        raise Bad("checkpoint: not a checkpoint")
+    root, sealed = _base64(found[4]), _base64(found[6])
+    for one in lists:
+        key = one.keys["checkpoint"]
+        mark = hashlib.sha256(found[2].encode() + b"\n\x01" + key.raw).digest()[:4]
+        named_so = found[2] == f"firstvisit/v1/checkpoint/{one.name}" and key.algorithm == "ed25519"
+        if named_so and len(root) == 32 and sealed[:4] == mark and key.signed_plain(found[1].encode(), sealed[4:]):
+            return int(found[3]), root
+    raise Bad("checkpoint: not signed by this central")
+
+
+def _base64(value: str) -> bytes:
+    try:
+        data = base64.b64decode(value, validate=True)
+    except ValueError as error:
+        raise Bad("checkpoint: not base64") from error
+    if base64.b64encode(data).decode() != value:
+        raise Bad("checkpoint: base64 written another way")
+    return data
+
+
+# -- 7. Key files ------------------------------------------------------------------------------------------------------
+
+
+def key_file(content: str) -> tuple[Fields, bytes, bytes]:
+    """The fields, the body and the signature of a file of two lines; raises Bad."""
+    lines = content.removesuffix("\n").split("\n")
+    if len(lines) != 2:
+        raise Bad("key file: not two lines")
+    body = lines[0].encode()
+    fields = decode(body)
+    if fields.get("v") != 1:
+        raise Bad(f"key file: version {fields.get('v')!r}")
+    return fields, body, hexadecimal(lines[1])
+
+
+class CentralKeys:
+    """Central's root key and the keys under it, by role."""
+
+    def __init__(self, fields: Fields) -> None:
+        listed = fields.get("keys")
+        if not isinstance(listed, dict) or set(listed) != {"ack", "notice", "checkpoint", "code"}:
+            raise Bad("central keys: not exactly the roles ack, notice, checkpoint, code")
+        self.name = text(fields, "central")
+        if not is_name(self.name):
+            raise Bad("central keys: central is not a name")
+        self.root, self.keys = Key(fields.get("root")), {role: Key(listed[role]) for role in listed}
+
+    @classmethod
+    def read(cls, content: str) -> "CentralKeys":
+        """Read a central.pub, held to the root key that it names."""
+        fields, body, signature = key_file(content)
+        keys = cls(fields)
+        if not keys.root.signed("keys", body, signature):
+            raise Bad("central key file: not signed by the root key it names")
+        return keys
+
+
+class Enrolment:
+    """A node's keys, as its own node key signed them: a node.pub."""
+
+    def __init__(self, content: str) -> None:
+        fields, body, signature = key_file(content)
+        listed = fields.get("keys")
+        if not isinstance(listed, dict):
+            raise Bad("node key file: keys missing")
+        self.node, self.site = text(fields, "node"), text(fields, "site")
+        self.keys = {"node": Key(listed.get("node")), "desk": Key(listed.get("desk"))}
+        self.epoch = count(fields, "epoch", 2) if "epoch" in fields else 1  # 1 is said by saying nothing
+        if not self.keys["node"].signed("enrolment", body, signature):
+            raise Bad("node key file: not signed by the node key it names")
+        if self.keys["node"] == self.keys["desk"]:
+            raise Bad("node key file: node and desk share one key")
+        if not (is_name(self.node) and is_name(self.site)):
+            raise Bad("node key file: node or site is not a name")
+
+
+def central_words(pinned: list[CentralKeys], notices: list[bytes]) -> tuple[list[CentralKeys], list[tuple[str, Place]]]:
+    """Every list of central's keys there ever was, and the revocations of the node's; raises Bad.
+
+    A notice of kind `keys` is signed by the root key, every other by a notice key.
+    """
+    lists, revocations = list(pinned), []
+    for data in notices if pinned else ():
+        if len(data) <= 64:
+            raise Bad("a stored notice: too short")
+        kind = decode(data[64:]).get("kind")
+        signers = [pinned[0].root] if kind == "keys" else [one.keys["notice"] for one in lists]
+        fields = opened_by("notice", data, signers)
+        body = fields.get("body")
+        if not isinstance(body, dict):
+            raise Bad("a stored notice: body is not an object")
+        text(fields, "node"), count(fields, "nseq"), hexadecimal(fields.get("prev_hash"), 32)
+        if kind == "keys":
+            lists.append(CentralKeys(body))
+        elif kind == "key.revoked":
+            if body.keys() != {"key", "epoch", "seq", "reason"}:
+                raise Bad("a stored key.revoked notice: other keys than it should have")
+            hexadecimal(body["key"], 16)
+            if body["reason"] not in ("compromised", "lost", "retired", "error"):
+                raise Bad("a stored key.revoked notice: unknown reason")
+            revocations.append((body["key"], (count(body, "epoch", 1), count(body, "seq"))))
+    return lists, revocations
+
+
+# -- 8., 9. and 15. A chain, held against its keys and central's acks --------------------------------------------------
+
+Signed = tuple[bytes, bytes]  # a record as it is stored: the body and the signature
+
+
+class Ledger:
+    """What lies beside a chain: its node's enrolments, central's keys, and central's words as their signed bytes.
+
+    kept, base: of a purged chain, the records of before that were spared, and what it begins behind.
+    """
+
+    def __init__(
+        self,
+        enrolments: list[str],
+        central: str | None,
+        acks: list[bytes],
+        notices: list[bytes],
+        kept: list[Signed],
+        base: "Base | None",
+    ) -> None:
+        self.enrolments, self.central, self.acks, self.notices = enrolments, central, acks, notices
+        self.kept, self.base = kept, base
+
+
+class Base:
+    """What a purged chain begins behind, as a `retention.run` names it under `purged`; raises Bad."""
+
+    def __init__(self, fields: object) -> None:
+        if not isinstance(fields, dict):
+            raise Bad("purged: not what a purge says")
+        self.place, self.kept = (count(fields, "epoch"), count(fields, "upto")), count(fields, "kept")
+        self.head = hexadecimal(fields.get("head"), 32)
+        self.kept_sha256 = hexadecimal(fields.get("kept_sha256"), 32)
+
+
+class Found:
+    """What holds of a chain: how many records, where it ends and with which hash, and the acks beside it."""
+
+    def __init__(self, node: str, checked: int, last: Place, head: bytes, acks: list[Ack], origin: str) -> None:
+        self.node, self.checked, self.last, self.head, self.acks, self.origin = node, checked, last, head, acks, origin
+
+    def lines(self) -> Iterator[str]:
+        yield f"{self.checked} records of node {self.node} verified up to {named(self.last)}, head {self.head.hex()}"
+        yield self.origin
+        covered = max((ack.place for ack in self.acks), default=None)
+        yield f"acks: {len(self.acks)} verified" + (f", the last of {named(covered)}" if covered else "")
+        yield "what no ack covers is vouched for by this machine alone"
+        yield "what was lost behind the last ack cannot be seen"
+
+
+class At(Bad):
+    """Bad at a place of the chain."""
+
+    def __init__(self, place: Place, why: str) -> None:
+        super().__init__(f"{named(place)}: {why}")
+        self.place = place
+
+
+def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
+    """Verify a whole chain; raises Bad, or At where one record is at fault."""
+    enrolments, central, origin = given.settle(ledger.enrolments, ledger.central)
+    lists, revocations = central_words(central, ledger.notices)
+    keys, node = NodeKeys(enrolments, revocations), enrolments[0].node
+    kept = [_kept(body, signature, node, keys, ledger.base) for body, signature in ledger.kept]
+    if kept != sorted(kept, key=lambda record: record.place):
+        raise Bad("kept records out of order")
+    acks = [Ack(data, [one.keys["ack"] for one in lists]) for data in ledger.acks]
+    for ack in acks:
+        if ack.node != node:
+            raise Bad(f"an ack for node {ack.node}")
+    witnessed(acks, lists)
+    by_hash, heads = {ack.hash: ack for ack in acks}, dict[Place, set[bytes]]()
+    for ack in acks:
+        heads.setdefault(ack.place, set()).add(ack.head)
+    base, told, checked = ledger.base, ledger.base is None, 0
+    last, head = (base.place, base.head) if base else ((1, 0), bytes(32))
+    for body, signature in records:
+        place = last[0], last[1] + 1
+        try:
+            record = Record(body, signature)
+            if record.node != node:
+                raise Bad(f"the body is of node {record.node}")
+            if record.place != place and not (last[1] and record.place[0] > last[0] and record.place[1] == 1):
+                raise Bad(f"the body says {named(record.place)}, not what comes next")
+            if record.prev != head:
+                raise Bad("prev is not the hash of the record before")
+            keys.check(record)
+            if heads.pop(record.place, {record.hash}) != {record.hash}:
+                raise Bad("not the record that central acknowledged")
+            _check_anchor(record, by_hash)
+            told = _told_of_purge(record, base, kept) or told
+        except Bad as bad:
+            raise At(place, str(bad)) from bad
+        last, head, checked = record.place, record.hash, checked + 1
+    if not checked:
+        raise At((1, 1), "missing: there is no record at all")
+    if not told:
+        raise At((1, 1), "missing, and no record says that it was purged")
+    if base and heads.pop(base.place, set()) != {base.head}:
+        raise At(base.place, "purged up to here, but no ack of it is there")
+    if beyond := [place for place in heads if base is None or place > base.place]:
+        raise At(min(beyond), "missing, though central has acknowledged it")
+    if given.mismatch:
+        raise Bad(given.mismatch)
+    return Found(node, checked, last, head, acks, origin)
+
+
+def witnessed(acks: list[Ack], lists: list["CentralKeys"]) -> None:
+    """Hold each checkpoint in an ack to the acknowledged record and to those before it: a log only grows."""
+    roots, newest = dict[int, bytes](), 0
+    for ack in acks:
+        if ack.log is None:
+            continue
+        size, root = checkpoint(ack.log.note, lists)
+        if not included(ack.head, ack.log.index, size, ack.log.proof, root):
+            raise Bad("an ack's checkpoint is not shown to hold the record acknowledged")
+        if roots.setdefault(size, root) != root or size < newest:
+            raise Bad(f"the checkpoints in acks contradict each other at size {size}")
+        since = ack.log.since
+        if since in roots and not consistent(since, size, ack.log.consistency, roots[since], root):
+            raise Bad(f"the log of size {size} does not continue that of size {since}")
+        newest = size
+
+
+def _check_anchor(record: Record, acks: dict[bytes, Ack]) -> None:
+    if record.anchor:
+        ack = acks.get(bytes.fromhex(record.anchor["ack_hash"]))
+        if ack is None:
+            raise Bad("its anchor names an ack that is not here")
+        if ack.time_us != record.anchor["central_time_us"] or ack.place >= record.place:
+            raise Bad("its anchor disagrees with the ack it names")
+
+
+def _kept(body: bytes, signature: bytes, node: str, keys: "NodeKeys", base: Base | None) -> Record:
+    """A record that a purge has spared: it stands alone, so only its keys can be judged."""
+    record = Record(body, signature)
+    if record.node != node or base is None or record.place > base.place:
+        raise Bad("a kept record does not belong here")
+    keys.check(record)
+    return record
+
+
+def _told_of_purge(record: Record, base: Base | None, kept: list[Record]) -> bool:
+    """Whether this record tells of the purge that this chain begins behind; raises Bad where it tells of another."""
+    if record.kind != "retention.run" or "purged" not in record.fields:
+        return False
+    told = Base(record.fields["purged"])
+    if base is None or told.place > base.place:
+        raise Bad("says that records were purged which are here")
+    if told.place < base.place:
+        return False
+    digest_ = hashlib.sha256(b"".join(one.hash for one in kept)).digest()
+    if (told.head, told.kept, told.kept_sha256) != (base.head, len(kept), digest_):
+        raise Bad("the purge it tells of is not the one that was made")
+    return True
+
+
+# -- What is given, and what is read -----------------------------------------------------------------------------------
+
+
+class Given:
+    """The node.pub or central.pub that somebody trusted has handed over, if any."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.node: Enrolment | None = None
+        self.central: CentralKeys | None = None
+        self.mismatch = ""
+        if path is None:
+            return
+        content = _text_file(path)
+        if content is None:
+            raise Unreadable(f"{path}: no key file there")
+        try:
+            self.node = Enrolment(content)
+        except Bad:
+            try:
+                self.central = CentralKeys.read(content)
+            except Bad as bad:
+                raise Unreadable(f"{path}: neither a node.pub nor a central.pub") from bad
+
+    def settle(self, enrolments: list[str], central: str | None) -> tuple[list[Enrolment], list[CentralKeys], str]:
+        """The enrolments and central's keys to hold a chain against, the given before those found, and whose it is."""
+        found = [Enrolment(content) for content in enrolments]
+        here = CentralKeys.read(central) if central is not None else None
+        by_epoch = {one.epoch: one for one in found}
+        if len(by_epoch) != len(found) or len({one.node for one in found}) > 1:
+            raise Bad("the enrolments here contradict each other")
+        origin = "consistent with the key found here, origin not proven"
+        if self.node:
+            beside = by_epoch.get(self.node.epoch)
+            if beside and (beside.node, beside.site, beside.keys) != (self.node.node, self.node.site, self.node.keys):
+                self.mismatch = "node.pub here is not the given one"
+            by_epoch[self.node.epoch] = self.node
+            origin = (
+                f"origin proven against the given key of node {self.node.node} ({self.node.keys['node'].fingerprint})"
+            )
+        if not by_epoch:
+            raise Unreadable("there is no node.pub to hold the records against; give one with --public-key")
+        if self.central:
+            origin = (
+                f"acks proven against the given key of central {self.central.name} ({self.central.root.fingerprint})"
+            )
+            if here and here.root != self.central.root:
+                self.mismatch, here = "central.pub here is not of the given central", None
+        chosen = sorted(by_epoch.values(), key=lambda one: one is not self.node)  # the given one names the node
+        return chosen, [one for one in (self.central, here) if one], origin
+
+
+def _text_file(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unreadable(f"{path}: cannot be read as text") from error
+
+
+def read_export(path: Path) -> tuple[Ledger, Iterator[Signed]]:
+    """An exported ledger: a header and a line a record; raises Unreadable."""
+    lines = _lines(path)
+    try:
+        header = next(lines, {})
+        if header.get("format") != "firstvisit-ledger" or header.get("v") != 1:
+            raise Bad("not an exported ledger")
+        required, optional = {"format", "v", "acks", "node_pub", "notices"}, {"central_pub", "enrolments"}
+        purged = header.keys() & {"purged", "kept"}
+        if header.keys() - optional - purged != required or len(purged) == 1:
+            raise Bad("the header has other keys than it should")
+        central, earlier = header.get("central_pub"), header.get("enrolments", [])
+        if not isinstance(earlier, list) or not all(isinstance(one, str) for one in [header["node_pub"], *earlier]):
+            raise Bad("node_pub and enrolments must be texts")
+        if central is not None and not isinstance(central, str):
+            raise Bad("central_pub must be a text")
+        lists = [header["acks"], header["notices"], header.get("kept", [])]
+        if not all(isinstance(one, list) for one in lists):
+            raise Bad("acks, notices and kept must be lists")
+        acks, notices = ([hexadecimal(one) for one in listed] for listed in lists[:2])
+        base = Base(header["purged"]) if purged else None
+        kept = [_signed(one) for one in lists[2]]
+    except Bad as bad:
+        raise Unreadable(f"{path}: line 1: {bad}") from bad
+    return Ledger([header["node_pub"], *earlier], central, acks, notices, kept, base), _records(path, lines)
+
+
+def _lines(path: Path) -> Iterator[Fields]:
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                if not line.endswith(b"\n"):
+                    raise Bad("cut short")
+                yield decode(line[:-1])
+            except Bad as bad:
+                raise Unreadable(f"{path}: line {number}: {bad}") from bad
+
+
+def _records(path: Path, lines: Iterator[Fields]) -> Iterator[Signed]:
+    for number, fields in enumerate(lines, 2):
+        try:
+            yield _signed(fields)
+        except Bad as bad:
+            raise Unreadable(f"{path}: line {number}: {bad}") from bad
+
+
+def _signed(fields: object) -> Signed:
+    if not isinstance(fields, dict) or fields.keys() != {"body", "signature"} or not isinstance(fields["body"], str):
+        raise Bad("not a record")
+    return fields["body"].encode(), hexadecimal(fields["signature"])
+
+
+def main() -> int:
+    words = [word for word in sys.argv[1:] if word != "--public-key"]
+    if not 1 <= len(words) <= 2 or len(words) != len(sys.argv) - 1 - sys.argv.count("--public-key"):
+        print(__doc__, file=sys.stderr)
+        return 2
+    path = Path(words[0])
+    try:
+        given = Given(Path(words[1]) if len(words) == 2 else None)
+        for line in judge(*read_export(path), given).lines():
+            print(line)
+    except Bad as bad:
+        print(f"bad: {bad}")
+        return 1
+    except (Unreadable, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
