@@ -203,16 +203,16 @@ def _signed(fields: object) -> SignedBody:
     """Read what `_listed` wrote; raises SyncError."""
     if not isinstance(fields, dict) or fields.keys() != {"body", "signature"} or not isinstance(fields["body"], str):
         raise SyncError("not a record")
-    return SignedBody(fields["body"].encode(), _hex(fields["signature"]))
+    return SignedBody(fields["body"].encode(), hex_bytes(fields["signature"]))
 
 
 def _hex_list(texts: object) -> tuple[bytes, ...]:
     if not isinstance(texts, list):
         raise SyncError("acks and notices must be lists")
-    return tuple(_hex(text) for text in texts)
+    return tuple(hex_bytes(text) for text in texts)
 
 
-def _hex(text: object) -> bytes:
+def hex_bytes(text: object) -> bytes:
     try:
         data = bytes.fromhex(text) if isinstance(text, str) else b""
     except ValueError:

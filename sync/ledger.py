@@ -342,6 +342,16 @@ class Ledger:
             for body, signature in cursor:
                 yield parse(body, signature)
 
+    def between(self, after: tuple[int, int], upto: tuple[int, int]) -> Iterator[Record]:
+        """Every record behind `after` up to `upto`, both (epoch, seq), parsed, in chain order."""
+        with self._errors():
+            for body, signature in self.connection.execute(
+                "SELECT body, signature FROM ledger WHERE (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)"
+                " ORDER BY epoch, seq",
+                (*after, *upto),
+            ):
+                yield parse(body, signature)
+
     def naming(self, id: str, kinds: Iterable[str], after: tuple[int, int] = (0, 0)) -> list[Record]:
         """Every record of these kinds after (epoch, seq) that names a random id in its body, in chain order."""
         wanted = tuple(kinds)
@@ -451,6 +461,20 @@ class Ledger:
         with self._errors():
             found = self.connection.execute("SELECT 1 FROM acks WHERE ack_hash = ?", (ack_hash,)).fetchone()
         return found is not None
+
+    def ack(self, ack_hash: bytes) -> bytes | None:
+        """The signed bytes of a stored ack."""
+        with self._errors():
+            found = self.connection.execute("SELECT data FROM acks WHERE ack_hash = ?", (ack_hash,)).fetchone()
+        return found[0] if found else None
+
+    def acks_covering(self, epoch: int, seq: int) -> Iterator[bytes]:
+        """The signed bytes of the acks that cover a record, those of the nearest place first."""
+        with self._errors():
+            for (data,) in self.connection.execute(
+                "SELECT data FROM acks WHERE (epoch, upto_seq) >= (?, ?) ORDER BY epoch, upto_seq, rowid", (epoch, seq)
+            ):
+                yield data
 
     def last_ack_us(self) -> int | None:
         """Central's time in the newest ack, by arrival; None before the first."""

@@ -73,7 +73,15 @@ class Ack:
     @classmethod
     def parse(cls, data: bytes, key: PublicKey) -> "Ack":
         """Verify and read an ack; raises BadMessage."""
-        fields = _open("ack", data, key)
+        return cls._of(_open("ack", data, key), data)
+
+    @classmethod
+    def unverified(cls, data: bytes) -> "Ack":
+        """Read an ack that was verified when it was stored, or will be; raises BadMessage."""
+        return cls._of(_decode("ack", data), data)
+
+    @classmethod
+    def _of(cls, fields: Fields, data: bytes) -> "Ack":
         window = _count(fields, "window")
         if not 1 <= window <= MAX_WINDOW_FRAMES:
             raise BadMessage(f"ack: window {window} is not 1 to {MAX_WINDOW_FRAMES}")

@@ -12,7 +12,10 @@ from typing import Any
 from sync import SyncError
 from sync.arrivals import altered_lists
 from sync.audit import Acks, Audit, Bad, Columns
+from sync.bundle import is_bundle, read_bundle
 from sync.canonical import Fields
+from sync.certificate import examine, lines
+from sync.compact import is_compact, read_compact
 from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.export import read_export
 from sync.ledger import has_kept
@@ -52,8 +55,9 @@ _UNSEEN_AT_CENTRAL = (
 class Verdict:
     """What the verifier found.
 
-    what: "home", "central" or "export". lines: for people, in order. first_bad: seq of the first bad record, None
-    where all is well or no single record is at fault. why: one line. checked: records that verified.
+    what: "home", "central", "export", "certificate" or "code". lines: for people, in order. first_bad: seq of the
+    first bad record, None where all is well or no single record is at fault. why: one line. checked: records that
+    verified.
     """
 
     ok: bool
@@ -69,7 +73,7 @@ class Verdict:
 
 
 def verify(path: Path, public_key: Path | None = None) -> Verdict:
-    """Verify a HOME, a central directory or an exported ledger, in use or not, and write nothing there.
+    """Verify a HOME, a central directory, an exported ledger, a certificate or its code; write nothing there.
 
     public_key: a node.pub or central.pub obtained some other way; without one the origin stays unproven.
     Raises SyncError where the path or the key file is none of these.
@@ -83,10 +87,14 @@ def verify(path: Path, public_key: Path | None = None) -> Verdict:
         raise SyncError(f"{path}: neither a HOME (firstvisit.db) nor a central store (central.db)")
     if not path.is_file():
         raise SyncError(f"{path}: nothing there")
+    if is_bundle(path):
+        return _bundle(path, given)
+    if is_compact(path):
+        return _compact(path, given)
     return _export(path, given)
 
 
-# -- the three things that can be verified ---------------------------------------------------------------------
+# -- the things things that can be verified ---------------------------------------------------------------------
 
 
 def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
@@ -154,6 +162,25 @@ def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     except Bad as bad:
         return _bad_verdict("export", head, bad, audit.checked)
     return _good_verdict("export", head, audit, acks, keys.origin)
+
+
+def _bundle(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
+    bundle, head = read_bundle(path), f"certificate {path}"
+    try:
+        certificate = examine(bundle, given)
+    except Bad as bad:
+        return _bad_verdict("certificate", head, bad)
+    return Verdict(True, "certificate", (head, *lines(certificate)), None, None, certificate.records)
+
+
+def _compact(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
+    head = f"certificate's code {path}"
+    compact = read_compact(path)
+    try:
+        said = compact.check(given)
+    except Bad as bad:
+        return _bad_verdict("code", head, bad)
+    return Verdict(True, "code", (head, *said), None, None, 1)
 
 
 def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:

@@ -1,0 +1,348 @@
+"""A certificate bundle, checked whole and believed only then: what it proves of one visit."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from sync import SyncError
+from sync.audit import Bad
+from sync.bundle import Bundle
+from sync.canonical import Fields
+from sync.checkpoint import BadCheckpoint, origin_of
+from sync.coverage import DAY_US, DAYS, KINDS, Coverage, coverage
+from sync.keyring import KeyRing
+from sync.log_proof import LogHead, follows
+from sync.messages import Ack, BadMessage, CentralKeys, Enrolment, Notice, Statement
+from sync.origin import follow_notices, read_ack, settle
+from sync.records import BadRecord, Record, parse
+from sync.signing import PublicKey
+from sync.stamp import rfc3339
+from sync.timeline import Arrival, Interval, Timeline
+from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Settled, number_of, text_of
+from sync.visit_fields import settle as settle_visit
+
+Refusal: TypeAlias = Literal["file", "seen", "unsure"]
+"""Why a visit gets no certificate: its source was a file, nobody was compared, nobody has answered."""
+
+REFUSALS: dict[Refusal, str] = {
+    "file": "its source is a file, so it is a test; a certificate needs a live camera",
+    "seen": "nobody was compared, so there is nothing to certify but that somebody came: `firstvisit ledger --export`",
+    "unsure": "the desk has not answered yet whether this is a known person: answer at the kiosk, then ask again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a verified bundle says of its visit.
+
+    record: the decision's. before, after: its neighbours in the chain, as far as the bundle holds them. settled: what
+    stands of the decision. later: corrections and what else was recorded of the visit since. confirmed: the first ack
+    that covers the record, tied to it by an unbroken run of hashes; None where central has not confirmed it. log: what
+    central said of its log then; log_index: where the head record lies in it. coverage: of the camera. boot: the
+    `node.boot` before it. keys: the key that signed the record. central: the list of its keys. origin: what the keys
+    prove of the origin, for people. records: how many were verified.
+    """
+
+    bundle: Bundle
+    record: Record
+    before: Record | None
+    after: Record | None
+    settled: Settled
+    later: tuple[Record, ...]
+    arrival: Arrival
+    confirmed: Ack | None
+    log: LogHead | None
+    log_index: int | None
+    coverage: Coverage
+    boot: Record | None
+    key: PublicKey
+    enrolment: Enrolment
+    central: CentralKeys
+    origin: str
+    records: int
+
+    @property
+    def visit(self) -> str:
+        return self.bundle.visit
+
+    @property
+    def fields(self) -> Fields:
+        return self.record.fields
+
+    def refusal(self) -> Refusal | None:
+        """Why this visit gets no certificate, None where it gets one."""
+        if self.fields.get("source") == "file":
+            return "file"
+        if self.settled.decision == "seen":
+            return "seen"
+        return "unsure" if self.settled.decision == "unsure" else None
+
+    def listed(self) -> Fields:
+        """The same for programs; times are microseconds since 1970 UTC."""
+        moment = self.arrival.moment
+        return {
+            "visit": self.visit,
+            "node": self.record.node_id,
+            "epoch": self.record.epoch,
+            "seq": self.record.seq,
+            "hash": self.record.hash.hex(),
+            "decision": self.settled.decision,
+            "original_decision": self.settled.original,
+            "arrived_us": number_of(self.fields, "arrived_us"),
+            "time_grade": moment.grade,
+            "arrived_between_us": span(moment.carried),
+            "arrived_claimed_us": span(moment.claimed),
+            "signed_between_us": span(self.arrival.record.signed),
+            "contradicted": moment.contradicted,
+            "confirmed_us": self.confirmed.central_time_us if self.confirmed else None,
+            "log_size": self.log.size if self.log else None,
+            "coverage": self.coverage.fields(),
+            "later": [{"seq": one.seq, "kind": one.kind} for one in self.later],
+            "refusal": self.refusal(),
+        }
+
+
+def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Certificate:
+    """Verify every byte of a bundle and say what it proves; raises Bad where anything in it does not hold.
+
+    given: a key obtained some other way. Without one the origin stays unproven.
+    """
+    keys = settle((bundle.node_pub, *bundle.enrolments), bundle.central_pub, given)
+    if keys.mismatch:
+        raise Bad(keys.mismatch)
+    signers, revocations = follow_notices(keys.central, bundle.notices)
+    for revocation in revocations:
+        keys.ring.revoke(revocation)
+    lists = _central_lists(keys.central, bundle.notices)
+    _check_statements(bundle.statements, lists)
+    acks = _acks(bundle, keys.node_id, signers)
+    records = _records(bundle, keys.node_id, keys.ring, acks)
+    heads = _log_heads(acks, lists)
+    at = _place_of(records, bundle.visit)
+    record = records[at]
+    confirmed = _confirmed(records, at, acks)
+    later = [one for one in records[at + 1 :] if _is_later(one, bundle.visit, records)]
+    corrections = [one.fields for one in later if one.kind == CORRECTED]
+    arrived_us = number_of(record.fields, "arrived_us")
+    camera = text_of(record.fields, "camera")
+    if arrived_us is None or camera is None:
+        raise Bad("the visit's record has no arrived_us or no camera", (record.epoch, record.seq))
+    key = keys.ring.in_force("node", (record.epoch, record.seq))
+    assert key is not None  # the record was checked against it
+    shown = confirmed if confirmed and confirmed.checkpoint else _with_checkpoint(records, at, acks)
+    return Certificate(
+        bundle=bundle,
+        record=record,
+        before=_neighbour(records, at, -1),
+        after=_neighbour(records, at, 1),
+        settled=settle_visit(record.kind, record.fields, corrections[-1] if corrections else None),
+        later=tuple(later),
+        arrival=Timeline(records, acks).arrival(record, arrived_us),
+        confirmed=confirmed,
+        log=heads.get(shown.ack_hash) if shown else None,
+        log_index=shown.checkpoint.index if shown and shown.checkpoint else None,
+        coverage=coverage(
+            [one for one in records if one.kind in KINDS], camera, arrived_us, _born_us(records, arrived_us)
+        ),
+        boot=next((one for one in reversed(records[:at]) if one.kind == "node.boot"), None),
+        key=key,
+        enrolment=Enrolment.parse_text(bundle.node_pub),
+        central=CentralKeys.parse_text(bundle.central_pub),
+        origin=keys.origin,
+        records=len(records),
+    )
+
+
+def lines(certificate: Certificate) -> list[str]:
+    """What `verify` prints of a good bundle."""
+    moment, record = certificate.arrival.moment, certificate.record
+    compared = certificate.fields.get("gallery_n")
+    watched = certificate.coverage
+    said = [
+        f"{certificate.records} records verified, {len(certificate.bundle.acks)} acks of central",
+        certificate.origin,
+        f"visit {certificate.visit}: {certificate.settled.decision}"
+        + (f", compared with {compared} people" if compared is not None else "")
+        + (f", first said {certificate.settled.original}" if certificate.settled.corrected else ""),
+        f"record seq {record.seq} of epoch {record.epoch}, hash {record.hash.hex()}",
+        f"arrived (device's wall clock): {rfc3339(number_of(certificate.fields, 'arrived_us') or 0)}",
+        f"arrived (central's bounds): {words(moment.carried)}, time grade {moment.grade}",
+        f"arrived (device's claim): {words(moment.claimed)}",
+        f"signed (central's signatures alone): {words(certificate.arrival.record.signed)}",
+        "confirmed by central: "
+        + (rfc3339(certificate.confirmed.central_time_us) if certificate.confirmed else "not yet"),
+        "central's log: " + (f"shown to hold it, size {certificate.log.size}" if certificate.log else "not shown"),
+        f"camera watched {watched.share:.1%} of the {DAYS} days before, {len(watched.gaps)} gaps of a minute or more"
+        " (by the records chosen for this bundle)",
+    ]
+    said += [f"later: seq {one.seq} {one.kind}" for one in certificate.later]
+    if refusal := certificate.refusal():
+        said.append(f"no certificate is issued for this visit: {REFUSALS[refusal]}")
+    return said
+
+
+def words(interval: Interval | None) -> str:
+    """An interval for people."""
+    if interval is None:
+        return "none"
+    ends = [rfc3339(end) if end is not None else "unknown" for end in (interval.lo_us, interval.hi_us)]
+    return " to ".join(ends)
+
+
+def span(interval: Interval | None) -> list[int | None] | None:
+    """An interval for programs."""
+    return None if interval is None else [interval.lo_us, interval.hi_us]
+
+
+# -- inside --------------------------------------------------------------------------------------------------------
+
+
+def _central_lists(pinned: Sequence[CentralKeys], notices: Iterable[bytes]) -> list[CentralKeys]:
+    """Every list of central's keys, the newest last; notices: verified."""
+    read = [Notice.unverified(data) for data in notices]
+    return [*pinned, *(CentralKeys.of(notice.body) for notice in read if notice.kind == "keys")]
+
+
+def _acks(bundle: Bundle, node_id: str, signers: list[PublicKey]) -> list[Ack]:
+    acks: list[Ack] = []
+    for number, data in enumerate(bundle.acks, 1):
+        try:
+            ack = read_ack(data, signers)
+        except BadMessage as error:
+            raise Bad(f"ack {number} of {len(bundle.acks)}: {error}") from error
+        if ack.node_id != node_id:
+            raise Bad(f"ack {number} of {len(bundle.acks)}: it is node {ack.node_id}'s")
+        if ack in acks:
+            raise Bad(f"ack {number} of {len(bundle.acks)}: there twice")
+        acks.append(ack)
+    return acks
+
+
+def _records(bundle: Bundle, node_id: str, ring: KeyRing, acks: Sequence[Ack]) -> list[Record]:
+    """Every record: signed by a key in force there, in chain order, linked where neighbours, never against an ack."""
+    heads = {(ack.epoch, ack.upto_seq): ack.head_hash for ack in acks}
+    records: list[Record] = []
+    for number, signed in enumerate(bundle.records, 1):
+        try:
+            record = parse(signed.body, signed.signature)
+        except SyncError as error:
+            raise Bad(f"record {number} of {len(bundle.records)}: {error}") from error
+        at = (record.epoch, record.seq)
+        try:
+            if record.node_id != node_id:
+                raise BadRecord(f"it is node {record.node_id}'s")
+            before = records[-1] if records else None
+            if before is not None and at <= (before.epoch, before.seq):
+                raise BadRecord("not behind the record before it in the bundle")
+            if before is not None and at == (before.epoch, before.seq + 1) and record.prev_hash != before.hash:
+                raise BadRecord("prev is not the hash of the record before")
+            ring.check(record)
+            ring.follow(record)
+            if heads.get(at, record.hash) != record.hash:
+                raise BadRecord("not the record that central acknowledged: its ack names another hash")
+        except BadRecord as error:
+            raise Bad(str(error), at) from error
+        records.append(record)
+    return records
+
+
+def _place_of(records: Sequence[Record], visit: str) -> int:
+    found = [
+        i for i, one in enumerate(records) if one.kind in DECISION_OF_KIND and one.fields.get("visit") == visit
+    ]  # fmt: skip
+    if len(found) != 1:
+        raise Bad(f"visit {visit}: {len(found)} records decide it, one should")
+    return found[0]
+
+
+def _confirmed(records: Sequence[Record], at: int, acks: Iterable[Ack]) -> Ack | None:
+    """The nearest ack that covers the record, reached from it by neighbours; raises Bad where they are missing."""
+    place = (records[at].epoch, records[at].seq)
+    covering = sorted(
+        (ack for ack in acks if (ack.epoch, ack.upto_seq) >= place),
+        key=lambda ack: (ack.epoch, ack.upto_seq, ack.central_time_us),
+    )
+    if not covering:
+        return None
+    if not _reaches(records, at, covering[0]):
+        raise Bad(f"records between the visit and the ack of seq {covering[0].upto_seq} are missing", place)
+    return covering[0]
+
+
+def _with_checkpoint(records: Sequence[Record], at: int, acks: Iterable[Ack]) -> Ack | None:
+    """The nearest ack with a checkpoint that the record is tied to."""
+    place = (records[at].epoch, records[at].seq)
+    found = [ack for ack in acks if ack.checkpoint and (ack.epoch, ack.upto_seq) >= place]
+    for ack in sorted(found, key=lambda ack: (ack.epoch, ack.upto_seq)):
+        if _reaches(records, at, ack):
+            return ack
+    return None
+
+
+def _reaches(records: Sequence[Record], at: int, ack: Ack) -> bool:
+    while (records[at].epoch, records[at].seq) != (ack.epoch, ack.upto_seq):
+        if at + 1 == len(records) or records[at + 1].prev_hash != records[at].hash:
+            return False
+        at += 1
+    return True
+
+
+def _neighbour(records: Sequence[Record], at: int, step: Literal[-1, 1]) -> Record | None:
+    """The record next to `at` in the bundle, where the two are neighbours in the chain."""
+    other = at + step
+    if not 0 <= other < len(records):
+        return None
+    earlier, later = sorted((at, other))
+    return records[other] if records[later].prev_hash == records[earlier].hash else None
+
+
+def _is_later(record: Record, visit: str, records: Sequence[Record]) -> bool:
+    if record.kind in DECISION_OF_KIND:
+        return False
+    if record.fields.get("visit") == visit:
+        return True
+    persons = {text_of(one.fields, "person") for one in records if one.fields.get("visit") == visit}
+    return record.kind.startswith("person.") and text_of(record.fields, "person") in persons
+
+
+def _born_us(records: Sequence[Record], arrived_us: int) -> int | None:
+    """When the device began, by its wall clock, where that lies in the span that coverage looks at."""
+    first = records[0]
+    if (first.epoch, first.seq, first.kind) != (1, 1, "epoch.started"):
+        return None
+    born_us = first.stamp.wall_us
+    return born_us if arrived_us - DAYS * DAY_US < born_us <= arrived_us else None
+
+
+def _log_heads(acks: Iterable[Ack], lists: Sequence[CentralKeys]) -> dict[bytes, LogHead]:
+    """What central said of its log in each ack that says something, held against itself."""
+    heads: dict[bytes, LogHead] = {}
+    newest: LogHead | None = None
+    listed = [(keys.central_id, keys.keys["checkpoint"]) for keys in lists]
+    for ack in sorted((ack for ack in acks if ack.checkpoint), key=lambda ack: ack.central_time_us):
+        assert ack.checkpoint is not None
+        fault: BadCheckpoint | None = None
+        for central_id, key in listed:
+            try:
+                head = ack.checkpoint.check(ack.head_hash, origin_of(central_id), key, None)
+                break
+            except BadCheckpoint as error:
+                fault = error
+        else:
+            raise Bad(f"the ack of seq {ack.upto_seq}: {fault}")
+        if why := follows(head, newest):
+            raise Bad(f"the ack of seq {ack.upto_seq}: {why}")
+        heads[ack.ack_hash] = newest = head
+    return heads
+
+
+def _check_statements(statements: Iterable[bytes], lists: Sequence[CentralKeys]) -> None:
+    for number, data in enumerate(statements, 1):
+        for listed in lists:
+            try:
+                Statement.parse(data, listed.keys["notice"])
+                break
+            except BadMessage:
+                continue
+        else:
+            raise Bad(f"statement {number}: not signed by central's notice key")
