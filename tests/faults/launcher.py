@@ -42,10 +42,10 @@ def keep_journal(journal: Journal) -> None:
     """Write down every record of this process before its commit and after its return, and every ack accepted."""
     from sync.ledger import Ledger, Transaction
 
-    append, transaction, accept_ack = Transaction.append, Ledger.transaction, Ledger.accept_ack
+    put, transaction, accept_ack = Transaction._put, Ledger.transaction, Ledger.accept_ack
 
-    def noted_append(self: Any, *arguments: Any, **options: Any) -> Any:
-        record = append(self, *arguments, **options)
+    def noted_put(self: Any, *arguments: Any, **options: Any) -> Any:
+        record = put(self, *arguments, **options)
         self.__dict__.setdefault("noted", []).append(record)
         journal.attempted(record.epoch, record.seq, record.hash, record.kind)
         return record
@@ -64,7 +64,7 @@ def keep_journal(journal: Journal) -> None:
         return taken
 
     replaced: Any = Transaction
-    replaced.append = noted_append
+    replaced._put = noted_put  # whatever is appended, a named step of the clock too, comes by here
     replaced = Ledger
     replaced.transaction, replaced.accept_ack = noted_transaction, noted_ack
 

@@ -166,6 +166,20 @@ def wall_clock_is_true() -> None:
     clock.stamp = confident
 
 
+def claims_are_believed() -> None:
+    """A record's interval is what its node claims, and nothing is held against it; for whoever reads the stamps."""
+    import sync.timeline as timeline
+
+    reader: Any = timeline.Timeline
+    of = reader.of
+
+    def credulous(self: Any, record: Any) -> Any:
+        claim = timeline._claim(record.stamp)
+        return replace(of(self, record), carried=claim, claimed=claim, contradicted=False)
+
+    reader.of = credulous
+
+
 @_mutant
 def stored_hash_is_believed() -> None:
     """The verifier links the chain by the hashes stored beside the bodies, and computes none."""

@@ -31,7 +31,7 @@ def row(number: int, mutant: str | None, folder: Path, cut: bool, seed: int) -> 
     if mutant is not None:
         caught = any(scenario.mutants[mutant] in problem for problem in result.problems)
         why = next((problem for problem in result.problems if scenario.mutants[mutant] in problem), None)
-        said = f"caught: {why}" if caught else f"NOT CAUGHT {'; '.join(result.problems) or 'nothing noticed'}"
+        said = f"caught: {why}" if caught else f"NOT CAUGHT {'; '.join(result.problems[:3]) or 'nothing noticed'}"
         return f"     {'mutant ' + mutant:<{WIDTH}} {took}  {said}", caught
     good = not result.problems
     if good and not os.environ.get("FIRSTVISIT_KEEP"):

@@ -42,6 +42,4 @@ def run(work: Work) -> Result:
     return result
 
 
-SCENARIO = Scenario(
-    5, TITLE, run, {"lost-frames-are-skipped": "is not drained", "gaps-are-taken": "is not drained"}
-)
+SCENARIO = Scenario(5, TITLE, run, {"lost-frames-are-skipped": "is not drained", "gaps-are-taken": "is not drained"})
