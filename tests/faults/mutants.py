@@ -131,25 +131,18 @@ def gaps_are_taken() -> None:
 
 
 @_mutant
-def full_disk_is_success() -> None:
-    """A record that found no room is returned as if it were kept."""
-    from sync.database import DiskFull
-    from sync.ledger import Ledger
+def oldest_make_room() -> None:
+    """On a full disk the oldest records go, acknowledged or not."""
+    from edge.full_disk import FullDisk
 
-    ledger: Any = Ledger
-    transaction = ledger.transaction
+    disk: Any = FullDisk
+    strike = disk.strike
 
-    @contextmanager
-    def optimistic(self: Any, *arguments: Any, **options: Any) -> Iterator[Any]:
-        opened = None
-        try:
-            with transaction(self, *arguments, **options) as opened:
-                yield opened
-        except DiskFull:
-            if opened is None:
-                raise
+    def overwrite(self: Any, now: Any) -> None:
+        strike(self, now)
+        self._ledger.connection.execute("DELETE FROM ledger WHERE rowid IN (SELECT rowid FROM ledger LIMIT 50)")
 
-    ledger.transaction = optimistic
+    disk.strike = overwrite
 
 
 @_mutant

@@ -1,5 +1,6 @@
 """One row of `make faults`: a scenario or one of its mutants, run in a process of its own."""
 
+import logging
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ def row(number: int, mutant: str | None, folder: Path, cut: bool, seed: int) -> 
     scenario = next(one for one in SCENARIOS if one.number == number)
     root = folder / f"{number}{'-' + mutant if mutant else ''}"
     root.mkdir()
+    logging.disable()  # what the product says of damage that is meant
     began_s = time.monotonic()
     try:
         result = scenario.run(Work(root, cut, random.Random(seed + number), mutant))
