@@ -234,6 +234,9 @@ def verify(
     public_key: Annotated[
         Path | None, typer.Option(help="The node.pub or central.pub you trust; without it origin is not proven.")
     ] = None,
+    central: Annotated[
+        Path | None, typer.Option(help="Hold a HOME against this central's folder too.", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check every hash, signature and link; exit 1 names the first bad record and why.
@@ -241,8 +244,9 @@ def verify(
     Example: firstvisit verify /var/lib/firstvisit/home --public-key node.pub
     """
     from sync.verify import verify as verify_path
+    from sync.verify_both import verify_both
 
-    verdict = verify_path(path, public_key)
+    verdict = verify_both(path, central, public_key) if central else verify_path(path, public_key)
     if as_json:
         print(json.dumps(verdict.fields()))
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from sync import SyncError
 from sync.chain import Chain, MayOpen, only_the_last
 from sync.keyring import KeyRing, Place
+from sync.log_proof import LogHead
 from sync.messages import Ack
 from sync.purge import Base, kept_sha256
 from sync.records import BadRecord, Record, parse, place
@@ -42,6 +43,7 @@ class Acks:
         self._faults: dict[Place, str] = {}
         self.upto: dict[int, int] = {}  # the last seq covered, by epoch
         self.newest: Ack | None = None
+        self.checkpointed: list[Ack] = []  # those that speak of central's log, as they came
 
     @property
     def count(self) -> int:
@@ -57,6 +59,8 @@ class Acks:
         elif self._heads.setdefault(at, ack.head_hash) != ack.head_hash:
             self._faults[at] = "two stored acks name different hashes for it"
         self._by_hash[ack.ack_hash] = ack
+        if ack.checkpoint is not None:
+            self.checkpointed.append(ack)
         if self.newest is None or at >= (self.newest.epoch, self.newest.upto_seq):
             self.newest = ack
 
@@ -122,6 +126,7 @@ class Audit:
         self.acks = acks
         self.base = base
         self.checked = 0
+        self.signed_back: list[tuple[Place, LogHead]] = []  # of central's log, in `node.alive`
         self._node_id = node_id
         self._keys = keys
         self._told = base is None  # whether a verified record has said so
@@ -179,6 +184,8 @@ class Audit:
             raise Bad(str(error), at) from error
         self.checked += 1
         self._ends[record.epoch] = record.seq
+        if record.kind == "node.alive" and (head := LogHead.of(record.fields.get("log"))) is not None:
+            self.signed_back.append(((record.epoch, record.seq), head))
 
     def end(self) -> None:
         """Judge what must not be missing behind the last row; raises Bad."""

@@ -9,7 +9,6 @@ from sync.audit import Bad
 from sync.keyring import KeyRing, ring
 from sync.messages import Ack, BadMessage, CentralKeys, Enrolment, Notice
 from sync.notices import KeyRevoked
-from sync.signing import PublicKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +105,8 @@ def settle(node_pubs: Sequence[str], central_pub: str | None, given: Enrolment |
 
 def follow_notices(
     central: Sequence[CentralKeys], notices: Iterable[object]
-) -> tuple[list[PublicKey], list[KeyRevoked]]:
-    """Return every key that may have signed an ack, the newest last, and every revocation of a node's key.
+) -> tuple[list[CentralKeys], list[KeyRevoked]]:
+    """Return every list of central's keys, the newest last, and every revocation of a node's key.
 
     central: the lists pinned. notices: the signed bytes of `keys` and `key.revoked` notices as stored, in order; the
     first name the later keys. Raises Bad where one is not signed as it must be.
@@ -122,7 +121,7 @@ def follow_notices(
                 revocations.append(KeyRevoked.of(notice.body))
         except SyncError as error:
             raise Bad(f"a stored {notice.kind} notice: {error}") from error
-    return list(dict.fromkeys(listed.keys["ack"] for listed in lists)), revocations
+    return lists, revocations
 
 
 def _read_notice(data: object, lists: Sequence[CentralKeys]) -> Notice:
@@ -137,12 +136,12 @@ def _read_notice(data: object, lists: Sequence[CentralKeys]) -> Notice:
     raise Bad(f"a stored notice: {fault}") from fault
 
 
-def read_ack(data: object, keys: list[PublicKey]) -> Ack:
-    """Read a stored ack under whichever key signed it; raises BadMessage."""
+def read_ack(data: object, lists: Sequence[CentralKeys]) -> Ack:
+    """Read a stored ack under whichever of central's ack keys signed it; raises BadMessage."""
     if not isinstance(data, bytes):
         raise BadMessage("not stored as bytes")
     fault = BadMessage("there is no central.pub to hold it against")
-    for key in reversed(keys):
+    for key in dict.fromkeys(listed.keys["ack"] for listed in reversed(lists)):
         try:
             return Ack.parse(data, key)
         except BadMessage as error:

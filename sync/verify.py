@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,12 @@ from sync.compact import is_compact, read_compact
 from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.export import read_export
 from sync.ledger import has_kept
-from sync.messages import BadMessage, CentralKeys, Enrolment
+from sync.log_audit import Signed, TreeAudit, witnessed
+from sync.messages import BadMessage, CentralKeys, Enrolment, Notice
 from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle
 from sync.purge import base_of
 from sync.readonly import READ_ERRORS, damage, read_snapshot
-from sync.schema import altered_ledger, altered_records
-from sync.signing import PublicKey
+from sync.schema import LOG_TABLES, altered_ledger, altered_records
 from sync.stamp import from_us, rfc3339
 from sync.trust import key_notices
 
@@ -46,8 +46,8 @@ _CENTRAL_ROWS = _ROWS.format(table="records", acked="NULL", scope="k.node_id = ?
 
 
 _UNSEEN_AT_CENTRAL = (
-    "records lost from the end of a node's chain, a node removed whole and an altered time of receipt"
-    " cannot be detected"
+    "an altered time of receipt cannot be detected, nor what was removed behind the last head of the log that a node"
+    " signed back"
 )
 
 
@@ -112,10 +112,10 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
             with _damage_named(database):
                 check_format(connection, database, LEDGER_FORMAT)
                 _check_programs(connection)
-                signers, revocations = follow_notices(keys.central, key_notices(connection))
+                lists, revocations = follow_notices(keys.central, key_notices(connection))
                 for revocation in revocations:
                     keys.ring.revoke(revocation)
-                _stored_acks(connection, acks, signers)
+                _stored_acks(connection, acks, lists)
                 audit = Audit(keys.node_id, keys.ring, acks, base=base_of(connection))
                 for body, signature, *columns in connection.execute(_KEPT_ROWS) if has_kept(connection) else ():
                     audit.kept(body, signature, Columns(*columns))
@@ -129,7 +129,7 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                 raise Bad(keys.mismatch)
         except Bad as bad:
             return _bad_verdict("home", head, bad, audit.checked)
-        return _good_verdict("home", head, audit, acks, keys.origin)
+        return _chain_verdict("home", head, audit, acks, keys.origin, lists)
 
     return read_snapshot(database, read)
 
@@ -139,7 +139,7 @@ def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
     head = f"exported ledger {path}"
     try:
         keys = settle((header.node_pub, *header.enrolments), header.central_pub, given)
-        signers, revocations = follow_notices(keys.central, header.notices)
+        lists, revocations = follow_notices(keys.central, header.notices)
     except Bad as bad:
         return _bad_verdict("export", head, bad)
     for revocation in revocations:
@@ -151,7 +151,7 @@ def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
             audit.kept(kept.body, kept.signature)
         for number, data in enumerate(header.acks, 1):
             try:
-                acks.add(read_ack(data, signers))
+                acks.add(read_ack(data, lists))
             except BadMessage as error:
                 raise Bad(f"ack {number} of {len(header.acks)}: {error}") from error
         for record in records:
@@ -161,7 +161,7 @@ def _export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
             raise Bad(keys.mismatch)
     except Bad as bad:
         return _bad_verdict("export", head, bad, audit.checked)
-    return _good_verdict("export", head, audit, acks, keys.origin)
+    return _chain_verdict("export", head, audit, acks, keys.origin, lists)
 
 
 def _bundle(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
@@ -193,6 +193,7 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
 
     def read(connection: sqlite3.Connection) -> Verdict:
         lines, checked, first = [head], 0, None
+        signed, enrolled = dict[str, Signed](), dict[str, list[Enrolment]]()
         try:
             with _damage_named(database):
                 check_format(connection, database, CENTRAL_FORMAT)
@@ -205,21 +206,25 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                     name = node_id.decode(errors="replace")
                     try:
                         audit = _central_node(connection, name, enrolments.get(node_id), given)
+                        enrolled[name] = [Enrolment.parse_text(enrolments[node_id].decode())]
                     except Bad as bad:
                         lines.append(f"bad: node {name}: {bad}")
                         first = first or Bad(f"node {name}: {bad.why}", bad.at)
                     else:
                         checked += audit.checked
+                        signed[name] = audit.signed_back
                         lines.append(f"node {name}: {_summary(audit)}")
                 lines.extend(_quarantine(connection))
                 if isinstance(given, Enrolment) and given.node_id.encode() not in enrolments:
                     raise Bad(f"node {given.node_id} of the given key is not enrolled here")
                 if first is None:
                     _check_count(connection, "records", checked)
-                    for table in ("records", "visits", "corrections"):
+                    for table in ("records", "visits", "corrections", *LOG_TABLES):
                         _check_indexes(connection, table)
                     _check_schema(altered_records(connection))
                     _check_schema(altered_lists(connection))
+                    lists = _central_lists(connection, key_text(path / "central.pub"))
+                    lines.extend(TreeAudit(connection).check(signed, enrolled, lists))
         except Bad as bad:
             lines.append(f"bad: {bad}")
             first = first or bad
@@ -228,6 +233,22 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
         return Verdict(False, "central", tuple(lines), first.at[1] if first.at else None, first.why, checked)
 
     return read_snapshot(database, read)
+
+
+def _central_lists(connection: sqlite3.Connection, central_pub: str | None) -> list[CentralKeys]:
+    """Every list of its keys that a central has: that of central.pub, and those it sent under the same root."""
+    if central_pub is None:
+        return []
+    pinned = CentralKeys.parse_text(central_pub)
+    lists = [pinned]
+    for (data,) in connection.execute("SELECT DISTINCT data FROM notices WHERE kind = 'keys' ORDER BY created_us"):
+        try:
+            sent = CentralKeys.of(Notice.parse(data, pinned.root, pinned.keys["notice"]).body)
+        except SyncError as error:
+            raise Bad(f"a stored keys notice: {error}") from error
+        if sent not in lists:
+            lists.append(sent)
+    return lists
 
 
 def _central_origin(central_pub: str | None, given: Enrolment | CentralKeys | None) -> str:
@@ -320,11 +341,11 @@ def _walk_to_damage(
         audit.row(row[2], row[3], Columns(*row[4:]))
 
 
-def _stored_acks(connection: sqlite3.Connection, acks: Acks, keys: list[PublicKey]) -> None:
+def _stored_acks(connection: sqlite3.Connection, acks: Acks, lists: Sequence[CentralKeys]) -> None:
     query = "SELECT data, ack_hash, epoch, upto_seq, central_time_us FROM acks NOT INDEXED ORDER BY rowid"
     for data, *columns in connection.execute(query):
         try:
-            ack = read_ack(data, keys)
+            ack = read_ack(data, lists)
             if columns != [ack.ack_hash, ack.epoch, ack.upto_seq, ack.central_time_us]:
                 acks.add_fault((ack.epoch, ack.upto_seq), "its columns do not match its signed bytes")
             else:
@@ -405,8 +426,11 @@ def _bad_verdict(what: str, head: str, bad: Bad, checked: int = 0) -> Verdict:
     return Verdict(False, what, tuple(lines), bad.at[1] if bad.at else None, bad.why, checked)
 
 
-def _good_verdict(what: str, head: str, audit: Audit, acks: Acks, origin: str) -> Verdict:
-    last = acks.last()
+def _chain_verdict(
+    what: str, head: str, audit: Audit, acks: Acks, origin: str, lists: Sequence[CentralKeys]
+) -> Verdict:
+    """The verdict on a chain that is good in itself; what central said of its log may yet contradict itself."""
+    last, log = acks.last(), witnessed(acks.checkpointed, audit.signed_back, lists)
     confirmed, behind = "none", "of a chain without acks"
     if acks.newest:
         at = from_us(acks.newest.central_time_us)
@@ -418,7 +442,11 @@ def _good_verdict(what: str, head: str, audit: Audit, acks: Acks, origin: str) -
         *_purged(audit, acks),
         origin,
         f"acks: {confirmed}",
+        log.text(audit.signed_back),
         f"unanchored: {audit.spans(last) or 'none'}",
         f"records lost from the end {behind} cannot be detected",
     )
+    if log.fault:
+        why = f"central's log contradicts what central signed before: {log.fault}"
+        return Verdict(False, what, (*lines, f"bad: {why}"), None, why, audit.checked)
     return Verdict(True, what, lines, None, None, audit.checked)

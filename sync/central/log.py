@@ -80,7 +80,7 @@ def enrolled(central_id: str, enrolment: Enrolment, now_us: int, key: Signer) ->
         "node": enrolment.node_id,
         "site": enrolment.site_id,
         "keys": {"node": str(enrolment.node), "desk": str(enrolment.desk)},
-        "epoch": 1,
+        "epoch": enrolment.epoch,
     }
     return Statement.seal(central_id, "node.enrolled", now_us, fields, key)
 

@@ -3,15 +3,14 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from sync.central.enrol import enrol
-from sync.central.ingest import CHECKPOINT_PAUSE_US, Arrived, Ingest
-from sync.central.keys import load_public, load_role, load_serving_keys
-from sync.central.log import CentralLog, enrolled, state_unstated
+from sync.central.ingest import CHECKPOINT_PAUSE_US
+from sync.central.keys import load_public, load_role
+from sync.central.log import enrolled, state_unstated
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
 from sync.checkpoint import Checkpoint, origin_of
@@ -19,91 +18,17 @@ from sync.database import DatabaseError
 from sync.log_proof import LogHead
 from sync.merkle import leaf_hash, verify_consistency, verify_inclusion
 from sync.messages import Ack, BadMessage, Enrolment, Statement
-from sync.records import Record
-from sync.trust import join
-from sync.wire import SignedBody, encode_frame
-from sync.witness import LogFork, log_fields, witness
+from sync.witness import LogFork
 from tests.sync.test_merkle import naive_root
-from tests.sync.uplink_site import Central, Node
-
-NOW_US = 1_760_000_000_000_000
-
-
-@dataclass
-class Two:
-    """A central without a broker, and two nodes that have joined it; n1 is asked about."""
-
-    central: Central
-    node: Node
-    other: Node
-    store: Store
-    ingest: Ingest
-    now_us: int = NOW_US
-
-    def send(self, node: Node, kind: str = "camera.up", count: int = 1, **fields: object) -> list[Ack]:
-        """Record, send and hear the acks, a minute later each time."""
-        ledger = node.ledger()
-        try:
-            sent = [ledger.append(kind, fields or {"camera": "door"}) for _ in range(count)]
-        finally:
-            ledger.close()
-        return self.deliver(node, sent)
-
-    def deliver(self, node: Node, records: list[Record]) -> list[Ack]:
-        acks = []
-        for at in range(0, len(records), 100):
-            frame = encode_frame([SignedBody(one.body, one.signature) for one in records[at : at + 100]])
-            self.now_us += CHECKPOINT_PAUSE_US
-            for answer in self.ingest.take([Arrived(node.node_id, frame)], self.now_us):
-                acks.append(Ack.parse(answer.payload, load_public(self.central.directory).keys["ack"]))
-        return acks
-
-    def hear(self, node: Node, ack: Ack) -> LogHead | None:
-        ledger = node.ledger()
-        try:
-            assert ledger.accept_ack(ack)
-            return witness(ack, ledger, load_public(self.central.directory))
-        finally:
-            ledger.close()
-
-    def alive(self, node: Node) -> list[Ack]:
-        ledger = node.ledger()
-        try:
-            fields = log_fields(ledger)
-        finally:
-            ledger.close()
-        return self.send(node, "node.alive", people=0, **fields)
-
-    def leaves(self) -> list[bytes]:
-        """The leaf hashes as the records and statements call for, in the order in which they were taken."""
-        statements = {leaf: Statement.parse(data, self.notice_key).hash for leaf, data in self.store.statements()}
-        records = iter(self.store.database.query("SELECT hash FROM records ORDER BY rowid"))
-        size = self.store.log_size()
-        return [leaf_hash(statements.get(leaf) or next(records)[0]) for leaf in range(size)]
-
-    @property
-    def notice_key(self):
-        return load_public(self.central.directory).keys["notice"]
-
-    def refused(self) -> dict[tuple[str, str], int]:
-        return {(one.node_id, one.reason): one.count for one in self.store.refusals()}
-
-    def log(self) -> CentralLog:
-        return CentralLog(self.store, load_serving_keys(self.central.directory))
-
-    def restart(self) -> None:
-        self.ingest = Ingest(self.store, load_serving_keys(self.central.directory))
+from tests.sync.uplink_site import Node
+from tests.sync.witnessed_site import Two, make_two
 
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[Two]:
-    central = Central(tmp_path / "central")
-    nodes = [Node(tmp_path / name, name) for name in ("n1", "n2")]
-    for node in nodes:
-        join(node.home, central.public)
-        enrol(central.directory, node.home / "node.pub")
-    with central.store() as store:
-        yield Two(central, *nodes, store, Ingest(store, load_serving_keys(central.directory)))
+    made = make_two(tmp_path)
+    yield made
+    made.store.close()
 
 
 def test_the_log_holds_what_was_taken_in_that_order_statements_among_it(two: Two, tmp_path: Path) -> None:
@@ -115,7 +40,7 @@ def test_the_log_holds_what_was_taken_in_that_order_statements_among_it(two: Two
     assert two.store.log_size() == 2 + 5 + 1 + 300
     assert [leaf for leaf, _ in two.store.statements()] == [0, 1, 7]
     checkpoint, note = two.log().checkpoint()
-    assert checkpoint.root == naive_root(two.leaves())
+    assert checkpoint.root == naive_root([leaf_hash(one) for one in two.hashes()])
     public = load_public(two.central.directory)
     assert Checkpoint.parse(note, origin_of(public.central_id), public.keys["checkpoint"]) == checkpoint
 
@@ -164,7 +89,7 @@ def test_records_and_leaves_are_committed_together_or_not_at_all(two: Two, monke
     two.deliver(two.node, list(ledger.records(["camera.up"])))
     ledger.close()
     assert two.store.log_size() == 6
-    assert two.log().checkpoint()[0].root == naive_root(two.leaves())
+    assert two.log().checkpoint()[0].root == naive_root([leaf_hash(one) for one in two.hashes()])
 
 
 def test_what_arrives_twice_stands_in_the_log_once(two: Two) -> None:
@@ -252,7 +177,7 @@ def test_an_older_store_gets_its_log_in_the_order_of_acceptance(two: Two) -> Non
     migrate_store(two.central.directory)
     two.store = open_store(two.central.directory)
     assert two.store.log_size() == 323
-    assert two.log().checkpoint()[0].root == naive_root(two.leaves())
+    assert two.log().checkpoint()[0].root == naive_root([leaf_hash(one) for one in two.hashes()])
     assert [two.store.leaf_of(*one) for one in (("n1", 1, 120), ("n2", 1, 1), ("n1", 1, 121))] == [119, 120, 123]
     for _again in range(2):
         state_unstated(two.store, "c1", 5, load_role(two.central.directory, "notice"))
@@ -260,44 +185,19 @@ def test_an_older_store_gets_its_log_in_the_order_of_acceptance(two: Two) -> Non
     assert two.store.statements("n2")[0][0] == 324
     two.restart()
     two.send(two.node)
-    assert two.log().checkpoint()[0].root == naive_root(two.leaves())
+    assert two.log().checkpoint()[0].root == naive_root([leaf_hash(one) for one in two.hashes()])
 
 
 def test_a_damaged_log_stops_the_acks(two: Two) -> None:
     two.send(two.node, count=3)
     two.store.database.execute("UPDATE log_tiles SET data = substr(data, 33)")
-    two.store.close()
-    two.store = open_store(two.central.directory)
-    two.restart()
+    two.reopen()
     with pytest.raises(DatabaseError, match="the log is damaged: tile 0 of level 0 has fewer than"):
         two.send(two.node)
     assert two.central.held() == [1, 2, 3]
 
 
 # -- a history rewritten at one end ----------------------------------------------------------------------------
-
-
-def rebuilt(two: Two, order: list[bytes]) -> None:
-    """What a central that holds its real keys can do: make its tree anew over these leaves."""
-    from sync.merkle import Edge
-
-    edge, tiles = Edge().grown([leaf_hash(one) for one in order])
-    with two.store.database.transaction():
-        two.store.database.execute("DELETE FROM log_tiles")
-        two.store.database.many(
-            "INSERT INTO log_tiles VALUES (?, ?, ?)", [(one.level, one.number, one.data) for one in tiles]
-        )
-        two.store.database.execute("UPDATE log SET size = ?", (edge.size,))
-    two.store.close()
-    two.store = open_store(two.central.directory)
-    two.restart()
-
-
-def hashes(two: Two) -> list[bytes]:
-    """What the leaves stand for, in order."""
-    statements = {leaf: Statement.parse(data, two.notice_key).hash for leaf, data in two.store.statements()}
-    records = iter(two.store.database.query("SELECT hash FROM records ORDER BY rowid"))
-    return [statements.get(leaf) or next(records)[0] for leaf in range(two.store.log_size())]
 
 
 @pytest.mark.parametrize("change", ["another record", "two exchanged", "one removed"])
@@ -307,7 +207,7 @@ def test_a_central_that_rewrites_its_log_is_exposed_by_what_nodes_signed_back(tw
     two.hear(two.node, ack)
     two.alive(two.node)
     two.send(two.node, count=2)
-    held = hashes(two)
+    held = two.hashes()
     match change:
         case "another record":
             held[3] = bytes(32)
@@ -316,7 +216,7 @@ def test_a_central_that_rewrites_its_log_is_exposed_by_what_nodes_signed_back(tw
         case "one removed":
             del held[3]
             two.store.database.execute("UPDATE log_runs SET leaf = leaf - 1 WHERE leaf > 3")
-    rebuilt(two, held)
+    two.rebuild(held)
     (next_ack,) = two.send(two.node)
     with pytest.raises(LogFork):
         two.hear(two.node, next_ack)

@@ -1,0 +1,114 @@
+"""A HOME and its central held against each other: what the one keeps of the other's history must still be there."""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sync import SyncError, canonical
+from sync.audit import Bad
+from sync.checkpoint import Checkpoint, origin_of
+from sync.keyring import Place
+from sync.log_audit import root_at
+from sync.log_proof import LogHead
+from sync.messages import CentralKeys
+from sync.origin import follow_notices, key_text, read_ack
+from sync.readonly import read_snapshot
+from sync.records import place
+from sync.trust import key_notices
+from sync.verify import Verdict, verify
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a HOME keeps of central, and its own records by place: hash, 32 bytes."""
+
+    heads: list[tuple[Place, LogHead]]
+    records: dict[Place, bytes]
+    acked: Place
+
+
+def verify_both(home: Path, central: Path, public_key: Path | None = None) -> Verdict:
+    """Verify a HOME and the central it has joined, each for itself, and then each by the other's evidence.
+
+    Every checkpoint that the HOME keeps must be a root of central's tree, and every record that both have the same;
+    what central acknowledged it must hold, and what it holds of this node the HOME must not have lost from its end.
+    Raises SyncError where one of the two is not what it should be.
+    """
+    if not (home / "firstvisit.db").is_file():
+        raise SyncError(f"{home}: not a HOME (firstvisit.db), which alone can be held against a central")
+    if not (central / "central.db").is_file():
+        raise SyncError(f"{central}: not a central store (central.db)")
+    mine, theirs = verify(home, public_key), verify(central)
+    lines = (*mine.lines, *theirs.lines)
+    for verdict in (mine, theirs):
+        if not verdict.ok:
+            return replace(verdict, what="both", lines=lines)
+    try:
+        agreed = _compare(home, central)
+    except Bad as bad:
+        return Verdict(False, "both", (*lines, f"bad: {bad}"), bad.at[1] if bad.at else None, bad.why, mine.checked)
+    return Verdict(True, "both", (*lines, *agreed), None, None, mine.checked)
+
+
+def _compare(home: Path, central: Path) -> tuple[str, ...]:
+    pinned, found = (key_text(folder / "central.pub") for folder in (home, central))
+    if pinned is None or found is None:
+        raise Bad("there is no central.pub on both sides: this node has not joined that central")
+    keys = CentralKeys.parse_text(pinned)
+    if keys.root != CentralKeys.parse_text(found).root:
+        raise Bad("this node has joined a central of another root key")
+    node_id, kept = read_snapshot(home / "firstvisit.db", lambda connection: _read_home(connection, keys))
+
+    def compare(connection: sqlite3.Connection) -> tuple[str, ...]:
+        for at, head in kept.heads:
+            if root_at(connection, head.size) != head.root:
+                raise Bad(f"the checkpoint of size {head.size} that central signed is not of the log it has now", at)
+        held = {(epoch, seq): digest for epoch, seq, digest in _records_at_central(connection, node_id)}
+        for at, digest in kept.records.items():
+            if at in held and held[at] != digest:
+                raise Bad("central has another record there", at)
+            if at not in held and at <= kept.acked:
+                raise Bad("central acknowledged it and does not hold it", at)
+        last = max(kept.records, default=(0, 0))
+        if lost := [at for at in held if at > last]:
+            raise Bad(f"central holds it, and the HOME ends with {place(*last)}", min(lost))
+        return (
+            f"both: {len(kept.records.keys() & held.keys())} records are the same, "
+            f"{len(kept.heads)} checkpoints kept here are roots of that central's log",
+        )
+
+    return read_snapshot(central / "central.db", compare)
+
+
+def _read_home(connection: sqlite3.Connection, pinned: CentralKeys) -> tuple[str, _Kept]:
+    """What a verified HOME keeps."""
+    lists, _ = follow_notices((pinned,), key_notices(connection))
+    heads, acked = list[tuple[Place, LogHead]](), (0, 0)
+    for (data,) in connection.execute("SELECT data FROM acks ORDER BY rowid"):
+        ack = read_ack(data, lists)
+        at = (ack.epoch, ack.upto_seq)
+        acked = max(acked, at)
+        if ack.checkpoint is not None:
+            heads.append((at, _head(ack.checkpoint.note, lists)))
+    node_id, records = "", dict[Place, bytes]()
+    for epoch, seq, digest, body in connection.execute("SELECT epoch, seq, hash, body FROM ledger ORDER BY epoch, seq"):
+        records[epoch, seq] = digest
+        node_id = node_id or canonical.decode(body)["node"]
+    return node_id, _Kept(heads, records, acked)
+
+
+def _head(note: str, lists: list[CentralKeys]) -> LogHead:
+    for listed in reversed(lists):
+        try:
+            read = Checkpoint.parse(note, origin_of(listed.central_id), listed.keys["checkpoint"])
+        except SyncError:
+            continue  # of an earlier key
+        return LogHead(read.size, read.root)
+    raise Bad("a stored checkpoint is not signed by any key of central's")
+
+
+def _records_at_central(connection: sqlite3.Connection, node_id: str) -> Iterator[tuple[int, int, bytes]]:
+    yield from connection.execute(
+        "SELECT epoch, seq, hash FROM records WHERE node_id = ? ORDER BY epoch, seq", (node_id,)
+    )
