@@ -12,7 +12,7 @@ from sync.checkpoint import BadCheckpoint, origin_of
 from sync.coverage import DAY_US, DAYS, KINDS, Coverage, coverage
 from sync.keyring import KeyRing
 from sync.log_proof import LogHead, follows
-from sync.messages import Ack, BadMessage, CentralKeys, Enrolment, Notice, Statement
+from sync.messages import Ack, BadMessage, CentralKeys, Enrolment, Statement
 from sync.origin import follow_notices, read_ack, settle
 from sync.records import BadRecord, Record, parse
 from sync.signing import PublicKey
@@ -110,12 +110,11 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     keys = settle((bundle.node_pub, *bundle.enrolments), bundle.central_pub, given)
     if keys.mismatch:
         raise Bad(keys.mismatch)
-    signers, revocations = follow_notices(keys.central, bundle.notices)
+    lists, revocations = follow_notices(keys.central, bundle.notices)
     for revocation in revocations:
         keys.ring.revoke(revocation)
-    lists = _central_lists(keys.central, bundle.notices)
     _check_statements(bundle.statements, lists)
-    acks = _acks(bundle, keys.node_id, signers)
+    acks = _acks(bundle, keys.node_id, lists)
     records = _records(bundle, keys.node_id, keys.ring, acks)
     heads = _log_heads(acks, lists)
     at = _place_of(records, bundle.visit)
@@ -197,17 +196,11 @@ def span(interval: Interval | None) -> list[int | None] | None:
 # -- inside --------------------------------------------------------------------------------------------------------
 
 
-def _central_lists(pinned: Sequence[CentralKeys], notices: Iterable[bytes]) -> list[CentralKeys]:
-    """Every list of central's keys, the newest last; notices: verified."""
-    read = [Notice.unverified(data) for data in notices]
-    return [*pinned, *(CentralKeys.of(notice.body) for notice in read if notice.kind == "keys")]
-
-
-def _acks(bundle: Bundle, node_id: str, signers: list[PublicKey]) -> list[Ack]:
+def _acks(bundle: Bundle, node_id: str, lists: Sequence[CentralKeys]) -> list[Ack]:
     acks: list[Ack] = []
     for number, data in enumerate(bundle.acks, 1):
         try:
-            ack = read_ack(data, signers)
+            ack = read_ack(data, lists)
         except BadMessage as error:
             raise Bad(f"ack {number} of {len(bundle.acks)}: {error}") from error
         if ack.node_id != node_id:

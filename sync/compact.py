@@ -105,7 +105,7 @@ class Compact:
         if self.ack is None:
             return [*said, "confirmed by central: not yet"]
         try:
-            ack = read_ack(self.ack, [listed.keys["ack"] for listed in keys.central])
+            ack = read_ack(self.ack, keys.central)
         except BadMessage as error:
             raise Bad(str(error)) from error
         if ack.node_id != record.node_id or (ack.epoch, ack.upto_seq) < at:
