@@ -15,6 +15,7 @@ from edge.clock import UNKNOWN_ERROR_US, read_kernel
 from edge.consent import policy_text
 from edge.geofence import place_text
 from edge.home import Home
+from edge.nightly import Checks
 from edge.settings import Settings
 from edge.vault import opened as opened_vault
 from models import ModelsError
@@ -23,10 +24,11 @@ from models.store import Store, default_root
 from sync import SyncError
 from sync.alarms import Alarms
 from sync.stamp import rfc3339
-from sync.verify import verify
+from sync.verify import verify, verify_after
 
 PROBE_S = 5.0
 LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes, so an ack is due as often
+MISSED_NIGHTS_S = 3 * 86_400
 LOW_DISK_BYTES = 2 * 1024**3
 FILING_DUTY_PEOPLE = (80_000, 100_000)  # 人脸识别技术应用安全管理办法, article 15: filing from 100,000 people stored
 
@@ -101,14 +103,28 @@ def _cameras(settings: Settings) -> Iterator[Finding]:
 
 
 def _chain(home: Home) -> Finding:
+    """The last night's verification and what has been written since; without one, all of it now."""
     try:
-        verdict = verify(home.path)
+        night = Checks(home.database).last()
+        if night is not None and night.failed:
+            return Finding("chain", "bad", f"the check of {_when(night.ended_us)} failed: {night.why}")
+        if night is not None and not night.ok:
+            return Finding("chain", "bad", f"{night.damage} (found {_when(night.ended_us)})")
+        verdict = verify_after(home.path, night.epoch, night.seq, night.head) if night else verify(home.path)
     except SyncError as error:
         return Finding("chain", "bad", str(error))
     if not verdict.ok:
         at = "" if verdict.first_bad is None else f"seq {verdict.first_bad}: "
         return Finding("chain", "bad", f"{at}{verdict.why}")
-    return Finding("chain", "good", f"{verdict.checked} records verify")
+    if night is None:
+        return Finding("chain", "good", f"{verdict.checked} records verify")
+    state: Literal["good", "warn"] = "good" if time.time() - night.ended_us / 1e6 < MISSED_NIGHTS_S else "warn"
+    text = f"{night.checked} records verified {_when(night.ended_us)}, {verdict.checked} more now"
+    return Finding("chain", state, text)
+
+
+def _when(moment_us: int) -> str:
+    return rfc3339(moment_us, timespec="seconds")
 
 
 def _people(home: Home) -> Finding:

@@ -13,6 +13,7 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
 from edge.geofence import place_fields
+from edge.nightly import MIGRATIONS as NIGHTLY
 from edge.reserve import MIB, Reserve
 from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
@@ -105,7 +106,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB)
+        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, NIGHTLY)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS)
 
     @contextmanager

@@ -25,6 +25,7 @@ from edge.decision import Strictness
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.home import Home
+from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire, finish_erasures
 from edge.settings import Settings
@@ -115,7 +116,8 @@ def run(home: Home, options: RunOptions) -> bool:
             uplink.start()
             stack.callback(uplink.stop, UPLINK_STOP_S)
         disk = FullDisk(reserve, ledger, Alarms(home.database))
-        watch = Watch(ledger, vault, visits, gallery, clock, orders, pack, sources, disk, fast=options.fast)
+        night = Night(home.path, home.database, ledger, settings.site.timezone, settings.retention.ledger_days)
+        watch = Watch(ledger, vault, visits, gallery, clock, orders, pack, sources, disk, night, fast=options.fast)
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
         if uplink is None or options.drain_s is None:
             return True

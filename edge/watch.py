@@ -19,6 +19,7 @@ from edge.consent import Horizon, declare
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.jobs import Jobs
+from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire
 from edge.vault import Vault
@@ -53,11 +54,13 @@ class Watch:
         pack: Pack,
         sources: dict[str, SourceFacts],
         disk: FullDisk,
+        night: Night,
         *,
         fast: bool,
     ) -> None:
         self._ledger = ledger
         self._disk = disk
+        self._night = night
         self._unsaid: dict[str, tuple[str, Fields]] = {}  # the newest word of each camera that found no room
         self._vault = vault
         self._visits = visits
@@ -116,6 +119,7 @@ class Watch:
             self._slots.close()
             stop_all(workers)
             jobs.stop()
+            self._night.stop()
         self._take_leave(reason)
         if failure is not None:
             raise failure

@@ -194,9 +194,9 @@ class Audit:
         if self._strays:
             at = min(self._strays)
             raise Bad(self._strays[at], at)
-        if not self._told and self.base is not None:
-            raise Bad("missing, and no record says that it was purged", (1, 1))
         if self.acks is not None:
+            if not self._told:
+                raise Bad("missing, and no record says that it was purged", (1, 1))
             if self.base is not None and self.acks.head(self.base.at) != self.base.head:
                 raise Bad("purged up to here, but no ack of it is stored", self.base.at)
             for epoch, upto in sorted(self.acks.upto.items()):

@@ -16,7 +16,7 @@ from sync.database import LEDGER_FORMAT, Patience, create, give_up, immediate, n
 from sync.in_force import KeysInForce
 from sync.messages import Ack
 from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
-from sync.signing import PublicKey, Signer
+from sync.signing import PublicKey, Signer, digest
 from sync.stamp import Stamp
 from sync.wire import (
     FRAME_OVERHEAD_BYTES,
@@ -435,9 +435,9 @@ class Ledger:
         """
         with self._errors(), immediate(self.connection):
             held = self.connection.execute(
-                "SELECT hash FROM ledger WHERE epoch = ? AND seq = ?", (ack.epoch, ack.upto_seq)
+                "SELECT body, hash FROM ledger WHERE epoch = ? AND seq = ?", (ack.epoch, ack.upto_seq)
             ).fetchone()
-            if held is None or held[0] != ack.head_hash:
+            if held is None or not digest("record-hash", held[0]) == held[1] == ack.head_hash:
                 return False
             newest = self.connection.execute(
                 "SELECT epoch, upto_seq, central_time_us FROM acks ORDER BY rowid DESC LIMIT 1"
@@ -521,6 +521,26 @@ def kept_rows(
     ).fetchall()
 
 
+def key_records(connection: sqlite3.Connection, upto: tuple[int, int]) -> list[tuple[bytes, bytes]]:
+    """Body and signature of every record up to (epoch, seq) that changes the keys of the chain, in chain order."""
+    kinds = ("epoch.started", "key.rotated")
+    return (
+        kept_rows(connection, kinds)
+        + connection.execute(
+            "SELECT body, signature FROM ledger WHERE kind IN (?, ?) AND (epoch, seq) <= (?, ?) ORDER BY epoch, seq",
+            (*kinds, *upto),
+        ).fetchall()
+    )
+
+
 def _last(connection: sqlite3.Connection) -> Record | None:
-    found = connection.execute("SELECT body, signature FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1").fetchone()
-    return parse(*found) if found else None
+    """The head; raises SyncError where it is damaged: nothing may continue from it, or be said of it."""
+    found = connection.execute(
+        "SELECT body, signature, hash FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1"
+    ).fetchone()
+    if found is None:
+        return None
+    body, signature, stored_hash = found
+    if digest("record-hash", body) != stored_hash:
+        raise SyncError("the last record of the chain is damaged: nothing can follow it (firstvisit verify)")
+    return parse(body, signature)

@@ -18,13 +18,15 @@ from sync.certificate import examine, lines
 from sync.compact import is_compact, read_compact
 from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.export import read_export
-from sync.ledger import has_kept
+from sync.ledger import has_kept, key_records
 from sync.log_audit import Signed, TreeAudit, witnessed
 from sync.messages import BadMessage, CentralKeys, Enrolment, Notice
 from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle
-from sync.purge import base_of
+from sync.purge import Base, base_of
 from sync.readonly import READ_ERRORS, damage, read_snapshot
+from sync.records import BadRecord, parse, place
 from sync.schema import LOG_TABLES, altered_ledger, altered_records
+from sync.signing import digest
 from sync.stamp import from_us, rfc3339
 from sync.trust import key_notices
 
@@ -57,7 +59,7 @@ class Verdict:
 
     what: "home", "central", "export", "certificate" or "code". lines: for people, in order. first_bad: seq of the
     first bad record, None where all is well or no single record is at fault. why: one line. checked: records that
-    verified.
+    verified. end: (epoch, seq, hash in hex) of the last record of a good HOME or export.
     """
 
     ok: bool
@@ -66,6 +68,7 @@ class Verdict:
     first_bad: int | None
     why: str | None
     checked: int
+    end: tuple[int, int, str] | None = None
 
     def fields(self) -> Fields:
         """The same as JSON values."""
@@ -94,7 +97,41 @@ def verify(path: Path, public_key: Path | None = None) -> Verdict:
     return _export(path, given)
 
 
-# -- the things things that can be verified ---------------------------------------------------------------------
+def verify_after(home: Path, epoch: int, seq: int, head: str) -> Verdict:
+    """Verify only what a HOME holds behind a record that was verified before, head being its hash in hex.
+
+    A tail has neither acks nor anchors verified, and says nothing of what lies before it but that this record is still
+    there. Raises SyncError where it cannot be looked at.
+    """
+    database, words = home / "firstvisit.db", f"home {home} behind {place(epoch, seq)}"
+
+    def read(connection: sqlite3.Connection) -> Verdict:
+        try:
+            keys = settle(enrolments_of(home), key_text(home / "central.pub"), None)
+            audit = Audit(keys.node_id, keys.ring, None, base=Base(epoch, seq, bytes.fromhex(head), 0, b""))
+            with _damage_named(database):
+                for revocation in follow_notices(keys.central, key_notices(connection))[1]:
+                    keys.ring.revoke(revocation)
+                for body, signature in key_records(connection, (epoch, seq)):
+                    keys.ring.follow(parse(body, signature))
+                here = connection.execute(
+                    "SELECT hash, body FROM ledger NOT INDEXED WHERE epoch = ? AND seq = ?", (epoch, seq)
+                ).fetchone()
+                if here is None or not here[0] == digest("record-hash", here[1]) == bytes.fromhex(head):
+                    raise Bad("no longer the record that was verified", (epoch, seq))
+                _walk(connection, audit, _LEDGER_ROWS, after=(epoch, seq))
+                audit.end()
+        except Bad as bad:
+            return _bad_verdict("home", words, bad)
+        except BadRecord as error:
+            return _bad_verdict("home", words, Bad(f"a change of keys: {error}"))
+        lines = (words, f"{audit.checked} records verified behind it")
+        return Verdict(True, "home", lines, None, None, audit.checked)
+
+    return read_snapshot(database, read)
+
+
+# -- the things that can be verified ---------------------------------------------------------------------
 
 
 def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
@@ -300,11 +337,16 @@ def _damage_named(database: Path) -> Iterator[None]:
         raise
 
 
-def _walk(connection: sqlite3.Connection, audit: Audit, query: str, *scope: str) -> None:
-    """Verify every row; raises Bad."""
-    after: tuple[object, object] = _FROM_THE_FIRST
+def _walk(
+    connection: sqlite3.Connection,
+    audit: Audit,
+    query: str,
+    *scope: str,
+    after: tuple[object, object] = _FROM_THE_FIRST,
+) -> None:
+    """Verify every row after a place; raises Bad."""
     try:
-        for row in _swiftly(connection, query, scope):
+        for row in _swiftly(connection, query, (*scope, *after)):
             audit.row(row[2], row[3], Columns(*row[4:]))
             after = row[0], row[1]
     except READ_ERRORS as error:
@@ -313,8 +355,8 @@ def _walk(connection: sqlite3.Connection, audit: Audit, query: str, *scope: str)
         _walk_to_damage(connection, audit, query, scope, after)
 
 
-def _swiftly(connection: sqlite3.Connection, query: str, scope: tuple[str, ...]) -> Iterator[tuple[Any, ...]]:
-    cursor = connection.execute(query, (*scope, *_FROM_THE_FIRST))
+def _swiftly(connection: sqlite3.Connection, query: str, values: tuple[object, ...]) -> Iterator[tuple[Any, ...]]:
+    cursor = connection.execute(query, values)
     while rows := cursor.fetchmany(_AT_ONCE):
         yield from rows
 
@@ -328,9 +370,9 @@ def _walk_to_damage(
 ) -> None:
     """Verify what follows `after`, one query a row: a damaged page then costs the rows on it and none before."""
     while True:
-        place = after[0], -(2**63) if after[1] is None else after[1]  # nothing is greater than NULL
+        behind = after[0], -(2**63) if after[1] is None else after[1]  # nothing is greater than NULL
         try:
-            row = connection.execute(f"{query} LIMIT 1", (*scope, *place)).fetchone()
+            row = connection.execute(f"{query} LIMIT 1", (*scope, *behind)).fetchone()
         except READ_ERRORS as error:
             if why := damage(error):
                 raise Bad(f"cannot be read: {why}", audit.next) from error
@@ -449,4 +491,5 @@ def _chain_verdict(
     if log.fault:
         why = f"central's log contradicts what central signed before: {log.fault}"
         return Verdict(False, what, (*lines, f"bad: {why}"), None, why, audit.checked)
-    return Verdict(True, what, lines, None, None, audit.checked)
+    end = (audit.chain.epoch, audit.chain.seq, audit.chain.head_hash.hex())
+    return Verdict(True, what, lines, None, None, audit.checked, end if audit.checked else None)

@@ -20,6 +20,8 @@ from edge.kiosk.faces import Faces
 from edge.kiosk.health import SILENT_AFTER_S, Health
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shown import ShownVisit
+from edge.nightly import Checks
+from sync.alarms import Alarms
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
 from sync.web.languages import Languages
@@ -209,6 +211,7 @@ class _View:
         self._accounts = accounts
         self._site_id = site_id
         self._node_id = node_id
+        self._checks, self._alarms = Checks(home.database), Alarms(home.database)
 
     def common(self) -> dict[str, Any]:
         return {
@@ -254,6 +257,8 @@ class _View:
             "state": state,
             "condition": condition,
             "delivery": self._watch.delivery,
+            "night": self._checks.last(),
+            "alarms": self._alarms.all(),
             "joined": self._home.central_pub.exists(),
             "kernel": read_kernel(),
             "disk_free_gb": disk.free / 1e9,

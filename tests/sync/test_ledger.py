@@ -20,7 +20,7 @@ from sync.rotation import Rotation
 from sync.signing import Signer
 from sync.stamp import Stamp
 from sync.wire import MAX_FRAME_BYTES, MAX_FRAME_RECORDS, encode_frame
-from tests.sync.conftest import tick
+from tests.sync.conftest import BuiltHome, key, tick
 
 GetSigner = Callable[[str], Signer]
 
@@ -503,3 +503,15 @@ def _rotate(transaction: Transaction, old: Signer, new: Signer) -> None:
             new, old, "file"
         ),
     )
+
+
+def test_nothing_follows_a_damaged_head_and_no_ack_is_taken_for_one(filled_home: BuiltHome) -> None:
+    ledger = filled_home.ledger()
+    head = ledger.head()
+    assert head
+    ledger.connection.execute("UPDATE ledger SET body = CAST(replace(body, 'v40', 'v41') AS BLOB) WHERE seq = 40")
+    with pytest.raises(SyncError, match="the last record of the chain is damaged"):
+        ledger.append("camera.up", {"camera": "door"})
+    ack = Ack.seal("gate-1", 1, 40, head.hash, 1_760_000_100_000_000, 8, key("ack"))
+    assert not ledger.accept_ack(ack)
+    assert ledger.backlog() == 10

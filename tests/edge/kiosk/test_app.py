@@ -5,8 +5,11 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
+from edge.nightly import Checks
 from edge.vault import opened
+from sync.alarms import Alarms
 from sync.keyring import KeyRing
+from sync.nightly import Checked
 from sync.records import Record
 from sync.web.backoff import FREE_FAILURES
 from sync.web.server import PageServer
@@ -21,6 +24,7 @@ PARTS = (
     "/events",
     "/fragments/count",
     "/fragments/node",
+    "/fragments/trouble",
     "/fragments/panels",
     "/fragments/questions",
     "/fragments/today",
@@ -443,3 +447,30 @@ def _until(true: Callable[[], bool], within_s: float = 20) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def test_a_full_disk_is_said_at_the_top_of_the_arrivals_and_goes_when_there_is_room(
+    visitor: Visitor, door: Door
+) -> None:
+    client = visitor("li")
+    assert "notice bad" not in client.get("/").text
+    door.ledger.append("storage.full", {"since_us": 1_760_000_000_000_000})
+    _until(lambda: "磁盘已满：新的到访不再记录" in client.get("/").text)
+    assert "new arrivals are not recorded · since" in client.get("/fragments/trouble?lang=en").text
+    assert "磁盘已满" in client.get("/node?lang=zh").text
+    door.ledger.append("storage.full", {"since_us": 1_760_000_000_000_000, "until_us": 1_760_000_060_000_000})
+    _until(lambda: "notice bad" not in client.get("/fragments/trouble").text)
+    assert "no arrivals recorded" in client.get("/node?lang=en").text
+
+
+def test_a_damaged_chain_and_alarms_are_on_the_pages(visitor: Visitor, door: Door) -> None:
+    client = visitor("li")
+    assert "not verified at night yet" in client.get("/node?lang=en").text
+    Checks(door.home.database).keep(Checked(1, 2, ok=True))
+    assert "every record verified" in client.get("/node?lang=en").text
+    Checks(door.home.database).keep(Checked(3, 4, ok=False, why="hash does not match the body", first_bad=17))
+    Alarms(door.home.database).raise_alarm("CHAIN_DAMAGED", "seq 17: hash does not match the body", 4)
+    assert "The chain is damaged · seq 17: hash does not match the body" in client.get("/?lang=en").text
+    page = client.get("/node?lang=en").text
+    assert "CHAIN_DAMAGED" in page
+    assert "The chain is damaged" in page
