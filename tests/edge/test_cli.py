@@ -90,7 +90,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "demo", "init", "run", "visits", "ledger", "verify", "compare", "join", "people", "erase", "check-config",
         "doctor",
         "keys list", "keys rotate", "keys new-epoch",
-        "central init", "central run", "central enroll", "central records", "central add-user",
+        "central init", "central run", "central enroll", "central readmit", "central records", "central add-user",
         "central broker-config", "central certificates", "central renew-certificates", "central revoke-certificate",
         "kiosk", "kiosk add-user", "models list", "models install", "models add", "models verify",
     }  # fmt: skip
