@@ -1,5 +1,6 @@
 """The commands about a node's keys: which there are, changing one, beginning anew."""
 
+import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -119,6 +120,86 @@ def new_epoch(
         say(f"  next    at central: firstvisit central enroll --rekey {found.node_pub}")
     else:
         say("  next    restart the node's service; it sends again if central lets it")
+
+
+@app.command()
+def join(
+    home: HomeOption,
+    invite: Annotated[
+        str | None, typer.Option(help="The text that `firstvisit central invite` prints; - reads it from stdin.")
+    ] = None,
+    central_key: Annotated[
+        Path | None, typer.Option(help="central.pub, carried here instead of an invitation.")
+    ] = None,
+    broker: Annotated[
+        str | None, typer.Option(help=r"With --central-key: mqtt://\[user:password@]host\[:port], or mqtts://.")
+    ] = None,
+) -> None:
+    """Trust a central server, and send it everything from now on.
+
+    By invitation it waits until somebody at central has confirmed this node's fingerprint; cut off, it goes on with the
+    same invitation. Example: firstvisit join --home /var/lib/firstvisit/home --invite fv1-invite:AbC…
+    """
+    from edge import EdgeError
+    from edge.home import Home
+
+    opened = Home(home)
+    opened.settings()
+    if invite is not None and central_key is None and broker is None:
+        _join_by_invitation(opened, sys.stdin.readline() if invite == "-" else invite)
+    elif invite is None and central_key is not None and broker is not None:
+        _join_by_file(opened, central_key, broker)
+    else:
+        raise EdgeError("join: either --invite, or --central-key and --broker")
+
+
+def _join_by_invitation(home: "Home", text: str) -> None:
+    from edge.settings import set_broker
+    from sync.invitation import Invitation
+    from sync.joining import Joining
+    from sync.session import parse_uplink
+
+    invitation = Invitation.parse(text)
+    parse_uplink(invitation.uplink)
+    joining = Joining(home.path, invitation, home.signer("node"), home.signer("desk"))
+    state = joining.ask()
+    fingerprint = home.signer("node").public.fingerprint
+    if state == "waiting":
+        say("by somebody at central, who compares this fingerprint:", "waiting to be let in")
+        say(f"  {fingerprint}")
+        _show_qr(f"{joining.enrolment.node_id} {fingerprint}")
+        say(f"  firstvisit central confirm --dir DIR {joining.enrolment.node_id} {fingerprint}")
+    joining.wait(lambda trouble: say(trouble, "still waiting:", "yellow"))
+    keys = joining.finish()
+    set_broker(home.config, invitation.uplink)
+    joining.forget()
+    say(keys.central_id, "joined")
+    say(f"  central's root key  {keys.root.fingerprint}")
+    say(f"  this node's key     {fingerprint}")
+    say(f"  sends to            {parse_uplink(invitation.uplink)}")
+    say("  a service that runs takes it up when it is restarted")
+
+
+def _join_by_file(home: "Home", central_key: Path, broker: str) -> None:
+    from edge.settings import set_broker
+    from sync.session import parse_uplink
+    from sync.trust import join as join_central
+
+    parse_uplink(broker)
+    keys = join_central(home.path, central_key)
+    set_broker(home.config, broker)
+    say(keys.central_id, "joined")
+    say(f"  central's root key  {keys.root.fingerprint}")
+    say(f"  this node's key     {home.signer('node').public.fingerprint}")
+    say(f"  now at central      firstvisit central enroll --dir DIR {home.node_pub}")
+    say("  compare both fingerprints with the person at central before you rely on either")
+
+
+def _show_qr(text: str) -> None:
+    import segno
+
+    if sys.stdout.isatty():
+        segno.make(text, error="m").terminal(compact=True)
 
 
 def _listed(home: "Home", tenure: "Tenure") -> dict[str, str | None]:

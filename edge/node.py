@@ -37,7 +37,7 @@ from models.store import Store, default_root
 from sync.alarms import Alarms
 from sync.canonical import Fields
 from sync.ledger import Ledger
-from sync.mqtt import BrokerAddress
+from sync.session import parse_uplink
 from sync.uplink_thread import UplinkThread
 
 log = logging.getLogger(__name__)
@@ -200,9 +200,7 @@ def _uplink(home: Home, settings: Settings, clock: Clock) -> UplinkThread | None
         return None
     if settings.uplink.broker is None:
         raise EdgeError(f"{home.config}: uplink.broker: missing, though this node has joined (firstvisit join sets it)")
-    return UplinkThread(
-        home.path, home.writer("node", clock), BrokerAddress.parse(settings.uplink.broker), random.Random()
-    )
+    return UplinkThread(home.path, home.writer("node", clock), parse_uplink(settings.uplink.broker), random.Random())
 
 
 def _drained(uplink: UplinkThread, drain_s: float, stopping: threading.Event) -> bool:

@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 from paho.mqtt.reasoncodes import ReasonCode
 
 from sync import SyncError
+from sync.outage import Outage
 from sync.tls import TlsFiles, explain, own_fault, utc_now
 from sync.wire import MAX_FRAME_BYTES
 
@@ -22,9 +23,6 @@ QOS = 1
 KEEPALIVE_S = 15
 SESSION_TIMEOUT_S = 10.0  # from the TCP connection to the last SUBACK
 MAX_POLL_MESSAGES = 256  # what one poll hands over at most, so that its owner gets to answer
-_FIRST_RETRY_S = 0.5
-_MAX_RETRY_S = 10.0
-_STEADY_S = 5.0  # a session that lasted this long was a good one: the next retry is quick again
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +104,6 @@ class Link:
         # a broker ends the session of a client whose id another one brings: nobody may guess ours
         self._client_id = f"{name}-{secrets.token_hex(8)}"
         self._topics = topics
-        self._rng = rng
         self._client: Client | None = None
         self._inbox: list[Message] = []
         self._unconfirmed: set[int] = set()
@@ -116,17 +113,14 @@ class Link:
         self._subscribed = False
         self._refused: str | None = None
         self._began_s = 0.0
-        self._up_s: float | None = None
-        self._lost_s: float | None = None
-        self._retry_at_s = 0.0
-        self._retry_s = _FIRST_RETRY_S
+        self._outage = Outage(log, "broker", address, rng)
         self.sessions = 0  # how many sessions have come up so far
         self.will: Will | None = None  # for the next session
 
     @property
     def connected(self) -> bool:
         """Whether a session is up, its subscriptions confirmed."""
-        return self._up_s is not None
+        return self._outage.up_s is not None
 
     @property
     def unconfirmed(self) -> int:
@@ -141,14 +135,14 @@ class Link:
     @property
     def lost_reason(self) -> str | None:
         """Why there is no session now; None while there is one."""
-        return self._refused if not self.connected else None
+        return self._outage.reason if not self.connected else None
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Drive the session for up to `timeout_s` and return what arrived, in order."""
         now_s = time.monotonic()
         if self._client is None:
-            if now_s < self._retry_at_s:
-                time.sleep(min(timeout_s, self._retry_at_s - now_s))
+            if now_s < self._outage.retry_at_s:
+                time.sleep(min(timeout_s, self._outage.retry_at_s - now_s))
                 return []
             self._open(now_s)
         if self._client is not None:
@@ -180,7 +174,7 @@ class Link:
         if self._client is not None:
             self._client.disconnect()
             self._client = None
-        self._up_s = None
+        self._outage.up_s = None
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -232,36 +226,22 @@ class Link:
             if self._refused is not None or code != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 self._lose(self._refused or f"connection lost ({code.name})")
                 return
-            if self._subscribed and not self._awaited and self._up_s is None:
+            if self._subscribed and not self._awaited and not self.connected:
                 self._come_up()
             if len(self._inbox) == before:
                 break
             timeout_s = 0.0
-        if self._up_s is None and time.monotonic() > self._began_s + SESSION_TIMEOUT_S:
+        if not self.connected and time.monotonic() > self._began_s + SESSION_TIMEOUT_S:
             self._lose("no answer from the broker")
 
     def _come_up(self) -> None:
-        self._up_s = time.monotonic()
         self.sessions += 1
-        if self._lost_s is None:
-            log.info("broker connected address=%s", self._address)
-        else:
-            log.info("broker back address=%s away_s=%.0f", self._address, self._up_s - self._lost_s)
-        self._lost_s = None
+        self._outage.come_up()
 
     def _lose(self, reason: str) -> None:
-        now_s = time.monotonic()
-        if self._up_s is None and (fault := own_fault(self._tls, utc_now())) is not None:
+        if not self.connected and (fault := own_fault(self._tls, utc_now())) is not None:
             reason = fault  # in TLS 1.3 the other side refuses without a word that reaches us
-        if self._lost_s is None:
-            self._lost_s = now_s
-            log.warning("broker unreachable address=%s reason=%s", self._address, reason)
-        if self._up_s is not None and now_s - self._up_s > _STEADY_S:
-            self._retry_s = _FIRST_RETRY_S
-        self._retry_at_s = now_s + self._rng.uniform(0.5, 1.0) * self._retry_s
-        self._retry_s = min(self._retry_s * 2, _MAX_RETRY_S)
-        self._up_s = None
-        self._refused = reason
+        self._outage.lose(reason)
         self._unconfirmed.clear()
         if self._client is not None:
             self._client.disconnect()

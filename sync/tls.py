@@ -84,11 +84,14 @@ def load_certificate(path: Path) -> x509.Certificate:
         raise SyncError(f"{path}: not a certificate") from error
 
 
-def explain(error: OSError, files: TlsFiles | None) -> str:
-    """Why a session did not come up, for a log's one line."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        whose = "" if files is None else f" (against {files.ca})"
-        return f"certificate verify failed: {error.verify_message}{whose}"
+def explain(error: BaseException, files: TlsFiles | None) -> str:
+    """Why a session did not come up, for a log's one line; files: what the other side was held to."""
+    cause: BaseException | None = error
+    while cause is not None:  # a library wraps what ssl says
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            against = "" if files is None else f" (against {files.ca})"
+            return f"certificate verify failed: {cause.verify_message}{against}"
+        cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
 
 

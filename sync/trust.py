@@ -240,20 +240,28 @@ def join(home: Path, central_pub: Path) -> CentralKeys:
 
     Raises SyncError where HOME has no ledger, the file is not a central's, or another central is pinned.
     """
+    return join_text(home, read_text(central_pub, "central key file"), str(central_pub))
+
+
+def join_text(home: Path, text: str, named: str) -> CentralKeys:
+    """Pin the central of a central.pub's text, as `join` does; named: what errors call it."""
     if not (home / DATABASE_FILE).is_file():
         raise SyncError(f"{home}: not a FirstVisit HOME; `firstvisit init` makes one")
-    keys = read_central_file(central_pub)
+    try:
+        keys = CentralKeys.parse_text(text)
+    except BadMessage as error:
+        raise SyncError(f"{named}: {error}") from error
     migrate(home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS, WEB)  # WEB: `account` notices speak of its accounts
     pinned = home / CENTRAL_FILE
     if pinned.exists():
         held = read_central_file(pinned)
         if held.root != keys.root:
             raise SyncError(
-                f"{central_pub}: root key {keys.root.fingerprint}, but {home} has joined the central of root key"
+                f"{named}: root key {keys.root.fingerprint}, but {home} has joined the central of root key"
                 f" {held.root.fingerprint}"
             )
     else:
-        write_durably(pinned, central_pub.read_text(encoding="utf-8"))
+        write_durably(pinned, text)
     return Trust(home).keys()
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from sync import SyncError
 from sync.ledger import Ledger, Writer
 from sync.messages import Ack, BadMessage, Nack, NackCode, Status
-from sync.mqtt import BrokerAddress, Link, Message, Will
-from sync.tls import tls_files
+from sync.mqtt import Message, Will
+from sync.session import UplinkAddress, open_session
 from sync.trust import DATABASE_FILE, NoticeGap, NoticeRefused, Trust
 from sync.uplink import Position, Uplink
 from sync.wire import SignedBody, encode_frame, parse_topic, topic
@@ -31,7 +31,7 @@ _DETAIL_CHARS = 200
 class UplinkThread:
     """Owns the session with the broker, a ledger connection and the state of sending: one thread, no locks."""
 
-    def __init__(self, home: Path, writer: Writer, broker: BrokerAddress, rng: random.Random) -> None:
+    def __init__(self, home: Path, writer: Writer, address: UplinkAddress, rng: random.Random) -> None:
         """home: of a node that has joined. writer: the node's, for `notice.applied`. rng: spreads retries.
 
         Raises SyncError where the node has not joined.
@@ -42,13 +42,7 @@ class UplinkThread:
         self._trust = Trust(home)
         self._central = self._trust.keys()
         self._rng = rng
-        self._link = Link(
-            broker,
-            f"fv1-{writer.node_id}",
-            (topic(writer.node_id, "ack"), topic(writer.node_id, "down")),
-            rng,
-            tls_files(home),
-        )
+        self._link = open_session(address, home, writer.node_id, rng)
         self._acked: Position = (0, 0)  # written by the thread, read by whoever waits for it
         self._stopped: NackCode | None = None
         self._stop = threading.Event()
@@ -105,7 +99,7 @@ class UplinkThread:
         try:
             for refused in self._trust.apply_held(ledger, time.time_ns() // 1000):
                 self._alarm("NOTICE_REFUSED", refused)
-            self._central = self._trust.keys()
+            self._keys = self._trust.keys().keys
             uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng)
             self._session = 0
             while not self._stop.is_set():
@@ -162,9 +156,6 @@ class UplinkThread:
             log.debug("ack repeated seq=%d", ack.upto_seq)
         elif not uplink.believes(ack.central_time_us, now_s, (ack.epoch, ack.upto_seq)):
             self._stale("ack", ack.upto_seq, ack.central_time_us)
-        elif (end := ledger.closed_at(ack.epoch)) is not None and end < ack.upto_seq:
-            log.info("central holds more of epoch %d than this machine seq=%d", ack.epoch, ack.upto_seq)
-            uplink.on_surplus((ack.epoch, end), ack.central_time_us, now_s)
         elif not ledger.accept_ack(ack):
             self._alarm("ACK_NOT_OURS", f"central acknowledges epoch {ack.epoch} seq {ack.upto_seq} with another hash")
         else:

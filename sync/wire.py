@@ -14,9 +14,13 @@ Channel: TypeAlias = Literal["up", "side", "ack", "down", "status"]
 MAX_FRAME_RECORDS = 100
 MAX_FRAME_BYTES = 256 * 1024
 MAX_WINDOW_FRAMES = 8
+MAX_ANSWERS = 256
 _MAGIC = b"FV1F"
+_ANSWERS_MAGIC = b"FV1A"
 _COUNT = struct.Struct(">H")
 _LENGTH = struct.Struct(">I")
+_ANSWER = struct.Struct(">BI")
+_ANSWER_CHANNELS: dict[int, Channel] = {1: "ack", 2: "down"}
 FRAME_OVERHEAD_BYTES = len(_MAGIC) + _COUNT.size
 RECORD_OVERHEAD_BYTES = _LENGTH.size + SIGNATURE_BYTES
 
@@ -91,3 +95,34 @@ def decode_frame(data: bytes) -> list[SignedBody]:
     if at != len(data):
         raise BadFrame(f"{len(data) - at} bytes after the last record")
     return records
+
+
+def encode_answers(answers: Sequence[tuple[Channel, bytes]]) -> bytes:
+    """Return `FV1A`, a big-endian u16 count, and for each message a byte (1 ack, 2 down), a u32 length, the message."""
+    numbers = {channel: number for number, channel in _ANSWER_CHANNELS.items()}
+    parts = [_ANSWERS_MAGIC, _COUNT.pack(len(answers))]
+    for channel, payload in answers:
+        parts += [_ANSWER.pack(numbers[channel], len(payload)), payload]
+    return b"".join(parts)
+
+
+def decode_answers(data: bytes) -> list[tuple[Channel, bytes]]:
+    """Read what `encode_answers` wrote, all of it and nothing else; raises BadFrame."""
+    if data[: len(_ANSWERS_MAGIC)] != _ANSWERS_MAGIC or len(data) < FRAME_OVERHEAD_BYTES:
+        raise BadFrame("does not begin like answers")
+    (count,) = _COUNT.unpack_from(data, len(_ANSWERS_MAGIC))
+    if count > MAX_ANSWERS:
+        raise BadFrame(f"{count} answers, at most {MAX_ANSWERS} are allowed")
+    at, answers = FRAME_OVERHEAD_BYTES, []
+    for index in range(count):
+        if at + _ANSWER.size > len(data):
+            raise BadFrame(f"ends inside answer {index + 1} of {count}")
+        number, length = _ANSWER.unpack_from(data, at)
+        at += _ANSWER.size
+        if number not in _ANSWER_CHANNELS or at + length > len(data):
+            raise BadFrame(f"answer {index + 1} of {count}: unknown channel, or it ends inside")
+        answers.append((_ANSWER_CHANNELS[number], data[at : at + length]))
+        at += length
+    if at != len(data):
+        raise BadFrame(f"{len(data) - at} bytes after the last answer")
+    return answers

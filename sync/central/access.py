@@ -19,6 +19,8 @@ _FORMAT = Format("certificate book", 1)
 _MIGRATIONS = Migrations("access")
 _REQUEST = "SELECT token_sha256, node_id, node_pub, csr, state, asked_us, certificate FROM requests"
 
+_CERTIFICATE = "SELECT serial, name, kind, not_after_us, issued_us, revoked_us, certificate FROM certificates"
+
 
 @_MIGRATIONS()
 def book(db: sqlite_utils.Database) -> None:
@@ -44,9 +46,17 @@ def book(db: sqlite_utils.Database) -> None:
         foreign_keys=[("token_sha256", "invitations", "token_sha256")],
     )
     db.table("certificates").create(
-        {"serial": str, "name": str, "kind": str, "not_after_us": int, "issued_us": int, "revoked_us": int},
+        {
+            "serial": str,
+            "name": str,
+            "kind": str,
+            "not_after_us": int,
+            "issued_us": int,
+            "revoked_us": int,
+            "certificate": str,
+        },
         pk="serial",
-        not_null={"name", "kind", "not_after_us", "issued_us"},
+        not_null={"name", "kind", "not_after_us", "issued_us", "certificate"},
     )
     db.table("certificates").create_index(["name"])
 
@@ -74,7 +84,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class CertificateRow:
-    """A certificate that is out."""
+    """A certificate that is out; text: PEM."""
 
     serial: int
     name: str
@@ -82,6 +92,7 @@ class CertificateRow:
     not_after_us: int
     issued_us: int
     revoked_us: int | None
+    text: str
 
 
 class Access:
@@ -179,12 +190,12 @@ class Access:
 
     # -- certificates ------------------------------------------------------------------------------------------
 
-    def issued(self, serial: int, name: str, kind: Kind, not_after_us: int, now_us: int) -> None:
+    def issued(self, serial: int, name: str, kind: Kind, not_after_us: int, now_us: int, text: str) -> None:
         """Note a certificate, before anybody gets it."""
         with named(self._path), immediate(self._connection):
             self._connection.execute(
-                "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, NULL)",
-                (f"{serial:x}", name, kind, not_after_us, now_us),
+                "INSERT INTO certificates VALUES (?, ?, ?, ?, ?, NULL, ?)",
+                (f"{serial:x}", name, kind, not_after_us, now_us, text),
             )
 
     def revoke(self, name: str, now_us: int) -> int:
@@ -213,11 +224,16 @@ class Access:
     def certificates(self) -> list[CertificateRow]:
         """Every certificate issued, by name, the newest of each first."""
         with named(self._path):
-            rows = self._connection.execute(
-                "SELECT serial, name, kind, not_after_us, issued_us, revoked_us FROM certificates"
-                " ORDER BY name, issued_us DESC, rowid DESC"
-            ).fetchall()
+            rows = self._connection.execute(f"{_CERTIFICATE} ORDER BY name, issued_us DESC, rowid DESC").fetchall()
         return [CertificateRow(int(row[0], 16), *row[1:]) for row in rows]
+
+    def newest(self, name: str) -> CertificateRow | None:
+        """The certificate of a name that was issued last, revoked or not."""
+        with named(self._path):
+            row = self._connection.execute(
+                f"{_CERTIFICATE} WHERE name = ? ORDER BY issued_us DESC, rowid DESC LIMIT 1", (name,)
+            ).fetchone()
+        return CertificateRow(int(row[0], 16), *row[1:]) if row else None
 
 
 def _request(row: tuple[bytes, str, str, str, str, int, str | None]) -> Request:

@@ -139,7 +139,8 @@ class Authority:
             builder = builder.add_extension(extension, False)
         certificate = builder.sign(self._key, hashes.SHA256())
         with Access(self._directory) as access:
-            access.issued(certificate.serial_number, name, kind, _us(certificate.not_valid_after_utc), _us(now))
+            ends_us = _us(certificate.not_valid_after_utc)
+            access.issued(certificate.serial_number, name, kind, ends_us, _us(now), pem(certificate))
         return Issued(certificate)
 
 
@@ -161,6 +162,12 @@ def open_authority(directory: Path, central_id: str, now: datetime, names: Seque
     if not TlsFiles(folder).complete() or not TlsFiles(folder, "server").complete():
         renew(authority, directory, now, (*LOCAL_NAMES, *names))
     return authority
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise SyncError for a name that no server can be reached by."""
+    for name in names:
+        _alternative(name)
 
 
 def renew(authority: Authority, directory: Path, now: datetime, names: Sequence[str] = ()) -> None:

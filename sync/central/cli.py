@@ -31,7 +31,7 @@ def init(
     central_id: Annotated[str, typer.Option("--id", help="What this central is called.")] = "central",
     name: Annotated[
         list[str] | None,
-        typer.Option("--name", help="A host name or address that nodes reach this server by, beside localhost."),
+        typer.Option("--name", help="A host name or address that nodes reach this server by; the first for the API."),
     ] = None,
     store: Annotated[
         str | None, typer.Option(help=r"postgresql://\[user:password@]host/database; without it, SQLite in DIR.")
@@ -41,7 +41,7 @@ def init(
 
     Example: firstvisit central init /var/lib/firstvisit-central --broker mqtt://broker.example:1883
     """
-    from sync.central.ca import open_authority
+    from sync.central.ca import check_names, open_authority
     from sync.central.keys import create_keys
     from sync.central.settings import FILE_NAME as SETTINGS_FILE
     from sync.central.settings import settings_text
@@ -53,6 +53,7 @@ def init(
     from sync.trust import CENTRAL_FILE
 
     BrokerAddress.parse(broker)
+    check_names(name or ())
     if not valid_name(central_id):
         raise SyncError(f"--id {central_id!r}: letters, digits, . _ - are allowed, at most 64")
     if (directory / CENTRAL_FILE).exists() or (directory / STORE_FILE).exists():
@@ -64,7 +65,8 @@ def init(
         close_to_others(directory)
         public = create_keys(directory, central_id)
         # the passwords of the broker and of PostgreSQL stand in it
-        write_durably(directory / SETTINGS_FILE, settings_text(central_id, broker, store), 0o600)
+        api_name = name[0] if name else None
+        write_durably(directory / SETTINGS_FILE, settings_text(central_id, broker, store, api_name), 0o600)
     except OSError as error:
         raise SyncError(f"{directory}: {error.strerror}") from error
     create_store(directory, store)
@@ -105,6 +107,7 @@ def run(
         settings.console.url,
         settings.ingest.backfill_per_s,
         Shard.parse(shard),
+        server.ApiAddress(settings.api.host, settings.api.port, settings.api.url) if settings.api.url else None,
     )
 
 
@@ -112,9 +115,6 @@ def run(
 def enroll(
     directory: DirOption,
     node_pub: Annotated[Path, typer.Argument(metavar="NODE.pub", help="A node's enrolment file.", show_default=False)],
-    rekey: Annotated[
-        bool, typer.Option("--rekey", help="Let the new keys of a node already enrolled count from their epoch on.")
-    ] = False,
 ) -> None:
     """Take a node in, so that its records are accepted; enrolling it again changes nothing.
 
@@ -123,31 +123,11 @@ def enroll(
     from sync.central.enrol import enrol
     from sync.central.keys import load_public
 
-    enrolment, new = enrol(directory, node_pub, rekey)
+    enrolment, new = enrol(directory, node_pub)
     print(f"{'enrolled' if new else 'already enrolled'} {enrolment.node_id} of site {enrolment.site_id}")
     print(f"  this node's key     {enrolment.node.fingerprint}")
     print(f"  its desk's key      {enrolment.desk.fingerprint}")
     print(f"  central's root key  {load_public(directory).root.fingerprint}")
-    if enrolment.epoch > 1:
-        print(f"  these keys count from epoch {enrolment.epoch} on; restart the node's service")
-
-
-@app.command("readmit")
-def readmit_node(
-    directory: DirOption,
-    node: Annotated[str, typer.Argument(help="The node that forked.", show_default=False)],
-) -> None:
-    """Take a node's records again after a fork, once only one machine runs as that node.
-
-    Example: firstvisit central readmit --dir central puxi-01-a
-    """
-    from sync.central.enrol import readmit
-
-    epoch = readmit(directory, node)
-    print(f"{node} is heard again; central's log says that epoch {epoch} was opened")
-    print("  on the machine that is to go on:")
-    print("  if it is the one whose records central holds last, restart its service; else")
-    print(f"  firstvisit keys new-epoch --home HOME --reason fork --epoch {epoch}, and restart its service")
 
 
 @app.command()

@@ -95,6 +95,107 @@ def certificates(directory: DirOption) -> None:
             print(f"{row.name:<24} {row.kind:<8} until {rfc3339(row.not_after_us)} {row.serial:x} {state}".rstrip())
 
 
+@app.command()
+def invite(
+    directory: DirOption,
+    node: Annotated[str | None, typer.Option(help="For this node only.")] = None,
+    uplink: Annotated[
+        str | None,
+        typer.Option(help="Where the node sends to: mqtts://…, mqtt://…, or the API's own https://… without a broker."),
+    ] = None,
+) -> None:
+    """Invite one node to join within 15 minutes: prints a text, and the same as a QR, for `firstvisit join --invite`.
+
+    Example: firstvisit central invite --dir central --node lakeside-a
+    """
+    from sync.central.admission import invite as give_out
+    from sync.central.ca import open_authority
+    from sync.central.settings import load_settings
+    from sync.session import parse_uplink
+    from sync.tls import utc_now
+
+    settings = load_settings(directory)
+    if settings.api.url is None:
+        raise SyncError(f"{directory}/central.toml: api.url is missing: where do nodes reach this server?")
+    server = settings.api.url.rstrip("/")
+    uplink = uplink or settings.broker.url
+    address = parse_uplink(uplink)
+    if address.password is not None and uplink == settings.broker.url:
+        raise SyncError("broker.url holds central's own password: say with --uplink what nodes are to use")
+    now = utc_now()
+    made = give_out(directory, open_authority(directory, settings.id, now), server, uplink, node, now)
+    print(f"invitation for {node or 'one node'}, good once and for 15 minutes")
+    print(f"  server {server}")
+    print(f"  uplink {address}")
+    print()
+    print(made.text())
+    _show_qr(made.text())
+    print("next, on the node: firstvisit join --home HOME --invite TEXT")
+
+
+@app.command()
+def pending(directory: DirOption) -> None:
+    """List who asks to be let in and waits for `confirm` or `reject`; fingerprints are read off the nodes themselves.
+
+    Example: firstvisit central pending --dir central
+    """
+    from sync.central.access import Access
+    from sync.messages import Enrolment
+    from sync.stamp import rfc3339
+
+    _authority(directory)
+    with Access(directory) as access:
+        for one in access.waiting():
+            site = Enrolment.parse_text(one.node_pub).site_id
+            print(f"{one.node_id:<24} of site {site:<24} since {rfc3339(one.asked_us, timespec='seconds')}")
+
+
+@app.command()
+def confirm(
+    directory: DirOption,
+    node: Annotated[str, typer.Argument(help="The node that asks.", show_default=False)],
+    fingerprint: Annotated[
+        list[str], typer.Argument(help="Its fingerprint, as its own screen shows it.", show_default=False)
+    ],
+) -> None:
+    """Let a node in whose fingerprint you have read off the node itself.
+
+    Example: firstvisit central confirm --dir central lakeside-a 0f3a 91bc 44d0 7e21 5a5a 0c1d 2e3f 4051
+    """
+    from sync.central.admission import confirm as let_in
+    from sync.tls import utc_now
+
+    enrolment = let_in(directory, _authority(directory), node, "".join(fingerprint), utc_now())
+    print(f"let in {enrolment.node_id} of site {enrolment.site_id}")
+    print(f"  this node's key  {enrolment.node.fingerprint}")
+    print(f"  its desk's key   {enrolment.desk.fingerprint}")
+
+
+@app.command()
+def reject(
+    directory: DirOption,
+    node: Annotated[str, typer.Argument(help="The node that asks.", show_default=False)],
+) -> None:
+    """Turn away whoever asks under a name.
+
+    Example: firstvisit central reject --dir central lakeside-a
+    """
+    from sync.central.admission import reject as turn_away
+    from sync.tls import utc_now
+
+    _authority(directory)
+    print(f"turned away {turn_away(directory, node, utc_now())} asking as {node}")
+
+
+def _show_qr(text: str) -> None:
+    import sys
+
+    import segno
+
+    if sys.stdout.isatty():
+        segno.make(text, error="l").terminal(compact=True)
+
+
 def _authority(directory: Path) -> "Authority":
     from sync.central.ca import open_authority
     from sync.central.settings import load_settings

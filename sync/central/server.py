@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -16,7 +17,9 @@ import sdnotify
 
 from sync import SyncError
 from sync.central.backfill import Backfill
-from sync.central.ca import open_authority, renew_if_due
+from sync.central.ca import open_authority
+from sync.central.certificates import CertificateKeeper
+from sync.central.inbox import Inbox, Parcel, frames_of, greetings_of
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
 from sync.central.log import state_unstated
@@ -30,8 +33,18 @@ from sync.wire import parse_topic, topic
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+BUSY_POLL_S = 0.01  # while nodes come over HTTPS, for whom nothing wakes the wait for the broker
 REMIND_S = 60.0  # open notices go out again to nodes online
 TROUBLE_PAUSE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ApiAddress:
+    """Where the API listens, and the https:// URL by which nodes reach it."""
+
+    host: str
+    port: int
+    url: str
 
 
 class Server:
@@ -44,11 +57,13 @@ class Server:
         broker: BrokerAddress,
         backfill_per_s: int | None = None,
         shard: Shard = WHOLE,
+        inbox: Inbox | None = None,
     ) -> None:
         """Open DIR's store and keys; raises SyncError naming the file at fault, or where a node has another writer.
 
         backfill_per_s: how many records a second all nodes that catch up may send together; None: as fast as it goes.
         shard: whose records are taken; the others' are left to other workers.
+        inbox: what nodes bring over HTTPS; None where nobody can.
         """
         migrate_store(directory)
         self._shard = shard
@@ -61,6 +76,7 @@ class Server:
         self._link = Link(
             broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random(), tls_files(directory)
         )
+        self._inbox = inbox or Inbox()
         self._stopping = threading.Event()
         self._notifier = sdnotify.SystemdNotifier()
 
@@ -75,34 +91,39 @@ class Server:
         trouble: str | None = None
         remind_at_s, connected = 0.0, False
         while not self._stopping.is_set():
-            messages = self._link.poll(POLL_S)
+            messages = self._link.poll(BUSY_POLL_S if self._inbox.busy else POLL_S)
+            parcels = self._inbox.take()
             now_s = time.monotonic()
             try:
                 if connected and not self._link.connected:
                     self._store.forget_presence(self._shard.has)
                 connected = self._link.connected
-                for answer in self._handle(messages):
+                for answer in self._handle(messages, parcels):
                     self._send(answer)
-                if self._link.connected and now_s >= remind_at_s:
+                self._inbox.answer(parcels)
+                parcels = []
+                if now_s >= remind_at_s:
                     remind_at_s = now_s + REMIND_S
                     for answer in self._ingest.open_notices():
                         if self._shard.has(answer.node_id):
                             self._send(answer)
                 trouble = None
             except DatabaseError as error:  # nothing was acknowledged, so the nodes send it again
+                self._inbox.fail(parcels, error)
                 if str(error) != trouble:
                     trouble = str(error)
                     log.error("store in trouble error=%s", error)
                 self._stopping.wait(TROUBLE_PAUSE_S)
             self._notifier.notify("WATCHDOG=1")
         self._notifier.notify("STOPPING=1")
+        self._inbox.close()
         self._link.close(1.0)
         self._store.forget_presence(self._shard.has)
         self._store.close()
 
-    def _handle(self, messages: list[Message]) -> list[Answer]:
-        """Answers to one poll's messages, which share a commit."""
-        frames, greetings = [], []
+    def _handle(self, messages: list[Message], parcels: list[Parcel]) -> list[Answer]:
+        """Answers to one poll's messages and to what came over HTTPS, which share a commit."""
+        frames, greetings = frames_of(parcels), greetings_of(parcels)
         for message in messages:
             try:
                 node_id, channel = parse_topic(message.topic)
@@ -111,14 +132,18 @@ class Server:
                 continue
             if not self._shard.has(node_id):
                 continue
+            if not message.retained:
+                self._inbox.forget(node_id)  # it is answered where it speaks
             if channel == "up":
                 frames.append(Arrived(node_id, message.payload))
             elif channel == "status" and (status := read_status(node_id, message.payload)) is not None:
                 greetings.append(Greeting(status, message.retained))
+        greetings += self._inbox.gone()
         return self._ingest.take(frames, time.time_ns() // 1000, greetings)
 
     def _send(self, answer: Answer) -> None:
-        self._link.publish(topic(answer.node_id, answer.channel), answer.payload)
+        if not self._inbox.keep(answer):
+            self._link.publish(topic(answer.node_id, answer.channel), answer.payload)
 
 
 def run(
@@ -130,36 +155,48 @@ def run(
     public_url: str | None = None,
     backfill_per_s: int | None = None,
     shard: Shard = WHOLE,
+    api: ApiAddress | None = None,
 ) -> None:
-    """Serve ingest and console until SIGTERM or SIGINT; raises SyncError where the port or DIR is in use.
+    """Serve ingest, console and API until SIGTERM or SIGINT; raises SyncError where a port or DIR is in use.
 
-    public_url: see PageServer. backfill_per_s, shard: see Server; of several workers, the first serves the console.
+    public_url: see PageServer. backfill_per_s, shard: see Server; of several workers, the first serves console and
+    API. api: where nodes reach the API; None: they cannot.
     """
-    from sync.central.console.app import create_app  # not at the top: an ingest needs no web server
+    from sync.central.api import create_api  # not at the top: an ingest needs no web server
+    from sync.central.console.app import create_app
     from sync.web.server import PageServer
 
     with _only_one(directory, shard):
-        renew_if_due(open_authority(directory, central_id, utc_now()), directory, utc_now())
-        server = Server(directory, central_id, broker, backfill_per_s, shard)
-        pages = None
+        authority, inbox = open_authority(directory, central_id, utc_now()), Inbox()
+        certificates = CertificateKeeper(authority, directory) if shard.number == 1 else None
+        server = Server(directory, central_id, broker, backfill_per_s, shard, inbox)
+        pages: list[PageServer] = []
         if shard.number == 1:
             console = create_app(directory)
-            pages = PageServer(console, host, port, console.state.live.close, public_url)
+            pages.append(PageServer(console, host, port, console.state.live.close, public_url))
+        if certificates is not None and api is not None:
+            served = create_api(directory, authority, inbox, shard)
+            pages.append(PageServer(served, api.host, api.port, inbox.close, api.url, certificates.server))
+            certificates.on_change = pages[-1].take_up
 
         def end(_signal: int, _frame: FrameType | None) -> None:
             server.stop()
 
         before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            if pages is not None:
-                pages.start()
-                print(f"Console on {pages.url}", flush=True)
-            console_at = pages.url if pages is not None else "none"
+            for each, name in zip(pages, ("Console", "API"), strict=False):
+                each.start()
+                print(f"{name} on {each.url}", flush=True)
+            if certificates is not None:
+                certificates.start()
+            console_at = pages[0].url if pages else "none"
             log.info("central running dir=%s broker=%s shard=%s console=%s", directory, broker, shard, console_at)
             server.serve()
         finally:
-            if pages is not None:
-                pages.stop()
+            if certificates is not None:
+                certificates.stop()
+            for each in pages:
+                each.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
 

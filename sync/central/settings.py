@@ -25,6 +25,14 @@ class Console(BaseModel):
     url: str | None = Field(default=None, pattern=r"^https?://[^/@\s]+/?$")
 
 
+class Api(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8700, ge=1, le=65535)
+    url: str | None = Field(default=None, pattern=r"^https://[^/@\s]+/?$")
+
+
 class IngestSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,6 +53,7 @@ class Settings(BaseModel):
     id: str
     broker: Broker = Broker()
     console: Console = Console()
+    api: Api = Api()
     ingest: IngestSettings = IngestSettings()
     store: StorePlace = StorePlace()
 
@@ -68,12 +77,25 @@ def load_settings(directory: Path) -> Settings:
     return settings
 
 
-def settings_text(central_id: str, broker_url: str, store_url: str | None = None) -> str:
-    """What `central init` writes; the values are already checked and need no escapes beyond TOML's own quotes."""
+def settings_text(central_id: str, broker_url: str, store_url: str | None = None, api_name: str | None = None) -> str:
+    """What `central init` writes; the values are already checked and need no escapes beyond TOML's own quotes.
+
+    api_name: the host name or address by which nodes reach the API; None: there is none.
+    """
     store = f"\n[store]\nurl = {_quoted(store_url)}\n" if store_url else ""
     return (
         f'id = "{central_id}"\n\n[broker]\nurl = {_quoted(broker_url)}\n\n'
-        '[console]\n# Loopback unless a proxy with TLS stands before it.\nhost = "127.0.0.1"\nport = 8600\n' + store
+        '[console]\n# Loopback unless a proxy with TLS stands before it.\nhost = "127.0.0.1"\nport = 8600\n'
+        + store
+        + ("" if api_name is None else _api_text(api_name))
+    )
+
+
+def _api_text(name: str) -> str:
+    host = f"[{name}]" if ":" in name else name
+    return (
+        "\n[api]\n# TLS with central's own certificates: nothing needs to stand before it.\n"
+        f'host = "0.0.0.0"\nport = 8700\nurl = "https://{host}:8700"\n'
     )
 
 

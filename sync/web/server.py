@@ -4,17 +4,21 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 from urllib.parse import urlsplit
 
 import sdnotify
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sync import SyncError
+from sync.tls import TlsFiles
 from sync.web.hosts import KnownHosts
 
 _log = logging.getLogger(__name__)
@@ -28,29 +32,56 @@ class _Server(uvicorn.Server):
         yield  # signals are PageServer's: uvicorn would raise them again, and a clean stop would end as a kill
 
 
+class _PeerProtocol(H11Protocol):
+    """Tells the application which certificate the other side has shown: `request.state.peer_certificate`, DER."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
+        super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        shown = secured.getpeercert(binary_form=True) if secured is not None else None
+        if shown is not None:
+            self.app_state = {**self.app_state, "peer_certificate": shown}
+
+
 class PageServer:
     """One application on one address; on_stop ends what would hold its connections open (its event streams)."""
 
     def __init__(
-        self, app: FastAPI, host: str, port: int, on_stop: Callable[[], None], public_url: str | None = None
+        self,
+        app: FastAPI,
+        host: str,
+        port: int,
+        on_stop: Callable[[], None],
+        public_url: str | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         """Take the address at once; port 0 takes a free one. Raises SyncError where it cannot be had.
 
         public_url: what people type, where that is not this address: its name is answered to, and where it is https,
-        a proxy on this machine is believed about whom it speaks for. Nobody else is.
+        a proxy on this machine is believed about whom it speaks for. Nobody else is. tls: serve with this certificate
+        and no proxy; a client may show one of the same authority, which the application finds in `request.state`.
         """
         public = urlsplit(public_url or "")
+        secure: dict[str, Any] = {}
+        if tls is not None:
+            secure = {
+                "ssl_certfile": tls.certificate,
+                "ssl_keyfile": tls.key,
+                "ssl_ca_certs": str(tls.ca),
+                "ssl_cert_reqs": ssl.CERT_OPTIONAL,
+                "http": _PeerProtocol,
+            }
         self.app = app
         self._on_stop = on_stop
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._notifier: sdnotify.SystemdNotifier | None = None
         self._ready = threading.Event()
         self._server = _Server(
             uvicorn.Config(
                 KnownHosts(app, (host, public.hostname or "")),
-                proxy_headers=public.scheme == "https",
+                proxy_headers=public.scheme == "https" and tls is None,
                 forwarded_allow_ips="127.0.0.1,::1",
                 log_config=None,
                 access_log=False,
@@ -58,6 +89,7 @@ class PageServer:
                 timeout_graceful_shutdown=_GRACE_S,
                 callback_notify=self._notify,
                 timeout_notify=_WATCHDOG_S,
+                **secure,
             )
         )
         self._thread: threading.Thread | None = None
@@ -89,6 +121,12 @@ class PageServer:
         self._ask_to_stop()
         if self._thread is not None:
             self._thread.join(2 * _GRACE_S)
+
+    def take_up(self, tls: TlsFiles) -> None:
+        """Show a certificate that was renewed to whoever connects from now on."""
+        context = self._server.config.ssl
+        if context is not None:
+            context.load_cert_chain(tls.certificate, tls.key)
 
     def _serve(self) -> None:
         try:

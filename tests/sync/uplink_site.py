@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sync.central.enrol import enrol
+from sync.central.inbox import Inbox
 from sync.central.keys import create_keys
 from sync.central.server import Server
 from sync.central.settings import FILE_NAME as SETTINGS_FILE
@@ -19,6 +20,7 @@ from sync.central.store.store import Store
 from sync.ledger import Ledger, Writer
 from sync.messages import Enrolment
 from sync.mqtt import BrokerAddress
+from sync.session import parse_uplink
 from sync.signing import Signer, create_key_file, load_key_file
 from sync.stamp import Stamp
 from sync.trust import DATABASE_FILE, Trust, join
@@ -90,7 +92,7 @@ class Node:
         return {alarm.code: alarm.count for alarm in Trust(self.home).alarms()}
 
     def start(self, url: str, seed: int = 1) -> UplinkThread:
-        self.uplink = UplinkThread(self.home, self.writer, BrokerAddress.parse(url), random.Random(seed))
+        self.uplink = UplinkThread(self.home, self.writer, parse_uplink(url), random.Random(seed))
         self.uplink.start()
         return self.uplink
 
@@ -119,11 +121,12 @@ class Central:
     def store(self) -> Store:
         return open_store(self.directory)
 
-    def start(self, url: str, backfill_per_s: int | None = None) -> None:
+    def start(self, url: str, backfill_per_s: int | None = None, inbox: Inbox | None = None) -> None:
         ready = threading.Event()
 
         def serve() -> None:  # the store belongs to the thread that opened it
-            self._server = Server(self.directory, self.central_id, BrokerAddress.parse(url), backfill_per_s)
+            address = BrokerAddress.parse(url)
+            self._server = Server(self.directory, self.central_id, address, backfill_per_s, inbox=inbox)
             ready.set()
             self._server.serve()
 

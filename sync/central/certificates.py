@@ -1,0 +1,61 @@
+"""Keeps central's own certificates in date while it runs, for years, and shows the new ones."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sync import SyncError
+from sync.central.ca import Authority, renew_if_due
+from sync.tls import FOLDER, TlsFiles, utc_now
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 60.0
+
+
+class CertificateKeeper:
+    """Renews central's two certificates in time; one that a command renewed is noticed too."""
+
+    def __init__(self, authority: Authority, directory: Path, look_s: float = LOOK_S) -> None:
+        """Renew at once what is due; raises SyncError. look_s: between two looks at the files."""
+        self._authority, self._directory, self._look_s = authority, directory, look_s
+        self.server = TlsFiles(directory / FOLDER, "server")
+        self.on_change: Callable[[TlsFiles], None] = lambda _files: None
+        renew_if_due(authority, directory, utc_now())
+        self._shown = self._text()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="certificates", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(2)
+
+    def look(self) -> bool:
+        """Renew what is due, and tell of a server's certificate that is another than before; returns whether it was."""
+        renew_if_due(self._authority, self._directory, utc_now())
+        text = self._text()
+        if text == self._shown:
+            return False
+        self.on_change(self.server)
+        self._shown = text
+        log.info("certificate taken up file=%s", self.server.certificate)
+        return True
+
+    def _run(self) -> None:
+        trouble: str | None = None
+        while not self._stop.wait(self._look_s):
+            try:
+                self.look()
+                trouble = None
+            except (SyncError, OSError) as error:  # a full disk, or a renewal just under way: looked at again
+                if str(error) != trouble:
+                    trouble = str(error)
+                    log.error("certificates in trouble error=%s", error)
+
+    def _text(self) -> str:
+        return self.server.certificate.read_text(encoding="ascii")
