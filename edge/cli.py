@@ -14,6 +14,7 @@ import typer
 
 from camera import CameraError
 from edge import EdgeError
+from edge.cli_evidence import app as evidence_app
 from edge.cli_keys import Grade
 from edge.cli_keys import app as keys_app
 from edge.kiosk.cli import app as kiosk_app
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(kiosk_app, name="kiosk")
+app.add_typer(evidence_app)
 app.add_typer(keys_app)
 app.add_typer(central_app, name="central")
 
@@ -184,76 +186,6 @@ def visits(
             )
         time.sleep(0.5)
         rows = visit_log(ledger, after)
-
-
-@app.command()
-def ledger(
-    home: HomeOption,
-    as_json: JsonOption = False,
-    from_seq: Annotated[int, typer.Option("--from", min=1, max=2**53 - 1, help="The first seq to show.")] = 1,
-    export: Annotated[Path | None, typer.Option(help="Write the whole ledger to this file instead.")] = None,
-) -> None:
-    """List the chain of records, or export it for somebody else to verify.
-
-    Example: firstvisit ledger --home demo --from 100 --json
-    """
-    from edge.home import Home
-
-    opened = Home(home)
-    opened.settings()
-    if export is not None:
-        from sync.export import write_export
-
-        desk = opened.open_ledger("desk")
-        try:
-            node_pub = opened.node_pub.read_text()
-            central_pub = opened.central_pub.read_text() if opened.joined else None
-        except OSError as error:
-            raise EdgeError(f"{error.filename}: {error.strerror}") from error
-        first, last, sha256 = write_export(desk, node_pub, central_pub, export)
-        desk.append("export.made", {"what": "ledger", "first": first, "last": last, "sha256": sha256})
-        say(f"{export}: seq {first}..{last}, sha256 {sha256}", "wrote")
-        return
-    rows = (
-        {
-            "epoch": row.epoch,
-            "seq": row.seq,
-            "kind": row.kind,
-            "hash": row.hash.hex(),
-            "prev_hash": row.prev_hash.hex(),
-            "acked": row.acked,
-        }
-        for row in opened.open_ledger().rows(from_seq)
-    )
-    show(rows, as_json, ("epoch", "seq", "kind", "hash", "acked"), "no records from there on")
-
-
-@app.command()
-def verify(
-    path: Annotated[Path, typer.Argument(help="A HOME, a central's folder or an export.", show_default=False)],
-    public_key: Annotated[
-        Path | None, typer.Option(help="The node.pub or central.pub you trust; without it origin is not proven.")
-    ] = None,
-    central: Annotated[
-        Path | None, typer.Option(help="Hold a HOME against this central's folder too.", show_default=False)
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Check every hash, signature and link; exit 1 names the first bad record and why.
-
-    Example: firstvisit verify /var/lib/firstvisit/home --public-key node.pub
-    """
-    from sync.verify import verify as verify_path
-    from sync.verify_both import verify_both
-
-    verdict = verify_both(path, central, public_key) if central else verify_path(path, public_key)
-    if as_json:
-        print(json.dumps(verdict.fields()))
-    else:
-        for line in verdict.lines:
-            print(printable(line))
-    if not verdict.ok:
-        raise typer.Exit(1)
 
 
 @app.command()

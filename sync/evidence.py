@@ -1,6 +1,6 @@
 """Where a visit's evidence is taken from: a HOME, an exported ledger, or a bundle that somebody else has made."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from sync import SyncError
@@ -65,6 +65,17 @@ def bundle_of(path: Path, visit: str) -> Bundle:
     if header.central_pub is None:
         raise SyncError(f"{path}: its node has joined no central, so nobody else vouches for its records")
     return gather(exported, visit, header.node_pub, header.enrolments, header.central_pub, header.notices)
+
+
+def found_in(paths: Sequence[Path], visit: str) -> Bundle:
+    """The bundle of a visit out of the first of these paths that holds it; raises SyncError where none does."""
+    fault = SyncError("no HOME, exported ledger or certificate given")
+    for path in paths:
+        try:
+            return bundle_of(path, visit)
+        except SyncError as error:
+            fault = error
+    raise fault
 
 
 def _of_home(home: Path, visit: str) -> Bundle:

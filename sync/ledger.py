@@ -424,6 +424,16 @@ class Ledger:
             last = (epoch, seq)
         return (last, frame) if frame else None
 
+    def closed_at(self, epoch: int) -> int | None:
+        """The last seq of an epoch behind which a later one has begun, None of the newest."""
+        with self._errors():
+            found = self.connection.execute(
+                "SELECT seq FROM ledger WHERE epoch = ? AND epoch < (SELECT max(epoch) FROM ledger)"
+                " ORDER BY seq DESC LIMIT 1",
+                (epoch,),
+            ).fetchone()
+        return int(found[0]) if found else None
+
     def accept_ack(self, ack: Ack) -> bool:
         """Mark what `ack` covers, in its epoch and all before, and keep it as evidence.
 

@@ -115,6 +115,18 @@ class Uplink:
         self._arm(now_s)
         return "progress"
 
+    def on_surplus(self, end: Position, central_time_us: int, now_s: float) -> None:
+        """Central holds more of an earlier epoch than this chain, which ends there at `end`: sending goes on behind it.
+
+        So it is after a restore. It says nothing of this chain's own records; the ack of a later epoch will.
+        """
+        self._heard(central_time_us)
+        if end > self._sent:
+            self._sent = end
+        while self._in_flight and self._in_flight[0] <= end:
+            self._in_flight.popleft()
+        self._arm(now_s)
+
     def on_nack(self, code: NackCode, at: Position, central_time_us: int, now_s: float) -> Answer:
         """A verified refusal of the record `at`, let pass by `believes`; for GAP, `at` is the record central misses."""
         self._heard(central_time_us)

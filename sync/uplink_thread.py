@@ -99,7 +99,7 @@ class UplinkThread:
         try:
             for refused in self._trust.apply_held(ledger, time.time_ns() // 1000):
                 self._alarm("NOTICE_REFUSED", refused)
-            self._keys = self._trust.keys().keys
+            self._central = self._trust.keys()
             uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng)
             self._session = 0
             while not self._stop.is_set():
@@ -156,6 +156,9 @@ class UplinkThread:
             log.debug("ack repeated seq=%d", ack.upto_seq)
         elif not uplink.believes(ack.central_time_us, now_s, (ack.epoch, ack.upto_seq)):
             self._stale("ack", ack.upto_seq, ack.central_time_us)
+        elif (end := ledger.closed_at(ack.epoch)) is not None and end < ack.upto_seq:
+            log.info("central holds more of epoch %d than this machine seq=%d", ack.epoch, ack.upto_seq)
+            uplink.on_surplus((ack.epoch, end), ack.central_time_us, now_s)
         elif not ledger.accept_ack(ack):
             self._alarm("ACK_NOT_OURS", f"central acknowledges epoch {ack.epoch} seq {ack.upto_seq} with another hash")
         else:

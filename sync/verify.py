@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from sync.messages import BadMessage, CentralKeys, Enrolment, Notice
 from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle
 from sync.purge import Base, base_of
 from sync.readonly import READ_ERRORS, damage, read_snapshot
-from sync.records import BadRecord, parse, place
+from sync.records import BadRecord, Record, parse, place
 from sync.schema import LOG_TABLES, altered_ledger, altered_records
 from sync.signing import digest
 from sync.stamp import from_us, rfc3339
@@ -235,15 +236,19 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
             with _damage_named(database):
                 check_format(connection, database, CENTRAL_FORMAT)
                 _check_programs(connection)
-                enrolments = dict(connection.execute("SELECT node_id, enrolment FROM nodes").fetchall())
+                enrolments = defaultdict[bytes, list[object]](list)
+                for table in ("nodes", *_later(connection, "enrolments")):
+                    for node_id, text in connection.execute(f"SELECT node_id, enrolment FROM {table}"):
+                        enrolments[node_id].append(text)
                 holding = {row[0] for row in connection.execute("SELECT DISTINCT node_id FROM records")}
                 if odd := [one for one in holding | enrolments.keys() if not isinstance(one, bytes)]:
                     raise Bad(f"node_id {odd[0]!r} is no name")
+                lists = _central_lists(connection, key_text(path / "central.pub"))
                 for node_id in sorted(holding | enrolments.keys()):
                     name = node_id.decode(errors="replace")
                     try:
-                        audit = _central_node(connection, name, enrolments.get(node_id), given)
-                        enrolled[name] = [Enrolment.parse_text(enrolments[node_id].decode())]
+                        audit = _central_node(connection, name, enrolments[node_id], lists, given)
+                        enrolled[name] = [Enrolment.parse_text(text) for text in _texts(enrolments[node_id])]
                     except Bad as bad:
                         lines.append(f"bad: node {name}: {bad}")
                         first = first or Bad(f"node {name}: {bad.why}", bad.at)
@@ -260,7 +265,6 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                         _check_indexes(connection, table)
                     _check_schema(altered_records(connection))
                     _check_schema(altered_lists(connection))
-                    lists = _central_lists(connection, key_text(path / "central.pub"))
                     lines.extend(TreeAudit(connection).check(signed, enrolled, lists))
         except Bad as bad:
             lines.append(f"bad: {bad}")
@@ -307,20 +311,54 @@ def _central_origin(central_pub: str | None, given: Enrolment | CentralKeys | No
 
 
 def _central_node(
-    connection: sqlite3.Connection, name: str, enrolment: object, given: Enrolment | CentralKeys | None
+    connection: sqlite3.Connection,
+    name: str,
+    enrolments: Sequence[object],
+    central: Sequence[CentralKeys],
+    given: Enrolment | CentralKeys | None,
 ) -> Audit:
     """Verify one node's chain at central; raises Bad."""
-    if not isinstance(enrolment, bytes):
+    texts = _texts(enrolments)
+    if not texts:
         raise Bad("it has records but is not enrolled here")
     mine = given if isinstance(given, Enrolment) and given.node_id == name else None
-    keys = settle((enrolment.decode(errors="replace"),), None, mine)
+    keys = settle(texts, None, mine)
     if keys.node_id != name:
         raise Bad(f"its enrolment is node {keys.node_id}'s")
-    audit = Audit(name, keys.ring, None)
+    _, revocations = follow_notices(central, _told_of_keys(connection, name))
+    for revocation in revocations:
+        keys.ring.revoke(revocation)
+    opened = {Enrolment.parse_text(text).epoch for text in texts}
+    for table in _later(connection, "openings"):
+        opened |= {row[0] for row in connection.execute(f"SELECT epoch FROM {table} WHERE node_id = ?", (name,))}
+
+    def may_open(record: Record, before: int) -> bool:
+        """Behind a record of the epoch before, all of it verified by now, or where central opened it by hand."""
+        if record.epoch in opened:
+            return True
+        query = "SELECT 1 FROM records WHERE node_id = ? AND epoch = ? AND hash = ?"
+        return connection.execute(query, (name, before, record.prev_hash)).fetchone() is not None
+
+    audit = Audit(name, keys.ring, None, may_open=may_open)
     _walk(connection, audit, _CENTRAL_ROWS, name)
     if keys.mismatch:
         raise Bad(keys.mismatch)
     return audit
+
+
+def _texts(enrolments: Sequence[object]) -> list[str]:
+    return [text.decode(errors="replace") for text in enrolments if isinstance(text, bytes)]
+
+
+def _told_of_keys(connection: sqlite3.Connection, name: str) -> list[object]:
+    query = "SELECT data FROM notices WHERE node_id = ? AND kind IN ('keys', 'key.revoked') ORDER BY nseq"
+    return [row[0] for row in connection.execute(query, (name,))]
+
+
+def _later(connection: sqlite3.Connection, table: str) -> tuple[str, ...]:
+    """The table where there is one: not in a store that no command of this version has written to yet."""
+    found = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+    return (table,) if found else ()
 
 
 # -- reading the tables ----------------------------------------------------------------------------------------

@@ -115,6 +115,9 @@ def run(
 def enroll(
     directory: DirOption,
     node_pub: Annotated[Path, typer.Argument(metavar="NODE.pub", help="A node's enrolment file.", show_default=False)],
+    rekey: Annotated[
+        bool, typer.Option("--rekey", help="Let the new keys of a node already enrolled count from their epoch on.")
+    ] = False,
 ) -> None:
     """Take a node in, so that its records are accepted; enrolling it again changes nothing.
 
@@ -123,11 +126,31 @@ def enroll(
     from sync.central.enrol import enrol
     from sync.central.keys import load_public
 
-    enrolment, new = enrol(directory, node_pub)
+    enrolment, new = enrol(directory, node_pub, rekey)
     print(f"{'enrolled' if new else 'already enrolled'} {enrolment.node_id} of site {enrolment.site_id}")
     print(f"  this node's key     {enrolment.node.fingerprint}")
     print(f"  its desk's key      {enrolment.desk.fingerprint}")
     print(f"  central's root key  {load_public(directory).root.fingerprint}")
+    if enrolment.epoch > 1:
+        print(f"  these keys count from epoch {enrolment.epoch} on; restart the node's service")
+
+
+@app.command("readmit")
+def readmit_node(
+    directory: DirOption,
+    node: Annotated[str, typer.Argument(help="The node that forked.", show_default=False)],
+) -> None:
+    """Take a node's records again after a fork, once only one machine runs as that node.
+
+    Example: firstvisit central readmit --dir central puxi-01-a
+    """
+    from sync.central.enrol import readmit
+
+    epoch = readmit(directory, node)
+    print(f"{node} is heard again; central's log says that epoch {epoch} was opened")
+    print("  on the machine that is to go on:")
+    print("  if it is the one whose records central holds last, restart its service; else")
+    print(f"  firstvisit keys new-epoch --home HOME --reason fork --epoch {epoch}, and restart its service")
 
 
 @app.command()

@@ -16,7 +16,7 @@ from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
 from sync.central.store.store import Store
 from sync.database import DatabaseError
-from sync.keyring import KeyRing
+from sync.keyring import KeyRing, ring
 from sync.ledger import Head
 from sync.log_proof import LogHead, LogProof
 from sync.messages import Ack, BadMessage, Enrolment, Nack, NackCode, Status
@@ -62,6 +62,7 @@ class Answer:
 class _Node:
     """What the ingest knows of a node while it judges: its keys, and the end of its chain, staged records included.
 
+    opened: the epochs that may begin behind any record.
     signed_back: the newest head of the log that the node signed back; None where it has not, or signed another log's.
     """
 
@@ -71,6 +72,7 @@ class _Node:
     seq: int
     hash: bytes
     signed_back: LogHead | None
+    opened: set[int]
 
 
 _Staged: TypeAlias = dict[tuple[str, int, int], Record]
@@ -110,6 +112,7 @@ class Ingest:
         self._checkpointed: dict[str, int] = {}  # when each node was last told of the log
         self._told_us = 0  # the time in the newest ack or nack
         self._logged: set[tuple[str, str]] = set()
+        self._standing = store.standing()
 
     def take(self, frames: Iterable[Arrived], now_us: int, greetings: Iterable[Greeting] = ()) -> list[Answer]:
         """Judge frames in order, commit durably what they hold and what nodes say of themselves, and only then answer.
@@ -154,6 +157,9 @@ class Ingest:
             return []
 
     def _take(self, frames: list[Arrived], greetings: list[Greeting], now_us: int) -> list[Answer]:
+        if (standing := self._store.standing()) != self._standing:
+            self._standing = standing
+            self._nodes.clear()
         batch, staged, refusals = Batch(), _Staged(), list[tuple[str, _Refused]]()
         online: list[tuple[Greeting, _Node]] = []
         try:
@@ -208,13 +214,26 @@ class Ingest:
             held = self._store.enrolment(node_id)
             if held is None:
                 return None
-            text, state = held
-            enrolment = Enrolment.parse_text(text)
+            _, state = held
             head = self._store.head(node_id) or Head(1, 0, bytes.fromhex(GENESIS_PREV))
-            keys = KeyRing({"node": enrolment.node, "desk": enrolment.desk})
+            keys = self._keys_of(node_id)
             signed_back = next((found.head for found in self._store.signed_back(node_id) if found.matches), None)
-            node = self._nodes[node_id] = _Node(keys, state, head.epoch, head.seq, head.hash, signed_back)
+            node = self._nodes[node_id] = _Node(
+                keys, state, head.epoch, head.seq, head.hash, signed_back, self._store.opened(node_id)
+            )
         return node
+
+    def _keys_of(self, node_id: str) -> KeyRing:
+        enrolments = map(Enrolment.parse_text, self._store.enrolments(node_id))
+        keys = ring((one.epoch, one.keys) for one in enrolments)
+        for body, signature in self._store.rotations(node_id):
+            record = parse(body, signature)
+            try:
+                keys.check(record)
+                keys.follow(record)
+            except BadRecord as error:  # its key was revoked at a place before it: what it handed on counts no more
+                log.warning("rotation void node=%s seq=%d reason=%s", node_id, record.seq, error)
+        return keys
 
     def _judge(self, frame: Arrived, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
         if node.state == "revoked":
@@ -232,11 +251,14 @@ class Ingest:
             self._check(record, node)
             self._owed[frame.node_id] = None
             batch.seen[frame.node_id] = now_us
-            opens_epoch = node.seq > 0 and (record.epoch, record.seq) == (node.epoch + 1, 1)
+            opens_epoch = node.seq > 0 and record.seq == 1 and record.epoch > node.epoch
             if not opens_epoch and (record.epoch, record.seq) != (node.epoch, node.seq + 1):
                 raise _Refused("GAP", node.epoch, node.seq + 1, _NO_HASH, f"seq {record.seq} after {node.seq}")
-            if record.prev_hash != node.hash:
+            if opens_epoch:
+                self._hold_opening(record, node, staged)
+            elif record.prev_hash != node.hash:
                 self._fork(record, (node.epoch, node.seq), node, batch, staged, now_us)
+            self._follow(record, node)
             node.epoch, node.seq, node.hash = record.epoch, record.seq, record.hash
             staged[record.node_id, record.epoch, record.seq] = record
             batch.keep(record, now_us)
@@ -270,6 +292,28 @@ class Ingest:
         except BadRecord as error:
             signed = SignedBody(record.body, record.signature)
             raise self._bad(signed, node, record.epoch, record.seq, record.hash, str(error)) from error
+
+    def _follow(self, record: Record, node: _Node) -> None:
+        """Take over what the record changes in the keys; a rotation that is not proven is refused."""
+        try:
+            node.keys.follow(record)
+        except BadRecord as error:
+            raise _Refused("BAD_SIG", record.epoch, record.seq, record.hash, str(error)) from error
+
+    def _hold_opening(self, record: Record, node: _Node, staged: _Staged) -> None:
+        """Refuse a new epoch that begins behind a record not held, unless somebody has opened it knowing that.
+
+        Behind any record held of the epoch before, for a restored node has not all that central has: with it that
+        epoch is closed, and whoever goes on in it forks.
+        """
+        node_id, epoch, prev = record.node_id, node.epoch, record.prev_hash
+        if prev == node.hash or record.epoch in node.opened:
+            return
+        if any(held.hash == prev and at[:2] == (node_id, epoch) for at, held in staged.items()):
+            return
+        if not self._store.holds_hash(node_id, epoch, prev):
+            why = f"epoch {record.epoch} begins behind a record that is not held"
+            raise _Refused("GAP", node.epoch, node.seq + 1, _NO_HASH, why)
 
     def _bad(self, signed: SignedBody, node: _Node, epoch: int, seq: int, hash_: bytes, why: str) -> Exception:
         """A nack is for what the node itself signed: any other bytes are anybody's, its own records' among them."""

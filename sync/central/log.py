@@ -79,10 +79,15 @@ def enrolled(central_id: str, enrolment: Enrolment, now_us: int, key: Signer) ->
     fields = {
         "node": enrolment.node_id,
         "site": enrolment.site_id,
-        "keys": {"node": str(enrolment.node), "desk": str(enrolment.desk)},
+        "keys": {role: str(key) for role, key in enrolment.keys.items()},
         "epoch": enrolment.epoch,
     }
     return Statement.seal(central_id, "node.enrolled", now_us, fields, key)
+
+
+def epoch_opened(central_id: str, node_id: str, epoch: int, now_us: int, key: Signer) -> Statement:
+    """Central's statement that it takes this node's epoch behind whatever record it begins; key: its notice key."""
+    return Statement.seal(central_id, "epoch.opened", now_us, {"node": node_id, "epoch": epoch}, key)
 
 
 def state_unstated(store: Store, central_id: str, now_us: int, key: Signer) -> None:

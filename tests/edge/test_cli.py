@@ -87,11 +87,12 @@ def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def test_the_commands_are_those_that_were_promised() -> None:
     promised = {
-        "demo", "init", "run", "visits", "ledger", "verify", "join", "people", "erase", "check-config", "doctor",
+        "demo", "init", "run", "visits", "ledger", "verify", "compare", "join", "people", "erase", "check-config",
+        "doctor",
         "keys list", "keys rotate", "keys new-epoch",
-        "central init", "central run", "central enroll", "central records", "central add-user",
+        "central init", "central run", "central enroll", "central readmit", "central records", "central add-user",
+        "central broker-config", "central certificates", "central renew-certificates", "central revoke-certificate",
         "central invite", "central pending", "central confirm", "central reject",
-        "central certificates", "central renew-certificates", "central revoke-certificate", "central broker-config",
         "kiosk", "kiosk add-user", "models list", "models install", "models add", "models verify",
     }  # fmt: skip
     assert {" ".join(words) for words, _ in commands()} == promised

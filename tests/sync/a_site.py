@@ -108,6 +108,9 @@ class ASite:
                 self.go(min(ALIVE_US, end_us - self.true_us))
                 transaction.append("node.alive", self.alive(longest_gap_us, frames))
 
+    def append_alive(self) -> None:
+        self.node.append("node.alive", self.alive())
+
     def alive(self, longest_gap_us: int = 80_000, frames: int = 7000) -> dict[str, Any]:
         since_us, self.alive_since_us = self.alive_since_us, self.kernel.wall_us
         camera = {"camera": "door", "frames": frames, "longest_gap_us": longest_gap_us, "dropped": 0}

@@ -609,6 +609,7 @@ def central(filled_home, tmp_path: Path, signer: GetSigner) -> Path:
     path.mkdir()
     shutil.copy(filled_home.central_pub, path / "central.pub")
     create_store(path)
+    keys = CentralKeys.parse_text(filled_home.central_pub.read_text())
     second = Enrolment("gate-2", "s1", signer("stranger").public, signer("root").public)
     keys = CentralKeys.parse_text(filled_home.central_pub.read_text())
     with open_store(path) as store:

@@ -20,6 +20,7 @@ class Batch:
     evidence: list[EvidenceRow] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     corrections: list[Correction] = field(default_factory=list)
+    rotations: list[tuple[str, int, int]] = field(default_factory=list)  # node, epoch, seq
     quarantine: list[tuple[str, int, int, bytes, bytes, bytes, int, str]] = field(default_factory=list)
     states: dict[str, ChainState] = field(default_factory=dict)
     packs: dict[str, str] = field(default_factory=dict)
@@ -48,6 +49,8 @@ class Batch:
                 now_us,
             )
         )
+        if record.kind == "key.rotated":
+            self.rotations.append((record.node_id, record.epoch, record.seq))
         if (listed := arrival(record.node_id, record.fields, record.hash, now_us)) is not None:
             self.arrivals.append(listed)
         if (corrects := correction(record.node_id, record.fields)) is not None:

@@ -1,21 +1,29 @@
 """The store: all of central's tables on one database, whatever that is."""
 
 from sync.central.shard import Shard
-from sync.central.store import evidence, log, nodes, notices, visits
+from sync.central.store import evidence, log, nodes, notices, standing, visits
 from sync.central.store.batch import Batch
 from sync.central.store.database import Database, migrate
 from sync.central.store.evidence import Evidence
 from sync.central.store.log import Log
 from sync.central.store.nodes import Nodes
 from sync.central.store.notices import Notices
+from sync.central.store.standing import Standing
 from sync.central.store.visits import Visits
 from sync.messages import Enrolment, Notice, Statement
 
 # in the order in which they are made
-MIGRATIONS = (*evidence.MIGRATIONS, *nodes.MIGRATIONS, *notices.MIGRATIONS, *visits.MIGRATIONS, *log.MIGRATIONS)
+MIGRATIONS = (
+    *evidence.MIGRATIONS,
+    *nodes.MIGRATIONS,
+    *notices.MIGRATIONS,
+    *visits.MIGRATIONS,
+    *log.MIGRATIONS,
+    *standing.MIGRATIONS,
+)
 
 
-class Store(Evidence, Nodes, Notices, Visits, Log):
+class Store(Evidence, Nodes, Notices, Visits, Log, Standing):
     """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
 
     def __init__(self, database: Database) -> None:
@@ -51,11 +59,26 @@ class Store(Evidence, Nodes, Notices, Visits, Log):
             edge = self._append_statements([(enrolment.node_id, enrolled)])
         self._edge = edge
 
+    def re_enrol(self, enrolment: Enrolment, text: str, enrolled: Statement, now_us: int) -> None:
+        """Let a known node's new keys count from their epoch on, whatever its chain was in, and say so in the log."""
+        with self.database.transaction():
+            self._add_enrolment(enrolment, text, now_us)
+            edge = self._append_statements([(enrolment.node_id, enrolled)])
+        self._edge = edge
+
+    def readmit(self, node_id: str, epoch: int, opened: Statement, now_us: int) -> None:
+        """Take a node's records again, of an epoch that may begin behind any record, and say so in the log."""
+        with self.database.transaction():
+            self._open_epoch(node_id, epoch, now_us)
+            edge = self._append_statements([(node_id, opened)])
+        self._edge = edge
+
     def write(self, batch: Batch) -> None:
         """Commit a batch durably or change nothing."""
         with self.database.transaction():
             self._write_evidence(batch)
             self._write_visits(batch)
+            self._write_rotations(batch)
             self._write_nodes(batch)
             self._write_answers(batch)
             edge = self._append_records(batch)  # last: until the commit, nobody else can append

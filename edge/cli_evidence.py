@@ -1,0 +1,121 @@
+"""The commands about evidence: the chain, what verifies it, who came first, and the certificate of a visit."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edge import EdgeError
+from edge.screen import say, show
+from sync.printable import printable
+
+app = typer.Typer()
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+@app.command()
+def ledger(
+    home: HomeOption,
+    as_json: JsonOption = False,
+    from_seq: Annotated[int, typer.Option("--from", min=1, max=2**53 - 1, help="The first seq to show.")] = 1,
+    export: Annotated[Path | None, typer.Option(help="Write the whole ledger to this file instead.")] = None,
+) -> None:
+    """List the chain of records, or export it for somebody else to verify.
+
+    Example: firstvisit ledger --home demo --from 100 --json
+    """
+    from edge.home import Home
+
+    opened = Home(home)
+    opened.settings()
+    if export is not None:
+        from sync.export import write_export
+        from sync.origin import enrolments_of, key_text
+
+        desk = opened.open_ledger("desk")
+        node_pub, *others = enrolments_of(home)
+        first, last, sha256 = write_export(desk, node_pub, key_text(opened.central_pub), export, others)
+        desk.append("export.made", {"what": "ledger", "first": first, "last": last, "sha256": sha256})
+        say(f"{export}: seq {first}..{last}, sha256 {sha256}", "wrote")
+        return
+    rows = (
+        {
+            "epoch": row.epoch,
+            "seq": row.seq,
+            "kind": row.kind,
+            "hash": row.hash.hex(),
+            "prev_hash": row.prev_hash.hex(),
+            "acked": row.acked,
+        }
+        for row in opened.open_ledger().rows(from_seq)
+    )
+    show(rows, as_json, ("epoch", "seq", "kind", "hash", "acked"), "no records from there on")
+
+
+@app.command()
+def verify(
+    path: Annotated[
+        Path, typer.Argument(help="A HOME, a central's folder, an export, a certificate.", show_default=False)
+    ],
+    public_key: Annotated[
+        Path | None, typer.Option(help="The node.pub or central.pub you trust; without it origin is not proven.")
+    ] = None,
+    central: Annotated[
+        Path | None, typer.Option(help="Hold a HOME against this central's folder too.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check every hash, signature and link; exit 1 names the first bad record and why.
+
+    Example: firstvisit verify /var/lib/firstvisit/home --public-key node.pub
+    """
+    from sync.verify import verify as verify_path
+    from sync.verify_both import verify_both
+
+    verdict = verify_both(path, central, public_key) if central else verify_path(path, public_key)
+    if as_json:
+        print(json.dumps(verdict.fields()))
+    else:
+        for line in verdict.lines:
+            print(printable(line))
+    if not verdict.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def compare(
+    one: Annotated[str, typer.Argument(metavar="VISIT", help="A visit's id.", show_default=False)],
+    two: Annotated[str, typer.Argument(metavar="VISIT", help="The other's.", show_default=False)],
+    home: Annotated[
+        list[Path],
+        typer.Option(
+            "--home",
+            help="A HOME, an exported ledger or a certificate; several where the visits are of two nodes.",
+            show_default=False,
+        ),
+    ],
+    as_json: JsonOption = False,
+) -> None:
+    """Say which of two visitors arrived first: proven, likely or undecidable, and why.
+
+    Example: firstvisit compare --home demo v-0f3a… v-77c1…
+    """
+    from sync.audit import Bad
+    from sync.certificate import examine
+    from sync.compare import compare as compare_visits
+    from sync.evidence import found_in
+
+    if one == two:
+        raise EdgeError(f"visit {one!r} is given twice")
+    try:
+        compared = compare_visits(*(examine(found_in(home, visit)) for visit in (one, two)))
+    except Bad as bad:
+        raise EdgeError(f"the evidence does not verify: {bad}") from bad
+    if as_json:
+        print(json.dumps(compared.fields(), ensure_ascii=False))
+    else:
+        for line in compared.lines():
+            print(printable(line))
