@@ -235,7 +235,8 @@ class Statement:
 class Status:
     """What a node says of itself on its retained status topic: unsigned, a hint for the console, never evidence.
 
-    full: it records no visits, because its disk is full.
+    full: it records no visits, because its disk is full. notices: nseq of the last notice that arrived there, None
+    where it does not say.
     """
 
     node_id: str
@@ -244,6 +245,7 @@ class Status:
     seq: int
     acked: int
     full: bool = False
+    notices: int | None = None
 
     def encode(self) -> bytes:
         fields: Fields = {
@@ -256,6 +258,8 @@ class Status:
         }
         if self.full:
             fields["full"] = 1
+        if self.notices is not None:
+            fields["notices"] = self.notices
         return canonical.encode(fields)
 
     @classmethod
@@ -273,6 +277,7 @@ class Status:
             _count(fields, "seq"),
             _count(fields, "acked"),
             fields.get("full") == 1,
+            _count(fields, "notices") if "notices" in fields else None,
         )
 
 

@@ -49,6 +49,7 @@ class UplinkThread:
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
         self._session = 0
         self._silent = False
+        self._notices = 0  # the nseq of the last notice that arrived
         self._said: Status | None = None
         self._say_at_s = 0.0
         self._alarms: Counter[str] = Counter()
@@ -100,6 +101,7 @@ class UplinkThread:
             for refused in self._trust.apply_held(ledger, time.time_ns() // 1000):
                 self._alarm("NOTICE_REFUSED", refused)
             self._central = self._trust.keys()
+            self._notices = self._trust.last_nseq()
             uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng)
             self._session = 0
             while not self._stop.is_set():
@@ -226,6 +228,7 @@ class UplinkThread:
             if record is not None:
                 log.info("notice applied nseq=%d seq=%d", record.fields["nseq"], record.seq)
                 self._central = self._trust.keys()
+        self._notices = self._trust.last_nseq()
 
     def _watch_timeout(self, uplink: Uplink, now_s: float) -> None:
         if (waited_s := self._link.unconfirmed_s) > UNCONFIRMED_S:
@@ -259,6 +262,7 @@ class UplinkThread:
             seq,
             uplink.acked[1] if uplink.acked[0] == epoch else 0,
             full is not None and "until_us" not in full.fields,
+            self._notices,
         )
 
     def _will(self, ledger: Ledger, uplink: Uplink) -> Will | None:

@@ -9,6 +9,7 @@ import typer
 
 from sync import SyncError
 from sync.central.cli_access import app as access_app
+from sync.central.cli_notices import app as notices_app
 from sync.records import valid_name
 from sync.stamp import rfc3339
 
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(access_app)
+app.add_typer(notices_app)
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
 

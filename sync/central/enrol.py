@@ -4,13 +4,12 @@ import time
 from pathlib import Path
 
 from sync import SyncError
-from sync.central.keys import key_path, load_public, load_role
+from sync.central.keys import key_path, load_public, load_role, load_root
 from sync.central.log import enrolled, epoch_opened
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
 from sync.files import read_text
 from sync.messages import Enrolment, Notice
-from sync.signing import load_key_file
 from sync.trust import FIRST_PREV_HASH
 
 
@@ -50,9 +49,7 @@ def enrol_text(directory: Path, text: str, named: str, rekey: bool = False) -> t
             raise SyncError(
                 f"{named}: keys of epoch {enrolment.epoch}: enrol the node's first ones, node-1.pub, before"
             )
-        root = load_key_file(key_path(directory, "root"))
-        if root.public != public.root:
-            raise SyncError(f"{key_path(directory, 'root')}: not the root key that central.pub names")
+        root = load_root(key_path(directory, "root"), public)
         first = Notice.seal(enrolment.node_id, 1, FIRST_PREV_HASH, "keys", public.fields(), root)
         now_us = time.time_ns() // 1000
         stated = enrolled(public.central_id, enrolment, now_us, load_role(directory, "notice"))

@@ -12,6 +12,7 @@ from sync.canonical import Fields
 from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
 from sync.central.log import CentralLog
+from sync.central.outbox import Outbox
 from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
 from sync.central.store.store import Store
@@ -104,6 +105,8 @@ class Ingest:
         self._store = store
         self._keys = keys
         self._log = CentralLog(store, keys)
+        self._outbox = Outbox(store)
+        self._revocations: dict[str, int] = {}  # how many keys of each node were revoked when it was last looked
         self._backfill = backfill
         self._monotonic = monotonic
         self._nodes: dict[str, _Node] = {}
@@ -138,9 +141,21 @@ class Ingest:
             answers += self._take_alone(frame.node_id, [frame], [], now_us)
         return answers
 
-    def open_notices(self, node_id: str | None = None) -> list[Answer]:
-        """The notices not yet answered: of one node, or of every node online."""
-        return [Answer(node, "down", data) for node, data in self._store.pending_notices(node_id)]
+    def look(self, has: Callable[[str], bool]) -> list[Answer]:
+        """What somebody else has written for nodes since: notices go out at once, and a revoked key counts no more.
+
+        has: which nodes are this ingest's.
+        """
+        counts = self._store.revocation_counts()
+        for node_id, count in counts.items():
+            if count != self._revocations.get(node_id):
+                self._nodes.pop(node_id, None)  # read anew, with what was revoked
+        self._revocations = counts
+        return [Answer(node_id, "down", data) for node_id, data in self._outbox.look(has)]
+
+    def remind(self, has: Callable[[str], bool]) -> list[Answer]:
+        """The notices that nodes online have not answered, again; a bounded number for each."""
+        return [Answer(node_id, "down", data) for node_id, data in self._outbox.remind(has)]
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -192,7 +207,9 @@ class Ingest:
         if self._backfill is not None:
             for node_id, count in Counter(node_id for node_id, *_ in staged).items():
                 self._backfill.took(node_id, count, self._monotonic())
-        answers = self._acks(now_us)
+        # notices go first: an ack may be signed by a key that one of them brings
+        answers = [Answer(node_id, "down", data) for node_id, data in self._notices(online, batch)]
+        answers += self._acks(now_us)
         for node_id, why in refusals:
             nack = Nack(node_id, why.code, why.epoch, why.seq, why.hash, self._told(now_us))
             answers.append(Answer(node_id, "ack", nack.seal(self._keys.ack)))
@@ -200,13 +217,22 @@ class Ingest:
             answers += self._greet(greeting, node, now_us)
         return answers
 
+    def _notices(self, online: list[tuple[Greeting, _Node]], batch: Batch) -> Iterator[tuple[str, bytes]]:
+        for greeting, _ in online:
+            node_id = greeting.status.node_id
+            for data in self._outbox.greet(node_id, greeting.status.notices):
+                yield node_id, data
+        newest = {node_id: nseq for _, node_id, nseq, _ in batch.applied}
+        for node_id, nseq in newest.items():
+            for data in self._outbox.answered(node_id, nseq):
+                yield node_id, data
+
     def _greet(self, greeting: Greeting, node: _Node, now_us: int) -> Iterator[Answer]:
         status = greeting.status
         lost_all = node.seq == 0 and status.acked > 0  # acknowledged by a central that held more than this one
         if node.state == "ok" and (greeting.kept or lost_all):
             gap = Nack(status.node_id, "GAP", node.epoch, node.seq + 1, _NO_HASH, self._told(now_us))
             yield Answer(status.node_id, "ack", gap.seal(self._keys.ack))
-        yield from self.open_notices(status.node_id)
 
     def _node(self, node_id: str) -> _Node | None:
         node = self._nodes.get(node_id)
@@ -225,7 +251,7 @@ class Ingest:
 
     def _keys_of(self, node_id: str) -> KeyRing:
         enrolments = map(Enrolment.parse_text, self._store.enrolments(node_id))
-        keys = ring((one.epoch, one.keys) for one in enrolments)
+        keys = ring(((one.epoch, one.keys) for one in enrolments), self._store.revocations(node_id))
         for body, signature in self._store.rotations(node_id):
             record = parse(body, signature)
             try:

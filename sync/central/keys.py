@@ -41,23 +41,66 @@ def create_keys(directory: Path, central_id: str) -> CentralKeys:
 def load_serving_keys(directory: Path) -> ServingKeys:
     """Read the keys `central run` needs and hold them to central.pub; raises SyncError naming the file."""
     public = load_public(directory)
-    signers = (_load_listed(directory, public, role) for role in ("ack", "notice", "checkpoint"))
+    signers = (load_key(directory, role, public) for role in ("ack", "notice", "checkpoint"))
     return ServingKeys(public.central_id, *signers)
 
 
 def load_role(directory: Path, role: CentralRole) -> Ed25519Signer:
     """Read one of central's keys and hold it to central.pub; raises SyncError naming the file."""
-    return _load_listed(directory, load_public(directory), role)
+    return load_key(directory, role, load_public(directory))
 
 
-def load_public(directory: Path) -> CentralKeys:
-    """Read DIR/central.pub; raises SyncError naming the file."""
-    return read_central_file(directory / CENTRAL_FILE)
+def load_key(directory: Path, role: CentralRole, public: CentralKeys) -> Ed25519Signer:
+    """The same, held to `public`, which is DIR's central.pub.
 
-
-def _load_listed(directory: Path, public: CentralKeys, role: CentralRole) -> Ed25519Signer:
+    Where a rotation was cut short behind its central.pub, the key still lies where it was made.
+    """
+    made = _next_path(directory, role)
+    if made.exists() and (signer := load_key_file(made)).public == public.keys[role]:
+        return signer
     path = key_path(directory, role)
     signer = load_key_file(path)
     if signer.public != public.keys[role]:
         raise SyncError(f"{path}: not the {role} key that {directory / CENTRAL_FILE} lists")
     return signer
+
+
+def load_root(path: Path, public: CentralKeys) -> Signer:
+    """Read the root key and hold it to `public`; raises SyncError naming the file."""
+    root = load_key_file(path)
+    if root.public != public.root:
+        raise SyncError(f"{path}: not the root key that central.pub names")
+    return root
+
+
+def replace_key(directory: Path, role: CentralRole, root: Signer) -> CentralKeys:
+    """Give a role a new key and write the central.pub that lists it; returns that.
+
+    central.pub is the moment: cut short before it, nothing was changed; behind it, `load_key` finds the new key. The
+    old private key is deleted: what it signed is verified by its public key, and it is to sign nothing more.
+    """
+    before = load_public(directory)
+    path, made = key_path(directory, role), _next_path(directory, role)
+    if made.exists():  # a rotation was cut short
+        if load_key_file(made).public == before.keys[role]:
+            _install(made, path)
+        else:
+            made.unlink()
+    key = create_key_file(made)
+    public = CentralKeys(before.central_id, before.root, {**before.keys, role: key.public})
+    write_durably(directory / CENTRAL_FILE, public.text(root))
+    _install(made, path)
+    return public
+
+
+def _install(made: Path, path: Path) -> None:
+    made.replace(path)
+
+
+def _next_path(directory: Path, role: CentralRole) -> Path:
+    return directory / "keys" / f"{role}.next.key"
+
+
+def load_public(directory: Path) -> CentralKeys:
+    """Read DIR/central.pub; raises SyncError naming the file."""
+    return read_central_file(directory / CENTRAL_FILE)

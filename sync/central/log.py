@@ -10,6 +10,7 @@ from sync.database import DatabaseError
 from sync.log_proof import LogHead, LogProof
 from sync.merkle import Edge, MerkleError, consistency_proof, inclusion_proof, root
 from sync.messages import Enrolment, Statement
+from sync.notices import KeyRevoked
 from sync.signing import Signer
 
 _T = TypeVar("_T")
@@ -88,6 +89,11 @@ def enrolled(central_id: str, enrolment: Enrolment, now_us: int, key: Signer) ->
 def epoch_opened(central_id: str, node_id: str, epoch: int, now_us: int, key: Signer) -> Statement:
     """Central's statement that it takes this node's epoch behind whatever record it begins; key: its notice key."""
     return Statement.seal(central_id, "epoch.opened", now_us, {"node": node_id, "epoch": epoch}, key)
+
+
+def revoked(central_id: str, node_id: str, said: KeyRevoked, now_us: int, key: Signer) -> Statement:
+    """Central's statement that it counts a node's key no more behind a place; key: its notice key."""
+    return Statement.seal(central_id, "key.revoked", now_us, {"node": node_id, **said.fields()}, key)
 
 
 def state_unstated(store: Store, central_id: str, now_us: int, key: Signer) -> None:

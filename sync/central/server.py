@@ -1,14 +1,10 @@
 """The central server: the ingest behind a broker, and the console beside it, in one process."""
 
-import fcntl
 import logging
-import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,6 +18,7 @@ from sync.central.certificates import CertificateKeeper
 from sync.central.inbox import Inbox, Parcel, frames_of, greetings_of
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
+from sync.central.lock import only_one
 from sync.central.log import state_unstated
 from sync.central.shard import WHOLE, Shard
 from sync.central.store.location import migrate_store, open_store
@@ -34,6 +31,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 BUSY_POLL_S = 0.01  # while nodes come over HTTPS, for whom nothing wakes the wait for the broker
+LOOK_S = 1.0  # how long a new notice waits to be noticed, at most
 REMIND_S = 60.0  # open notices go out again to nodes online
 TROUBLE_PAUSE_S = 1.0
 
@@ -89,7 +87,7 @@ class Server:
         self._store.forget_presence(self._shard.has)
         self._notifier.notify("READY=1")
         trouble: str | None = None
-        remind_at_s, connected = 0.0, False
+        look_at_s, remind_at_s, connected = 0.0, 0.0, False
         while not self._stopping.is_set():
             messages = self._link.poll(BUSY_POLL_S if self._inbox.busy else POLL_S)
             parcels = self._inbox.take()
@@ -102,11 +100,14 @@ class Server:
                     self._send(answer)
                 self._inbox.answer(parcels)
                 parcels = []
-                if now_s >= remind_at_s:
-                    remind_at_s = now_s + REMIND_S
-                    for answer in self._ingest.open_notices():
-                        if self._shard.has(answer.node_id):
-                            self._send(answer)
+                if now_s >= look_at_s:
+                    look_at_s = now_s + LOOK_S
+                    answers = self._ingest.look(self._shard.has)
+                    if now_s >= remind_at_s:
+                        remind_at_s = now_s + REMIND_S
+                        answers += self._ingest.remind(self._shard.has)
+                    for answer in answers:
+                        self._send(answer)
                 trouble = None
             except DatabaseError as error:  # nothing was acknowledged, so the nodes send it again
                 self._inbox.fail(parcels, error)
@@ -166,7 +167,7 @@ def run(
     from sync.central.console.app import create_app
     from sync.web.server import PageServer
 
-    with _only_one(directory, shard):
+    with only_one(directory, shard):
         authority, inbox = open_authority(directory, central_id, utc_now()), Inbox()
         certificates = CertificateKeeper(authority, directory) if shard.number == 1 else None
         server = Server(directory, central_id, broker, backfill_per_s, shard, inbox)
@@ -199,22 +200,3 @@ def run(
                 each.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-@contextmanager
-def _only_one(directory: Path, shard: Shard) -> Iterator[None]:
-    """Refuse a second server on one DIR, or on one shard of it: two writers would acknowledge for each other."""
-    path = directory / ("run.lock" if shard == WHOLE else f"run-{shard.number}-of-{shard.count}.lock")
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise SyncError(f"{path}: {error.strerror}") from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(handle)
-        raise SyncError(f"{directory}: another central is running on it") from error
-    try:
-        yield
-    finally:
-        os.close(handle)

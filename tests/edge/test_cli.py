@@ -93,6 +93,8 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "central init", "central run", "central enroll", "central readmit", "central records", "central add-user",
         "central broker-config", "central certificates", "central renew-certificates", "central revoke-certificate",
         "central invite", "central pending", "central confirm", "central reject",
+        "central revoke-key", "central policy", "central erase", "central disable-account", "central notices",
+        "central rotate-keys",
         "kiosk", "kiosk add-user", "models list", "models install", "models add", "models verify",
     }  # fmt: skip
     assert {" ".join(words) for words, _ in commands()} == promised

@@ -7,6 +7,7 @@ import orjson
 
 from sync.canonical import Fields
 from sync.log_proof import LogHead
+from sync.messages import Notice
 from sync.stamp import Stamp
 from sync.visit_fields import Decision, number_of, settle, text_of
 
@@ -180,6 +181,26 @@ class SignedBack:
     seq: int
     head: LogHead
     matches: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRow:
+    """A notice to a node. body: what it orders. applied_us: when its answer was committed, None while it is open."""
+
+    nseq: int
+    kind: str
+    hash: bytes
+    data: bytes
+    body: Fields
+    created_us: int
+    applied_us: int | None
+
+    @classmethod
+    def read(
+        cls, nseq: int, digest: bytes, kind: str, data: bytes, created_us: int, applied_us: int | None
+    ) -> "NoticeRow":
+        """Read a stored notice; raises BadMessage where it is damaged."""
+        return cls(nseq, kind, bytes(digest), bytes(data), Notice.unverified(bytes(data)).body, created_us, applied_us)
 
 
 @dataclass(frozen=True, slots=True)

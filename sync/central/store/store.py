@@ -7,7 +7,7 @@ from sync.central.store.database import Database, migrate
 from sync.central.store.evidence import Evidence
 from sync.central.store.log import Log
 from sync.central.store.nodes import Nodes
-from sync.central.store.notices import Notices
+from sync.central.store.notices import Notices, Seal
 from sync.central.store.standing import Standing
 from sync.central.store.visits import Visits
 from sync.messages import Enrolment, Notice, Statement
@@ -72,6 +72,17 @@ class Store(Evidence, Nodes, Notices, Visits, Log, Standing):
             self._open_epoch(node_id, epoch, now_us)
             edge = self._append_statements([(node_id, opened)])
         self._edge = edge
+
+    def append_notice(self, node_id: str, seal: Seal, now_us: int, statement: Statement | None = None) -> Notice:
+        """Add the next notice of a node, sealed under the lock that keeps two writers from taking one place.
+
+        statement: what the log says of it, entered with it or not at all. Raises SyncError for a node not enrolled.
+        """
+        with self.database.transaction():
+            notice = self._append_notice(node_id, seal, now_us)
+            edge = self._append_statements([(node_id, statement)] if statement else [])
+        self._edge = edge
+        return notice
 
     def write(self, batch: Batch) -> None:
         """Commit a batch durably or change nothing."""

@@ -364,7 +364,7 @@ def test_a_notice_answered_in_odd_terms_is_held_and_answers_nothing(bench: Bench
     ledger.close()
     (ack,) = bench.take(odd)
     assert isinstance(ack, Ack)
-    assert len(bench.ingest.open_notices("n1")) == 1
+    assert len(bench.store.open_notices("n1", 9)) == 1
 
 
 def test_a_node_that_trips_the_ingest_is_refused_and_the_others_are_served(
@@ -414,7 +414,7 @@ def test_the_next_epoch_continues_from_the_head_and_no_other_record(bench: Bench
 def test_an_online_node_is_told_where_central_stands_and_what_it_has_not_answered(bench: Bench) -> None:
     chain = bench.records(2)
     bench.take(*chain)
-    ack, notice = bench.ingest.take([], bench.now_us, [Greeting(Status("n1", True, 1, 7, 2))])
+    notice, ack = bench.ingest.take([], bench.now_us, [Greeting(Status("n1", True, 1, 7, 2))])
     assert isinstance(bench.read(ack), Ack)
     public = load_public(bench.central.directory)
     told = Notice.parse(notice.payload, public.root, public.keys["notice"])
@@ -442,17 +442,17 @@ def test_what_nodes_say_and_what_they_send_share_one_commit(sqlite_bench: Bench)
 
 
 def test_a_notice_is_done_when_its_answer_arrives_in_the_chain(bench: Bench) -> None:
-    (told,) = bench.ingest.open_notices("n1")
+    (told,) = bench.store.open_notices("n1", 9)
     public = load_public(bench.central.directory)
-    notice = Notice.parse(told.payload, public.root, public.keys["notice"])
+    notice = Notice.parse(told.data, public.root, public.keys["notice"])
     ledger = bench.node.ledger()
     wrong = ledger.append("notice.applied", {"nseq": 1, "hash": "00" * 32})
     right = ledger.append("notice.applied", {"nseq": 1, "hash": notice.hash.hex()})
     ledger.close()
     bench.take(wrong)
-    assert len(bench.ingest.open_notices("n1")) == 1
+    assert len(bench.store.open_notices("n1", 9)) == 1
     bench.take(right)
-    assert bench.ingest.open_notices("n1") == []
+    assert bench.store.open_notices("n1", 9) == []
 
 
 def test_a_last_will_takes_the_node_offline_and_leaves_what_it_claimed(bench: Bench) -> None:
@@ -463,14 +463,14 @@ def test_a_last_will_takes_the_node_offline_and_leaves_what_it_claimed(bench: Be
 
 
 def test_a_central_that_lost_everything_asks_a_node_for_its_first_record(bench: Bench) -> None:
-    gap, _notice = bench.ingest.take([], NOW_US, [Greeting(Status("n1", True, 1, 7, 2))])
+    _notice, gap = bench.ingest.take([], NOW_US, [Greeting(Status("n1", True, 1, 7, 2))])
     assert bench.read(gap) == Nack("n1", "GAP", 1, 1, bytes(32), 0)
 
 
 def test_a_node_whose_status_the_broker_had_kept_is_asked_for_what_was_lost(bench: Bench) -> None:
     bench.take(*bench.records(2))
     answers = bench.ingest.take([], bench.now_us, [Greeting(Status("n1", True, 1, 7, 2), kept=True)])
-    assert [bench.read(answer) for answer in answers[1:2]] == [Nack("n1", "GAP", 1, 3, bytes(32), 0)]
+    assert [bench.read(answer) for answer in answers[2:3]] == [Nack("n1", "GAP", 1, 3, bytes(32), 0)]
 
 
 VALUES = st.recursive(
