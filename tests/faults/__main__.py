@@ -30,7 +30,8 @@ def main() -> int:
     print(f"seed {options.seed}, {len(chosen)} scenarios, work in {folder}", flush=True)
     context = get_context("spawn")
     for group in _groups(chosen):
-        with ProcessPoolExecutor(BESIDE, mp_context=context, max_tasks_per_child=1) as pool:
+        at_once = 1 if group[0].alone else BESIDE
+        with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as pool:
             running: set[Future[tuple[str, bool]]] = set()
             for one in group:
                 running.add(pool.submit(row, one.number, None, folder, options.cut, options.seed))

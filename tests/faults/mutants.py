@@ -236,10 +236,19 @@ def duplicates_are_not_compared() -> None:
 @_mutant
 def signatures_are_not_checked() -> None:
     """Central believes a record by its form."""
-    from sync.records import KeyRing
+    from sync.keyring import KeyRing
 
     ring: Any = KeyRing
     ring.check = lambda *_: None
+
+
+@_mutant
+def nobody_is_paced() -> None:
+    """Central answers a node that catches up as fast as it can."""
+    from sync.central.backfill import Backfill
+
+    backfill: Any = Backfill
+    backfill.due = lambda *_: True
 
 
 @_mutant

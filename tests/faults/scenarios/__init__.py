@@ -1,7 +1,20 @@
 """The twelve scenarios of `make faults`, a module each."""
 
 from tests.faults.scenario import Scenario
-from tests.faults.scenarios import bad_line, bit_rot, broker_state, clocks, full_disk, kills, power_cut, tampering
+from tests.faults.scenarios import (
+    bad_line,
+    bit_rot,
+    broker_state,
+    catching_up,
+    clocks,
+    full_disk,
+    hostile_peer,
+    kills,
+    power_cut,
+    tampering,
+)
 
-_MODULES = (kills, broker_state, power_cut, bad_line, full_disk, clocks, bit_rot, tampering)
+_MODULES = (
+    kills, broker_state, power_cut, catching_up, bad_line, full_disk, clocks, bit_rot, tampering, hostile_peer
+)  # fmt: skip
 SCENARIOS: tuple[Scenario, ...] = tuple(module.SCENARIO for module in _MODULES)
