@@ -1,5 +1,6 @@
 """Central's log held against everything that fixes it: at a node the checkpoints it keeps, at central the records."""
 
+import hashlib
 import sqlite3
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
@@ -8,7 +9,7 @@ from typing import TypeAlias
 
 from sync import SyncError
 from sync.audit import Bad
-from sync.checkpoint import BadCheckpoint, origin_of
+from sync.checkpoint import BadCheckpoint, Checkpoint, origin_of
 from sync.keyring import Place
 from sync.log_proof import LogHead, follows
 from sync.merkle import TILE_WIDTH, Edge, leaf_hash, root
@@ -85,6 +86,15 @@ def _check(ack: Ack, signed_back: LogHead | None, lists: Sequence[CentralKeys]) 
 # -- at central ------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A head that the tree must have had. what: who says so, for people. at: where a node did."""
+
+    what: str
+    at: Place | None
+    head: LogHead
+
+
 class TreeAudit:
     """Central's tree, made anew from what its leaves stand for, in a store opened for reading with text as bytes."""
 
@@ -103,44 +113,51 @@ class TreeAudit:
         signed, enrolments: by node. lists: of central's keys, empty where there is no central.pub. The records' own
         hashes are verified before. Returns lines for people; raises Bad.
         """
-        heads = sorted((head.size, node, at, head) for node, signs in signed.items() for at, head in signs)
-        stated = self._grow(heads, lists)
+        heads = [
+            _Held(f"node {node} signed back size", at, head) for node, signs in signed.items() for at, head in signs
+        ]
+        stamped = [_Held("an authority stamped size", None, head) for head in self._stamped(lists)]
+        stated = self._grow(sorted([*heads, *stamped], key=lambda one: one.head.size), lists)
         (rows,) = self._connection.execute("SELECT count(*) FROM log_tiles NOT INDEXED").fetchone()
         if rows != (expected := _tiles_of(self.edge.size)):
             raise Bad(f"central's log: {rows} tiles, a tree of {self.edge.size} leaves has {expected}")
         lines = [f"log: {self.edge.size} leaves, root {self.edge.root().hex()}"]
         if heads:
-            nodes = len({node for _, node, _, _ in heads})
+            nodes, size = sum(bool(signs) for signs in signed.values()), max(one.head.size for one in heads)
             lines.append(
-                f"log: {len(heads)} heads signed back by {nodes} nodes are all of it, up to size {heads[-1][0]};"
+                f"log: {len(heads)} heads signed back by {nodes} nodes are all of it, up to size {size};"
                 " what lies behind that, central alone vouches for"
             )
         else:
             lines.append("log: no node has signed a head back: central alone vouches for it")
+        if stamped:
+            lines.append(
+                f"log: {len(stamped)} timestamps are over checkpoints of it, up to size {stamped[-1].head.size};"
+                " whether they hold for their authority is for `firstvisit central log` to say"
+            )
         lines.extend(_check_enrolments(stated, enrolments))
         return lines
 
-    def _grow(self, heads: list[tuple[int, str, Place, LogHead]], lists: Sequence[CentralKeys]) -> list[Statement]:
+    def _grow(self, heads: "list[_Held]", lists: Sequence[CentralKeys]) -> list[Statement]:
         stated, next_head, whole = list[Statement](), 0, 0
         for leaves, statement in self._leaves(lists):
             if statement is not None:
                 stated.append(statement)
             while leaves:
-                room = heads[next_head][0] - self.edge.size if next_head < len(heads) else len(leaves)
+                room = heads[next_head].head.size - self.edge.size if next_head < len(heads) else len(leaves)
                 self.edge, tiles = self.edge.grown(leaves[: max(room, 0)])
                 leaves = leaves[max(room, 0) :]
                 for tile in tiles:
                     if len(tile.data) == TILE_WIDTH * 32:
                         self._check_tile(tile.level, tile.number, tile.data)
                         whole += 1
-                while next_head < len(heads) and heads[next_head][0] == self.edge.size:
-                    _, node, at, head = heads[next_head]
-                    if head.root != self.edge.root():
-                        raise Bad(f"central's log: not the one of which node {node} signed size {head.size} back", at)
+                while next_head < len(heads) and (held := heads[next_head]).head.size == self.edge.size:
+                    if held.head.root != self.edge.root():
+                        raise Bad(f"central's log: not the one of which {held.what} {held.head.size}", held.at)
                     next_head += 1
         if next_head < len(heads):
-            size, node, at, _ = heads[next_head]
-            raise Bad(f"central's log: {self.edge.size} leaves, but node {node} signed size {size} back", at)
+            held = heads[next_head]
+            raise Bad(f"central's log: {self.edge.size} leaves, but {held.what} {held.head.size}", held.at)
         for level, data in enumerate(self.edge.partial):
             if data:
                 self._check_tile(level, self.edge.size >> 8 * (level + 1), data)
@@ -182,9 +199,41 @@ class TreeAudit:
         if records != (held := sum(ends.values())):
             raise Bad(f"central's log: {records} records, {held} of them in it")
 
+    def _stamped(self, lists: Sequence[CentralKeys]) -> Iterator[LogHead]:
+        """The heads over which there are timestamps; a token is held against its checkpoint, not against its issuer."""
+        for at_us, size, note, token in self._connection.execute(
+            "SELECT at_us, size, note, token FROM log_timestamps NOT INDEXED ORDER BY size"
+        ):
+            head = read_note(note.decode(errors="replace"), lists)
+            if head is None or head.size != size:
+                raise Bad(f"central's log: the timestamp of {at_us} is over no checkpoint of this central")
+            if _imprint(token) != hashlib.sha256(note).digest():
+                raise Bad(f"central's log: the timestamp of {at_us} is over something else")
+            yield head
+
     def _check_tile(self, level: int, number: int, data: bytes) -> None:
         if read_tile(self._connection, level, number) != data:
             raise Bad(f"central's log: tile {number} of level {level} is not what its leaves call for")
+
+
+def read_note(note: str, lists: Sequence[CentralKeys]) -> LogHead | None:
+    """The head that a checkpoint signed by any of these central's keys states, None where none of them signed it."""
+    for listed in reversed(lists):
+        try:
+            read = Checkpoint.parse(note, origin_of(listed.central_id), listed.keys["checkpoint"])
+        except BadCheckpoint:
+            continue  # of an earlier key, or of nobody
+        return LogHead(read.size, read.root)
+    return None
+
+
+def _imprint(token: bytes) -> bytes | None:
+    from rfc3161_client import decode_timestamp_response  # most stores have none to read
+
+    try:
+        return bytes(decode_timestamp_response(token).tst_info.message_imprint.message)
+    except ValueError:
+        return None
 
 
 def read_tile(connection: sqlite3.Connection, level: int, number: int) -> bytes:

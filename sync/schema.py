@@ -79,7 +79,15 @@ CREATE TABLE log_statements (
 )
 """Central's log: how long it is, its tiles, and what each leaf stands for: records of one node in a row, from `seq` on,
 or a statement."""
-LOG_TABLES = ("log", "log_tiles", "log_runs", "log_statements")
+TIMESTAMPS = """
+CREATE TABLE log_timestamps (
+  at_us INTEGER NOT NULL PRIMARY KEY,
+  size  INTEGER NOT NULL,
+  note  TEXT    NOT NULL,
+  token BLOB    NOT NULL
+) STRICT
+"""
+LOG_TABLES = ("log", "log_tiles", "log_runs", "log_statements", "log_timestamps")
 
 
 def altered_ledger(connection: sqlite3.Connection) -> str | None:
@@ -92,7 +100,7 @@ def altered_ledger(connection: sqlite3.Connection) -> str | None:
 def altered_records(connection: sqlite3.Connection) -> str | None:
     """The same of central's."""
     with closing(sqlite3.connect(":memory:")) as made:
-        for statement in (RECORDS, *LISTS, *LOG):
+        for statement in (RECORDS, *LISTS, *LOG, TIMESTAMPS):
             made.execute(statement)
         return _altered(connection, made, ("records", "visits", "corrections", *LOG_TABLES))
 

@@ -7,9 +7,8 @@ from pathlib import Path
 
 from sync import SyncError, canonical
 from sync.audit import Bad
-from sync.checkpoint import Checkpoint, origin_of
 from sync.keyring import Place
-from sync.log_audit import root_at
+from sync.log_audit import read_note, root_at
 from sync.log_proof import LogHead
 from sync.messages import CentralKeys
 from sync.origin import follow_notices, key_text, read_ack
@@ -90,22 +89,15 @@ def _read_home(connection: sqlite3.Connection, pinned: CentralKeys) -> tuple[str
         at = (ack.epoch, ack.upto_seq)
         acked = max(acked, at)
         if ack.checkpoint is not None:
-            heads.append((at, _head(ack.checkpoint.note, lists)))
+            head = read_note(ack.checkpoint.note, lists)
+            if head is None:
+                raise Bad("the checkpoint in its ack is not signed by any key of central's", at)
+            heads.append((at, head))
     node_id, records = "", dict[Place, bytes]()
     for epoch, seq, digest, body in connection.execute("SELECT epoch, seq, hash, body FROM ledger ORDER BY epoch, seq"):
         records[epoch, seq] = digest
         node_id = node_id or canonical.decode(body)["node"]
     return node_id, _Kept(heads, records, acked)
-
-
-def _head(note: str, lists: list[CentralKeys]) -> LogHead:
-    for listed in reversed(lists):
-        try:
-            read = Checkpoint.parse(note, origin_of(listed.central_id), listed.keys["checkpoint"])
-        except SyncError:
-            continue  # of an earlier key
-        return LogHead(read.size, read.root)
-    raise Bad("a stored checkpoint is not signed by any key of central's")
 
 
 def _records_at_central(connection: sqlite3.Connection, node_id: str) -> Iterator[tuple[int, int, bytes]]:

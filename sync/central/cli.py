@@ -9,6 +9,7 @@ import typer
 
 from sync import SyncError
 from sync.central.cli_access import app as access_app
+from sync.central.cli_log import app as log_app
 from sync.central.cli_notices import app as notices_app
 from sync.records import valid_name
 from sync.stamp import rfc3339
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(access_app)
 app.add_typer(notices_app)
+app.add_typer(log_app)
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
 
@@ -97,6 +99,7 @@ def run(
     from sync.central import server
     from sync.central.settings import load_settings
     from sync.central.shard import Shard
+    from sync.central.timestamp import configured_authority
     from sync.mqtt import BrokerAddress
 
     settings = load_settings(directory)
@@ -110,6 +113,7 @@ def run(
         settings.ingest.backfill_per_s,
         Shard.parse(shard),
         server.ApiAddress(settings.api.host, settings.api.port, settings.api.url) if settings.api.url else None,
+        configured_authority(directory),
     )
 
 

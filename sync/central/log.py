@@ -60,13 +60,17 @@ class CentralLog:
 
     def holds(self, head: LogHead) -> bool:
         """Whether this log, as committed, is or once was as `head` says."""
-        if (known := self._roots.get(head.size)) is None:
-            if head.size > self._store.log_size():
-                return False
+        if head.size not in self._roots and head.size > self._store.log_size():
+            return False
+        return self.root_at(head.size) == head.root
+
+    def root_at(self, size: int) -> bytes:
+        """The root when the log had this size; raises DatabaseError where it is damaged or shorter."""
+        if (known := self._roots.get(size)) is None:
             if len(self._roots) >= _KNOWN_ROOTS:
                 self._roots.clear()
-            known = self._roots[head.size] = self._read(lambda: root(self._store.log_tile, head.size))
-        return known == head.root
+            known = self._roots[size] = self._read(lambda: root(self._store.log_tile, size))
+        return known
 
     def _read(self, make: Callable[[], _T]) -> _T:
         try:

@@ -22,6 +22,7 @@ from sync.central.lock import only_one
 from sync.central.log import state_unstated
 from sync.central.shard import WHOLE, Shard
 from sync.central.store.location import migrate_store, open_store
+from sync.central.timestamp import TimestampAuthority, Timestamper
 from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
 from sync.tls import tls_files, utc_now
@@ -157,11 +158,13 @@ def run(
     backfill_per_s: int | None = None,
     shard: Shard = WHOLE,
     api: ApiAddress | None = None,
+    stamps: TimestampAuthority | None = None,
 ) -> None:
     """Serve ingest, console and API until SIGTERM or SIGINT; raises SyncError where a port or DIR is in use.
 
     public_url: see PageServer. backfill_per_s, shard: see Server; of several workers, the first serves console and
-    API. api: where nodes reach the API; None: they cannot.
+    API. api: where nodes reach the API; None: they cannot. stamps: who stamps the log once a day, asked by the first
+    worker.
     """
     from sync.central.api import create_api  # not at the top: an ingest needs no web server
     from sync.central.console.app import create_app
@@ -180,6 +183,8 @@ def run(
             pages.append(PageServer(served, api.host, api.port, inbox.close, api.url, certificates.server))
             certificates.on_change = pages[-1].take_up
 
+        timestamper = Timestamper(directory, stamps) if stamps is not None and shard.number == 1 else None
+
         def end(_signal: int, _frame: FrameType | None) -> None:
             server.stop()
 
@@ -192,8 +197,12 @@ def run(
                 certificates.start()
             console_at = pages[0].url if pages else "none"
             log.info("central running dir=%s broker=%s shard=%s console=%s", directory, broker, shard, console_at)
+            if timestamper is not None:
+                timestamper.start()
             server.serve()
         finally:
+            if timestamper is not None:
+                timestamper.stop()
             if certificates is not None:
                 certificates.stop()
             for each in pages:

@@ -3,7 +3,7 @@
 import tomllib
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sync import SyncError
 from sync.records import valid_name
@@ -45,6 +45,19 @@ class StorePlace(BaseModel):
     url: str | None = Field(default=None, pattern=r"^postgres(ql)?://")
 
 
+class TimestampSettings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str | None = Field(default=None, pattern=r"^https?://\S+$")
+    ca: str | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> "TimestampSettings":
+        if (self.url is None) != (self.ca is None):
+            raise ValueError("url and ca belong together: without the authority's roots its answers prove nothing")
+        return self
+
+
 class Settings(BaseModel):
     """What central.toml says; every key but `id` has a default."""
 
@@ -56,6 +69,7 @@ class Settings(BaseModel):
     api: Api = Api()
     ingest: IngestSettings = IngestSettings()
     store: StorePlace = StorePlace()
+    timestamp: TimestampSettings = TimestampSettings()
 
 
 def load_settings(directory: Path) -> Settings:

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Sequence
 
 from sync.central.store.batch import Batch, EvidenceRow
 from sync.central.store.database import Database, Migration, Tables
-from sync.central.store.rows import SignedBack
+from sync.central.store.rows import SignedBack, Timestamp
 from sync.database import DatabaseError
 from sync.log_proof import LogHead
 from sync.merkle import Edge, MerkleError, leaf_hash
 from sync.messages import Statement
-from sync.schema import LOG
+from sync.schema import LOG, TIMESTAMPS
 
 _PAGE = 10_000  # records of an older store entered at once
 
@@ -77,6 +77,19 @@ class Log(Tables):
             SignedBack(node, epoch, seq, LogHead(size, bytes(root)), bool(matches))
             for node, epoch, seq, size, root, matches in rows
         ]
+
+    def timestamps(self, limit: int) -> list[Timestamp]:
+        """The newest tokens over checkpoints of the log, newest first."""
+        rows = self._db.query(
+            "SELECT at_us, size, note, token FROM log_timestamps ORDER BY at_us DESC LIMIT ?", (limit,)
+        )
+        return [Timestamp(at_us, size, note, bytes(token)) for at_us, size, note, token in rows]
+
+    def keep_timestamp(self, made: Timestamp) -> None:
+        with self._db.transaction():
+            self._db.execute(
+                "INSERT INTO log_timestamps VALUES (?, ?, ?, ?)", (made.at_us, made.size, made.note, made.token)
+            )
 
     def _append_records(self, batch: Batch) -> Edge:
         """Enter the records of a batch inside the transaction that keeps them; the edge counts once that is durable."""
@@ -155,4 +168,5 @@ MIGRATIONS = (
         ),
         _enter_what_is_held,
     ),
+    Migration("log_timestamps", (TIMESTAMPS,)),
 )

@@ -204,6 +204,16 @@ class NoticeRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Timestamp:
+    """An RFC 3161 answer over the signed note of the log's checkpoint of a size; at_us: when it came."""
+
+    at_us: int
+    size: int
+    note: str
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """What central would not take, counted by node ("" for all not enrolled) and reason; detail: of the newest."""
 
