@@ -3,8 +3,9 @@
 
     python3 verify_standalone.py PATH [--public-key FILE]
 
-PATH is an exported ledger. FILE is the node.pub or central.pub that you were given by
-somebody you trust; without it the records are shown to agree with each other, not whose they are.
+PATH is a certificate bundle (.zip), the text of the code printed on a certificate, or an exported ledger. FILE is the
+node.pub or central.pub that you were given by somebody you trust; without it the records are shown to agree with each
+other, not whose they are.
 It ends with 0 where all is good, 1 where something is bad, 2 where PATH cannot be judged at all. It writes nothing.
 
 It shares no code with the rest of FirstVisit, so that a mistake made there is not made here again. The numbers in the
@@ -16,7 +17,10 @@ import hashlib
 import json
 import re
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -840,6 +844,179 @@ def _signed(fields: object) -> Signed:
     return fields["body"].encode(), hexadecimal(fields["signature"])
 
 
+# -- 17. The certificate of one visit: a bundle, or the code printed on it ---------------------------------------------
+
+DECISIONS = ("visit.seen", "visit.first", "visit.return", "visit.unsure")
+
+
+def read_bundle(path: Path) -> tuple[str, Ledger, list[bytes], list[Signed]]:
+    """The visit, what lies beside the records, central's statements and the records of a zip; raises Unreadable."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if archive.namelist().count("bundle.json") != 1:
+                raise Bad("not exactly one bundle.json in it")
+            fields = decode(archive.read("bundle.json"))
+        required = {"format", "v", "visit", "node_pub", "central_pub", "notices", "statements", "acks", "records"}
+        if fields.get("format") != "firstvisit-certificate" or fields.get("v") != 1:
+            raise Bad("not a certificate bundle")
+        if fields.keys() - {"enrolments"} != required:
+            raise Bad("other keys than a bundle has")
+        lists = ("notices", "statements", "acks", "records", "enrolments")
+        if not all(isinstance(fields.get(name, []), list) for name in lists):
+            raise Bad("a list is none")
+        texts = [fields["node_pub"], *fields.get("enrolments", [])]
+        if not all(isinstance(one, str) for one in (fields["visit"], fields["central_pub"], *texts)):
+            raise Bad("a text is none")
+        if fields.get("enrolments", texts) == []:
+            raise Bad("enrolments is empty")
+        notices, statements, acks = ([hexadecimal(one) for one in fields[name]] for name in lists[:3])
+        records = [_signed(one) for one in fields["records"]]
+    except (Bad, zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
+        raise Unreadable(f"{path}: not a certificate bundle: {error}") from error
+    return fields["visit"], Ledger(texts, fields["central_pub"], acks, notices, [], None), statements, records
+
+
+def judge_bundle(
+    visit: str, ledger: Ledger, statements: list[bytes], signed: list[Signed], given: Given
+) -> Iterator[str]:
+    """Verify every byte of a bundle, then say what it proves; raises Bad."""
+    enrolments, central, origin = given.settle(ledger.enrolments, ledger.central)
+    if given.mismatch:
+        raise Bad(given.mismatch)
+    lists, revocations = central_words(central, ledger.notices)
+    for data in statements:
+        fields = opened_by("statement", data, [one.keys["notice"] for one in lists])
+        text(fields, "central"), text(fields, "kind"), count(fields, "at_us")
+    keys, node = NodeKeys(enrolments, revocations), enrolments[0].node
+    acks = [Ack(data, [one.keys["ack"] for one in lists]) for data in ledger.acks]
+    if len(set(ledger.acks)) != len(ledger.acks) or any(ack.node != node for ack in acks):
+        raise Bad("an ack stands twice, or is another node's")
+    witnessed(sorted(acks, key=lambda ack: ack.time_us), lists)
+    heads = {ack.place: ack.head for ack in acks}
+    records: list[Record] = []
+    for body, signature in signed:
+        record = Record(body, signature)
+        before = records[-1] if records else None
+        try:
+            if record.node != node or (before and record.place <= before.place):
+                raise Bad("it is another node's, or out of order")
+            if before and record.place == (before.place[0], before.place[1] + 1) and record.prev != before.hash:
+                raise Bad("prev is not the hash of the record before")
+            keys.check(record)
+            if heads.get(record.place, record.hash) != record.hash:
+                raise Bad("not the record that central acknowledged")
+        except Bad as bad:
+            raise At(record.place, str(bad)) from bad
+        records.append(record)
+    deciding = [at for at, one in enumerate(records) if one.kind in DECISIONS and one.fields.get("visit") == visit]
+    if len(deciding) != 1:
+        raise Bad(f"{len(deciding)} records decide visit {visit}, one should")
+    record = records[deciding[0]]
+    if type(record.fields.get("arrived_us")) is not int or not record.fields.get("camera"):
+        raise At(record.place, "it has no arrival or no camera")
+    tied = _tied(records, deciding[0])
+    covering = sorted((ack for ack in acks if ack.place >= record.place), key=lambda ack: (ack.place, ack.time_us))
+    if covering and tied.get(covering[0].place) != covering[0].head:
+        raise At(record.place, "the records between it and the ack that covers it are missing")
+    yield f"{len(records)} records of node {node} and {len(acks)} acks of central verified"
+    yield origin
+    yield from _told(record)
+    anchors = [ack.time_us for ack in acks if record.anchor and ack.hash.hex() == record.anchor["ack_hash"]]
+    yield f"signed after: {_moment(anchors[0]) if anchors else 'not proven'}"
+    yield f"confirmed by central: {_moment(covering[0].time_us) if covering else 'not yet'}"
+    shown = [ack for ack in covering if ack.log and tied.get(ack.place) == ack.head]
+    yield f"central's log: {'shown to hold it' if shown else 'not shown'}"
+    for one in records[deciding[0] + 1 :]:
+        if one.fields.get("visit") == visit:
+            yield f"later: {named(one.place)} {one.kind}"
+
+
+def _tied(records: list[Record], at: int) -> dict[Place, bytes]:
+    """The records that follow number `at` without a gap, itself the first: their places and hashes."""
+    tied = {records[at].place: records[at].hash}
+    for before, after in zip(records[at:], records[at + 1 :], strict=False):
+        if after.prev != before.hash:
+            break
+        tied[after.place] = after.hash
+    return tied
+
+
+def _told(record: Record) -> Iterator[str]:
+    said = f"visit {record.fields.get('visit')}: {record.kind.removeprefix('visit.')}"
+    compared = record.fields.get("gallery_n")
+    yield said + (f", compared with {compared} people" if type(compared) is int else "")
+    yield f"record {named(record.place)}, hash {record.hash.hex()}"
+    arrived_us = record.fields.get("arrived_us")
+    yield f"arrived, by the device's clock: {_moment(arrived_us) if type(arrived_us) is int else 'not said'}"
+
+
+def _moment(microseconds: int) -> str:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds)).isoformat(sep=" ")
+
+
+def read_code(path: Path) -> Fields:
+    """The object in a certificate's code: `FV1:` and base45 (RFC 9285) of its zlib stream; raises Unreadable."""
+    letters = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ $%*+-./:"
+    try:
+        content = path.read_bytes()[:5000].decode("ascii").rstrip("\r\n")
+        if not content.startswith("FV1:") or len(content) > 4296:
+            raise Bad("it does not begin with FV1:, or is too long")
+        data = bytearray()
+        for at in range(4, len(content), 3):
+            group = content[at : at + 3]
+            value = sum(letters.index(letter) * 45**power for power, letter in enumerate(group))
+            if len(group) == 1 or value >= 256 ** (len(group) - 1):
+                raise Bad("not base45")
+            data += value.to_bytes(len(group) - 1)
+        unpacker = zlib.decompressobj()
+        fields = decode(unpacker.decompress(bytes(data), 65536))
+        if not unpacker.eof or unpacker.unused_data:
+            raise Bad("cut short, or longer than it says")
+        if fields.keys() - {"ack"} != {"v", "body", "signature", "node_pub", "central_pub"} or fields["v"] != 1:
+            raise Bad("other keys than it should have")
+        if not all(isinstance(fields[name], str) for name in fields if name != "v"):
+            raise Bad("a text is none")
+        hexadecimal(fields["signature"]), hexadecimal(fields.get("ack", "00"))
+    except (Bad, ValueError, zlib.error) as error:
+        raise Unreadable(f"{path}: not a certificate's code: {error}") from error
+    return fields
+
+
+def judge_code(fields: Fields, given: Given) -> Iterator[str]:
+    """Verify a certificate's code and say what it proves; raises Bad."""
+    enrolments, central, origin = given.settle([fields["node_pub"]], fields["central_pub"])
+    if given.mismatch:
+        raise Bad(given.mismatch)
+    record = Record(fields["body"].encode(), bytes.fromhex(fields["signature"]))
+    if record.node != enrolments[0].node:
+        raise At(record.place, f"the record is of node {record.node}")
+    NodeKeys(enrolments, []).check(record)
+    ack = Ack(bytes.fromhex(fields["ack"]), [one.keys["ack"] for one in central]) if "ack" in fields else None
+    if ack and (ack.node != record.node or ack.place < record.place):
+        raise At(record.place, "the ack does not cover this record")
+    if ack and ack.place == record.place and ack.head != record.hash:
+        raise At(record.place, "not the record that central acknowledged")
+    yield origin
+    yield from _told(record)
+    very = "" if ack and ack.place == record.place else "; the bundle links the record to it"
+    yield f"confirmed by central: {_moment(ack.time_us) + very if ack else 'not yet'}"
+    yield "corrections and coverage are in the bundle"
+
+
+# -- The program -------------------------------------------------------------------------------------------------------
+
+
+def verify(path: Path, given: Given) -> list[str]:
+    """Verify whatever lies at `path` and say what it proves; raises Bad, Unreadable or OSError."""
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head[:2] == b"PK":
+        return list(judge_bundle(*read_bundle(path), given))
+    if head == b"FV1:":
+        return list(judge_code(read_code(path), given))
+    return list(judge(*read_export(path), given).lines())
+
+
 def main() -> int:
     words = [word for word in sys.argv[1:] if word != "--public-key"]
     if not 1 <= len(words) <= 2 or len(words) != len(sys.argv) - 1 - sys.argv.count("--public-key"):
@@ -847,9 +1024,7 @@ def main() -> int:
         return 2
     path = Path(words[0])
     try:
-        given = Given(Path(words[1]) if len(words) == 2 else None)
-        for line in judge(*read_export(path), given).lines():
-            print(line)
+        print(*verify(path, Given(Path(words[1]) if len(words) == 2 else None)), sep="\n")
     except Bad as bad:
         print(f"bad: {bad}")
         return 1

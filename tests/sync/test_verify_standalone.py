@@ -2,16 +2,36 @@
 
 import ast
 import random
+import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, EllipticCurvePrivateKey, generate_private_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sync import SyncError, verify_standalone
+from sync import SyncError, canonical, verify_standalone
+from sync.bundle import write_zip
+from sync.certificate import examine
+from sync.compact import Compact
+from sync.evidence import bundle_of
 from sync.export import write_export
+from sync.ledger import Ledger, Writer
+from sync.messages import Ack, Enrolment, Notice
+from sync.notices import KeyRevoked
+from sync.purge import purge
+from sync.rotation import Rotation
+from sync.signing import Domain, PublicKey, es256_signature, tagged
+from sync.trust import Trust
 from sync.verify import verify
+from sync.verify_standalone import Given
+from sync.witness import witness
+from tests.sync.a_site import DAY_US, HOUR_US, ASite, made_key
 from tests.sync.conftest import BuiltHome
 
 FILE = Path(verify_standalone.__file__)
@@ -39,7 +59,7 @@ def ours(path: Path, key: Path | None = None) -> tuple[str, int | None]:
 def theirs(path: Path, key: Path | None = None) -> tuple[str, int | None]:
     """The same of the standalone one."""
     try:
-        verify_standalone.judge(*verify_standalone.read_export(path), verify_standalone.Given(key))
+        verify_standalone.verify(path, Given(key))
     except verify_standalone.At as at:
         return "bad", at.place[1]
     except verify_standalone.Bad:
@@ -76,29 +96,178 @@ def test_as_a_program_of_its_own_it_verifies_an_export_and_names_a_bad_record(ex
     assert bad.stdout == "bad: seq 17: the signature does not verify\n"
 
 
-MUTANTS = 400
+# -- the same verdicts -------------------------------------------------------------------------------------------------
 
 
-def test_both_verifiers_judge_mutated_exports_alike(exported: Path, tmp_path: Path) -> None:
-    whole, rng = exported.read_bytes(), random.Random(11)
-    said, path = list[str](), tmp_path / "mutant.jsonl"
-    for number in range(MUTANTS):
-        mutant = bytearray(whole)
-        match number % 5:
-            case 0 | 1:  # a byte becomes another
-                mutant[rng.randrange(len(mutant))] = rng.randrange(256)
-            case 2:  # a digit becomes another digit: what is still JSON
-                digits = [at for at, byte in enumerate(mutant) if chr(byte) in "0123456789abcdef"]
-                mutant[rng.choice(digits)] = ord(rng.choice("0123456789abcdef"))
-            case 3:  # a line goes, or stands twice
-                lines = bytes(mutant).splitlines(keepends=True)
-                at = rng.randrange(len(lines))
-                mutant[:] = b"".join(lines[:at] + lines[at : at + 1] * rng.choice((0, 2)) + lines[at + 1 :])
-            case 4:  # cut short
-                del mutant[rng.randrange(len(mutant)) :]
-        path.write_bytes(mutant)
+def mutated(whole: bytes, number: int, rng: random.Random) -> bytes:
+    """The bytes changed in one of five ways, by turns."""
+    mutant = bytearray(whole)
+    match number % 5:
+        case 0 | 1:  # a byte becomes another
+            mutant[rng.randrange(len(mutant))] = rng.randrange(256)
+        case 2:  # a digit becomes another digit: what is still JSON
+            digits = [at for at, byte in enumerate(mutant) if byte in b"0123456789abcdef"]
+            mutant[rng.choice(digits)] = rng.choice(b"0123456789abcdef")
+        case 3:  # a line of an export, or a record of a bundle, goes or stands twice
+            parts = re.split(rb"(?<=\n)|(?=\{.body)", whole)
+            at = rng.randrange(len(parts))
+            mutant[:] = b"".join(parts[:at] + parts[at : at + 1] * rng.choice((0, 2)) + parts[at + 1 :])
+        case 4:  # cut short
+            del mutant[rng.randrange(len(mutant)) :]
+    return bytes(mutant)
+
+
+def test_both_judge_mutated_exports_alike(exported: Path) -> None:
+    whole, rng, said = exported.read_bytes(), random.Random(11), Counter[str]()
+    assert ours(exported) == theirs(exported) == ("good", None)
+    for number in range(300):
+        exported.write_bytes(mutated(whole, number, rng))
+        expected = ours(exported)
+        assert theirs(exported) == expected, f"mutant {number}"
+        said[expected[0]] += 1
+    assert said["bad"] > 60
+    assert said["unreadable"] > 60
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[ASite]:
+    site = ASite(tmp_path / "site")
+    yield site
+    site.close()
+
+
+@pytest.fixture
+def visit(site: ASite) -> str:
+    """A visit between two checkpoints of central's log, corrected by the desk."""
+    site.ack()
+    site.watch(2 * HOUR_US)
+    site.ack(checkpoint=True)
+    visit = site.visit()
+    site.ack()
+    site.desk.append("visit.corrected", {"visit": visit, "decision": "first", "reason": "new_person", "person": "p-1"})
+    site.watch(HOUR_US)
+    site.ack(checkpoint=True)
+    return visit
+
+
+def zipped(bundle: bytes, path: Path) -> Path:
+    path.unlink(missing_ok=True)
+    write_zip(path, bundle, {})
+    return path
+
+
+def test_both_judge_a_thousand_mutated_bundles_alike(site: ASite, visit: str, tmp_path: Path) -> None:
+    whole, path, rng, said = bundle_of(site.path, visit).encode(), tmp_path / "b.zip", random.Random(12), Counter[str]()
+    zipped(whole, path)
+    assert ours(path) == theirs(path) == ("good", None)
+    assert any("central's log: shown to hold it" in line for line in verify_standalone.verify(path, Given(None)))
+    for number in range(1000):
+        zipped(mutated(whole, number, rng), path)
         expected = ours(path)
         assert theirs(path) == expected, f"mutant {number}"
-        said.append(expected[0])
-    assert said.count("bad") > MUTANTS / 4
-    assert said.count("unreadable") > MUTANTS / 10
+        said[expected[0]] += 1
+    assert said["bad"] > 200
+    assert said["unreadable"] > 200
+
+
+def test_a_mutated_zip_is_never_good_to_one_alone(site: ASite, visit: str, tmp_path: Path) -> None:
+    path, rng = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip"), random.Random(13)
+    whole = path.read_bytes()
+    for number in range(200):
+        path.write_bytes(mutated(whole, number, rng))
+        assert (theirs(path)[0] == "good") == (ours(path)[0] == "good"), f"mutant {number}"
+
+
+def test_both_read_the_code_of_a_certificate_and_judge_its_mutants_alike(
+    site: ASite, visit: str, tmp_path: Path
+) -> None:
+    found = examine(bundle_of(site.path, visit))
+    assert found.confirmed
+    pub, central = found.bundle.node_pub, found.bundle.central_pub
+    code = Compact(found.record.body, found.record.signature, found.confirmed.data, pub, central).text()
+    path, rng, said = tmp_path / "code.txt", random.Random(14), Counter[str]()
+    path.write_text(code)
+    assert ours(path) == theirs(path) == ("good", None)
+    for number in range(200):
+        path.write_bytes(code[:4].encode() + mutated(code[4:].encode(), number, rng))
+        expected = ours(path)[0]
+        assert theirs(path)[0] == expected, f"mutant {number}"
+        said[expected] += 1
+    assert said["unreadable"] > 100
+
+
+def test_both_believe_only_the_key_they_are_given(site: ASite, visit: str, tmp_path: Path) -> None:
+    path, key = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip"), tmp_path / "other.pub"
+    other = Enrolment("puxi-01-a", "puxi-01", made_key("x").public, made_key("y").public)
+    key.write_text(other.text(made_key("x")))
+    for given in (site.path / "node.pub", site.path / "central.pub"):
+        assert ours(path, given)[0] == theirs(path, given)[0] == "good"
+    assert ours(path, key)[0] == theirs(path, key)[0] == "bad"
+    key.write_text("no key\n")
+    assert ours(path, key)[0] == theirs(path, key)[0] == "unreadable"
+
+
+@dataclass(frozen=True, slots=True)
+class Es256Signer:
+    """A key as a TPM holds it, in memory."""
+
+    key: EllipticCurvePrivateKey
+
+    @property
+    def public(self) -> PublicKey:
+        point = self.key.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+        return PublicKey(point, "es256")
+
+    def sign(self, domain: Domain, message: bytes) -> bytes:
+        return es256_signature(self.key.sign(tagged(domain, message), ECDSA(SHA256())))
+
+
+def rotate(site: ASite, new: Es256Signer) -> None:
+    head = site.node.head()
+    assert head
+    rotation = Rotation(site.node_id, head.epoch, head.seq + 1, "node", site.node_key.public.key_id, new.public)
+    site.node.append("key.rotated", rotation.fields(new, site.node_key, "tpm2"))
+    site.node.close()
+    site.node = Ledger(site.path / "firstvisit.db", Writer(site.node_id, "node", new, site.clock.stamp))
+
+
+def export(site: ASite, out: Path) -> Path:
+    write_export(site.node, (site.path / "node.pub").read_text(), (site.path / "central.pub").read_text(), out)
+    return out
+
+
+def test_both_follow_a_key_rotated_into_a_tpm_its_revocation_and_a_purge(site: ASite, tmp_path: Path) -> None:
+    site.watch(2 * HOUR_US)
+    site.ack(checkpoint=True)
+    new = Es256Signer(generate_private_key(SECP256R1()))
+    rotate(site, new)
+    visit = site.visit()
+    site.ack(checkpoint=True)
+    witness(Ack.parse(list(site.node.acks())[-1], site.central.key("ack").public), site.node, Trust(site.path).keys())
+    site.watch(HOUR_US)
+    whole = export(site, tmp_path / "whole.jsonl")
+    bundle = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip")
+    site.go(2 * DAY_US)
+    site.append_alive()
+    site.ack(checkpoint=True)
+    assert purge(site.node, 1) is not None
+    purged = export(site, tmp_path / "purged.jsonl")
+    for path in (whole, purged, bundle):
+        assert ours(path) == theirs(path) == ("good", None), path
+
+    # the new key is revoked from its third record on: both stop there
+    revoked = KeyRevoked(new.public.key_id, 1, 22, "compromised")
+    notice = Notice.seal(site.node_id, 1, bytes(32), "key.revoked", revoked.fields(), site.central.key("notice"))
+    lines = whole.read_bytes().split(b"\n", 1)
+    header = {**canonical.decode(lines[0]), "notices": [notice.data.hex()]}
+    whole.write_bytes(canonical.encode(header) + b"\n" + lines[1])
+    assert ours(whole) == theirs(whole) == ("bad", 23)
+
+    # without a word of the purge, or with another record kept, neither believes the rest
+    text, rng, said = purged.read_bytes(), random.Random(15), Counter[str]()
+    for number in range(100):
+        purged.write_bytes(mutated(text[: len(text) // 3], number, rng) + text[len(text) // 3 :])
+        expected = ours(purged)
+        assert theirs(purged) == expected, f"mutant {number}"
+        said[expected[0]] += 1
+    assert said["bad"] > 30
