@@ -3,6 +3,7 @@
 from edge.clock import Clock
 from edge.custody import Custody
 from edge.home import Home
+from edge.machine import elsewhere, read_traits, remember
 from sync.canonical import Fields
 from sync.files import read_text, write_durably
 from sync.ledger import EpochReason, Ledger, Transaction, Writer
@@ -30,10 +31,35 @@ def begin_epoch(home: Home, reason: EpochReason, clock: Clock, epoch: int | None
 def start_epoch(
     home: Home, ledger: Ledger, transaction: Transaction, reason: EpochReason, epoch: int | None = None
 ) -> Record:
-    """The same within a transaction of the caller's, who writes other tables with it or not at all."""
+    """The same within a transaction of the caller's, who writes other tables with it or not at all.
+
+    From then on HOME belongs on this machine.
+    """
+    remember(transaction.connection, read_traits())
     keys = {role: str(key) for role, key in keys_in_force(home, ledger).items()}
     fields: Fields = {"site": home.settings().site.id, "keys": keys}
     return transaction.begin_epoch(reason, fields, epoch)
+
+
+def continue_here(home: Home, ledger: Ledger) -> Record | None:
+    """Begin a new epoch where HOME was last run on another machine, which may be running still; remember this one.
+
+    Returns the epoch's first record, None where HOME is where it was. Raises SyncError.
+    """
+    with ledger.transaction() as transaction:
+        here = read_traits()
+        if elsewhere(transaction.connection, here):
+            return start_epoch(home, ledger, transaction, "clone")
+        remember(transaction.connection, here)
+        return None
+
+
+def moved(ledger: Ledger) -> bool:
+    """Whether HOME was last run on another machine, and no node has begun an epoch on this one; closes the ledger."""
+    try:
+        return elsewhere(ledger.connection, read_traits())
+    finally:
+        ledger.close()
 
 
 def keys_in_force(home: Home, ledger: Ledger) -> dict[Role, PublicKey]:

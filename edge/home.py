@@ -13,6 +13,7 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
 from edge.geofence import place_fields
+from edge.machine import MIGRATIONS as MACHINE
 from edge.nightly import MIGRATIONS as NIGHTLY
 from edge.reserve import MIB, Reserve
 from edge.settings import Settings, load_settings, parse_settings
@@ -106,7 +107,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, NIGHTLY)
+        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS)
 
     @contextmanager

@@ -22,6 +22,7 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.custody import Custody
 from edge.decision import Strictness
+from edge.epochs import continue_here
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.home import Home
@@ -84,6 +85,12 @@ def run(home: Home, options: RunOptions) -> bool:
         clock, patience = Clock(), _LockPatience(stopping)
         ledger = Ledger(home.database, home.writer("node", clock, patience.wait_on))
         stack.callback(ledger.close)
+        if (opened := continue_here(home, ledger)) is not None:
+            log.warning(
+                "this HOME was last run on another machine: epoch %d begins here; where that one still runs, central"
+                " will refuse both",
+                opened.epoch,
+            )
         vault = Vault(home.database, home.keys_database, patience.wait_on)
         stack.callback(vault.close)
         vault.sweep_keys()

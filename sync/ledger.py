@@ -434,6 +434,20 @@ class Ledger:
             ).fetchone()
         return int(found[0]) if found else None
 
+    def given_up(self) -> tuple[int, int]:
+        """(epoch, seq) of the last record before the newest epoch that began because of a fork, (0, 0) without one.
+
+        Central takes nothing more of what lies before it; the epoch's first record holds it all by its hash.
+        """
+        begun = [one.epoch for one in self.records(("epoch.started",)) if one.fields.get("reason") == "fork"]
+        if not begun:
+            return (0, 0)
+        with self._errors():
+            found = self.connection.execute(
+                "SELECT epoch, seq FROM ledger WHERE epoch < ? ORDER BY epoch DESC, seq DESC LIMIT 1", (begun[-1],)
+            ).fetchone()
+        return (found[0], found[1]) if found else (0, 0)
+
     def accept_ack(self, ack: Ack) -> bool:
         """Mark what `ack` covers, in its epoch and all before, and keep it as evidence.
 

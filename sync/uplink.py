@@ -28,15 +28,16 @@ class Uplink:
     and carries them; this class only knows their last positions. Times are monotonic seconds.
     """
 
-    def __init__(self, acked: Position, newest_us: int | None, rng: random.Random) -> None:
+    def __init__(self, acked: Position, newest_us: int | None, rng: random.Random, floor: Position = (0, 0)) -> None:
         """acked: the last record whose ack is on this disk. newest_us: central's time in the newest ack there, if any.
 
-        rng: spreads the timeouts of many nodes.
+        rng: spreads the timeouts of many nodes. floor: the last record that central is not to be sent any more.
         """
         self._acked = acked
         self._newest_us = newest_us
         self._unanswered_since_s: float | None = None
-        self._sent = acked
+        self._floor = floor
+        self._sent = max(acked, floor)
         self._in_flight: deque[Position] = deque()
         self._window = MAX_WINDOW_FRAMES
         self._timeout_s = ACK_TIMEOUT_S
@@ -115,17 +116,17 @@ class Uplink:
         self._arm(now_s)
         return "progress"
 
-    def on_surplus(self, end: Position, central_time_us: int, now_s: float) -> None:
-        """Central holds more of an earlier epoch than this chain, which ends there at `end`: sending goes on behind it.
+    def pass_over(self, end: Position, central_time_us: int, now_s: float) -> None:
+        """Central holds, or will never take, what this chain has up to `end`, the end of an epoch: send what follows.
 
-        So it is after a restore. It says nothing of this chain's own records; the ack of a later epoch will.
+        It holds more of it after a restore, and takes nothing of it that a retired key signed. That says nothing of
+        this chain's own records; the ack of the next epoch, which begins with the hash of the last of them, will.
         """
         self._heard(central_time_us)
+        self._floor = max(self._floor, end)
         if end > self._sent:
-            self._sent = end
-        while self._in_flight and self._in_flight[0] <= end:
-            self._in_flight.popleft()
-        self._arm(now_s)
+            self._rewind(end)
+            self._arm(now_s)
 
     def on_nack(self, code: NackCode, at: Position, central_time_us: int, now_s: float) -> Answer:
         """A verified refusal of the record `at`, let pass by `believes`; for GAP, `at` is the record central misses."""
@@ -138,6 +139,7 @@ class Uplink:
             self._rewind(self._acked)
             return "stop"
         before = (at[0], at[1] - 1)
+        self._floor = min(self._floor, before)  # it was wrong, or has lost since what it had
         if at <= self._acked:
             self._acked = before
             self._rewind(before)
@@ -170,7 +172,7 @@ class Uplink:
         self._unanswered_since_s = None
 
     def _rewind(self, to: Position) -> None:
-        self._sent = to
+        self._sent = max(to, self._floor)
         self._in_flight.clear()
         self._deadline_s = None
 

@@ -102,7 +102,7 @@ class UplinkThread:
                 self._alarm("NOTICE_REFUSED", refused)
             self._central = self._trust.keys()
             self._notices = self._trust.last_nseq()
-            uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng)
+            uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng, ledger.given_up())
             self._session = 0
             while not self._stop.is_set():
                 self._link.will = self._will(ledger, uplink)
@@ -160,7 +160,7 @@ class UplinkThread:
             self._stale("ack", ack.upto_seq, ack.central_time_us)
         elif (end := ledger.closed_at(ack.epoch)) is not None and end < ack.upto_seq:
             log.info("central holds more of epoch %d than this machine seq=%d", ack.epoch, ack.upto_seq)
-            uplink.on_surplus((ack.epoch, end), ack.central_time_us, now_s)
+            uplink.pass_over((ack.epoch, end), ack.central_time_us, now_s)
         elif not ledger.accept_ack(ack):
             self._alarm("ACK_NOT_OURS", f"central acknowledges epoch {ack.epoch} seq {ack.upto_seq} with another hash")
         else:
@@ -196,6 +196,10 @@ class UplinkThread:
             record = ledger.record(*at)
             if record is None or record.hash != nack.hash:
                 self._alarm("NOT_OUR_RECORD", f"central refused ({nack.code}) what is not ours at seq {nack.seq}")
+            elif nack.code == "BAD_SIG" and (end := ledger.closed_at(nack.epoch)) is not None:
+                self._alarm(nack.code, f"central takes no more of epoch {nack.epoch} from seq {nack.seq} on")
+                uplink.pass_over((nack.epoch, end), nack.central_time_us, now_s)
+                return
             else:
                 self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: it is sent again")
         before = uplink.acked

@@ -12,7 +12,9 @@ from fastapi import Depends, FastAPI, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from edge import EdgeError
 from edge.clock import Clock, read_kernel
+from edge.epochs import moved
 from edge.home import Home
 from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.desk import BadAnswer, Desk
@@ -41,6 +43,8 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     """Build the kiosk of a HOME; `app.state.live` ends its event streams. Raises EdgeError or SyncError."""
     settings = home.settings()
     home.signer("desk")  # a kiosk that cannot sign says so now, not at the first answer
+    if moved(home.open_ledger()):
+        raise EdgeError(f"{home.path}: was last run on another machine: start the node here first, for a new epoch")
     times = Times(settings.site.timezone)
     live, arrivals = Live(), Arrivals()
     health = Health(tuple(camera.id for camera in settings.camera))

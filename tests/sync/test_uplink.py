@@ -312,3 +312,36 @@ def test_whatever_the_channel_does_central_takes_each_record_once_in_order_and_a
         uplink.tick(now_s)
     assert uplink.acked == (1, total)
     assert central.taken == list(range(1, total + 1))
+
+
+def test_what_central_holds_more_of_is_passed_over_however_full_the_window_is() -> None:
+    uplink = connected()
+    send(uplink, *range(10, 90, 10))
+    assert uplink.send_after() is None
+    uplink.pass_over((1, 500), NEWER_US, 1.0)
+    assert uplink.send_after() == (1, 500)
+    assert uplink.acked == START  # nothing is known of this chain's own records yet
+    uplink.disconnect()
+    uplink.connect()
+    assert uplink.send_after() == (1, 500)
+    uplink.sent((2, 3), 2.0)
+    assert uplink.on_ack((2, 3), MAX_WINDOW_FRAMES, NEWER_US + 1, 3.0) == "progress"
+    assert uplink.acked == (2, 3)
+
+
+def test_a_central_that_misses_what_was_passed_over_gets_it_after_all() -> None:
+    uplink = connected()
+    send(uplink, 10)
+    uplink.pass_over((1, 500), NEWER_US, 1.0)
+    uplink.sent((2, 1), 1.0)
+    assert uplink.on_nack("GAP", (1, 11), NEWER_US, 2.0) == "resend"
+    assert uplink.send_after() == (1, 10)
+
+
+def test_what_a_fork_made_worthless_at_central_is_never_sent() -> None:
+    uplink = Uplink((1, 30), NEWEST_US, random.Random(1), floor=(1, 45))
+    uplink.connect()
+    assert uplink.send_after() == (1, 45)
+    uplink.sent((3, 1), 0.0)
+    assert uplink.tick(100.0)
+    assert uplink.send_after() == (1, 45)
