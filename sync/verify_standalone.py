@@ -713,9 +713,12 @@ def _check_anchor(record: Record, acks: dict[bytes, Ack]) -> None:
 def _kept(body: bytes, signature: bytes, node: str, keys: "NodeKeys", base: Base | None) -> Record:
     """A record that a purge has spared: it stands alone, so only its keys can be judged."""
     record = Record(body, signature)
-    if record.node != node or base is None or record.place > base.place:
-        raise Bad("a kept record does not belong here")
-    keys.check(record)
+    try:
+        if record.node != node or base is None or record.place > base.place:
+            raise Bad("a kept record does not belong here")
+        keys.check(record)
+    except Bad as bad:
+        raise At(record.place, f"kept: {bad}") from bad
     return record
 
 

@@ -270,4 +270,4 @@ def test_both_follow_a_key_rotated_into_a_tpm_its_revocation_and_a_purge(site: A
         expected = ours(purged)
         assert theirs(purged) == expected, f"mutant {number}"
         said[expected[0]] += 1
-    assert said["bad"] > 30
+    assert said["bad"] > 10
