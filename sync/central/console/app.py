@@ -32,6 +32,7 @@ _TIMEZONE = "Asia/Shanghai"  # design.md 3: the default of every site
 _PAGE = 50
 _LOOKED_THROUGH = 2000  # visits read at most to fill a filtered page
 _SHOWN_RECORDS = 20
+_SHOWN_NOTICES = 20
 _CURSOR = re.compile(r"([0-9]{1,19})\.([0-9]{1,19})")
 
 
@@ -84,7 +85,12 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
             if found is None:
                 raise HTTPException(404)
             tail = list(store.records(node_id, after=(found.epoch, max(0, found.seq - _SHOWN_RECORDS))))
-            return {"node": found, "records": tail[::-1], "place": places.of(store, found)}
+            return {
+                "node": found,
+                "notices": store.newest_notices(node_id, _SHOWN_NOTICES),
+                "records": tail[::-1],
+                "place": places.of(store, found),
+            }
 
     def visits(node_id: str, decision: str, before: str) -> dict[str, Any]:
         with open_store(central_dir) as store:

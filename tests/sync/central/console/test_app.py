@@ -7,6 +7,9 @@ import httpx
 import pytest
 
 from sync.central.ingest import Arrived
+from sync.central.notices import order
+from sync.central.store.location import open_store
+from sync.notices import Erase, Policy
 from sync.web.server import PageServer
 from tests.conftest import form_token
 from tests.sync.central.console.conftest import PASSWORD, NodeAndCentral
@@ -160,6 +163,23 @@ def test_what_was_refused_is_told_in_the_readers_language(reader: httpx.Client, 
     for told in ("not enrolled", "Unknown node", "Unreadable message"):
         assert told in english
     assert "unknown-node" not in chinese + english
+
+
+def test_a_nodes_page_lists_what_it_was_told_and_what_it_has_answered(
+    reader: httpx.Client, central: NodeAndCentral
+) -> None:
+    order(central.directory, central.node_id, Erase("p-" + "0a" * 10, "consent_withdrawn"))
+    order(central.directory, central.node_id, Policy())
+    with open_store(central.directory) as store:
+        keys = store.notices(central.node_id)[0]
+    central.ledger.append("notice.applied", {"nseq": 1, "hash": keys.hash.hex()})
+    central.deliver()
+    chinese, english = (reader.get(f"/nodes/puxi-01-a?lang={language}").text for language in ("zh", "en"))
+    for told in ("中心的通知", "中心的密钥", "删除人员", "采集策略", "收回先前的要求", "已执行", "待节点答复"):
+        assert told in chinese
+    for told in ("Central&#39;s keys", "Erase a person", "takes back what was asked", "p-" + "0a" * 10):
+        assert told in english
+    assert (english.count(">Applied<"), english.count(">Open<")) == (1, 2)
 
 
 def test_answers_carry_strict_headers(reader: httpx.Client) -> None:
