@@ -15,6 +15,7 @@ import typer
 from camera import CameraError
 from edge import EdgeError
 from edge.cli_evidence import app as evidence_app
+from edge.cli_keep import app as keep_app
 from edge.cli_keys import Grade
 from edge.cli_keys import app as keys_app
 from edge.kiosk.cli import app as kiosk_app
@@ -24,7 +25,6 @@ from models.cli import app as models_app
 from sync import SyncError
 from sync.central.cli import app as central_app
 from sync.printable import LineFormatter, printable
-from sync.stamp import rfc3339
 
 app = typer.Typer(
     name="firstvisit",
@@ -36,6 +36,7 @@ app = typer.Typer(
 app.add_typer(models_app, name="models")
 app.add_typer(kiosk_app, name="kiosk")
 app.add_typer(evidence_app)
+app.add_typer(keep_app)
 app.add_typer(keys_app)
 app.add_typer(central_app, name="central")
 
@@ -186,60 +187,6 @@ def visits(
             )
         time.sleep(0.5)
         rows = visit_log(ledger, after)
-
-
-@app.command()
-def people(home: HomeOption, as_json: JsonOption = False) -> None:
-    """List whom the node remembers: random ids, since when, until when.
-
-    Example: firstvisit people --home demo --json
-    """
-    from edge.home import Home
-    from edge.vault import opened as opened_vault
-
-    found = Home(home)
-    kept_us = round(found.policy(found.settings()).kept.total_seconds() * 1e6)
-    with opened_vault(found.database, found.keys_database) as vault:
-        listed = [
-            {
-                "person_id": person.person_id,
-                "created_at": rfc3339(person.created_us, timespec="seconds"),
-                "expires_at": rfc3339(person.stored_us + kept_us, timespec="seconds"),
-                "searchable": person.searchable,
-                "templates": person.templates,
-            }
-            for person in vault.people()
-        ]
-    show(listed, as_json, ("person_id", "created_at", "expires_at", "searchable", "templates"), "nobody is remembered")
-
-
-@app.command()
-def erase(
-    home: HomeOption,
-    person_id: Annotated[str, typer.Argument(help="From `firstvisit people`.", show_default=False)],
-    reason: Annotated[
-        str, typer.Option(help="request, consent_withdrawn, child, error, staff or legal.", show_default=False)
-    ],
-    note: Annotated[str | None, typer.Option(help="Kept out of the record, which carries a commitment to it.")] = None,
-) -> None:
-    """Forget a person: their key is destroyed, their face with it; the chain goes on verifying.
-
-    Example: firstvisit erase --home demo p-0f3a… --reason request
-    """
-    from edge.home import Home
-    from edge.retention import erase as erase_person
-    from edge.vault import opened as opened_vault
-
-    found = Home(home)
-    found.settings()
-    with opened_vault(found.database, found.keys_database) as vault:
-        erasure = erase_person(found.open_ledger("desk"), vault, person_id, reason, note)
-    status = "complete" if erasure.complete else "pending: a reader holds the key database's log, run it again"
-    say(f"erased {person_id} seq={erasure.record.seq} {status}")
-    if erasure.salt is not None:
-        say(f"  the note's salt, to open its commitment: {erasure.salt.hex()}")
-    if not erasure.complete:
-        raise typer.Exit(1)
 
 
 @app.command("check-config")

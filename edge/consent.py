@@ -83,7 +83,9 @@ class Horizon:
     def __init__(self, policy: CapturePolicy, ledger: Ledger) -> None:
         """Read the policies the chain has seen; `policy` is the one in force, already declared."""
         self._kept = policy.kept
-        self._lost_before_us = 0  # whoever was here before this moment has been forgotten by some policy
+        # whoever was here before this moment has been forgotten by some policy, or is in no backup
+        restored = (begun for begun in ledger.records(("epoch.started",)) if begun.fields.get("reason") == "restore")
+        self._lost_before_us = max((begun.stamp.wall_us for begun in restored), default=0)
         changes = list(ledger.records(("policy.changed",)))
         for earlier, later in pairwise(changes):
             kept_s = earlier.fields["unconsented_horizon_s"] if earlier.fields["mode"] == "ephemeral" else 0

@@ -13,6 +13,7 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
 from edge.geofence import place_fields
+from edge.key_copies import MIGRATIONS as KEY_COPIES
 from edge.machine import MIGRATIONS as MACHINE
 from edge.nightly import MIGRATIONS as NIGHTLY
 from edge.reserve import MIB, Reserve
@@ -107,7 +108,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY)
+        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY, KEY_COPIES)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS)
 
     @contextmanager
@@ -146,7 +147,7 @@ def create_home(path: Path, config: str, fence: Path | None, custody: Custody = 
         raise HomeError(f"{path}: is a file")
     if path.exists() and any(path.iterdir()):
         raise HomeError(f"{path}: not empty; a HOME is made once")
-    with _all_or_nothing(path):
+    with all_or_nothing(path):
         _fill(home, settings, config, fence, custody)
     return home
 
@@ -180,7 +181,7 @@ def _fill(home: Home, settings: Settings, config: str, fence: Path | None, custo
 
 
 @contextmanager
-def _all_or_nothing(path: Path) -> Iterator[None]:
+def all_or_nothing(path: Path) -> Iterator[None]:
     """Make the folder for the block, closed to others, and leave it empty where the block fails."""
     made = not path.exists()
     try:

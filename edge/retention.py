@@ -24,12 +24,18 @@ REASONS = ERASURE_REASONS
 class Erasure:
     """What an erasure did.
 
-    complete: no key is left in keys.db or its write-ahead log. salt: 32 bytes that open the note's commitment.
+    pending: where the person's key may lie still, for people: the log of keys.db, copies of the keys that are out of
+    reach. salt: 32 bytes that open the note's commitment.
     """
 
     record: Record
-    complete: bool
+    pending: tuple[str, ...]
     salt: bytes | None
+
+    @property
+    def complete(self) -> bool:
+        """Whether no key of this person is left anywhere that is known of."""
+        return not self.pending
 
 
 def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -> int:
@@ -101,7 +107,7 @@ def erase(ledger: Ledger, vault: Vault, person_id: str, reason: str, note: str |
     if not vault.remembers(person_id):
         for erased in ledger.records(("person.erased",)):
             if erased.fields["person"] == person_id:
-                return Erasure(erased, vault.scrub(), None)
+                return Erasure(erased, tuple(vault.unreached()), None)
         raise EdgeError(f"person {person_id!r}: not remembered here (firstvisit people lists who is)")
     salt = secrets.token_bytes(32) if note else None
     vault.destroy_keys([person_id])
@@ -111,4 +117,4 @@ def erase(ledger: Ledger, vault: Vault, person_id: str, reason: str, note: str |
     with ledger.transaction() as transaction:
         vault.forget(transaction.connection, person_id)
         record = transaction.append("person.erased", fields)
-    return Erasure(record, vault.scrub(), salt)
+    return Erasure(record, tuple(vault.unreached()), salt)

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
+from edge.key_copies import KeyCopies
 from sync.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, named, open_checked
 from sync.stamp import to_us
 
@@ -105,6 +106,7 @@ class Vault:
         """
         self._patience = patience
         self._path, self._keys_path = database, keys_database
+        self._copies = KeyCopies(database, keys_database)
         self._keys = open_checked(keys_database, KEYS_FORMAT)
         try:
             self._database = open_checked(database, LEDGER_FORMAT)
@@ -316,15 +318,38 @@ class Vault:
         _revise(connection)
 
     def destroy_keys(self, person_ids: list[str]) -> bool:
-        """Destroy people's keys, in keys.db and its WAL; returns whether the WAL too is clean.
+        """Destroy people's keys, in keys.db, its WAL and every copy of the keys; returns whether all were reached.
 
-        False means that a long reader holds the WAL; call again. Raises VaultError where a key is there afterwards.
+        False: `unreached` tries again and says what is left. Raises VaultError where a key is there afterwards.
         """
+        self._copies.fall_behind(person_ids)
         with named(self._keys_path), immediate(self._keys, self._patience):
             self._keys.executemany("DELETE FROM person_keys WHERE person_id = ?", [(i,) for i in person_ids])
         if left := [person_id for person_id in person_ids if self._key(person_id) is not None]:
             raise VaultError(f"{self._keys_path}: the key of person {left[0]} is still there")
-        return self.scrub()
+        return not self.unreached()
+
+    def unreached(self) -> list[str]:
+        """Go where destroyed keys may lie still; returns what could not be reached: a log that is read, copies away."""
+        log = [] if self.scrub() else [f"{self._keys_path}-wal: somebody is reading it"]
+        return log + self.reach_copies()
+
+    def reach_copies(self) -> list[str]:
+        """The same of the copies only: the folders that are still behind."""
+        return [f"{folder}: out of reach" for folder in self._copies.reach()]
+
+    def restore_keys(self, keys: dict[str, bytes]) -> None:
+        """Take in keys of people who are in the database; the others' open nothing here."""
+        known = {row[0] for row in self._rows("SELECT person_id FROM people")}
+        with named(self._keys_path), immediate(self._keys, self._patience):
+            self._keys.executemany(
+                "INSERT INTO person_keys VALUES (?, ?)", [item for item in keys.items() if item[0] in known]
+            )
+
+    def restart_galleries(self, connection: sqlite3.Connection, since_us: int) -> None:
+        """Nobody who came between the backup and now is known here: "first" reaches back to now and no further."""
+        connection.execute("UPDATE galleries SET since_us = ?", (since_us,))
+        _revise(connection)
 
     def scrub(self) -> bool:
         """Empty both write-ahead logs into their databases; returns whether keys.db's is empty."""

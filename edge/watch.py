@@ -315,6 +315,7 @@ class Watch:
     def _expire(self) -> None:
         forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))
         self._gallery.refresh()  # whoever was erased elsewhere leaves memory too
+        self._vault.reach_copies()  # one may be back that was away when somebody was erased
         if forgotten:
             log.info("people forgotten count=%d", forgotten)
 
