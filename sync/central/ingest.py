@@ -399,8 +399,13 @@ class Ingest:
         return answers
 
     def _proof(self, node_id: str, node: _Node, now_us: int) -> LogProof | None:
-        """What an ack says of the log: in the first to a node, and then in one a minute."""
+        """What an ack says of the log: in the first to a node, and then in one a minute.
+
+        Nothing to a node that has not answered the notice of later keys: it could not tell them from a forger's.
+        """
         if 0 <= now_us - self._checkpointed.get(node_id, -CHECKPOINT_PAUSE_US) < CHECKPOINT_PAUSE_US:
+            return None
+        if self._store.awaits_keys(node_id):
             return None
         proof = self._log.proof(node_id, node.epoch, node.seq, node.signed_back)
         self._checkpointed[node_id] = now_us

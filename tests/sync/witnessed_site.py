@@ -89,8 +89,8 @@ class Two:
     def hashes(self) -> list[bytes]:
         """What the leaves stand for, as the records and statements held call for, in the order of acceptance."""
         statements = {leaf: Statement.parse(data, self.notice_key).hash for leaf, data in self.store.statements()}
-        records = iter(self.store.database.query("SELECT hash FROM records ORDER BY rowid"))
-        return [statements.get(leaf) or next(records)[0] for leaf in range(self.store.log_size())]
+        records = iter(self.store.database.query("SELECT hash FROM records ORDER BY received_us, seq"))
+        return [statements.get(leaf) or bytes(next(records)[0]) for leaf in range(self.store.log_size())]
 
     def rebuild(self, entries: list[bytes]) -> None:
         """What a central that holds its real keys can do: make its tree anew, over these entries."""
@@ -104,9 +104,9 @@ class Two:
         self.reopen()
 
 
-def make_two(folder: Path) -> Two:
-    """Make them in a folder; the store is open, and the caller's to close."""
-    central = Central(folder / "central")
+def make_two(folder: Path, store_url: str | None = None) -> Two:
+    """Make them in a folder, the store elsewhere where it has a URL; the store is open, and the caller's to close."""
+    central = Central(folder / "central", store_url=store_url)
     nodes = [Node(folder / name, name) for name in ("n1", "n2")]
     for node in nodes:
         join(node.home, central.public)

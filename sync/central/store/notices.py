@@ -97,6 +97,15 @@ class Notices(Tables):
         self._add_notice(notice, now_us)
         return notice
 
+    def awaits_keys(self, node_id: str) -> bool:
+        """Whether a node has been told of other keys of central's than those it joined, and has not answered yet."""
+        return bool(
+            self._db.query(
+                "SELECT 1 FROM notices WHERE node_id = ? AND kind = 'keys' AND nseq > 1 AND applied_us IS NULL LIMIT 1",
+                (node_id,),
+            )
+        )
+
     def _add_notice(self, notice: Notice, now_us: int) -> None:
         self._db.execute(
             "INSERT INTO notices (node_id, nseq, hash, kind, data, created_us) VALUES (?, ?, ?, ?, ?, ?)",

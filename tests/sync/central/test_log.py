@@ -1,6 +1,7 @@
 """Central's log over real records, and the two ends that watch each other through it."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -8,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from sync.central.enrol import enrol
-from sync.central.ingest import CHECKPOINT_PAUSE_US
-from sync.central.keys import load_public, load_role
+from sync.central.ingest import CHECKPOINT_PAUSE_US, Arrived, Ingest
+from sync.central.keys import key_path, load_public, load_role, load_serving_keys
 from sync.central.log import enrolled, state_unstated
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
@@ -17,15 +18,25 @@ from sync.checkpoint import Checkpoint, origin_of
 from sync.database import DatabaseError
 from sync.log_proof import LogHead
 from sync.merkle import leaf_hash, verify_consistency, verify_inclusion
-from sync.messages import Ack, BadMessage, Enrolment, Statement
+from sync.messages import Ack, BadMessage, Enrolment, Notice, Statement
+from sync.signing import load_key_file
+from sync.wire import SignedBody, encode_frame
 from sync.witness import LogFork
 from tests.sync.test_merkle import naive_root
 from tests.sync.uplink_site import Node
-from tests.sync.witnessed_site import Two, make_two
+from tests.sync.witnessed_site import NOW_US, Two, make_two
 
 
 @pytest.fixture
-def two(tmp_path: Path) -> Iterator[Two]:
+def two(tmp_path: Path, store_url: str | None) -> Iterator[Two]:
+    made = make_two(tmp_path, store_url)
+    yield made
+    made.store.close()
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> Iterator[Two]:
+    """In SQLite, whose file can be opened by hand."""
     made = make_two(tmp_path)
     yield made
     made.store.close()
@@ -165,27 +176,72 @@ def test_what_is_no_head_is_stored_as_any_unknown_field(two: Two, log: object) -
     assert two.store.signed_back() == []
 
 
-def test_an_older_store_gets_its_log_in_the_order_of_acceptance(two: Two) -> None:
-    two.send(two.node, count=120)
-    two.send(two.other, count=3)
-    two.send(two.node, count=200)
-    two.store.close()
-    with closing(sqlite3.connect(two.central.directory / "central.db")) as old, old:
+def test_an_older_store_gets_its_log_in_the_order_of_acceptance(lite: Two) -> None:
+    lite.send(lite.node, count=120)
+    lite.send(lite.other, count=3)
+    lite.send(lite.node, count=200)
+    lite.store.close()
+    with closing(sqlite3.connect(lite.central.directory / "central.db")) as old, old:
         for table in ("log", "log_tiles", "log_runs", "log_statements", "log_heads"):
             old.execute(f"DROP TABLE {table}")
         old.execute("DELETE FROM migrations WHERE name = 'log'")
-    migrate_store(two.central.directory)
-    two.store = open_store(two.central.directory)
-    assert two.store.log_size() == 323
-    assert two.log().checkpoint()[0].root == naive_root([leaf_hash(one) for one in two.hashes()])
-    assert [two.store.leaf_of(*one) for one in (("n1", 1, 120), ("n2", 1, 1), ("n1", 1, 121))] == [119, 120, 123]
+    migrate_store(lite.central.directory)
+    lite.store = open_store(lite.central.directory)
+    assert lite.store.log_size() == 323
+    assert lite.log().checkpoint()[0].root == naive_root([leaf_hash(one) for one in lite.hashes()])
+    assert [lite.store.leaf_of(*one) for one in (("n1", 1, 120), ("n2", 1, 1), ("n1", 1, 121))] == [119, 120, 123]
     for _again in range(2):
-        state_unstated(two.store, "c1", 5, load_role(two.central.directory, "notice"))
-    assert [leaf for leaf, _ in two.store.statements()] == [323, 324]
-    assert two.store.statements("n2")[0][0] == 324
-    two.restart()
-    two.send(two.node)
-    assert two.log().checkpoint()[0].root == naive_root([leaf_hash(one) for one in two.hashes()])
+        state_unstated(lite.store, "c1", 5, load_role(lite.central.directory, "notice"))
+    assert [leaf for leaf, _ in lite.store.statements()] == [323, 324]
+    assert lite.store.statements("n2")[0][0] == 324
+    lite.restart()
+    lite.send(lite.node)
+    assert lite.log().checkpoint()[0].root == naive_root([leaf_hash(one) for one in lite.hashes()])
+
+
+def test_workers_that_commit_at_once_append_in_one_order(two: Two) -> None:
+    """Each with a store of its own, as the workers of PostgreSQL have; SQLite lets one in after the other."""
+    failures, rounds = list[BaseException](), 25
+    records = {}
+    for node in (two.node, two.other):
+        node.record(4 * rounds)
+        ledger = node.ledger()
+        records[node.node_id] = list(ledger.records(["camera.up"]))
+        ledger.close()
+
+    def work(node_id: str) -> None:
+        try:
+            with open_store(two.central.directory) as store:
+                ingest = Ingest(store, load_serving_keys(two.central.directory))
+                for at in range(0, 4 * rounds, 4):
+                    frame = [SignedBody(one.body, one.signature) for one in records[node_id][at : at + 4]]
+                    ingest.take([Arrived(node_id, encode_frame(frame))], NOW_US + at)
+        except BaseException as error:  # noqa: BLE001  # the test's thread shall see it
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(node_id,)) for node_id in records]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    leaves = {two.store.leaf_of(row.node_id, row.epoch, row.seq): row.hash for row in two.store.records()}
+    leaves |= {leaf: Statement.parse(data, two.notice_key).hash for leaf, data in two.store.statements()}
+    assert sorted(leaves) == list(range(2 + 8 * rounds))
+    in_order = [leaf_hash(bytes(leaves[leaf])) for leaf in sorted(leaves)]
+    assert two.log().checkpoint()[0].root == naive_root(in_order)
+
+
+def test_no_checkpoint_goes_to_a_node_that_has_not_heard_of_its_key(two: Two) -> None:
+    public, root = load_public(two.central.directory), load_key_file(key_path(two.central.directory, "root"))
+    two.store.append_notice("n1", lambda nseq, prev: Notice.seal("n1", nseq, prev, "keys", public.fields(), root), 5)
+    (ack,) = two.send(two.node)
+    (other,) = two.send(two.other)
+    assert (ack.checkpoint, other.checkpoint is not None) == (None, True)
+    ((digest,),) = two.store.database.query("SELECT hash FROM notices WHERE node_id = 'n1' AND nseq = 2")
+    two.send(two.node, "notice.applied", nseq=2, hash=bytes(digest).hex())
+    (ack,) = two.send(two.node)
+    assert ack.checkpoint is not None
 
 
 def test_a_damaged_log_stops_the_acks(two: Two) -> None:
@@ -224,24 +280,24 @@ def test_a_central_that_rewrites_its_log_is_exposed_by_what_nodes_signed_back(tw
     assert two.refused() == {("n1", "LOG_MISMATCH"): 1}
 
 
-def test_a_central_that_lost_its_end_is_exposed_by_the_first_checkpoint(two: Two, tmp_path: Path) -> None:
-    two.send(two.node, count=3)
-    two.store.close()
-    two.central.copy_store(tmp_path / "aside.db")
-    two.store = open_store(two.central.directory)
-    two.restart()
-    (ack,) = two.send(two.node, count=10)
-    two.hear(two.node, ack)
-    two.store.close()
-    two.central.restore_store(tmp_path / "aside.db")
-    two.store = open_store(two.central.directory)
-    two.restart()
-    ledger = two.node.ledger()
+def test_a_central_that_lost_its_end_is_exposed_by_the_first_checkpoint(lite: Two, tmp_path: Path) -> None:
+    lite.send(lite.node, count=3)
+    lite.store.close()
+    lite.central.copy_store(tmp_path / "aside.db")
+    lite.store = open_store(lite.central.directory)
+    lite.restart()
+    (ack,) = lite.send(lite.node, count=10)
+    lite.hear(lite.node, ack)
+    lite.store.close()
+    lite.central.restore_store(tmp_path / "aside.db")
+    lite.store = open_store(lite.central.directory)
+    lite.restart()
+    ledger = lite.node.ledger()
     chain = list(ledger.records(["camera.up"]))
     ledger.close()
-    (shorter,) = two.deliver(two.node, chain[:3])
+    (shorter,) = lite.deliver(lite.node, chain[:3])
     with pytest.raises(LogFork, match="had 15 leaves, now 5"):
-        two.hear(two.node, shorter)
+        lite.hear(lite.node, shorter)
 
 
 def test_a_statement_under_another_key_is_not_centrals(two: Two) -> None:
