@@ -25,6 +25,7 @@ from sync import SyncError
 from sync.alarms import Alarms
 from sync.stamp import rfc3339
 from sync.verify import verify, verify_after
+from sync.witness import newest
 
 PROBE_S = 5.0
 LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes, so an ack is due as often
@@ -182,13 +183,17 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
         return
     try:
         with closing(home.open_ledger()) as ledger:
-            backlog, last = ledger.backlog(), ledger.last_ack_us()
+            backlog, last, log = ledger.backlog(), ledger.last_ack_us(), newest(ledger)
     except SyncError as error:
         yield Finding("central", "bad", str(error))
         return
     if settings.uplink.broker is None:
         yield Finding("central", "bad", "joined, but uplink.broker is missing (firstvisit join sets it)")
     yield delivery(backlog, last, time.time_ns() // 1000)
+    if log is not None:
+        head, (epoch, seq) = log
+        covered = f"up to size {head.size}, with epoch {epoch} seq {seq}"
+        yield Finding("log", "good", f"central's log of records is witnessed {covered}")
 
 
 def _alarms(home: Home) -> Iterator[Finding]:

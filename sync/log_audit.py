@@ -59,7 +59,8 @@ def witnessed(acks: Iterable[Ack], signed: Signed, lists: Sequence[CentralKeys])
         at = (ack.epoch, ack.upto_seq)
         before = bisect_right(places, at)
         try:
-            head = _check(ack, signed[before - 1][1] if before else None, lists)
+            signed_back = signed[before - 1][1] if before and places[before - 1][0] == ack.epoch else None
+            head = _check(ack, signed_back, lists)
         except BadCheckpoint as error:
             why: str | None = str(error)
         else:

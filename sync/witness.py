@@ -40,9 +40,15 @@ def witness(ack: Ack, ledger: Ledger, keys: CentralKeys) -> LogHead | None:
 
 def log_fields(ledger: Ledger) -> Fields:
     """What `node.alive` says of central's log: `log` with the newest head verified here, nothing before the first."""
+    found = newest(ledger)
+    return {"log": found[0].fields()} if found else {}
+
+
+def newest(ledger: Ledger) -> tuple[LogHead, tuple[int, int]] | None:
+    """The newest head of central's log verified here, and the (epoch, seq) that its ack covered; None before it."""
     with ledger.snapshot():
-        head = _newest(ledger.connection)
-    return {"log": head.fields()} if head else {}
+        found = ledger.connection.execute("SELECT size, root, epoch, upto_seq FROM log_head").fetchone()
+    return (LogHead(found[0], found[1]), (found[2], found[3])) if found else None
 
 
 def _newest(connection: sqlite3.Connection) -> LogHead | None:
@@ -51,10 +57,13 @@ def _newest(connection: sqlite3.Connection) -> LogHead | None:
 
 
 def _signed_back(connection: sqlite3.Connection, upto: tuple[int, int]) -> LogHead | None:
-    """The newest head in this chain at or before a place: what central knows to be signed back once it acks that."""
+    """The newest head in an epoch up to a place: what central knows to be signed back once it acks that.
+
+    Of earlier epochs central may hold records that this chain lost, or the other way round.
+    """
     for body, signature in connection.execute(
-        "SELECT body, signature FROM ledger WHERE kind = 'node.alive' AND (epoch, seq) <= (?, ?)"
-        " AND instr(body, ?) ORDER BY epoch DESC, seq DESC",
+        "SELECT body, signature FROM ledger WHERE kind = 'node.alive' AND epoch = ? AND seq <= ?"
+        " AND instr(body, ?) ORDER BY seq DESC",
         (*upto, b'"log":'),
     ):
         if head := LogHead.of(parse(body, signature).fields.get("log")):

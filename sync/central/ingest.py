@@ -64,7 +64,8 @@ class _Node:
     """What the ingest knows of a node while it judges: its keys, and the end of its chain, staged records included.
 
     opened: the epochs that may begin behind any record.
-    signed_back: the newest head of the log that the node signed back; None where it has not, or signed another log's.
+    signed_back: the newest head of the log that the node signed back in this epoch; None where it has not, or where it
+    signed another log's.
     """
 
     keys: KeyRing
@@ -243,7 +244,8 @@ class Ingest:
             _, state = held
             head = self._store.head(node_id) or Head(1, 0, bytes.fromhex(GENESIS_PREV))
             keys = self._keys_of(node_id)
-            signed_back = next((found.head for found in self._store.signed_back(node_id) if found.matches), None)
+            signed = self._store.signed_back(node_id)
+            signed_back = next((one.head for one in signed if one.matches and one.epoch == head.epoch), None)
             node = self._nodes[node_id] = _Node(
                 keys, state, head.epoch, head.seq, head.hash, signed_back, self._store.opened(node_id)
             )
@@ -282,6 +284,7 @@ class Ingest:
                 raise _Refused("GAP", node.epoch, node.seq + 1, _NO_HASH, f"seq {record.seq} after {node.seq}")
             if opens_epoch:
                 self._hold_opening(record, node, staged)
+                node.signed_back = None
             elif record.prev_hash != node.hash:
                 self._fork(record, (node.epoch, node.seq), node, batch, staged, now_us)
             self._follow(record, node)

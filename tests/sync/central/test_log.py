@@ -1,5 +1,6 @@
 """Central's log over real records, and the two ends that watch each other through it."""
 
+import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -16,10 +17,13 @@ from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
 from sync.checkpoint import Checkpoint, origin_of
 from sync.database import DatabaseError
+from sync.ledger import Ledger
 from sync.log_proof import LogHead
 from sync.merkle import leaf_hash, verify_consistency, verify_inclusion
 from sync.messages import Ack, BadMessage, Enrolment, Notice, Statement
 from sync.signing import load_key_file
+from sync.trust import DATABASE_FILE
+from sync.verify import verify
 from sync.wire import SignedBody, encode_frame
 from sync.witness import LogFork
 from tests.sync.test_merkle import naive_root
@@ -242,6 +246,37 @@ def test_no_checkpoint_goes_to_a_node_that_has_not_heard_of_its_key(two: Two) ->
     two.send(two.node, "notice.applied", nseq=2, hash=bytes(digest).hex())
     (ack,) = two.send(two.node)
     assert ack.checkpoint is not None
+
+
+def test_a_restored_node_follows_the_log_from_its_new_epoch_on(two: Two, tmp_path: Path) -> None:
+    """Central holds heads signed back in an end of the chain that the restored machine has lost."""
+    (ack,) = two.send(two.node, count=3)
+    two.hear(two.node, ack)
+    two.alive(two.node)
+    Ledger(two.node.home / DATABASE_FILE).close()
+    backup = shutil.copytree(two.node.home, tmp_path / "backup")
+    (ack,) = two.send(two.node, count=3)
+    two.hear(two.node, ack)
+    two.alive(two.node)
+    two.node.home = backup
+    ledger = two.node.ledger()
+    with ledger.transaction() as transaction:
+        opened = transaction.begin_epoch("restore", {"site": "site-1", "keys": {}})
+    ledger.close()
+    (ack,) = two.deliver(two.node, [opened])
+    assert ack.checkpoint
+    assert ack.checkpoint.from_size is None
+    assert two.hear(two.node, ack)
+    two.restart()
+    (ack,) = two.send(two.node)
+    assert two.hear(two.node, ack)
+    two.alive(two.node)
+    (ack,) = two.send(two.node)
+    assert ack.checkpoint
+    assert ack.checkpoint.from_size
+    assert two.hear(two.node, ack)
+    assert two.refused() == {}
+    assert verify(two.node.home).ok
 
 
 def test_a_damaged_log_stops_the_acks(two: Two) -> None:
