@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 from sync import SyncError
-from sync.records import Record, Role
+from sync.notices import KeyRevoked
+from sync.records import Record, Role, place
 from sync.rotation import Rotation
 from sync.signing import PublicKey, Signer
 
 
 class KeyNotInForce(SyncError):
-    """A key that signs no longer: retired or replaced; the text says by which."""
+    """A key that signs no longer: retired, replaced or revoked; the text says by what."""
 
 
 class KeysInForce:
@@ -21,6 +22,7 @@ class KeysInForce:
     def __init__(self) -> None:
         self._keys: dict[Role, PublicKey] = {}
         self.upto = (0, 0)
+        self.revoked: list[KeyRevoked] = []  # as central's notices say it now
 
     def key(self, role: Role) -> PublicKey | None:
         """None where the chain does not say."""
@@ -37,11 +39,23 @@ class KeysInForce:
                 if role in keys:
                     self._keys[role] = PublicKey.parse(str(keys[role]))
 
-    def signer(self, role: Role, held: Signer, renew: Callable[[], Signer] | None) -> Signer:
-        """Return `held` while it is in force, else what `renew` reads; raises KeyNotInForce."""
+    def signer(self, role: Role, held: Signer, renew: Callable[[], Signer] | None, at: tuple[int, int]) -> Signer:
+        """Return `held` while it may sign the record at (epoch, seq), else what `renew` reads; raises KeyNotInForce."""
         wanted = self._keys.get(role)
-        if wanted is None or held.public == wanted:
-            return held
-        if renew is not None and (renewed := renew()).public == wanted:
-            return renewed
-        raise KeyNotInForce(f"the {role} key {held.public.key_id} is retired: {wanted.key_id} signs in its place")
+        if wanted is not None and held.public != wanted:
+            if renew is None or (renewed := renew()).public != wanted:
+                raise KeyNotInForce(
+                    f"the {role} key {held.public.key_id} is retired: {wanted.key_id} signs in its place"
+                )
+            held = renewed
+        if (revoked := self.revocation(held.public, at)) is not None:
+            raise KeyNotInForce(
+                f"central has revoked the {role} key {revoked.key_id} after {place(revoked.epoch, revoked.seq)}"
+                f" ({revoked.reason}): firstvisit keys new-epoch --reason rekey makes new ones"
+            )
+        return held
+
+    def revocation(self, key: PublicKey, at: tuple[int, int]) -> KeyRevoked | None:
+        """What forbids the key the record at (epoch, seq)."""
+        mine = (one for one in self.revoked if one.key_id == key.key_id)
+        return next((one for one in mine if at > (one.epoch, one.seq)), None)

@@ -86,6 +86,8 @@ class KeyRing:
             raise BadRecord(f"key.rotated: {rotation.old} is not the {rotation.role} key in force")
         if any(tenure.key == rotation.new for tenure in self._tenures):
             raise BadRecord(f"key.rotated: {rotation.new.key_id} has been a key of this node before")
+        if revocation := self._cut_off(old.key, at):
+            raise BadRecord(f"key.rotated: {rotation.old} is revoked after {place(revocation.epoch, revocation.seq)}")
         if not rotation.consented(record, old.key):
             raise BadRecord(f"key.rotated: the {rotation.role} key in force did not consent")
         next_ = (record.epoch, record.seq + 1)

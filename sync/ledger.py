@@ -15,6 +15,7 @@ from sync.canonical import Fields
 from sync.database import LEDGER_FORMAT, Patience, create, give_up, immediate, named, open_checked
 from sync.in_force import KeysInForce
 from sync.messages import Ack
+from sync.notices import KeyRevoked
 from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
 from sync.signing import PublicKey, Signer, digest
 from sync.stamp import Stamp
@@ -157,6 +158,11 @@ class Transaction:
         epoch, seq = (before.epoch, before.seq + 1) if before else (1, 1)
         return self._put(kind, make(epoch, seq), before, now, epoch, seq)
 
+    def revokes(self, order: KeyRevoked) -> bool:
+        """Whether the key of this writer may not sign the next record once `order` stands."""
+        at = _next_place(self.connection)
+        return order.key_id == self._writer.signer.public.key_id and at > (order.epoch, order.seq)
+
     def begin_epoch(self, reason: EpochReason, fields: Fields, epoch: int | None = None) -> Record:
         """Append the first record of a new epoch, `epoch.started`, behind the last record there is.
 
@@ -275,14 +281,16 @@ class Ledger:
         """Hold the write lock, commit durably at the end, roll back on any error.
 
         A key that another process has rotated is read anew. Raises KeyNotInForce where the writer's key is none in
-        force and its `renew` brings no other. new_keys: it is a key of the epoch that this transaction begins.
+        force and its `renew` brings no other, and where central has revoked it. new_keys: it is a key of the epoch that
+        this transaction begins.
         """
         if self._writer is None:
             raise SyncError(f"{self._path}: opened for reading")
         with self._errors(), immediate(self.connection, self._writer.patience):
             self._read_keys()
             if not new_keys:
-                signer = self._keys.signer(self._writer.role, self._writer.signer, self._writer.renew)
+                at = _next_place(self.connection)
+                signer = self._keys.signer(self._writer.role, self._writer.signer, self._writer.renew, at)
                 self._writer = replace(self._writer, signer=signer)
             yield Transaction(self.connection, self._writer)
 
@@ -521,6 +529,10 @@ class Ledger:
         ).fetchall()
         for body, signature in rows:
             self._keys.follow(parse(body, signature))
+        if self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'revoked_keys'").fetchone():
+            # made with the notices' tables, and written by them alone (orders.py)
+            revoked = self.connection.execute("SELECT key_id, epoch, seq, reason FROM revoked_keys").fetchall()
+            self._keys.revoked = [KeyRevoked(*row) for row in revoked]
 
     def _errors(self) -> AbstractContextManager[None]:
         return named(self._path)
@@ -555,6 +567,11 @@ def key_records(connection: sqlite3.Connection, upto: tuple[int, int]) -> list[t
             (*kinds, *upto),
         ).fetchall()
     )
+
+
+def _next_place(connection: sqlite3.Connection) -> tuple[int, int]:
+    found = connection.execute("SELECT epoch, seq FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1").fetchone()
+    return (found[0], found[1] + 1) if found else (1, 1)
 
 
 def _last(connection: sqlite3.Connection) -> Record | None:

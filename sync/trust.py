@@ -12,6 +12,7 @@ from sync import SyncError, orders
 from sync.alarms import Alarm, Alarms
 from sync.database import LEDGER_FORMAT, migrate, named, open_checked
 from sync.files import read_text, write_durably
+from sync.in_force import KeyNotInForce
 from sync.ledger import Ledger, Transaction
 from sync.messages import BadMessage, CentralKeys, Notice
 from sync.notices import BadBody, CodeRevoked, KeyRevoked, Order, Policy, ReportKnown, read_order
@@ -93,7 +94,9 @@ class Trust:
     def apply(self, data: bytes, ledger: Ledger, node_id: str, now_us: int) -> Record | None:
         """Apply a notice and append its `notice.applied`, both or neither.
 
-        ledger: opened by the node's writer, on this HOME. Returns the record, or None for a replay. Raises BadMessage
+        ledger: opened by the node's writer, on this HOME. Returns the record, or None for a replay, and for a notice
+        that revokes the very key which would have to sign the answer: that is given when it comes again and there are
+        new keys. Raises BadMessage
         where the notice is not central's or not this node's, NoticeGap, or NoticeRefused where it does not follow the
         one before or is not understood: it is then held back, and those behind it may come.
         """
@@ -103,7 +106,7 @@ class Trust:
         with ledger.transaction() as transaction:
             last, last_hash = _last(transaction.connection)
             if notice.nseq <= last:
-                return None
+                return _answer_late(notice, transaction)
             if notice.nseq != last + 1:
                 raise NoticeGap(f"notice {notice.nseq} arrived, {last + 1} is missing")
             if notice.prev_hash != last_hash:
@@ -129,7 +132,7 @@ class Trust:
                 with ledger.transaction() as transaction:
                     self._carry_out(notice, transaction, now_us)
                     transaction.connection.execute("DELETE FROM held_notices WHERE nseq = ?", (nseq,))
-            except (BadMessage, BadBody) as error:
+            except (BadMessage, BadBody, KeyNotInForce) as error:
                 refused.append(f"notice {nseq}: {error}")
         return refused
 
@@ -180,7 +183,7 @@ class Trust:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, notice: Notice, transaction: Transaction, now_us: int) -> Record:
+    def _carry_out(self, notice: Notice, transaction: Transaction, now_us: int) -> Record | None:
         """Let a notice that is next take effect and answer it; raises BadBody, having changed nothing."""
         order = self._understood(notice)
         if order is not None:
@@ -189,6 +192,8 @@ class Trust:
             "INSERT INTO notices (nseq, hash, kind, data, applied_us) VALUES (?, ?, ?, ?, ?)",
             (notice.nseq, notice.hash, notice.kind, notice.data, now_us),
         )
+        if isinstance(order, KeyRevoked) and transaction.revokes(order):
+            return None
         return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
 
     def _understood(self, notice: Notice) -> Order | None:
@@ -220,6 +225,21 @@ class Trust:
     def _open(self) -> Iterator[sqlite3.Connection]:
         with closing(open_checked(self._database, LEDGER_FORMAT)) as connection, named(self._database):
             yield connection
+
+
+def _answer_late(notice: Notice, transaction: Transaction) -> Record | None:
+    """Answer a notice that was applied without one, for want of a key that might sign it."""
+    if notice.kind != "key.revoked":
+        return None
+    applied = transaction.connection.execute(
+        "SELECT 1 FROM notices WHERE nseq = ? AND hash = ?", (notice.nseq, notice.hash)
+    ).fetchone()
+    answered = transaction.connection.execute(
+        "SELECT 1 FROM ledger WHERE kind = 'notice.applied' AND instr(body, ?)", (f'"{notice.hash.hex()}"'.encode(),)
+    ).fetchone()
+    if not applied or answered:
+        return None
+    return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
 
 
 def _last(connection: sqlite3.Connection) -> tuple[int, bytes]:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from sync import SyncError
+from sync.in_force import KeyNotInForce
 from sync.ledger import Ledger, Writer
 from sync.messages import Ack, BadMessage, Nack, NackCode, Status
 from sync.mqtt import Message, Will
@@ -228,6 +229,8 @@ class UplinkThread:
             log.warning("notice ignored reason=%s", error)
         except NoticeRefused as error:
             self._alarm("NOTICE_REFUSED", str(error))
+        except KeyNotInForce as error:
+            self._alarm("KEY_NOT_IN_FORCE", str(error))
         else:
             if record is not None:
                 log.info("notice applied nseq=%d seq=%d", record.fields["nseq"], record.seq)

@@ -133,6 +133,13 @@ def test_a_revoked_key_is_refused_behind_its_place_and_good_up_to_it(
     assert keys.signed(b"any", signer("node").sign("record-sig", b"any"))  # it is still known whose words they are
 
 
+def test_a_revoked_desk_key_consents_to_no_successor(keys: KeyRing, signer: GetSigner, fresh: Signer) -> None:
+    keys.revoke(KeyRevoked(signer("desk").public.key_id, 1, 20, "compromised"))
+    with pytest.raises(BadRecord, match="is revoked after seq 20"):
+        keys.follow(rotated(signer("node"), signer("desk"), fresh, 21, "desk"))
+    keys.follow(rotated(signer("node"), signer("desk"), fresh, 20, "desk"))
+
+
 def test_a_later_enrolment_counts_from_its_epoch_on_and_a_key_kept_goes_on(signer: GetSigner, fresh: Signer) -> None:
     first = {"node": signer("node").public, "desk": signer("desk").public}
     keys = ring([(3, {"node": fresh.public, "desk": signer("desk").public}), (1, first)])  # type: ignore[arg-type,list-item]

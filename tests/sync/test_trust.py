@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from sync import SyncError, canonical, notices
 from sync.canonical import Fields
 from sync.central.keys import create_keys, key_path, load_public
 from sync.database import DatabaseError
+from sync.in_force import KeyNotInForce
 from sync.ledger import Ledger
 from sync.messages import BadMessage, CentralKeys, CentralRole, Notice
 from sync.notices import AccountSet, BadBody, CodeRevoked, Erase, KeyRevoked, Order, Policy, ReportKnown
 from sync.signing import Signer, create_key_file, load_key_file
-from sync.trust import CENTRAL_FILE, FIRST_PREV_HASH, NoticeGap, NoticeRefused, Trust, join
+from sync.trust import CENTRAL_FILE, DATABASE_FILE, FIRST_PREV_HASH, NoticeGap, NoticeRefused, Trust, join
 from sync.web.accounts import Accounts, Refused
 from sync.web.sessions import Sessions
 from sync.web.tables import opened
@@ -302,6 +304,28 @@ def test_a_revoked_key_stays_revoked_from_the_earliest_place_ever_named(
     key = "ab" * 16
     said = [KeyRevoked(key, 2, 7, "lost"), KeyRevoked(key, 1, 40, "compromised"), KeyRevoked(key, 3, 1, "error")]
     assert apply_all(joined, central, ledger, *said).revoked_keys() == [KeyRevoked(key, 1, 40, "compromised")]
+
+
+def test_a_node_whose_own_key_is_revoked_writes_nothing_more_and_answers_under_new_keys(
+    joined: Node, central: Central, ledger: Ledger
+) -> None:
+    joined.record(3)
+    said = ordered(central, 1, FIRST_PREV_HASH, KeyRevoked(joined.key.public.key_id, 1, 2, "compromised"))
+    trust = Trust(joined.home)
+    assert trust.apply(said.data, ledger, "n1", NOW_US) is None  # it could only be signed by the key that it revokes
+    with pytest.raises(KeyNotInForce, match=r"central has revoked the node key .* after seq 2 \(compromised\)"):
+        joined.record()
+    with pytest.raises(KeyNotInForce):
+        trust.apply(said.data, ledger, "n1", NOW_US)
+    fresh = create_key_file(joined.home / "fresh.key")
+    renewed = Ledger(joined.home / DATABASE_FILE, replace(joined.writer, signer=fresh))
+    with renewed.transaction(new_keys=True) as transaction:
+        transaction.begin_epoch("rekey", {"keys": {"node": str(fresh.public)}})
+    answer = trust.apply(said.data, renewed, "n1", NOW_US)
+    assert answer is not None
+    assert (answer.epoch, answer.fields["nseq"], answer.key_id) == (2, 1, fresh.public.key_id)
+    assert trust.apply(said.data, renewed, "n1", NOW_US) is None
+    renewed.close()
 
 
 def test_the_newest_policy_replaces_the_earlier_one_as_a_whole(joined: Node, central: Central, ledger: Ledger) -> None:
