@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench faults clean
+.PHONY: help demo test check bench faults fuzz clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ bench: $(VENV)/.dev ## the measured figures of README.md, beside their peers
 faults: $(VENV)/.dev ## evidence under twelve kinds of accident; CUT=1 for a shorter cut, MUTANTS=1 to try the tests themselves
 	@.ci/debian-packages test
 	$(BIN)/python -m tests.faults $(if $(CUT),--cut) $(if $(MUTANTS),--mutants)
+
+fuzz: $(VENV)/.dev ## every decoder, an hour in all; FUZZ_S=… for fewer seconds
+	$(BIN)/python -m tests.faults.fuzz --seconds $(or $(FUZZ_S),3600)
 
 clean: ## what the targets above made, but for installed packs
 	rm -rf $(VENV) demo-data
