@@ -22,8 +22,8 @@ check: $(VENV)/.dev ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## the measured figures of README.md, beside their peers
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/.dev ## the measured figures of the READMEs, beside their peers and ceilings; ONLY=sync or ONLY=camera for a part
+	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY))
 
 faults: $(VENV)/.dev ## evidence under twelve kinds of accident; CUT=1 for a shorter cut, MUTANTS=1 to try the tests themselves
 	@.ci/debian-packages test

@@ -19,6 +19,8 @@ from sync import SyncError
 Kind: TypeAlias = Literal["mosquitto", "amqtt"]
 
 HOST = "127.0.0.1"
+# Without nodelay a small message waits until the other side's TCP has confirmed the one before: 40 ms at each hop.
+_MOSQUITTO = "listener {port} {host}\nallow_anonymous true\nset_tcp_nodelay true\nmax_inflight_messages 0\n"
 
 
 def mosquitto() -> str | None:
@@ -27,11 +29,13 @@ def mosquitto() -> str | None:
 
 
 def run_mosquitto(port: int) -> None:
-    """Become mosquitto: without a configuration it listens on loopback only and lets anybody in (mosquitto.conf(5))."""
+    """Become mosquitto, listening on loopback only and letting anybody in."""
     path = mosquitto()
     if path is None:
         raise SyncError("broker: mosquitto is not installed")
-    os.execv(path, [Path(path).name, "-p", str(port)])
+    config = os.memfd_create("mosquitto.conf", 0)  # it reads a file and nothing else; this one leaves none behind
+    os.write(config, _MOSQUITTO.format(host=HOST, port=port).encode())
+    os.execv(path, [Path(path).name, "-c", f"/proc/self/fd/{config}"])
 
 
 def run_amqtt(port: int) -> None:

@@ -1,6 +1,6 @@
 """The keys of one node, each for the stretch of the chain in which it may sign."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -11,6 +11,14 @@ from sync.signing import PublicKey
 
 Place: TypeAlias = tuple[int, int]
 """(epoch, seq) of a record."""
+
+
+Verifies: TypeAlias = Callable[[PublicKey, Record], bool]
+
+
+def signature_verifies(key: PublicKey, record: Record) -> bool:
+    """Whether the key signed the record."""
+    return key.verify("record-sig", record.body, record.signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +74,16 @@ class KeyRing:
         if held is None or (revocation.epoch, revocation.seq) < (held.epoch, held.seq):
             self._revoked[revocation.key_id] = revocation
 
-    def check(self, record: Record) -> None:
-        """Raise BadRecord unless a key in force at the record's place signed it, in the role its kind asks for."""
+    def check(self, record: Record, verifies: Verifies = signature_verifies) -> None:
+        """Raise BadRecord unless a key in force at the record's place signed it, in the role its kind asks for.
+
+        verifies: says whether the key signed it; where that was found out before, it need not be again.
+        """
         held = self._judge_key(record)
         wanted = ROLE_OF_KIND.get(record.kind)
         if wanted is not None and wanted != held.role:
             raise BadRecord(f"{record.kind} is signed by the {held.role} key, only the {wanted} key may sign it")
-        if not held.key.verify("record-sig", record.body, record.signature):
+        if not verifies(held.key, record):
             raise BadRecord("signature does not verify")
 
     def follow(self, record: Record) -> None:
@@ -98,6 +109,10 @@ class KeyRing:
         """The key that may sign in this role at a place, as far as the chain has been followed."""
         held = self._holder(role, at)
         return None if held is None or self._cut_off(held.key, at) else held.key
+
+    def named(self, key_id: str) -> PublicKey | None:
+        """The key of this id, in force or not."""
+        return next((tenure.key for tenure in self._tenures if tenure.key.key_id == key_id), None)
 
     def tenures(self) -> list[Tenure]:
         """Every key ever in force, by its first place."""

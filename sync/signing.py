@@ -65,7 +65,7 @@ class PublicKey:
     @property
     def key_id(self) -> str:
         """The first 32 hex digits of SHA-256 over the text form."""
-        return hashlib.sha256(str(self).encode()).hexdigest()[:32]
+        return _key_id(self.raw, self.algorithm)
 
     @property
     def fingerprint(self) -> str:
@@ -74,7 +74,7 @@ class PublicKey:
         return " ".join(digits[i : i + 4] for i in range(0, len(digits), 4))
 
     def __str__(self) -> str:
-        return f"{self.algorithm}:{self.raw.hex()}"
+        return _key_text(self.raw, self.algorithm)
 
     @classmethod
     def parse(cls, text: str) -> "PublicKey":
@@ -212,6 +212,15 @@ def parse_key_file(text: str, path: Path) -> Ed25519Signer:
     if not text.startswith(_KEY_FILE_HEADER) or len(seed) != 32:
         raise KeyFileError(f"{path}: not a FirstVisit key file")
     return Ed25519Signer(SigningKey(seed))
+
+
+def _key_text(raw: bytes, algorithm: Algorithm) -> str:
+    return f"{algorithm}:{raw.hex()}"
+
+
+@lru_cache(maxsize=65_536)  # asked for with every record
+def _key_id(raw: bytes, algorithm: Algorithm) -> str:
+    return hashlib.sha256(_key_text(raw, algorithm).encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=1024)  # unpacking a point costs half as much as verifying with it

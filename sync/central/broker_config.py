@@ -17,6 +17,12 @@ _CONF = """\
 # One listener: TLS, a certificate of this central's authority, and the name in it is who somebody is.
 per_listener_settings true
 max_packet_size {max_packet}
+# Small messages leave at once, not when TCP at the other end has confirmed the one before.
+set_tcp_nodelay true
+# Central takes the frames of all nodes: nothing waits for its confirmations one score at a time, and nothing is
+# dropped before a thousand nodes have filled their windows.
+max_inflight_messages 0
+max_queued_messages 10000
 # Nothing is lost with a broker's memory: only central's signed ack counts, sessions are clean, and what is not
 # acknowledged is sent again. A queue on disk would be read back for nothing.
 persistence false

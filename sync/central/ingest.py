@@ -13,6 +13,7 @@ from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
 from sync.central.log import CentralLog
 from sync.central.outbox import Outbox
+from sync.central.reading import Read, Signatures, read_frame
 from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
 from sync.central.store.store import Store
@@ -24,7 +25,7 @@ from sync.messages import Ack, BadMessage, Enrolment, Nack, NackCode, Status
 from sync.records import GENESIS_PREV, BadRecord, Record, parse
 from sync.signing import digest
 from sync.visit_fields import number_of, text_of
-from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody, decode_frame
+from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class _Node:
 
 
 _Staged: TypeAlias = dict[tuple[str, int, int], Record]
+_Readings: TypeAlias = list[Read] | BadFrame
+"""What a frame holds, or why it holds nothing."""
 
 
 class _Refused(Exception):
@@ -106,6 +109,7 @@ class Ingest:
         self._store = store
         self._keys = keys
         self._log = CentralLog(store, keys)
+        self._signatures = Signatures()
         self._outbox = Outbox(store)
         self._revocations: dict[str, int] = {}  # how many keys of each node were revoked when it was last looked
         self._backfill = backfill
@@ -186,14 +190,14 @@ class Ingest:
                     if greeting.status.online:
                         online.append((greeting, node))
                         self._owed[greeting.status.node_id] = None
-            for frame in frames:
+            for frame, read in zip(frames, self._read_ahead(frames), strict=True):
                 node = self._node(frame.node_id)
                 if node is None:
                     # one row for all of them: whoever may publish could else fill the disk with invented names
                     self._refuse(batch, "", "unknown-node", f"{frame.node_id} is not enrolled", now_us)
                     continue
                 try:
-                    self._judge(frame, node, batch, staged, now_us)
+                    self._judge(frame, read, node, batch, staged, now_us)
                 except _Refused as refused:
                     self._refuse(batch, frame.node_id, refused.code, str(refused), now_us)
                     refusals.append((frame.node_id, refused))
@@ -263,15 +267,36 @@ class Ingest:
                 log.warning("rotation void node=%s seq=%d reason=%s", node_id, record.seq, error)
         return keys
 
-    def _judge(self, frame: Arrived, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
+    def _read_ahead(self, frames: list[Arrived]) -> list[_Readings]:
+        """What each frame holds, its signatures verified; nothing of a frame that will be refused unread."""
+        read: list[_Readings] = []
+        worth: list[tuple[KeyRing, list[Read]]] = []
+        for frame in frames:
+            node = self._node(frame.node_id)
+            if node is None or node.state != "ok" or len(frame.payload) > MAX_FRAME_BYTES:
+                read.append([])
+                continue
+            try:
+                found = read_frame(frame.payload)
+            except BadFrame as error:
+                read.append(error)
+            else:
+                read.append(found)
+                worth.append((node.keys, found))
+        self._signatures.ahead(worth)
+        return read
+
+    def _judge(self, frame: Arrived, read: _Readings, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
         if node.state == "revoked":
             raise _Refused("REVOKED", node.epoch, node.seq, node.hash, "the node is revoked")
         if node.state != "ok":
             raise _Refused("FORK", node.epoch, node.seq, node.hash, "the chain has forked")
         if len(frame.payload) > MAX_FRAME_BYTES:
             raise _Refused("TOO_BIG", 0, 0, _NO_HASH, f"frame of {len(frame.payload)} bytes")
-        for signed in decode_frame(frame.payload):
-            record = self._read(frame.node_id, signed, node)
+        if isinstance(read, BadFrame):
+            raise read
+        for one in read:
+            record = self._record(frame.node_id, one, node)
             if (record.epoch, record.seq) <= (node.epoch, node.seq):
                 self._again(record, node, batch, staged, now_us)
                 self._owed[frame.node_id] = None
@@ -304,12 +329,11 @@ class Ingest:
             why = f"epoch {record.epoch} seq {record.seq} signs a log of size {head.size} that is not this one"
             self._refuse(batch, record.node_id, "LOG_MISMATCH", why, now_us)
 
-    def _read(self, node_id: str, signed: SignedBody, node: _Node) -> Record:
-        try:
-            record = parse(signed.body, signed.signature)
-        except BadRecord as error:
+    def _record(self, node_id: str, read: Read, node: _Node) -> Record:
+        record, signed = read.record, read.signed
+        if isinstance(record, BadRecord):
             at = node.epoch, node.seq + 1, digest("record-hash", signed.body)
-            raise self._bad(signed, node, *at, str(error)) from error
+            raise self._bad(signed, node, *at, str(record)) from record
         if record.node_id != node_id:
             why = f"a record of node {record.node_id} on this node's topic"
             raise self._bad(signed, node, record.epoch, record.seq, record.hash, why)
@@ -317,7 +341,7 @@ class Ingest:
 
     def _check(self, record: Record, node: _Node) -> None:
         try:
-            node.keys.check(record)
+            node.keys.check(record, self._signatures.verifies)
         except BadRecord as error:
             signed = SignedBody(record.body, record.signature)
             raise self._bad(signed, node, record.epoch, record.seq, record.hash, str(error)) from error

@@ -64,7 +64,7 @@ class Evidence(Tables):
             place = rows[-1][0], rows[-1][1], rows[-1][2]
 
     def _write_evidence(self, batch: Batch) -> None:
-        kept = self._db.many("INSERT INTO records VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.evidence)
+        kept = self._db.insert("records", batch.evidence)
         if kept != len(batch.evidence):
             raise DatabaseError(f"{self._db.name}: kept {kept} of {len(batch.evidence)} records; none is acknowledged")
         self._db.many("INSERT INTO quarantine VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", batch.quarantine)

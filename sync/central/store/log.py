@@ -94,7 +94,7 @@ class Log(Tables):
     def _append_records(self, batch: Batch) -> Edge:
         """Enter the records of a batch inside the transaction that keeps them; the edge counts once that is durable."""
         first, edge = self._grow([leaf_hash(row[5]) for row in batch.evidence])
-        self._db.many("INSERT INTO log_runs VALUES (?, ?, ?, ?, ?)", list(_runs(first, batch.evidence)))
+        self._db.insert("log_runs", list(_runs(first, batch.evidence)))
         self._db.many(
             "INSERT INTO log_heads VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (node_id) DO UPDATE SET"
             " epoch = excluded.epoch, seq = excluded.seq, size = excluded.size, root = excluded.root,"

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from psycopg import Connection
 from psycopg.adapt import Buffer
+from psycopg.sql import SQL, Identifier
 from psycopg.types.string import StrDumper
 
 from sync.central.store.database import Row, Values
@@ -47,6 +48,15 @@ class PostgresDatabase:
             return 0
         with self._connected() as connection, connection.cursor() as cursor:
             cursor.executemany(statement(sql), rows)
+            return cursor.rowcount
+
+    def insert(self, table: str, rows: Sequence[Values]) -> int:
+        if not rows:
+            return 0
+        with self._connected() as connection, connection.cursor() as cursor:
+            with cursor.copy(SQL("COPY {} FROM STDIN").format(Identifier(table))) as copy:
+                for row in rows:
+                    copy.write_row(row)
             return cursor.rowcount
 
     def define(self, sql: str) -> None:

@@ -57,6 +57,10 @@ class SqliteDatabase:
         with self._errors():
             return self.connection.executemany(sql, rows).rowcount
 
+    def insert(self, table: str, rows: Sequence[Values]) -> int:
+        marks = ", ".join("?" * len(rows[0])) if rows else ""
+        return self.many(f"INSERT INTO {table} VALUES ({marks})", rows)
+
     def define(self, statement: str) -> None:
         with self._errors():
             self.connection.execute(statement)

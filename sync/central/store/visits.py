@@ -15,8 +15,6 @@ from sync.central.store.rows import VisitRow
 from sync.schema import LISTS
 from sync.visit_fields import CORRECTED, DECISION_OF_KIND
 
-_ARRIVAL = "INSERT INTO visits VALUES (?, ?, ?, ?, ?, ?)"
-_CORRECTION = "INSERT INTO corrections VALUES (?, ?, ?, ?)"
 _AT_ONCE = 1000  # rows
 
 
@@ -27,8 +25,8 @@ def _fill(database: Database) -> None:
     while some := list(islice(rows, _AT_ONCE)):
         arrivals = (arrival(row.node_id, row.fields, row.hash, row.received_us) for row in some)
         corrections = (correction(row.node_id, row.fields) for row in some)
-        database.many(_ARRIVAL, [one for one in arrivals if one is not None])
-        database.many(_CORRECTION, [one for one in corrections if one is not None])
+        database.insert("visits", [one for one in arrivals if one is not None])
+        database.insert("corrections", [one for one in corrections if one is not None])
 
 
 MIGRATIONS = (
@@ -90,5 +88,5 @@ class Visits(Tables):
         return newest
 
     def _write_visits(self, batch: Batch) -> None:
-        self._db.many(_ARRIVAL, batch.arrivals)
-        self._db.many(_CORRECTION, batch.corrections)
+        self._db.insert("visits", batch.arrivals)
+        self._db.insert("corrections", batch.corrections)
