@@ -51,6 +51,7 @@ def witnessed(acks: Iterable[Ack], signed: Signed, lists: Sequence[CentralKeys])
     """
     places = [at for at, _ in signed]
     newest: tuple[LogHead, Place] | None = None
+    roots = dict[int, LogHead]()  # by size: what a head signed back said, where a purge has taken its record
     count, fault = 0, None
     for ack in acks:
         if ack.checkpoint is None:
@@ -60,12 +61,13 @@ def witnessed(acks: Iterable[Ack], signed: Signed, lists: Sequence[CentralKeys])
         before = bisect_right(places, at)
         try:
             signed_back = signed[before - 1][1] if before and places[before - 1][0] == ack.epoch else None
-            head = _check(ack, signed_back, lists)
+            head = _check(ack, signed_back or roots.get(ack.checkpoint.from_size or 0), lists)
         except BadCheckpoint as error:
             why: str | None = str(error)
         else:
             why = follows(head, newest[0] if newest else None)
-            newest = newest if why else (head, at)
+            if why is None:
+                newest, roots[head.size] = (head, at), head
         if why and fault is None:
             fault = f"the ack of {place(*at)}: {why}"
     return Witnessed(count, newest, fault)

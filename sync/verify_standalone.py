@@ -19,6 +19,7 @@ import re
 import sys
 import zipfile
 import zlib
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -647,7 +648,7 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
     for ack in acks:
         if ack.node != node:
             raise Bad(f"an ack for node {ack.node}")
-    witnessed(acks, lists)
+    signed: list[tuple[Place, int, bytes]] = []  # the heads of central's log that the node signed back
     by_hash, heads = {ack.hash: ack for ack in acks}, dict[Place, set[bytes]]()
     for ack in acks:
         heads.setdefault(ack.place, set()).add(ack.head)
@@ -668,6 +669,7 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
                 raise Bad("not the record that central acknowledged")
             _check_anchor(record, by_hash)
             told = _told_of_purge(record, base, kept) or told
+            signed += _signed_back(record)
         except Bad as bad:
             raise At(place, str(bad)) from bad
         last, head, checked = record.place, record.hash, checked + 1
@@ -681,12 +683,25 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
         raise At(min(beyond), "missing, though central has acknowledged it")
     if given.mismatch:
         raise Bad(given.mismatch)
+    witnessed(acks, lists, signed)
     return Found(node, checked, last, head, acks, origin)
 
 
-def witnessed(acks: list[Ack], lists: list["CentralKeys"]) -> None:
-    """Hold each checkpoint in an ack to the acknowledged record and to those before it: a log only grows."""
-    roots, newest = dict[int, bytes](), 0
+def _signed_back(record: Record) -> Iterator[tuple[Place, int, bytes]]:
+    log = record.fields.get("log")
+    if record.kind != "node.alive" or not isinstance(log, dict):
+        return
+    size, root = log.get("size"), log.get("root")
+    if type(size) is int and size > 0 and isinstance(root, str) and re.fullmatch("[0-9a-f]{64}", root):
+        yield record.place, size, bytes.fromhex(root)
+
+
+def witnessed(acks: list[Ack], lists: list["CentralKeys"], signed: list[tuple[Place, int, bytes]]) -> None:
+    """Hold each checkpoint in an ack to the acknowledged record and to those before it: a log only grows.
+
+    signed: the heads that the node signed back, in chain order; the newest of its epoch is what an ack must continue.
+    """
+    roots, newest, places = dict[int, bytes](), 0, [place for place, _, _ in signed]
     for ack in acks:
         if ack.log is None:
             continue
@@ -696,6 +711,13 @@ def witnessed(acks: list[Ack], lists: list["CentralKeys"]) -> None:
         if roots.setdefault(size, root) != root or size < newest:
             raise Bad(f"the checkpoints in acks contradict each other at size {size}")
         since = ack.log.since
+        before = bisect_right(places, ack.place)
+        if before and places[before - 1][0] == ack.place[0]:
+            _, back, back_root = signed[before - 1]
+            if since != back:
+                raise Bad(f"the log of size {size} continues another head than the one signed back, of size {back}")
+            if not consistent(back, size, ack.log.consistency, back_root, root):
+                raise Bad(f"the log of size {size} does not continue that of size {back}")
         if since in roots and not consistent(since, size, ack.log.consistency, roots[since], root):
             raise Bad(f"the log of size {size} does not continue that of size {since}")
         newest = size
@@ -894,7 +916,7 @@ def judge_bundle(
     acks = [Ack(data, [one.keys["ack"] for one in lists]) for data in ledger.acks]
     if len(set(ledger.acks)) != len(ledger.acks) or any(ack.node != node for ack in acks):
         raise Bad("an ack stands twice, or is another node's")
-    witnessed(sorted(acks, key=lambda ack: ack.time_us), lists)
+    witnessed(sorted(acks, key=lambda ack: ack.time_us), lists, [])
     heads = {ack.place: ack.head for ack in acks}
     records: list[Record] = []
     for body, signature in signed:

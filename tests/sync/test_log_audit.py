@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sync import SyncError
+from sync import SyncError, verify_standalone
 from sync.central.ingest import Arrived
 from sync.central.keys import load_role
 from sync.ledger import Ledger
@@ -254,6 +254,8 @@ def test_an_exported_ledger_carries_the_contradiction(lived: Two, tmp_path: Path
     verdict = verify(tmp_path / "out.jsonl")
     assert not verdict.ok
     assert "does not continue the log of size 456" in (verdict.why or "")
+    with pytest.raises(verify_standalone.Bad, match="does not continue that of size 456"):
+        verify_standalone.verify(tmp_path / "out.jsonl", verify_standalone.Given(None))
 
 
 # -- both against each other -----------------------------------------------------------------------------------
