@@ -119,3 +119,29 @@ def compare(
     else:
         for line in compared.lines():
             print(printable(line))
+
+
+@app.command()
+def certificate(
+    visit: Annotated[str, typer.Argument(metavar="VISIT", help="From `firstvisit visits`.", show_default=False)],
+    home: HomeOption,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="A new file: .zip (evidence and paper) or .pdf.", show_default=False)
+    ],
+) -> None:
+    """Certify a visit: who was compared, when, where, and everything needed to check it without us.
+
+    Example: firstvisit certificate v-0f3a… --home demo -o visit.zip
+    """
+    from edge.certificate import issue_file
+    from edge.home import Home
+    from sync.certificate import lines
+
+    opened = Home(home)
+    opened.settings()
+    issued = issue_file(opened, visit, out)
+    say(f"{out}: sha256 {issued.sha256}", "wrote")
+    for line in lines(issued.certificate):
+        say(f"  {line}")
+    if issued.certificate.confirmed is None:
+        say("central has not confirmed this visit yet: issue it again once it has", "note", "yellow")

@@ -6,6 +6,7 @@
 order. The zip holds `bundle.json`, and for people `certificate.pdf` and `README.txt`; only `bundle.json` is evidence.
 """
 
+import io
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -89,14 +90,16 @@ class Bundle:
         )
 
 
-def write_zip(path: Path, bundle: bytes, others: Mapping[str, bytes]) -> None:
-    """Write the bundle's zip to a new file, `bundle.json` first; the same content gives the same bytes."""
-    with path.open("xb") as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+def zipped(bundle: bytes, others: Mapping[str, bytes]) -> bytes:
+    """Return the bundle's zip, `bundle.json` first; the same content gives the same bytes."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in ((MEMBER, bundle), *others.items()):
             member = zipfile.ZipInfo(name, _ZIP_DATE)
             member.compress_type = zipfile.ZIP_DEFLATED
             member.external_attr = 0o644 << 16
             archive.writestr(member, data)
+    return packed.getvalue()
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -17,7 +17,7 @@ from sync.origin import follow_notices, read_ack, settle
 from sync.records import BadRecord, Record, parse
 from sync.signing import PublicKey
 from sync.stamp import rfc3339
-from sync.timeline import Arrival, Interval, Timeline
+from sync.timeline import Arrival, Interval, Moment, Timeline
 from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Settled, number_of, text_of
 from sync.visit_fields import settle as settle_visit
 
@@ -126,6 +126,8 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     camera = text_of(record.fields, "camera")
     if arrived_us is None or camera is None:
         raise Bad("the visit's record has no arrived_us or no camera", (record.epoch, record.seq))
+    arrival = Timeline(records, acks).arrival(record, arrived_us)
+    until_us = _looked_back_from(arrival.moment, arrived_us)
     key = keys.ring.in_force("node", (record.epoch, record.seq))
     assert key is not None  # the record was checked against it
     shown = confirmed if confirmed and confirmed.checkpoint else _with_checkpoint(records, at, acks)
@@ -136,13 +138,11 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         after=_neighbour(records, at, 1),
         settled=settle_visit(record.kind, record.fields, corrections[-1] if corrections else None),
         later=tuple(later),
-        arrival=Timeline(records, acks).arrival(record, arrived_us),
+        arrival=arrival,
         confirmed=confirmed,
         log=heads.get(shown.ack_hash) if shown else None,
         log_index=shown.checkpoint.index if shown and shown.checkpoint else None,
-        coverage=coverage(
-            [one for one in records if one.kind in KINDS], camera, arrived_us, _born_us(records, arrived_us)
-        ),
+        coverage=coverage([one for one in records if one.kind in KINDS], camera, until_us, _born_us(records, until_us)),
         boot=next((one for one in reversed(records[:at]) if one.kind == "node.boot"), None),
         key=key,
         enrolment=Enrolment.parse_text(bundle.node_pub),
@@ -296,6 +296,14 @@ def _is_later(record: Record, visit: str, records: Sequence[Record]) -> bool:
         return True
     persons = {text_of(one.fields, "person") for one in records if one.fields.get("visit") == visit}
     return record.kind.startswith("person.") and text_of(record.fields, "person") in persons
+
+
+def _looked_back_from(moment: Moment, arrived_us: int) -> int:
+    """Where in the device's days the visit lies: by its own clock, unless that was wrong or nobody knows."""
+    if moment.claimed is not None or (moment.carried.holds(arrived_us) and moment.carried.width_us is not None):
+        return arrived_us
+    known = moment.carried.hi_us if moment.carried.hi_us is not None else moment.carried.lo_us
+    return arrived_us if known is None else known
 
 
 def _born_us(records: Sequence[Record], arrived_us: int) -> int | None:

@@ -64,8 +64,9 @@ def gather(
     take(one for one in source.naming(visit, LATER, at) if one.fields.get("visit") == visit)
     for person in _persons(chosen.values(), record):
         take(source.naming(person, LATER_OF_PERSON))
-    arrived_us = number_of(record.fields, "arrived_us") or record.stamp.wall_us
-    take(_watched(source, record, arrived_us - DAYS * DAY_US))
+    # a clock that says 1970 would reach back to the first record: the visit is no earlier than its anchor
+    now_us = max(number_of(record.fields, "arrived_us") or 0, record.fields.get("anchor", {}).get("central_time_us", 0))
+    take(_watched(source, record, now_us - DAYS * DAY_US))
     take(source.records(ALWAYS))
     near = [chosen[place] for place in sorted(chosen) if chosen[place].stamp.boot_id == record.stamp.boot_id]
     acks = {ack.ack_hash: ack.data for ack in linked}

@@ -46,6 +46,10 @@ class Languages:
                         flat[language][f"{section}.{name}"] = text[language]
         self._by_language: dict[Language, Texts] = {language: Texts(language, flat[language]) for language in flat}
 
+    def named(self, language: Language) -> Texts:
+        """The texts of a language, for what no browser asks for."""
+        return self._by_language[language]
+
     def of(self, request: Request) -> Texts:
         """The language asked for by ?lang=, else the cookie's, else the default."""
         match request.query_params.get("lang", request.cookies.get(COOKIE)):

@@ -87,14 +87,14 @@ def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def test_the_commands_are_those_that_were_promised() -> None:
     promised = {
-        "demo", "init", "run", "visits", "ledger", "verify", "compare", "join", "people", "erase", "check-config",
-        "doctor",
+        "demo", "init", "run", "visits", "ledger", "verify", "compare", "certificate", "join", "people",
+        "erase", "check-config", "doctor",
         "keys list", "keys rotate", "keys new-epoch", "backup", "restore",
         "central init", "central run", "central enroll", "central readmit", "central records", "central add-user",
         "central broker-config", "central certificates", "central renew-certificates", "central revoke-certificate",
         "central invite", "central pending", "central confirm", "central reject",
         "central revoke-key", "central policy", "central erase", "central disable-account", "central notices",
-        "central rotate-keys",
+        "central rotate-keys", "central log", "central timestamp",
         "kiosk", "kiosk add-user", "models list", "models install", "models add", "models verify",
     }  # fmt: skip
     assert {" ".join(words) for words, _ in commands()} == promised

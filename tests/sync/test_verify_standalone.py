@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sync import SyncError, canonical, verify_standalone
-from sync.bundle import write_zip
+from sync.bundle import zipped as packed
 from sync.certificate import examine
 from sync.compact import Compact
 from sync.evidence import bundle_of
@@ -152,7 +152,7 @@ def visit(site: ASite) -> str:
 
 def zipped(bundle: bytes, path: Path) -> Path:
     path.unlink(missing_ok=True)
-    write_zip(path, bundle, {})
+    path.write_bytes(packed(bundle, {}))
     return path
 
 
