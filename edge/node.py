@@ -38,7 +38,9 @@ from models.store import Store, default_root
 from sync.alarms import Alarms
 from sync.canonical import Fields
 from sync.ledger import Ledger
+from sync.renewal import RenewalThread
 from sync.session import parse_uplink
+from sync.trust import Trust
 from sync.uplink_thread import UplinkThread
 
 log = logging.getLogger(__name__)
@@ -122,6 +124,10 @@ def run(home: Home, options: RunOptions) -> bool:
         if uplink is not None:
             uplink.start()
             stack.callback(uplink.stop, UPLINK_STOP_S)
+            root = Trust(home.path).keys().root
+            renewal = RenewalThread(home.path, settings.node.id, lambda: home.signer("node"), root)
+            renewal.start()
+            stack.callback(renewal.stop)
         disk = FullDisk(reserve, ledger, Alarms(home.database))
         night = Night(home.path, home.database, ledger, settings.site.timezone, settings.retention.ledger_days)
         watch = Watch(ledger, vault, visits, gallery, clock, orders, pack, sources, disk, night, fast=options.fast)

@@ -112,13 +112,7 @@ class Joining:
     def finish(self) -> CentralKeys:
         """Write the certificates and pin central: from here on the node belongs to it. Raises SyncError."""
         files = TlsFiles(self._folder)
-        certificate = x509.load_pem_x509_certificate(self._certificate.encode())
-        if certificate.public_key() != self._key.public_key() or common_name(certificate) != self.enrolment.node_id:
-            raise SyncError("central's certificate is not for this node and its key")
-        try:
-            certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(self.central.ca.encode()))
-        except Exception as error:  # cryptography raises several kinds; each means no
-            raise SyncError("central's certificate is not issued by its authority") from error
+        hold_certificate(self._certificate, self.enrolment.node_id, self._key.public_key(), self.central.ca)
         write_durably(files.ca, self.central.ca)
         write_durably(files.key, key_pem(self._key), 0o600)
         write_durably(files.certificate, self._certificate)
@@ -189,6 +183,17 @@ class Joining:
 
     def _request(self, context: ssl.SSLContext, method: str, path: str, body: bytes) -> Fields:
         return call(self._invitation.server, context, method, path, body)
+
+
+def hold_certificate(text: str, node_id: str, key: ec.EllipticCurvePublicKey, ca: str) -> None:
+    """Raise SyncError unless a certificate is this node's, for this key, and issued by this authority."""
+    try:
+        certificate = x509.load_pem_x509_certificate(text.encode())
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(ca.encode()))
+    except Exception as error:  # cryptography raises several kinds; each means no
+        raise SyncError("central's certificate is not issued by its authority") from error
+    if certificate.public_key() != key or common_name(certificate) != node_id:
+        raise SyncError("central's certificate is not for this node and its key")
 
 
 def call(server: str, context: ssl.SSLContext, method: str, path: str, body: bytes) -> Fields:

@@ -1,6 +1,7 @@
 """What a node sends to be let in, or to have its certificate renewed, and the proof that it holds the keys named."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -10,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sync import SyncError, canonical
 from sync.canonical import Fields, NotCanonical
 from sync.messages import Enrolment
-from sync.records import valid_name
+from sync.records import Role, valid_name
 from sync.signing import PublicKey, Signer, es256_signature, tagged
 from sync.tls import read_request
 
@@ -77,13 +78,21 @@ class Ask:
             *(_hex(proofs, name, 64) for name in ("node", "desk", "tls")),
         )
 
-    def proven(self, root: PublicKey) -> tuple[Enrolment, ec.EllipticCurvePublicKey]:
-        """The node's enrolment and its certificate's key, every key's possession shown to us; raises BadAsk.
-
-        root: our own root key, so that nobody hands on to us what a node said to another central.
-        """
+    def enrolment(self) -> Enrolment:
+        """The node's enrolment, as it claims it; raises BadAsk."""
         try:
-            enrolment = Enrolment.parse_text(self.node_pub)
+            return Enrolment.parse_text(self.node_pub)
+        except SyncError as error:
+            raise BadAsk(str(error)) from error
+
+    def proven(self, root: PublicKey, keys: Mapping[Role, PublicKey]) -> ec.EllipticCurvePublicKey:
+        """The certificate's key, the possession of every key shown to us; raises BadAsk.
+
+        root: our own root key, so that nobody hands on to us what a node said to another central. keys: those that
+        must be shown, the enrolment's own or what they were rotated to.
+        """
+        enrolment = self.enrolment()
+        try:
             name, key = read_request(self.csr)
         except SyncError as error:
             raise BadAsk(str(error)) from error
@@ -91,13 +100,13 @@ class Ask:
             raise BadAsk(f"the certificate is asked for {name[:64]!r}, the node is {enrolment.node_id}")
         message = _enrolment_message(self.token, self.node_pub, self.csr, root)
         for whose, public, signature in (
-            ("node", enrolment.node, self.node),
-            ("desk", enrolment.desk, self.desk),
+            ("node", keys["node"], self.node),
+            ("desk", keys["desk"], self.desk),
             ("certificate", tls_public(key), self.tls),
         ):
             if not public.verify("possession", message, signature):
                 raise BadAsk(f"no proof that the sender holds the {whose} key")
-        return enrolment, key
+        return key
 
 
 @dataclass(frozen=True, slots=True)

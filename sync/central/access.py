@@ -17,7 +17,7 @@ Kind: TypeAlias = Literal["node", "central", "server", "broker"]
 RequestState: TypeAlias = Literal["waiting", "confirmed", "rejected"]
 _FORMAT = Format("certificate book", 1)
 _MIGRATIONS = Migrations("access")
-_REQUEST = "SELECT token_sha256, node_id, node_pub, csr, state, asked_us, certificate FROM requests"
+_REQUEST = "SELECT token_sha256, node_id, node_pub, csr, key_id, state, asked_us, certificate FROM requests"
 
 _CERTIFICATE = "SELECT serial, name, kind, not_after_us, issued_us, revoked_us, certificate FROM certificates"
 
@@ -36,13 +36,14 @@ def book(db: sqlite_utils.Database) -> None:
             "node_id": str,
             "node_pub": str,
             "csr": str,
+            "key_id": str,
             "state": str,
             "asked_us": int,
             "settled_us": int,
             "certificate": str,
         },
         pk="token_sha256",
-        not_null={"node_id", "node_pub", "csr", "state", "asked_us"},
+        not_null={"node_id", "node_pub", "csr", "key_id", "state", "asked_us"},
         foreign_keys=[("token_sha256", "invitations", "token_sha256")],
     )
     db.table("certificates").create(
@@ -71,12 +72,16 @@ class EnrolRefused(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a node asked for with its invitation, and what became of it. node_pub, csr: as sent."""
+    """What a node asked for with its invitation, and what became of it.
+
+    node_pub, csr: as sent. key_id: of the node key it has shown to hold.
+    """
 
     token_sha256: bytes
     node_id: str
     node_pub: str
     csr: str
+    key_id: str
     state: RequestState
     asked_us: int
     certificate: str | None
@@ -134,7 +139,7 @@ class Access:
                 "INSERT INTO invitations VALUES (?, ?, ?, ?)", (token_sha256, node_id, now_us, expires_us)
             )
 
-    def ask(self, token_sha256: bytes, node_id: str, node_pub: str, csr: str, now_us: int) -> Request:
+    def ask(self, token_sha256: bytes, node_id: str, node_pub: str, csr: str, key_id: str, now_us: int) -> Request:
         """Use an invitation up, once; the very same question again is answered again, however late.
 
         Raises EnrolRefused: `token` (never given out, or forgotten), `expired`, `other-node`, `used`.
@@ -156,10 +161,10 @@ class Access:
             if meant_for is not None and meant_for != node_id:
                 raise EnrolRefused("other-node", f"this invitation is for another node than {node_id}")
             self._connection.execute(
-                "INSERT INTO requests VALUES (?, ?, ?, ?, 'waiting', ?, NULL, NULL)",
-                (token_sha256, node_id, node_pub, csr, now_us),
+                "INSERT INTO requests VALUES (?, ?, ?, ?, ?, 'waiting', ?, NULL, NULL)",
+                (token_sha256, node_id, node_pub, csr, key_id, now_us),
             )
-            return Request(token_sha256, node_id, node_pub, csr, "waiting", now_us, None)
+            return Request(token_sha256, node_id, node_pub, csr, key_id, "waiting", now_us, None)
 
     def request(self, token_sha256: bytes) -> Request | None:
         """What was asked with an invitation, None where nothing was."""
@@ -236,8 +241,8 @@ class Access:
         return CertificateRow(int(row[0], 16), *row[1:]) if row else None
 
 
-def _request(row: tuple[bytes, str, str, str, str, int, str | None]) -> Request:
-    token, node_id, node_pub, csr, state, asked_us, certificate = row
+def _request(row: tuple[bytes, str, str, str, str, str, int, str | None]) -> Request:
+    token, node_id, node_pub, csr, key_id, state, asked_us, certificate = row
     if state not in get_args(RequestState):
         raise DatabaseError(f"{FILE_NAME}: requests: unknown state {state!r}")
-    return Request(token, node_id, node_pub, csr, cast(RequestState, state), asked_us, certificate)
+    return Request(token, node_id, node_pub, csr, key_id, cast(RequestState, state), asked_us, certificate)

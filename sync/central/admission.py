@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from sync.central.access import Access, EnrolRefused, Request
 from sync.central.ca import Authority
 from sync.central.enrol import enrol_text
 from sync.central.keys import load_public
+from sync.central.rings import newest_key, ring_of
 from sync.central.store.location import open_store
 from sync.invitation import TOKEN_BYTES, VALID_S, Invitation
 from sync.messages import Enrolment
 from sync.possession import Ask, Renewal
-from sync.records import valid_name
+from sync.records import Role, valid_name
+from sync.signing import PublicKey
 from sync.tls import RENEW_BEFORE, pem, read_request
 
 
@@ -37,23 +40,26 @@ def invite(
     return invitation
 
 
-def confirm(directory: Path, authority: Authority, node_id: str, fingerprint: str, now: datetime) -> Enrolment:
+def confirm(
+    directory: Path, authority: Authority, node_id: str, fingerprint: str, now: datetime, rekey: bool = False
+) -> Enrolment:
     """Let a node in that asks to be: its fingerprint, read off the node itself, must be that of the key it asked with.
 
-    Enrols it and issues its certificate; done again after a crash it ends the same. Raises SyncError.
+    Enrols it (rekey: see `enrol`) and issues its certificate; done again after a crash it ends the same. Raises
+    SyncError.
     """
     typed = "".join(fingerprint.split()).lower()
     with Access(directory) as access:
         waiting = access.waiting(node_id)
         if not waiting:
             raise SyncError(f"{node_id}: nobody of that name asks to be let in (firstvisit central pending)")
-        asked = [one for one in waiting if hmac.compare_digest(_key_id(one).encode(), typed.encode())]
+        asked = [one for one in waiting if hmac.compare_digest(one.key_id.encode(), typed.encode())]
         if not asked:
             raise SyncError(
                 f"{node_id}: the fingerprint is not that of the key it asked with: read it again off the node's own"
                 " screen; if it stays another, somebody else is asking: firstvisit central reject"
             )
-        enrolment, _ = enrol_text(directory, asked[0].node_pub, f"node {node_id}")
+        enrolment, _ = enrol_text(directory, asked[0].node_pub, f"node {node_id}", rekey)
         _, key = read_request(asked[0].csr)
         issued = authority.issue_client(node_id, key, now)
         access.settle(asked[0].token_sha256, "confirmed", issued.text, _us(now))
@@ -89,12 +95,13 @@ class Admission:
     def ask(self, data: bytes, now: datetime) -> Fields:
         """A node's question with its invitation; raises BadAsk or EnrolRefused."""
         ask = Ask.parse(data)
-        enrolment, _ = ask.proven(self._public.root)
+        enrolment = ask.enrolment()
+        keys = self._keys(enrolment)
+        ask.proven(self._public.root, keys)
         # the token is spent by who proves all keys, and by nobody else
+        token_sha256, key_id = hashlib.sha256(ask.token).digest(), keys["node"].key_id
         with Access(self._directory) as access:
-            return _answer(
-                access.ask(hashlib.sha256(ask.token).digest(), enrolment.node_id, ask.node_pub, ask.csr, _us(now))
-            )
+            return _answer(access.ask(token_sha256, enrolment.node_id, ask.node_pub, ask.csr, key_id, _us(now)))
 
     def answer(self, token_sha256: bytes) -> Fields:
         """What became of a question; raises EnrolRefused where none was asked with that token."""
@@ -112,15 +119,17 @@ class Admission:
         asked = Renewal.parse(data)
         with open_store(self._directory) as store:
             held = store.enrolment(asked.node_id)
-        if held is None:
-            raise EnrolRefused("unknown-node", f"node {asked.node_id} is not enrolled")
-        text, state = held
-        key = asked.proven(self._public.root, Enrolment.parse_text(text).node)
+            if held is None:
+                raise EnrolRefused("unknown-node", f"node {asked.node_id} is not enrolled")
+            node = newest_key(ring_of(store, asked.node_id), "node")
+        if node is None:
+            raise EnrolRefused("revoked", f"the key of node {asked.node_id} is revoked")
+        key = asked.proven(self._public.root, node)
         with Access(self._directory) as access:
             newest = access.newest(asked.node_id)
         if newest is None:
             raise EnrolRefused("no-certificate", f"node {asked.node_id} has no certificate: join by invitation")
-        if state == "revoked" or newest.revoked_us is not None:
+        if held[1] == "revoked" or newest.revoked_us is not None:
             raise EnrolRefused("revoked", f"node {asked.node_id} is not admitted any more")
         certificate = x509.load_pem_x509_certificate(newest.text.encode())
         if certificate.not_valid_after_utc - now > RENEW_BEFORE:
@@ -129,6 +138,20 @@ class Admission:
                 raise EnrolRefused("early", f"node {asked.node_id} has a certificate with time left")
             return {"v": 1, "certificate": newest.text}
         return {"v": 1, "certificate": self._authority.issue_client(asked.node_id, key, now).text}
+
+    def _keys(self, enrolment: Enrolment) -> Mapping[Role, PublicKey]:
+        """The keys a node must show: those it names, or what it has rotated them to since it was enrolled with them."""
+        with open_store(self._directory) as store:
+            if enrolment not in map(Enrolment.parse_text, store.enrolments(enrolment.node_id)):
+                return enrolment.keys
+            held = ring_of(store, enrolment.node_id)
+        keys: dict[Role, PublicKey] = {}
+        for role in ("node", "desk"):
+            key = newest_key(held, role)
+            if key is None:
+                raise EnrolRefused("revoked", f"the {role} key of node {enrolment.node_id} is revoked")
+            keys[role] = key
+        return keys
 
     def in_force(self, serial: int) -> bool:
         """Whether a certificate may be used; one that is revoked may not, at once."""
@@ -141,10 +164,6 @@ def _answer(request: Request) -> Fields:
     if request.certificate is not None:
         fields["certificate"] = request.certificate
     return fields
-
-
-def _key_id(request: Request) -> str:
-    return Enrolment.parse_text(request.node_pub).node.key_id
 
 
 def _us(moment: datetime) -> int:

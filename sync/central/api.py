@@ -49,7 +49,7 @@ def create_api(
     shard: whose frames this process judges; another worker's nodes come by the broker.
     """
     admission, budget = Admission(directory, authority), _Budget()
-    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+    app = FastAPI(openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False)
 
     @app.get("/v1/ca")
     async def introduce() -> Response:

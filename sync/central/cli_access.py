@@ -157,6 +157,7 @@ def confirm(
     fingerprint: Annotated[
         list[str], typer.Argument(help="Its fingerprint, as its own screen shows it.", show_default=False)
     ],
+    rekey: Annotated[bool, typer.Option("--rekey", help="The node is known, and its keys were made anew.")] = False,
 ) -> None:
     """Let a node in whose fingerprint you have read off the node itself.
 
@@ -165,7 +166,7 @@ def confirm(
     from sync.central.admission import confirm as let_in
     from sync.tls import utc_now
 
-    enrolment = let_in(directory, _authority(directory), node, "".join(fingerprint), utc_now())
+    enrolment = let_in(directory, _authority(directory), node, "".join(fingerprint), utc_now(), rekey)
     print(f"let in {enrolment.node_id} of site {enrolment.site_id}")
     print(f"  this node's key  {enrolment.node.fingerprint}")
     print(f"  its desk's key   {enrolment.desk.fingerprint}")

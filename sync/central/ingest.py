@@ -14,15 +14,16 @@ from sync.central.keys import ServingKeys
 from sync.central.log import CentralLog
 from sync.central.outbox import Outbox
 from sync.central.reading import Read, Signatures, read_frame
+from sync.central.rings import ring_of
 from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
 from sync.central.store.store import Store
 from sync.database import DatabaseError
-from sync.keyring import KeyRing, ring
+from sync.keyring import KeyRing
 from sync.ledger import Head
 from sync.log_proof import LogHead, LogProof
-from sync.messages import Ack, BadMessage, Enrolment, Nack, NackCode, Status
-from sync.records import GENESIS_PREV, BadRecord, Record, parse
+from sync.messages import Ack, BadMessage, Nack, NackCode, Status
+from sync.records import GENESIS_PREV, BadRecord, Record
 from sync.signing import digest
 from sync.visit_fields import number_of, text_of
 from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody
@@ -247,25 +248,13 @@ class Ingest:
                 return None
             _, state = held
             head = self._store.head(node_id) or Head(1, 0, bytes.fromhex(GENESIS_PREV))
-            keys = self._keys_of(node_id)
+            keys = ring_of(self._store, node_id)
             signed = self._store.signed_back(node_id)
             signed_back = next((one.head for one in signed if one.matches and one.epoch == head.epoch), None)
             node = self._nodes[node_id] = _Node(
                 keys, state, head.epoch, head.seq, head.hash, signed_back, self._store.opened(node_id)
             )
         return node
-
-    def _keys_of(self, node_id: str) -> KeyRing:
-        enrolments = map(Enrolment.parse_text, self._store.enrolments(node_id))
-        keys = ring(((one.epoch, one.keys) for one in enrolments), self._store.revocations(node_id))
-        for body, signature in self._store.rotations(node_id):
-            record = parse(body, signature)
-            try:
-                keys.check(record)
-                keys.follow(record)
-            except BadRecord as error:  # its key was revoked at a place before it: what it handed on counts no more
-                log.warning("rotation void node=%s seq=%d reason=%s", node_id, record.seq, error)
-        return keys
 
     def _read_ahead(self, frames: list[Arrived]) -> list[_Readings]:
         """What each frame holds, its signatures verified; nothing of a frame that will be refused unread."""

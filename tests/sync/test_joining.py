@@ -22,11 +22,12 @@ from sync.central.ca import open_authority
 from sync.invitation import Invitation
 from sync.joining import JoinRefused
 from sync.possession import Ask, BadAsk, Renewal
+from sync.rotation import Rotation
 from sync.signing import Signer, create_key_file
 from sync.tls import RENEW_BEFORE, TlsFiles, common_name, load_certificate, load_key, new_key, request, utc_now
 from sync.trust import Trust
 from tests.sync.api_site import ApiSite, in_thread
-from tests.sync.uplink_site import Node
+from tests.sync.uplink_site import Node, wait_for
 
 
 @pytest.fixture
@@ -184,10 +185,10 @@ def test_a_certificate_is_asked_for_in_one_s_own_name_and_with_its_own_key(site:
     pub = (node.home / "node.pub").read_text()
     foreign = Ask.make(bytes(32), pub, request("n2", key), root, node.key, node.desk, key)
     with pytest.raises(BadAsk, match="asked for 'n2'"):
-        foreign.proven(root)
+        foreign.proven(root, node.enrolment.keys)
     without = Ask.make(bytes(32), pub, request("n1", key), root, node.key, node.desk, other)
     with pytest.raises(BadAsk, match="certificate key"):
-        without.proven(root)
+        without.proven(root, node.enrolment.keys)
 
 
 def test_somebody_else_who_answers_at_central_s_address_is_seen_through(
@@ -296,7 +297,8 @@ def test_a_question_is_read_as_it_was_written(node: Node, tmp_path: Path) -> Non
     csr = request("n1", key)
     made = Ask.make(b"t" * 32, (node.home / "node.pub").read_text(), csr, root, node.key, node.desk, key)
     assert Ask.parse(made.encode()) == made
-    assert made.proven(root)[0] == node.enrolment
+    assert made.enrolment() == node.enrolment
+    assert made.proven(root, node.enrolment.keys) == key.public_key()
     again = Renewal.make("n1", csr, root, node.key)
     assert Renewal.parse(again.encode()) == again
     assert again.proven(root, node.key.public) == key.public_key()
@@ -344,3 +346,28 @@ def test_nobody_renews_without_the_node_key_nor_a_node_that_is_not_admitted(
     node.node_id = "n2"
     assert renew(site, node)["error"] == "unknown-node"
     open_authority(site.central.directory, "c1", utc_now())
+
+
+def test_a_node_that_has_rotated_its_key_joins_anew_and_renews_with_the_new_one(
+    site: ApiSite, node: Node, tmp_path: Path
+) -> None:
+    site.joined(node)
+    node.start(site.url)
+    wait_for(lambda: node.head() == 1, "notice 1 is answered")
+    assert node.uplink is not None
+    new = create_key_file(tmp_path / "new.key")
+    rotation = Rotation("n1", 1, 2, "node", node.key.public.key_id, new.public)
+    ledger = node.ledger()
+    ledger.append("key.rotated", rotation.fields(new, node.key, "file"))
+    ledger.close()
+    assert node.uplink.drained(40)
+    node.stop()
+    assert renew(site, node)["error"] == "malformed", "the old key asks for nothing more"
+    assert renew(site, node, signer=new)["code"] == 200
+    with pytest.raises(JoinRefused, match="no proof that the sender holds the node key"):
+        site.joining(node, site.invite()).ask()
+    node.key = new
+    joining = site.joining(node, site.invite())
+    joining.ask()
+    site.confirm(node)
+    assert joining.state() == "confirmed"
