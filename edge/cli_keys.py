@@ -11,7 +11,7 @@ from edge.screen import say, show
 
 if TYPE_CHECKING:
     from edge.home import Home
-    from sync.keyring import Tenure
+    from edge.key_history import PastKey
     from sync.ledger import EpochReason
 
 app = typer.Typer()
@@ -51,8 +51,8 @@ def list_keys(home: HomeOption, as_json: JsonOption = False) -> None:
 
     found = Home(home)
     found.settings()
-    rows = [_listed(found, tenure) for tenure in key_history(found)]
-    show(rows, as_json, ("role", "fingerprint", "algorithm", "since", "until", "custody"), "no keys")
+    rows = [_listed(found, key) for key in key_history(found)]
+    show(rows, as_json, ("role", "fingerprint", "algorithm", "since", "until", "revoked", "custody"), "no keys")
 
 
 @keys.command()
@@ -202,14 +202,17 @@ def _show_qr(text: str) -> None:
         segno.make(text, error="m").terminal(compact=True)
 
 
-def _listed(home: "Home", tenure: "Tenure") -> dict[str, str | None]:
+def _listed(home: "Home", key: "PastKey") -> dict[str, str | None]:
     from sync.records import place
 
+    tenure, revoked = key.tenure, key.revoked
     return {
         "role": tenure.role,
+        "key": tenure.key.key_id,
         "fingerprint": tenure.key.fingerprint,
         "algorithm": tenure.key.algorithm,
         "since": place(*tenure.since),
         "until": f"before {place(*tenure.until)}" if tenure.until else None,
+        "revoked": f"after {place(revoked.epoch, revoked.seq)}: {revoked.reason}" if revoked else None,
         "custody": None if tenure.until else home.keys.custody(tenure.role),
     }

@@ -1,12 +1,23 @@
 """The keys a node has had, as whoever holds its enrolment would find them in its chain."""
 
+from dataclasses import dataclass
+
 from edge.home import Home
 from sync.keyring import Tenure, ring
 from sync.messages import Enrolment
+from sync.notices import KeyRevoked
 from sync.origin import enrolments_of
 
 
-def key_history(home: Home) -> list[Tenure]:
+@dataclass(frozen=True, slots=True)
+class PastKey:
+    """A key's time in its role, and central's word against it where there is one."""
+
+    tenure: Tenure
+    revoked: KeyRevoked | None
+
+
+def key_history(home: Home) -> list[PastKey]:
     """Every key ever in force, by its first record; raises SyncError where a rotation does not hold."""
     keys = ring((one.epoch, one.keys) for one in map(Enrolment.parse_text, enrolments_of(home.path)))
     ledger = home.open_ledger()
@@ -14,6 +25,6 @@ def key_history(home: Home) -> list[Tenure]:
         for record in ledger.records(("key.rotated",)):
             keys.check(record)
             keys.follow(record)
+        return [PastKey(tenure, ledger.revocation(tenure.key)) for tenure in keys.tenures()]
     finally:
         ledger.close()
-    return keys.tenures()

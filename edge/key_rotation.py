@@ -42,6 +42,11 @@ def rotate(home: Home, role: Role, custody: Custody | None, clock: Clock) -> Rot
                 keys.replace(role, waiting)
                 return Rotated(record, new.public, _custody(home, role), resumed=True)
         old = home.signer(role)
+        if (revoked := ledger.revocation(old.public)) is not None:
+            raise RotationError(
+                f"{home.path}: central has revoked the {role} key ({revoked.reason}): it can hand on nothing;"
+                " firstvisit keys new-epoch --reason rekey makes new ones"
+            )
         wanted = custody or _custody(home, role)
         if keys.custody(waiting) not in (None, wanted):
             keys.discard(waiting)

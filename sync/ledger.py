@@ -300,6 +300,12 @@ class Ledger:
             self._read_keys()
         return self._keys.key(role)
 
+    def revocation(self, key: PublicKey) -> KeyRevoked | None:
+        """Central's word that forbids this key the next record."""
+        with self._errors():
+            self._read_keys()
+            return self._keys.revocation(key, _next_place(self.connection))
+
     def append(self, kind: str, fields: Fields) -> Record:
         """Append one record in a transaction of its own and return it, durable."""
         with self.transaction() as transaction:

@@ -4,8 +4,10 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ from edge.custody import NoKey
 from edge.epochs import begin_epoch, rekey
 from edge.home import Home
 from edge.key_history import key_history
-from edge.key_rotation import rotate
+from edge.key_rotation import RotationError, rotate
 from sync import SyncError
 from sync.records import Role
 from sync.verify import verify
@@ -73,7 +75,7 @@ from pathlib import Path
 from edge.clock import Clock
 from edge.custody import KeyFolder
 from edge.home import Home
-from edge.key_rotation import rotate
+from edge.key_rotation import RotationError, rotate
 from sync.ledger import Transaction
 step, where, role = sys.argv[2:]
 owner = {"create": KeyFolder, "hand_over": KeyFolder, "append_placed": Transaction, "replace": KeyFolder,
@@ -188,3 +190,18 @@ def test_the_commands_rotate_list_and_begin_anew(call: Call, home: Home) -> None
     told = call("keys", "new-epoch", "--home", home.path, "--reason", "fork", "--epoch", 3)
     assert (told.code, told.out) == (2, "")
     assert "epoch 3 cannot follow epoch 5" in told.err
+
+
+def test_a_revoked_key_is_listed_as_such_and_hands_on_nothing(call: Call, home: Home) -> None:
+    desk = home.signer("desk").public
+    with closing(sqlite3.connect(home.database)) as connection, connection:
+        connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 2, 'compromised')", (desk.key_id,))
+    with pytest.raises(RotationError, match=r"central has revoked the desk key \(compromised\)"):
+        rotate(home, "desk", None, Clock())
+    with pytest.raises(SyncError, match=r"central has revoked the desk key .* after seq 2"):
+        home.open_ledger("desk", Clock()).append("day.closed", {})
+    listed = json.loads(call("keys", "list", "--home", home.path, "--json").out)
+    assert [row["revoked"] for row in listed] == [None, "after seq 2: compromised"]
+    rekey(home, Clock(), None, None)
+    home.open_ledger("desk", Clock()).append("day.closed", {})
+    _good(home)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from edge.clock import Clock
@@ -15,6 +17,7 @@ from edge.epochs import begin_epoch, continue_here
 from edge.home import Home
 from edge.kiosk.app import create_app
 from edge.machine import Trait, elsewhere, read_traits, remember
+from edge.node import RunOptions, run
 from sync.alarms import Alarms
 from sync.central.enrol import enrol, readmit
 from sync.mqtt import BrokerAddress
@@ -134,6 +137,28 @@ def test_the_kiosk_of_a_copied_home_waits_for_its_node(
         create_app(home)
     _continue(home)
     create_app(home)
+
+
+@pytest.mark.usefixtures("pack")
+def test_a_node_that_starts_on_another_machine_begins_the_epoch_before_anything_else(
+    home: Home, machine: MakeMachine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    cv2.imwrite(str(frames / "0.png"), np.zeros((64, 64, 3), np.uint8))
+    options = RunOptions(sources=(str(frames),), until_end=True, fast=True)
+    monkeypatch.setattr("edge.machine.ROOT", machine("box", "a" * 32))
+    run(home, options)
+    monkeypatch.setattr("edge.machine.ROOT", machine("other", "b" * 32))
+    run(home, options)
+    assert "last run on another machine: epoch 2 begins here" in caplog.text
+    run(home, options)
+    ledger = home.open_ledger()
+    starts = [(one.epoch, one.fields["reason"]) for one in ledger.records(("epoch.started",))]
+    boots = [(one.epoch, one.fields["custody"]) for one in ledger.records(("node.boot",))]
+    ledger.close()
+    assert starts == [(1, "init"), (2, "clone")]
+    assert boots == [(1, "file"), (2, "file"), (2, "file")]
 
 
 class Live:
