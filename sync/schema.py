@@ -88,6 +88,7 @@ CREATE TABLE log_timestamps (
 ) STRICT
 """
 LOG_TABLES = ("log", "log_tiles", "log_runs", "log_statements", "log_timestamps")
+CENTRAL_TABLES = ("records", "visits", "corrections", *LOG_TABLES)
 
 
 def altered_ledger(connection: sqlite3.Connection) -> str | None:
@@ -100,9 +101,14 @@ def altered_ledger(connection: sqlite3.Connection) -> str | None:
 def altered_records(connection: sqlite3.Connection) -> str | None:
     """The same of central's."""
     with closing(sqlite3.connect(":memory:")) as made:
-        for statement in (RECORDS, *LISTS, *LOG, TIMESTAMPS):
+        for statement in central_tables():
             made.execute(statement)
-        return _altered(connection, made, ("records", "visits", "corrections", *LOG_TABLES))
+        return _altered(connection, made, CENTRAL_TABLES)
+
+
+def central_tables() -> tuple[str, ...]:
+    """What makes the tables that evidence lies in at central, and their indexes."""
+    return RECORDS, *LISTS, *LOG, TIMESTAMPS
 
 
 def _altered(connection: sqlite3.Connection, made: sqlite3.Connection, tables: tuple[str, ...]) -> str | None:

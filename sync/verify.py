@@ -23,10 +23,12 @@ from sync.ledger import has_kept, key_records
 from sync.log_audit import Signed, TreeAudit, witnessed
 from sync.messages import BadMessage, CentralKeys, Enrolment, Notice
 from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle
+from sync.postgres import store_url
+from sync.postgres_copy import central_database
 from sync.purge import Base, base_of
 from sync.readonly import READ_ERRORS, damage, read_snapshot
 from sync.records import BadRecord, Record, parse, place
-from sync.schema import LOG_TABLES, altered_ledger, altered_records
+from sync.schema import CENTRAL_TABLES, altered_ledger, altered_records
 from sync.signing import digest
 from sync.stamp import from_us, rfc3339
 from sync.trust import key_notices
@@ -85,7 +87,7 @@ def verify(path: Path, public_key: Path | None = None) -> Verdict:
     given = given_key(public_key) if public_key else None
     if (path / "firstvisit.db").is_file():
         return _home(path, given)
-    if (path / "central.db").is_file():
+    if store_url(path) is not None or (path / "central.db").is_file():
         return _central(path, given)
     if path.is_dir():
         raise SyncError(f"{path}: neither a HOME (firstvisit.db) nor a central store (central.db)")
@@ -222,12 +224,16 @@ def _compact(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
 
 
 def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
-    database = path / "central.db"
     head = f"central store {path}"
     try:
-        origin = _central_origin(key_text(path / "central.pub"), given)
+        with central_database(path) as database:
+            return _central_in(database, head, key_text(path / "central.pub"), given)
     except Bad as bad:
         return _bad_verdict("central", head, bad)
+
+
+def _central_in(database: Path, head: str, central_pub: str | None, given: Enrolment | CentralKeys | None) -> Verdict:
+    origin = _central_origin(central_pub, given)
 
     def read(connection: sqlite3.Connection) -> Verdict:
         lines, checked, first = [head], 0, None
@@ -243,7 +249,7 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                 holding = {row[0] for row in connection.execute("SELECT DISTINCT node_id FROM records")}
                 if odd := [one for one in holding | enrolments.keys() if not isinstance(one, bytes)]:
                     raise Bad(f"node_id {odd[0]!r} is no name")
-                lists = _central_lists(connection, key_text(path / "central.pub"))
+                lists = _central_lists(connection, central_pub)
                 for node_id in sorted(holding | enrolments.keys()):
                     name = node_id.decode(errors="replace")
                     try:
@@ -261,7 +267,7 @@ def _central(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                     raise Bad(f"node {given.node_id} of the given key is not enrolled here")
                 if first is None:
                     _check_count(connection, "records", checked)
-                    for table in ("records", "visits", "corrections", *LOG_TABLES):
+                    for table in CENTRAL_TABLES:
                         _check_indexes(connection, table)
                     _check_schema(altered_records(connection))
                     _check_schema(altered_lists(connection))

@@ -12,6 +12,8 @@ from sync.log_audit import read_note, root_at
 from sync.log_proof import LogHead
 from sync.messages import CentralKeys
 from sync.origin import follow_notices, key_text, read_ack
+from sync.postgres import store_url
+from sync.postgres_copy import central_database
 from sync.readonly import read_snapshot
 from sync.records import place
 from sync.trust import key_notices
@@ -36,7 +38,7 @@ def verify_both(home: Path, central: Path, public_key: Path | None = None) -> Ve
     """
     if not (home / "firstvisit.db").is_file():
         raise SyncError(f"{home}: not a HOME (firstvisit.db), which alone can be held against a central")
-    if not (central / "central.db").is_file():
+    if store_url(central) is None and not (central / "central.db").is_file():
         raise SyncError(f"{central}: not a central store (central.db)")
     mine, theirs = verify(home, public_key), verify(central)
     lines = (*mine.lines, *theirs.lines)
@@ -77,7 +79,8 @@ def _compare(home: Path, central: Path) -> tuple[str, ...]:
             f"{len(kept.heads)} checkpoints kept here are roots of that central's log",
         )
 
-    return read_snapshot(central / "central.db", compare)
+    with central_database(central) as database:
+        return read_snapshot(database, compare)
 
 
 def _read_home(connection: sqlite3.Connection, pinned: CentralKeys) -> tuple[str, _Kept]:

@@ -10,17 +10,15 @@ from typing import Any
 import pytest
 
 from sync import SyncError, canonical
-from sync.central.log import enrolled
-from sync.central.store.batch import Batch
-from sync.central.store.location import create_store, open_store
 from sync.database import LEDGER_FORMAT
 from sync.export import write_export
 from sync.ledger import Ledger, Writer
 from sync.messages import Ack, CentralKeys, Enrolment, Notice
-from sync.records import ROLE_OF_KIND, seal
+from sync.records import seal
 from sync.signing import Signer, digest
 from sync.stamp import Stamp
 from sync.verify import Verdict, verify
+from tests.sync.filled_central import central_of
 
 GetSigner = Callable[[str], Signer]
 _COLUMNS = ("epoch", "seq", "kind", "body", "hash", "prev_hash", "signature", "acked")
@@ -603,29 +601,9 @@ def test_a_closed_home_is_verified_and_no_file_appears(filled_home) -> None:
 
 
 @pytest.fixture
-def central(filled_home, tmp_path: Path, signer: GetSigner) -> Path:
+def central(filled_home, tmp_path: Path) -> Path:
     """A central store that holds the filled HOME's chain and that of a second node without records."""
-    path = tmp_path / "central"
-    path.mkdir()
-    shutil.copy(filled_home.central_pub, path / "central.pub")
-    create_store(path)
-    keys = CentralKeys.parse_text(filled_home.central_pub.read_text())
-    second = Enrolment("gate-2", "s1", signer("stranger").public, signer("root").public)
-    keys = CentralKeys.parse_text(filled_home.central_pub.read_text())
-    with open_store(path) as store:
-        for enrolment, text in (
-            (Enrolment.parse_text(filled_home.node_pub.read_text()), filled_home.node_pub.read_text()),
-            (second, second.text(signer("stranger"))),
-        ):
-            first = Notice.seal(enrolment.node_id, 1, bytes(32), "keys", keys.fields(), signer("root"))
-            store.enrol(enrolment, text, first, enrolled("hq", enrolment, 1, signer("notice")), 1)
-        batch = Batch()
-        ledger = filled_home.ledger()
-        for record in ledger.records(ROLE_OF_KIND):
-            batch.keep(record, 5)
-        ledger.close()
-        store.write(batch)
-    return path
+    return central_of(filled_home, tmp_path / "central")
 
 
 def _bad_at_central(verdict: Verdict, seq: int, why: str = "") -> None:
