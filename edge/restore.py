@@ -13,8 +13,6 @@ from edge.clock import Clock
 from edge.epochs import rekey, start_epoch
 from edge.home import Home, all_or_nothing
 from edge.key_copies import KeyCopies, read_keys
-from edge.machine import read_traits
-from edge.machine import remember as remember_machine
 from edge.retention import PEOPLE_PER_RECORD
 from edge.sealed import SealError, Secret, unsealing
 from edge.vault import KEYS_FORMAT, PERSON_KEYS, Vault, opened
@@ -65,9 +63,6 @@ def restore(file: Path, path: Path, secret: Secret, keys: Path | None, clock: Cl
                 rekey(home, clock, None, None)
             with closing(home.open_ledger("node", clock)) as ledger, ledger.transaction() as transaction:
                 began = start_epoch(home, ledger, transaction, "restore")
-                remember_machine(
-                    transaction.connection, read_traits()
-                )  # it is at home here: no copy of somebody's disk
                 _forget(vault, transaction, forgotten)
                 vault.restart_galleries(transaction.connection, began.stamp.wall_us)
             people = vault.count()
