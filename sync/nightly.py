@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
@@ -147,5 +148,6 @@ def next_night(now: datetime, zone: tzinfo | None, rng: random.Random) -> dateti
 
 
 if __name__ == "__main__":
-    os.nice(19)
+    with suppress(OSError):  # a sandbox may forbid even to stand back
+        os.nice(19)
     print(json.dumps(asdict(check(Path(sys.argv[1])))))

@@ -96,6 +96,10 @@ class _Unsigned(Exception):
     """The rest of a frame is not taken, and the node is not told: it may come from anybody."""
 
 
+class _Damaged(Exception):
+    """What is held of a node is not what it signed: nothing more is taken and nothing of it acknowledged."""
+
+
 class Ingest:
     """The one writer of central's evidence. What it holds in memory is what the store holds."""
 
@@ -185,20 +189,26 @@ class Ingest:
         online: list[tuple[Greeting, _Node]] = []
         try:
             for greeting in greetings:
-                node = self._node(greeting.status.node_id)
+                try:
+                    node = self._node(greeting.status.node_id)
+                except _Damaged as error:
+                    self._refuse(batch, greeting.status.node_id, "damaged", str(error), now_us)
+                    continue
                 if node is not None:
                     batch.statuses.append((greeting.status, now_us))
                     if greeting.status.online:
                         online.append((greeting, node))
                         self._owed[greeting.status.node_id] = None
             for frame, read in zip(frames, self._read_ahead(frames), strict=True):
-                node = self._node(frame.node_id)
-                if node is None:
-                    # one row for all of them: whoever may publish could else fill the disk with invented names
-                    self._refuse(batch, "", "unknown-node", f"{frame.node_id} is not enrolled", now_us)
-                    continue
                 try:
+                    node = self._node(frame.node_id)
+                    if node is None:
+                        # one row for all of them: whoever may publish could else fill the disk with invented names
+                        self._refuse(batch, "", "unknown-node", f"{frame.node_id} is not enrolled", now_us)
+                        continue
                     self._judge(frame, read, node, batch, staged, now_us)
+                except _Damaged as error:
+                    self._refuse(batch, frame.node_id, "damaged", str(error), now_us)
                 except _Refused as refused:
                     self._refuse(batch, frame.node_id, refused.code, str(refused), now_us)
                     refusals.append((frame.node_id, refused))
@@ -241,6 +251,7 @@ class Ingest:
             yield Answer(status.node_id, "ack", gap.seal(self._keys.ack))
 
     def _node(self, node_id: str) -> _Node | None:
+        """What is known of an enrolled node, None of others; raises _Damaged where nothing may continue its chain."""
         node = self._nodes.get(node_id)
         if node is None:
             held = self._store.enrolment(node_id)
@@ -248,6 +259,8 @@ class Ingest:
                 return None
             _, state = held
             head = self._store.head(node_id) or Head(1, 0, bytes.fromhex(GENESIS_PREV))
+            if head.seq and _damaged(self._store.held(node_id, head.epoch, head.seq)):
+                raise _Damaged(f"epoch {head.epoch} seq {head.seq}, the last of {node_id} held here, is damaged")
             keys = ring_of(self._store, node_id)
             signed = self._store.signed_back(node_id)
             signed_back = next((one.head for one in signed if one.matches and one.epoch == head.epoch), None)
@@ -256,12 +269,19 @@ class Ingest:
             )
         return node
 
+    def _sound(self, node_id: str) -> _Node | None:
+        """The same, and None for one whose chain here is damaged, which is said with what it sends next."""
+        try:
+            return self._node(node_id)
+        except _Damaged:
+            return None
+
     def _read_ahead(self, frames: list[Arrived]) -> list[_Readings]:
         """What each frame holds, its signatures verified; nothing of a frame that will be refused unread."""
         read: list[_Readings] = []
         worth: list[tuple[KeyRing, list[Read]]] = []
         for frame in frames:
-            node = self._node(frame.node_id)
+            node = self._sound(frame.node_id)
             if node is None or node.state != "ok" or len(frame.payload) > MAX_FRAME_BYTES:
                 read.append([])
                 continue
@@ -366,6 +386,8 @@ class Ingest:
     def _again(self, record: Record, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
         """A place already filled: the same record is acknowledged again, another one is a fork if its key signed it."""
         held = self._held(record.node_id, (record.epoch, record.seq), staged)
+        if _damaged(held):
+            raise _Damaged(f"epoch {record.epoch} seq {record.seq} held here is damaged")
         if held is not None and held[0] == record.hash:
             return
         self._check(record, node)
@@ -399,7 +421,7 @@ class Ingest:
         answers = []
         now_s, window = self._monotonic(), MAX_WINDOW_FRAMES if self._backfill is None else self._backfill.window()
         for node_id in list(self._owed):
-            node = self._node(node_id)
+            node = self._sound(node_id)
             if self._backfill is not None and not self._backfill.due(node_id, now_s):
                 continue
             if node is not None and node.seq > 0:
@@ -470,3 +492,8 @@ def _project(record: Record, batch: Batch, now_us: int) -> None:
             log.warning("notice.applied not understood node=%s seq=%d", record.node_id, record.seq)
             return
         batch.applied.append((now_us, record.node_id, nseq, bytes.fromhex(digest_hex)))
+
+
+def _damaged(held: tuple[bytes, bytes, bytes] | None) -> bool:
+    """Whether a record held has another hash than its body: a bit has turned, or somebody has turned it."""
+    return held is not None and digest("record-hash", held[1]) != held[0]

@@ -20,8 +20,9 @@ from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
 from sync.central.lock import only_one
 from sync.central.log import state_unstated
+from sync.central.nightly import CentralNight
 from sync.central.shard import WHOLE, Shard
-from sync.central.store.location import migrate_store, open_store
+from sync.central.store.location import migrate_store, open_store, store_url
 from sync.central.timestamp import TimestampAuthority, Timestamper
 from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
@@ -184,6 +185,7 @@ def run(
             certificates.on_change = pages[-1].take_up
 
         timestamper = Timestamper(directory, stamps) if stamps is not None and shard.number == 1 else None
+        night = CentralNight(directory) if shard.number == 1 and store_url(directory) is None else None
 
         def end(_signal: int, _frame: FrameType | None) -> None:
             server.stop()
@@ -199,8 +201,12 @@ def run(
             log.info("central running dir=%s broker=%s shard=%s console=%s", directory, broker, shard, console_at)
             if timestamper is not None:
                 timestamper.start()
+            if night is not None:
+                night.start()
             server.serve()
         finally:
+            if night is not None:
+                night.stop()
             if timestamper is not None:
                 timestamper.stop()
             if certificates is not None:

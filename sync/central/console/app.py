@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from sync.central.console.live import StoreWatch
 from sync.central.console.places import Places
+from sync.central.nightly import last_check
 from sync.central.store.location import accounts_path, open_store
 from sync.central.store.rows import VisitRow
 from sync.central.store.store import Store
@@ -73,6 +74,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
             "nodes": rows,
             "places": stands,
             "refusals": refusals,
+            "night": last_check(central_dir),
             "online": sum(node.online for node in rows),
             "waiting": sum(node.lag or 0 for node in rows),
             "alarms": sum(node.chain != "ok" for node in rows),

@@ -143,6 +143,35 @@ def test_the_same_frame_again_is_acknowledged_again_and_stored_once(bench: Bench
     assert bench.held() == [1, 2, 3, 4, 5]
 
 
+def _turn(bench: Bench, seq: int, column: str) -> None:
+    """What a bad sector does to a stored row."""
+    with bench.central.store() as store, store.database.transaction():
+        store.database.execute(f"UPDATE records SET {column} = ? WHERE node_id = 'n1' AND seq = ?", (b"{}", seq))
+
+
+@pytest.mark.parametrize("column", ["body", "hash"])
+def test_a_damaged_head_is_neither_acknowledged_nor_continued_from(bench: Bench, column: str) -> None:
+    chain = bench.records(3)
+    bench.take(*chain)
+    _turn(bench, 3, column)
+    bench.ingest = Ingest(bench.store, load_serving_keys(bench.central.directory))  # a restart
+    assert bench.take(*bench.records(2)[3:]) == []
+    assert bench.take(*chain) == []
+    status = Status("n1", online=True, epoch=1, seq=5, acked=3)
+    assert bench.ingest.take([], bench.now_us, [Greeting(status)]) == []
+    assert bench.refused() == {"damaged": 3}
+
+
+def test_a_damaged_record_is_not_acknowledged_again_nor_called_a_fork(bench: Bench) -> None:
+    chain = bench.records(3)
+    bench.take(*chain)
+    _turn(bench, 2, "body")
+    assert bench.take(*chain[1:2]) == []
+    assert bench.refused() == {"damaged": 1}
+    (ack,) = bench.take(*bench.records(1)[3:])
+    assert isinstance(ack, Ack), "the chain goes on behind a sound head; the night names the record"
+
+
 def test_a_gap_stores_nothing_and_names_the_record_missing(bench: Bench) -> None:
     chain = bench.records(6)
     bench.take(*chain[:2])

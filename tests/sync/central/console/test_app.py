@@ -7,8 +7,10 @@ import httpx
 import pytest
 
 from sync.central.ingest import Arrived
+from sync.central.nightly import CentralNight
 from sync.central.notices import order
 from sync.central.store.location import open_store
+from sync.nightly import Checked
 from sync.notices import Erase, Policy
 from sync.web.server import PageServer
 from tests.conftest import form_token
@@ -228,3 +230,12 @@ def test_a_visit_appears_in_an_open_page_without_a_reload(
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} overflows"
     page.context.close()
     assert {urlsplit(url).hostname for url in asked} == {"127.0.0.1"}
+
+
+def test_what_the_night_found_stands_above_the_nodes(reader: httpx.Client, central: NodeAndCentral) -> None:
+    night = CentralNight(central.directory)
+    night.keep(Checked(1, 2, ok=True, checked=1234))
+    assert "1,234 records verified at night" in reader.get("/?lang=en").text
+    night.keep(Checked(3, 4, ok=False, why="node puxi-01-a: hash does not match the body", first_bad=17))
+    page = reader.get("/?lang=en").text
+    assert "found damage · seq 17: node puxi-01-a: hash does not match the body" in page
