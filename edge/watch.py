@@ -166,6 +166,7 @@ class Watch:
                 self._hear(impatient)
                 self._obey()
                 jobs.run_due()
+                self._night.follow(datetime.now(UTC))
             except DiskFull:
                 self._refuse()
             notifier.notify("WATCHDOG=1")
