@@ -5,6 +5,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +20,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.faults.launcher", description=__doc__)
     parser.add_argument("--journal", type=Path, help="write down what is attempted, shown and acknowledged")
     parser.add_argument("--clock", type=Path, help="the clock that `firstvisit run` believes (tests/faults/clocks.py)")
+    parser.add_argument("--behind-s", type=float, help="set the whole process's clock back by so much")
+    parser.add_argument(
+        "--night-soon", action="store_true", help="verify everything at once, not minutes after a start"
+    )
     parser.add_argument("--rate", type=float, help="feed so many visitors a second instead of cameras")
     parser.add_argument("--seed", type=int, default=0, help="of the visitors")
     parser.add_argument("--mutant", action="append", default=[], choices=sorted(MUTANTS))
@@ -30,6 +35,10 @@ def main() -> None:
         keep_journal(Journal(options.journal))
     if options.clock is not None:
         believe(options.clock)
+    if options.behind_s is not None:
+        set_back(options.behind_s)
+    if options.night_soon:
+        hasten()
     if options.rate is not None:
         feed(options.rate, options.seed)
     sys.argv = ["firstvisit", *options.arguments]
@@ -80,6 +89,22 @@ def believe(path: Path) -> None:
     modules[0].Clock = partial(edge.clock.Clock, reading(path))
     for module in modules:
         module.datetime = datetime_of(path)
+
+
+def set_back(by_s: float) -> None:
+    """Let everything in this process that asks for the time get an earlier one."""
+    true_ns = time.time_ns
+    clock: Any = time
+    clock.time_ns = lambda: true_ns() - int(by_s * 1e9)
+    clock.time = lambda: clock.time_ns() / 1e9
+
+
+def hasten() -> None:
+    """A night that was missed is made up at once."""
+    import sync.nightly
+
+    nightly: Any = sync.nightly
+    nightly.SOON_MINUTES = (0.0, 0.01)
 
 
 def feed(rate_per_s: float, seed: int) -> None:

@@ -277,6 +277,21 @@ def deleted_bytes_stay() -> None:
     module.connect = careless
 
 
+@_mutant
+def purge_takes_unanchored() -> None:
+    """A purge counts days and asks neither for an ack nor for a checkpoint."""
+    import sync.purge
+
+    def newest(connection: Any, *_rest: Any) -> Any:
+        rows = connection.execute(
+            "SELECT epoch, seq, hash FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 2"
+        ).fetchall()
+        return rows[1] if len(rows) > 1 else None
+
+    module: Any = sync.purge
+    module._due = newest
+
+
 def apply(name: str) -> None:
     """Put a mutant into this very process."""
     MUTANTS[name]()

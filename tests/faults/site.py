@@ -58,6 +58,10 @@ class NodeUnderTest:
     mutants: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     baseline: Place = (0, 0)  # what the commands that made it had appended: not in the journal
+    name: str = ""  # of its process; the node's id, where no other HOME is that node's too
+
+    def __post_init__(self) -> None:
+        self.name = self.name or self.node_id
 
     @property
     def account(self) -> Account:
@@ -146,9 +150,9 @@ class Site:
         self._start("broker", [program, "-c", str(configuration)])
         wait_until(lambda: listens(self.broker_port), "the broker listens", READY_S)
 
-    def start_central(self, *arguments: str, wait: bool = True) -> None:
+    def start_central(self, *arguments: str, wait: bool = True, launcher: tuple[str, ...] = ()) -> None:
         self._launch(
-            "central", self.central_mutants, (), self.central_environment,
+            "central", self.central_mutants, launcher, self.central_environment,
             "central", "run", "--dir", str(self.central), "--port", str(self.console_port), *arguments,
         )  # fmt: skip
         if wait:
@@ -157,20 +161,21 @@ class Site:
     def wait_for_central(self) -> float:
         return wait_until(lambda: self._check_alive("central") and listens(self.console_port), "central is ready")
 
-    def start_node(self, node: NodeUnderTest | None = None, wait: bool = True, *arguments: str) -> None:
+    def start_node(
+        self,
+        node: NodeUnderTest | None = None,
+        wait: bool = True,
+        *arguments: str,
+        launcher: tuple[str, ...] = (),
+    ) -> None:
+        """launcher: its further options."""
         node = node or self.node
-        options = [
-            "--journal",
-            str(node.journal),
-            "--rate",
-            str(node.rate_per_s),
-            "--seed",
-            str(time.time_ns() % 2**31),
-        ]
+        seed = time.time_ns() % 2**31  # new faces in every run
+        options = ["--journal", str(node.journal), "--rate", str(node.rate_per_s), "--seed", str(seed), *launcher]
         if node.clock is not None:
             options += ["--clock", str(node.clock)]
         self._launch(
-            node.node_id, node.mutants, tuple(options), node.environment,
+            node.name, node.mutants, tuple(options), node.environment,
             "run", "--home", str(node.home.path), "--source", SOURCE, "--visit-gap", "0", *arguments,
         )  # fmt: skip
         if wait:
@@ -179,30 +184,30 @@ class Site:
     def wait_for_node(self, node: NodeUnderTest | None = None) -> float:
         """Wait until it has recorded something since its start."""
         node = node or self.node
-        since_ns = self._started_ns[node.node_id]
+        since_ns = self._started_ns[node.name]
 
         def recorded() -> bool:
-            self._check_alive(node.node_id)
+            self._check_alive(node.name)
             return any(at_ns >= since_ns for at_ns in reversed(node.account.shown.values()))
 
-        return wait_until(recorded, f"node {node.node_id} records again")
+        return wait_until(recorded, f"node {node.name} records again")
 
     def drain(self, node: NodeUnderTest | None = None, within_s: float = 120.0) -> None:
         """Let a node send what it has, its last words included, until central has acknowledged everything."""
         node = node or self.node
-        if node.node_id in self._processes:
-            self.terminate(node.node_id)
+        if node.name in self._processes:
+            self.terminate(node.name)
         rate_per_s, node.rate_per_s = node.rate_per_s, 0.0
         self.start_node(node, False, "--until-end", "--drain", f"{within_s:g}")
         node.rate_per_s = rate_per_s
-        process = self._processes.pop(node.node_id)
+        process = self._processes.pop(node.name)
         try:
             code = process.wait(within_s + PATIENCE_S)
         except subprocess.TimeoutExpired:
             process.kill()
             code = process.wait()
         if code != 0:
-            raise Failed(f"node {node.node_id} is not drained: {self.log(node.node_id).strip().splitlines()[-1:]}")
+            raise Failed(f"node {node.name} is not drained: {self.log(node.name).strip().splitlines()[-1:]}")
 
     def kill(self, name: str) -> None:
         """kill -9, and wait until it is gone."""

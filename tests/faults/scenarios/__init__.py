@@ -10,11 +10,14 @@ from tests.faults.scenarios import (
     full_disk,
     hostile_peer,
     kills,
+    leaving,
     power_cut,
     tampering,
+    two_heads,
 )
 
 _MODULES = (
-    kills, broker_state, power_cut, catching_up, bad_line, full_disk, clocks, bit_rot, tampering, hostile_peer
+    kills, broker_state, power_cut, catching_up, bad_line, full_disk, clocks, bit_rot, tampering, two_heads,
+    hostile_peer, leaving,
 )  # fmt: skip
 SCENARIOS: tuple[Scenario, ...] = tuple(module.SCENARIO for module in _MODULES)

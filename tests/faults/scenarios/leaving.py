@@ -44,7 +44,7 @@ def run(work: Work) -> Result:
         tested.start_central(launcher=("--behind-s", str(DAYS_AGO_S)))
         tested.start_node()
         wait_until(lambda: node.acked_upto()[1] > work.times(150, 30), "the first records are acknowledged")
-        proofs = _proofs(tested, node, work.root)
+        proofs = _proofs(node, work.root)
         backup, copy = _back_up(node, work.root)
         person, secrets = _somebody(node)
         command("keys", "rotate", "--home", str(node.home.path), "--role", "node")
@@ -75,13 +75,13 @@ def run(work: Work) -> Result:
         if any(held.get(place) != row for place, row in node_rows(node.home.database).items()):
             result.problems.append("the node and central hold different records")
     result.figures = (
-        f"{gone} records purged of {len(held)}, both keys rotated, 1 person erased: {len(proofs)} earlier proofs verify,"
-        f" {len(secrets)} secrets nowhere in HOME, key copy and backup"
+        f"{gone} records purged of {len(held)}, both keys rotated, 1 person erased: {len(proofs)} earlier proofs"
+        f" verify, {len(secrets)} secrets nowhere in HOME, key copy and backup"
     )
     return result
 
 
-def _proofs(tested: Site, node: NodeUnderTest, root: Path) -> list[Path]:
+def _proofs(node: NodeUnderTest, root: Path) -> list[Path]:
     """An export and a certificate, made before any of it happens."""
     folder = root / "proofs"
     folder.mkdir()

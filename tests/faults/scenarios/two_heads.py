@@ -42,7 +42,7 @@ def run(work: Work) -> Result:
 
 
 def _clone(tested: Site, result: Result) -> str:
-    """The disk of n1 in a second box, both running: each end says FORK, nothing of either is rewritten, n1 comes back."""
+    """The disk of n1 in a second box, both running: each end says FORK, nothing is rewritten, and n1 comes back."""
     node = tested.nodes["n1"]
     tested.start_node(node)
     wait_until(lambda: node.acked_upto()[1] > 30, "the first records are acknowledged")
