@@ -260,21 +260,23 @@ Next, as root:
   firstvisit kiosk add-user --home $STATE/home NAME --role manager
   systemctl enable --now firstvisit-node firstvisit-kiosk
   firstvisit doctor --home $STATE/home
-To send to a central server, bring its central.pub here and take $STATE/home/node.pub there:
-  firstvisit join --home $STATE/home --central-key central.pub --broker mqtts://HOST:8883
+To send to a central server, with the text that "firstvisit central invite" prints there:
+  firstvisit join --home $STATE/home --invite TEXT
   firstvisit-setup adopt && systemctl restart firstvisit-node
 NEXT
 }
 
 next_central() {
     cat <<NEXT
-Next, as root, with an MQTT broker in reach (on this machine: apt-get install mosquitto):
-  firstvisit central init $CENTRAL --broker mqtt://127.0.0.1:1883
+Next, as root, HOST being the name by which the nodes reach this machine (its broker: apt-get install mosquitto):
+  firstvisit central init $CENTRAL --name HOST --broker mqtts://HOST:8883
+  firstvisit central broker-config --dir $CENTRAL --out /etc/mosquitto/firstvisit   # and as its README says
   firstvisit central add-user --dir $CENTRAL NAME
   firstvisit-setup adopt
   systemctl enable --now firstvisit-central
-For every node, bring its node.pub here and take $CENTRAL/central.pub there:
-  firstvisit central enroll --dir $CENTRAL node.pub
+For every node, and then with the fingerprint that it shows:
+  firstvisit central invite --dir $CENTRAL --node NODE
+  firstvisit central confirm --dir $CENTRAL NODE FINGERPRINT
 NEXT
 }
 

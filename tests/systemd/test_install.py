@@ -109,13 +109,14 @@ def test_the_next_commands_name_real_commands_and_paths(installed: Path, wheel: 
         "firstvisit models install",
         "firstvisit init /var/lib/firstvisit/home --site ",
         "firstvisit-setup adopt",
-        "firstvisit join --home /var/lib/firstvisit/home --central-key ",
+        "firstvisit join --home /var/lib/firstvisit/home --invite ",
         "systemctl enable --now firstvisit-node firstvisit-kiosk",
     ):
         assert command in said
     said = good(sh(INSTALL, "central", "--wheel", wheel, "--root", installed))
     assert "firstvisit central init /var/lib/firstvisit-central" in said
-    assert "firstvisit central enroll --dir /var/lib/firstvisit-central node.pub" in said
+    assert "firstvisit central invite --dir /var/lib/firstvisit-central" in said
+    assert "firstvisit central confirm --dir /var/lib/firstvisit-central" in said
 
 
 def test_a_second_run_changes_nothing_and_says_so(installed: Path, wheel: Path) -> None:
