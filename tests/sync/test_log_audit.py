@@ -20,6 +20,7 @@ from sync.verify import verify
 from sync.verify_both import verify_both
 from sync.wire import SignedBody, encode_frame
 from tests.sync.a_log import ALog
+from tests.sync.postgres_server import PostgresServer
 from tests.sync.witnessed_site import Two, make_two
 
 
@@ -342,3 +343,49 @@ def test_only_a_home_can_be_held_against_a_central(lived: Two) -> None:
         verify_both(lived.central.directory, lived.central.directory)
     with pytest.raises(SyncError, match="not a central store"):
         verify_both(lived.node.home, lived.node.home)
+
+
+@pytest.fixture
+def far(tmp_path: Path, postgres: PostgresServer) -> Iterator[Two]:
+    """A central whose store is a PostgreSQL."""
+    made = make_two(tmp_path / "far", postgres.fresh())
+    (ack,) = made.send(made.node, count=40)
+    made.hear(made.node, ack)
+    made.alive(made.node)
+    yield made
+    made.store.close()
+
+
+def test_a_central_on_postgres_is_verified_to_the_last_leaf(far: Two) -> None:
+    verdict = verify(far.central.directory)
+    assert verdict.ok, verdict.lines
+    assert f"log: 43 leaves, root {far.log().checkpoint()[0].root.hex()}" in verdict.lines
+    assert line(verdict.lines, "log: 1 heads signed back by 1 nodes")
+    both = verify_both(far.node.home, far.central.directory)
+    assert both.ok, both.lines
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("UPDATE records SET body = decode('7b7d', 'hex') WHERE seq = 7", "hash does not match the body"),
+        ("DELETE FROM records WHERE seq = 7", "missing"),
+        ("UPDATE log_tiles SET data = substr(data, 1, 32)", "central's log: tile 0 of level 0"),
+        ("UPDATE log SET size = 99", "says that it has 99 leaves"),
+        ("DELETE FROM log_statements WHERE leaf = 1", "leaf 1 is missing"),
+        ("UPDATE visits SET order_us = 1", ""),
+    ],
+)
+def test_what_is_altered_in_postgres_is_found(far: Two, statement: str, why: str) -> None:
+    far.send(far.node, "visit.first", visit="v-1", camera="door", arrived_us=5)
+    far.store.database.execute(statement)
+    verdict = verify(far.central.directory)
+    assert not verdict.ok
+    assert why in (verdict.why or ""), verdict.lines
+
+
+def test_a_postgres_out_of_reach_is_named_without_its_password(tmp_path: Path) -> None:
+    (tmp_path / "central.toml").write_text('id = "c1"\n[store]\nurl = "postgresql://u:secret@127.0.0.1:9/db"\n')
+    with pytest.raises(SyncError, match=r"postgresql://127\.0\.0\.1:9/db") as told:
+        verify(tmp_path)
+    assert "secret" not in str(told.value)
