@@ -162,16 +162,19 @@ def _due(connection: sqlite3.Connection, cutoff_us: int, most: int) -> tuple[int
 
 
 def _thin_acks(connection: sqlite3.Connection, base: tuple[int, int]) -> None:
-    """Let go of acks below the base that carry no checkpoint and that no record left names as its anchor.
+    """Let go of acks below the base that no record left names as its anchor, but for one a day with a checkpoint.
 
-    Anchors only ever go on to acks that arrived later, so that all below the first one left are free.
+    Anchors only ever go on to acks that arrived later, so that all below the first one left are free. One a day holds
+    central to its log as well as one a minute does. Where central's log has contradicted itself, every checkpoint
+    stays: one of them is the evidence.
     """
     (body,) = connection.execute("SELECT body FROM ledger ORDER BY epoch, seq LIMIT 1").fetchone()
     anchor = canonical.decode(body).get("anchor")
     if anchor is None:
         return
     connection.execute(
-        "DELETE FROM acks WHERE (epoch, upto_seq) < (?, ?) AND NOT instr(data, ?)"
-        " AND rowid < (SELECT rowid FROM acks WHERE ack_hash = ?)",
-        (*base, _WITH_CHECKPOINT, bytes.fromhex(anchor["ack_hash"])),
+        "DELETE FROM acks WHERE (epoch, upto_seq) < (?, ?) AND rowid < (SELECT rowid FROM acks WHERE ack_hash = ?)"
+        " AND NOT (instr(data, ?) AND (EXISTS (SELECT 1 FROM alarms WHERE code = 'LOG_FORK') OR rowid IN"
+        " (SELECT min(rowid) FROM acks WHERE instr(data, ?) GROUP BY central_time_us / ?)))",
+        (*base, bytes.fromhex(anchor["ack_hash"]), _WITH_CHECKPOINT, _WITH_CHECKPOINT, DAY_US),
     )

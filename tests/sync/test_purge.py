@@ -292,3 +292,24 @@ def test_what_a_purge_says_reads_back() -> None:
     for name, value in (("upto", -1), ("head", "00"), ("kept", "3"), ("epoch", None)):
         with pytest.raises(SyncError, match="not what a purge says"):
             Base.of({"kind": "retention.run", "purged": {**base.fields(), name: value}})
+
+
+@pytest.mark.parametrize("forked", [False, True])
+def test_one_checkpoint_a_day_stays_of_what_is_purged_and_all_where_the_log_forked(
+    office: Office, forked: bool
+) -> None:
+    """A checkpoint a minute is 2 MB a day; what holds central to its log is one now and then, and any contradiction."""
+    (first,) = (ack for ack in office.node.acks() if Ack.parse(ack, key("ack").public).upto_seq == 3 + 21)
+    read = Ack.parse(first, key("ack").public)
+    for later_us in range(1, 6):
+        office.sql(
+            "INSERT INTO acks SELECT ?, epoch, upto_seq, central_time_us + ?, data FROM acks WHERE ack_hash = ?",
+            bytes([later_us]) * 32, later_us, read.ack_hash,
+        )  # fmt: skip
+    office.sql("UPDATE acks SET rowid = rowid - 1000 WHERE upto_seq = ?", read.upto_seq)
+    if forked:
+        office.sql("INSERT INTO alarms VALUES ('LOG_FORK', '', 1, 1, 1)")
+    assert office.purge(days=4) is not None
+    left = [one.upto_seq for one in (Ack.parse(data, key("ack").public) for data in office.node.acks())]
+    assert left.count(read.upto_seq) == (6 if forked else 1)
+    assert sorted(set(left)) == [3 + 21 * day for day in range(1, 11)]
