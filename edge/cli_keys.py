@@ -12,7 +12,7 @@ from edge.screen import say, show
 if TYPE_CHECKING:
     from edge.home import Home
     from edge.key_history import PastKey
-    from sync.ledger import EpochReason
+    from sync.append import EpochReason
 
 app = typer.Typer()
 keys = typer.Typer(help="The node's keys: list them, rotate one, begin a new epoch.", no_args_is_help=True)

@@ -4,9 +4,10 @@ from edge.clock import Clock
 from edge.custody import Custody
 from edge.home import Home
 from edge.machine import elsewhere, read_traits, remember
+from sync.append import EpochReason, Transaction, Writer
 from sync.canonical import Fields
 from sync.files import read_text, write_durably
-from sync.ledger import EpochReason, Ledger, Transaction, Writer
+from sync.ledger import Ledger
 from sync.messages import Enrolment
 from sync.origin import enrolments_of
 from sync.records import Record, Role

@@ -19,11 +19,12 @@ from edge.nightly import MIGRATIONS as NIGHTLY
 from edge.reserve import MIB, Reserve
 from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
+from sync.append import Writer
 from sync.canonical import Fields
 from sync.database import LEDGER_FORMAT, Patience, create, give_up, migrate
 from sync.files import close_to_others, write_durably
-from sync.ledger import MIGRATIONS as LEDGER
-from sync.ledger import Ledger, Writer
+from sync.ledger import Ledger
+from sync.ledger_tables import MIGRATIONS as LEDGER
 from sync.messages import Enrolment
 from sync.records import Role
 from sync.signing import Signer

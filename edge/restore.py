@@ -17,8 +17,8 @@ from edge.retention import PEOPLE_PER_RECORD
 from edge.sealed import SealError, Secret, unsealing
 from edge.vault import KEYS_FORMAT, PERSON_KEYS, Vault, opened
 from sync import SyncError
+from sync.append import Transaction
 from sync.database import create
-from sync.ledger import Transaction
 from sync.records import Record
 from sync.verify import verify
 

@@ -19,7 +19,8 @@ from typing import BinaryIO
 from sync import SyncError, canonical
 from sync.audit import Audit, Bad, Columns
 from sync.canonical import Fields
-from sync.ledger import KEPT, Ledger, kept_rows
+from sync.ledger import Ledger
+from sync.ledger_tables import KEPT, kept_rows
 from sync.origin import follow_notices, settle
 from sync.purge import Base, base_of
 from sync.records import MAX_BODY_BYTES

@@ -1,24 +1,20 @@
-"""The node's ledger: one table that is evidence and outbox both. Its SQL is here; what leaves it: purge.py."""
+"""The node's ledger: one table that is evidence and outbox both. Writing to it: append.py; what leaves it: purge.py."""
 
-import sqlite3
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
-
-import sqlite_utils
-from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
+from sync.append import Transaction, Writer, last_record, next_place
 from sync.canonical import Fields
-from sync.database import LEDGER_FORMAT, Patience, create, give_up, immediate, named, open_checked
+from sync.database import LEDGER_FORMAT, create, immediate, named, open_checked
 from sync.in_force import KeysInForce
+from sync.ledger_tables import MIGRATIONS, kept_rows
 from sync.messages import Ack
 from sync.notices import KeyRevoked
-from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
-from sync.signing import PublicKey, Signer, digest
-from sync.stamp import Stamp
+from sync.records import Record, Role, parse
+from sync.signing import PublicKey, digest
 from sync.wire import (
     FRAME_OVERHEAD_BYTES,
     MAX_FRAME_BYTES,
@@ -27,89 +23,7 @@ from sync.wire import (
     SignedBody,
 )
 
-MIGRATIONS = Migrations("ledger")
 SAME_ACK_INTERVAL_US = 60_000_000
-EpochReason: TypeAlias = Literal["init", "restore", "clone", "fork", "rekey"]
-KEPT = ("epoch.started", "key.rotated", "policy.changed", "node.boot")
-"""Kinds that stay when their time is up: the keys of the chain, how far back "first" reaches, the last start."""
-_ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
-
-
-@MIGRATIONS()
-def records(db: sqlite_utils.Database) -> None:
-    """The chain; `acked` makes it the outbox too."""
-    db.execute(
-        """
-        CREATE TABLE ledger (
-          epoch     INTEGER NOT NULL,
-          seq       INTEGER NOT NULL,
-          kind      TEXT    NOT NULL,
-          body      BLOB    NOT NULL,
-          hash      BLOB    NOT NULL,
-          prev_hash BLOB    NOT NULL,
-          signature BLOB    NOT NULL,
-          acked     INTEGER NOT NULL DEFAULT 0,
-          PRIMARY KEY (epoch, seq),
-          UNIQUE (epoch, prev_hash)
-        ) STRICT
-        """
-    )
-    db.execute("CREATE INDEX ledger_unacked ON ledger (epoch, seq, acked) WHERE acked = 0")  # acked: covers the count
-    db.execute("CREATE INDEX ledger_kind ON ledger (kind, epoch, seq)")
-
-
-@MIGRATIONS()
-def acks(db: sqlite_utils.Database) -> None:
-    """Every ack ever verified: the evidence that central held a prefix of the chain at a time."""
-    db.table("acks").create(
-        {
-            "ack_hash": bytes,
-            "epoch": int,
-            "upto_seq": int,
-            "central_time_us": int,
-            "data": bytes,
-        },
-        pk="ack_hash",
-        not_null={"epoch", "upto_seq", "central_time_us", "data"},
-    )
-    db.table("acks").create_index(["epoch", "upto_seq"])
-    db.table("acks").create_index(["central_time_us"])
-
-
-@MIGRATIONS()
-def kept(db: sqlite_utils.Database) -> None:
-    """Records that a purge has spared, since what is left cannot be read without them."""
-    db.execute(
-        """
-        CREATE TABLE kept_records (
-          epoch     INTEGER NOT NULL,
-          seq       INTEGER NOT NULL,
-          kind      TEXT    NOT NULL,
-          body      BLOB    NOT NULL,
-          hash      BLOB    NOT NULL,
-          prev_hash BLOB    NOT NULL,
-          signature BLOB    NOT NULL,
-          PRIMARY KEY (epoch, seq)
-        ) STRICT
-        """
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """Who appends: the node, in one role, with that role's key and a reading of the clocks.
-
-    stamp: called inside the transaction with the stamp of the record before, or None for the first. patience: whether
-    to wait on while somebody else holds the write lock. renew: reads the role's key anew where the one at hand has
-    been retired by a rotation, in whichever process; raises SyncError.
-    """
-
-    node_id: str
-    role: Role
-    signer: Signer
-    stamp: Callable[[Stamp | None], Stamp]
-    patience: Patience = give_up
-    renew: Callable[[], Signer] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,126 +47,6 @@ class Head:
     epoch: int
     seq: int
     hash: bytes
-
-
-class Transaction:
-    """One BEGIN IMMEDIATE: appends records, and lets the caller write other tables with them or not at all."""
-
-    def __init__(self, connection: sqlite3.Connection, writer: Writer) -> None:
-        """writer: with the key in force."""
-        self.connection = connection
-        self._writer = writer
-
-    def append(self, kind: str, fields: Fields) -> Record:
-        """Sign and insert the next record; raises SyncError where the kind is not this writer's.
-
-        Where the wall clock was moved, the node's `clock.step` comes before it.
-        """
-        return self.append_placed(kind, lambda _epoch, _seq: fields)
-
-    def append_placed(self, kind: str, make: Callable[[int, int], Fields]) -> Record:
-        """`append`, for fields that depend on the place, (epoch, seq), which the record gets."""
-        self._hold_role(kind)
-        before, now = self._last_and_now()
-        before = self._step_between(before, now) or before
-        epoch, seq = (before.epoch, before.seq + 1) if before else (1, 1)
-        return self._put(kind, make(epoch, seq), before, now, epoch, seq)
-
-    def revokes(self, order: KeyRevoked) -> bool:
-        """Whether the key of this writer may not sign the next record once `order` stands."""
-        at = _next_place(self.connection)
-        return order.key_id == self._writer.signer.public.key_id and at > (order.epoch, order.seq)
-
-    def begin_epoch(self, reason: EpochReason, fields: Fields, epoch: int | None = None) -> Record:
-        """Append the first record of a new epoch, `epoch.started`, behind the last record there is.
-
-        fields: its `site` and `keys`. epoch: its number where the next one is taken, by a clone of this machine.
-        Raises SyncError where there is no record yet, or the number is none of a later epoch.
-        """
-        self._hold_role("epoch.started")
-        before, now = self._last_and_now()
-        if before is None:
-            raise SyncError("an empty chain begins its first epoch with its first record")
-        epoch = before.epoch + 1 if epoch is None else epoch
-        if epoch <= before.epoch:
-            raise SyncError(f"epoch {epoch} cannot follow epoch {before.epoch}")
-        started = self._put("epoch.started", {"reason": reason, **fields}, before, now, epoch, 1)
-        if step := self._unnamed_step(before, now):  # behind it: the epoch before may be closed already
-            self._put("clock.step", step, started, now, epoch, 2)
-        return started
-
-    def name_step(self) -> Record | None:
-        """Append `clock.step` where the wall clock was moved since the node's last record; None where it was not."""
-        return self._step_between(*self._last_and_now())
-
-    def _hold_role(self, kind: str) -> None:
-        if ROLE_OF_KIND.get(kind) != self._writer.role:
-            raise SyncError(f"{kind} is not for the {self._writer.role} key")
-
-    def _last_and_now(self) -> tuple[Record | None, Stamp]:
-        """One reading of the clocks for the next record and for the step before it: nothing can happen in between."""
-        before = _last(self.connection)
-        return before, self._writer.stamp(before.stamp if before else None)
-
-    def _step_between(self, before: Record | None, now: Stamp) -> Record | None:
-        if before is None or self._writer.role != "node":
-            return None
-        fields = self._unnamed_step(before, now)
-        return self._put("clock.step", fields, before, now, before.epoch, before.seq + 1) if fields else None
-
-    def _unnamed_step(self, before: Record, now: Stamp) -> Fields | None:
-        """The body of the `clock.step` that must come before a record stamped `now`, None where none must.
-
-        The desk's key may not sign one: what its records have met since the node's last is the node's to name.
-        """
-        if now.steps == 0 or before.stamp.boot_id != now.boot_id:
-            return None
-        named = before.stamp
-        if ROLE_OF_KIND.get(before.kind) != "node":
-            rows = self.connection.execute("SELECT body, signature FROM ledger ORDER BY epoch DESC, seq DESC")
-            for record in (parse(*row) for row in rows):
-                if record.stamp.boot_id != now.boot_id:
-                    break
-                named = record.stamp
-                if ROLE_OF_KIND.get(record.kind) == "node":
-                    break
-            rows.close()
-        if now.steps == named.steps:
-            return None
-        jump_us = now.wall_us - named.wall_us - (now.boot_us - named.boot_us)
-        return {"jump_us": jump_us, "before_us": named.wall_us}
-
-    def _put(self, kind: str, fields: Fields, before: Record | None, at: Stamp, epoch: int, seq: int) -> Record:
-        writer = self._writer
-        if before and before.node_id != writer.node_id:
-            raise SyncError(f"this chain is node {before.node_id}'s, {writer.node_id} cannot continue it")
-        if taken := _ENVELOPE & fields.keys():
-            raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
-        body: Fields = {
-            "v": VERSION,
-            "node": writer.node_id,
-            "epoch": epoch,
-            "seq": seq,
-            "prev": before.hash.hex() if before else GENESIS_PREV,
-            "kind": kind,
-            "key": writer.signer.public.key_id,
-            "at": at.fields(),
-            **fields,
-        }
-        anchor = self.connection.execute(
-            # the newest by arrival: a central whose clock once ran ahead must not anchor every later record
-            "SELECT central_time_us, ack_hash FROM acks ORDER BY rowid DESC LIMIT 1"
-        ).fetchone()
-        if anchor:
-            body["anchor"] = {"central_time_us": anchor[0], "ack_hash": anchor[1].hex()}
-        record = seal(body, writer.signer)
-        stored = self.connection.execute(
-            "INSERT INTO ledger (epoch, seq, kind, body, hash, prev_hash, signature) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (record.epoch, record.seq, kind, record.body, record.hash, record.prev_hash, record.signature),
-        )
-        if stored.rowcount != 1:
-            raise SyncError(f"the database did not keep {kind} at epoch {record.epoch} seq {record.seq}")
-        return record
 
 
 class Ledger:
@@ -289,7 +83,7 @@ class Ledger:
         with self._errors(), immediate(self.connection, self._writer.patience):
             self._read_keys()
             if not new_keys:
-                at = _next_place(self.connection)
+                at = next_place(self.connection)
                 signer = self._keys.signer(self._writer.role, self._writer.signer, self._writer.renew, at)
                 self._writer = replace(self._writer, signer=signer)
             yield Transaction(self.connection, self._writer)
@@ -304,7 +98,7 @@ class Ledger:
         """Central's word that forbids this key the next record."""
         with self._errors():
             self._read_keys()
-            return self._keys.revocation(key, _next_place(self.connection))
+            return self._keys.revocation(key, next_place(self.connection))
 
     def append(self, kind: str, fields: Fields) -> Record:
         """Append one record in a transaction of its own and return it, durable."""
@@ -328,7 +122,7 @@ class Ledger:
 
     def head(self) -> Head | None:
         with self._errors():
-            last = _last(self.connection)
+            last = last_record(self.connection)
         return Head(last.epoch, last.seq, last.hash) if last else None
 
     def rows(self, from_seq: int = 1) -> Iterator[Row]:
@@ -542,52 +336,3 @@ class Ledger:
 
     def _errors(self) -> AbstractContextManager[None]:
         return named(self._path)
-
-
-def has_kept(connection: sqlite3.Connection) -> bool:
-    """Whether there is a table of kept records: not in a HOME that no command of this version has written to yet."""
-    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'kept_records'").fetchone() is not None
-
-
-def kept_rows(
-    connection: sqlite3.Connection, kinds: tuple[str, ...], after: tuple[int, int] = (0, 0)
-) -> list[tuple[bytes, bytes]]:
-    """Body and signature of every record of these kinds that a purge has spared, after (epoch, seq), in chain order."""
-    wanted = [kind for kind in kinds if kind in KEPT]
-    if not wanted or not has_kept(connection):
-        return []
-    return connection.execute(
-        f"SELECT body, signature FROM kept_records WHERE kind IN ({','.join('?' * len(wanted))})"
-        " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
-        (*wanted, *after),
-    ).fetchall()
-
-
-def key_records(connection: sqlite3.Connection, upto: tuple[int, int]) -> list[tuple[bytes, bytes]]:
-    """Body and signature of every record up to (epoch, seq) that changes the keys of the chain, in chain order."""
-    kinds = ("epoch.started", "key.rotated")
-    return (
-        kept_rows(connection, kinds)
-        + connection.execute(
-            "SELECT body, signature FROM ledger WHERE kind IN (?, ?) AND (epoch, seq) <= (?, ?) ORDER BY epoch, seq",
-            (*kinds, *upto),
-        ).fetchall()
-    )
-
-
-def _next_place(connection: sqlite3.Connection) -> tuple[int, int]:
-    found = connection.execute("SELECT epoch, seq FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1").fetchone()
-    return (found[0], found[1] + 1) if found else (1, 1)
-
-
-def _last(connection: sqlite3.Connection) -> Record | None:
-    """The head; raises SyncError where it is damaged: nothing may continue from it, or be said of it."""
-    found = connection.execute(
-        "SELECT body, signature, hash FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1"
-    ).fetchone()
-    if found is None:
-        return None
-    body, signature, stored_hash = found
-    if digest("record-hash", body) != stored_hash:
-        raise SyncError("the last record of the chain is damaged: nothing can follow it (firstvisit verify)")
-    return parse(body, signature)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from sync import SyncError, canonical
 from sync.canonical import Fields
-from sync.ledger import KEPT, Ledger
+from sync.ledger import Ledger
+from sync.ledger_tables import KEPT
 from sync.records import Record
 from sync.signing import digest
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import sqlite_utils
 
-from sync.ledger import MIGRATIONS, has_kept
+from sync.ledger_tables import MIGRATIONS, has_kept
 
 # Central's; here for the verifier too, which imports no central.
 RECORDS = """

@@ -10,10 +10,11 @@ from sqlite_utils.migrations import Migrations
 
 from sync import SyncError, orders
 from sync.alarms import Alarm, Alarms
+from sync.append import Transaction
 from sync.database import LEDGER_FORMAT, migrate, named, open_checked
 from sync.files import read_text, write_durably
 from sync.in_force import KeyNotInForce
-from sync.ledger import Ledger, Transaction
+from sync.ledger import Ledger
 from sync.messages import BadMessage, CentralKeys, Notice
 from sync.notices import BadBody, CodeRevoked, KeyRevoked, Order, Policy, ReportKnown, read_order
 from sync.records import Record

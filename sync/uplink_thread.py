@@ -8,8 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 from sync import SyncError
+from sync.append import Writer
 from sync.in_force import KeyNotInForce
-from sync.ledger import Ledger, Writer
+from sync.ledger import Ledger
 from sync.messages import Ack, BadMessage, Nack, NackCode, Status
 from sync.mqtt import Message, Will
 from sync.session import UplinkAddress, open_session

@@ -19,7 +19,7 @@ from sync.certificate import examine, lines
 from sync.compact import is_compact, read_compact
 from sync.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.export import read_export
-from sync.ledger import has_kept, key_records
+from sync.ledger_tables import has_kept, key_records
 from sync.log_audit import Signed, TreeAudit, witnessed
 from sync.messages import BadMessage, CentralKeys, Enrolment, Notice
 from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle

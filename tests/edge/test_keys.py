@@ -76,7 +76,7 @@ from edge.clock import Clock
 from edge.custody import KeyFolder
 from edge.home import Home
 from edge.key_rotation import RotationError, rotate
-from sync.ledger import Transaction
+from sync.append import Transaction
 step, where, role = sys.argv[2:]
 owner = {"create": KeyFolder, "hand_over": KeyFolder, "append_placed": Transaction, "replace": KeyFolder,
          "rename": Path}[step]

@@ -49,7 +49,8 @@ def main() -> None:
 
 def keep_journal(journal: Journal) -> None:
     """Write down every record of this process before its commit and after its return, and every ack accepted."""
-    from sync.ledger import Ledger, Transaction
+    from sync.append import Transaction
+    from sync.ledger import Ledger
 
     put, transaction, accept_ack = Transaction._put, Ledger.transaction, Ledger.accept_ack
 

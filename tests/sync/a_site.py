@@ -7,8 +7,9 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from edge.clock import Clock, KernelTime
+from sync.append import Writer
 from sync.database import LEDGER_FORMAT, migrate
-from sync.ledger import Ledger, Writer
+from sync.ledger import Ledger
 from sync.log_proof import LogProof
 from sync.messages import Ack, CentralKeys, CentralRole, Enrolment
 from sync.records import Record

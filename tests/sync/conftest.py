@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
+from sync.append import Writer
 from sync.database import LEDGER_FORMAT, migrate
-from sync.ledger import Ledger, Writer
+from sync.ledger import Ledger
 from sync.messages import Ack, CentralKeys, CentralRole, Enrolment
 from sync.signing import Ed25519Signer, Signer
 from sync.stamp import Stamp

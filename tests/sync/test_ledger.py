@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from sync import SyncError
+from sync.append import Transaction, Writer
 from sync.database import LEDGER_FORMAT, DatabaseError, DiskFull, NewerFormat
 from sync.in_force import KeyNotInForce
 from sync.keyring import KeyRing
-from sync.ledger import Ledger, Transaction, Writer
+from sync.ledger import Ledger
 from sync.messages import Ack, CentralKeys
 from sync.records import GENESIS_PREV, BadRecord
 from sync.rotation import Rotation
@@ -29,7 +30,8 @@ _APPENDER = """
 import sys
 from pathlib import Path
 from nacl.signing import SigningKey
-from sync.ledger import Ledger, Writer
+from sync.append import Writer
+from sync.ledger import Ledger
 from sync.signing import Ed25519Signer
 from sync.stamp import Stamp
 stamp = lambda before: Stamp(1_760_000_000_000_000, 1, "0" * 32, 500, "synced", 0)

@@ -7,7 +7,8 @@ import pytest
 
 from edge.clock import Clock, KernelTime
 from sync import SyncError
-from sync.ledger import Ledger, Writer
+from sync.append import Writer
+from sync.ledger import Ledger
 from sync.signing import Signer
 from sync.stamp import Stamp
 

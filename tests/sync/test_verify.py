@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from sync import SyncError, canonical
+from sync.append import Writer
 from sync.database import LEDGER_FORMAT
 from sync.export import write_export
-from sync.ledger import Ledger, Writer
+from sync.ledger import Ledger
 from sync.messages import Ack, CentralKeys, Enrolment, Notice
 from sync.records import seal
 from sync.signing import Signer, digest

@@ -16,12 +16,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sync import SyncError, canonical, verify_standalone
+from sync.append import Writer
 from sync.bundle import zipped as packed
 from sync.certificate import examine
 from sync.compact import Compact
 from sync.evidence import bundle_of
 from sync.export import write_export
-from sync.ledger import Ledger, Writer
+from sync.ledger import Ledger
 from sync.messages import Ack, Enrolment, Notice
 from sync.notices import KeyRevoked
 from sync.purge import purge

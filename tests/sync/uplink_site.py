@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from sync.append import Writer
 from sync.central.enrol import enrol
 from sync.central.inbox import Inbox
 from sync.central.keys import create_keys
@@ -17,7 +18,7 @@ from sync.central.settings import settings_text
 from sync.central.store.location import create_store, open_store
 from sync.central.store.sqlite import FILE_NAME
 from sync.central.store.store import Store
-from sync.ledger import Ledger, Writer
+from sync.ledger import Ledger
 from sync.messages import Enrolment
 from sync.mqtt import BrokerAddress
 from sync.session import parse_uplink

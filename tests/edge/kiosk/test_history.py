@@ -14,7 +14,8 @@ from edge.kiosk.health import Health
 from edge.kiosk.history import begin_behind, window_us
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shown import KINDS
-from sync.ledger import Ledger, Writer
+from sync.append import Writer
+from sync.ledger import Ledger
 from sync.stamp import Stamp
 from sync.web.live import Live
 

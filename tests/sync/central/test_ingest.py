@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sync.append import Transaction
 from sync.canonical import Fields
 from sync.central.enrol import enrol
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest
@@ -18,7 +19,7 @@ from sync.central.store.batch import Batch
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
 from sync.database import DatabaseError
-from sync.ledger import Ledger, Transaction
+from sync.ledger import Ledger
 from sync.messages import Ack, BadMessage, Nack, Notice, Status
 from sync.records import Record, seal
 from sync.signing import Signer, create_key_file, digest

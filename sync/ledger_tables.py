@@ -1,0 +1,101 @@
+"""The tables of a HOME's chain: the records, the acks of them, and what a purge has spared."""
+
+import sqlite3
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+MIGRATIONS = Migrations("ledger")
+KEPT = ("epoch.started", "key.rotated", "policy.changed", "node.boot")
+"""Kinds that stay when their time is up: the keys of the chain, how far back "first" reaches, the last start."""
+
+
+@MIGRATIONS()
+def records(db: sqlite_utils.Database) -> None:
+    """The chain; `acked` makes it the outbox too."""
+    db.execute(
+        """
+        CREATE TABLE ledger (
+          epoch     INTEGER NOT NULL,
+          seq       INTEGER NOT NULL,
+          kind      TEXT    NOT NULL,
+          body      BLOB    NOT NULL,
+          hash      BLOB    NOT NULL,
+          prev_hash BLOB    NOT NULL,
+          signature BLOB    NOT NULL,
+          acked     INTEGER NOT NULL DEFAULT 0,
+          PRIMARY KEY (epoch, seq),
+          UNIQUE (epoch, prev_hash)
+        ) STRICT
+        """
+    )
+    db.execute("CREATE INDEX ledger_unacked ON ledger (epoch, seq, acked) WHERE acked = 0")  # acked: covers the count
+    db.execute("CREATE INDEX ledger_kind ON ledger (kind, epoch, seq)")
+
+
+@MIGRATIONS()
+def acks(db: sqlite_utils.Database) -> None:
+    """Every ack ever verified: the evidence that central held a prefix of the chain at a time."""
+    db.table("acks").create(
+        {
+            "ack_hash": bytes,
+            "epoch": int,
+            "upto_seq": int,
+            "central_time_us": int,
+            "data": bytes,
+        },
+        pk="ack_hash",
+        not_null={"epoch", "upto_seq", "central_time_us", "data"},
+    )
+    db.table("acks").create_index(["epoch", "upto_seq"])
+    db.table("acks").create_index(["central_time_us"])
+
+
+@MIGRATIONS()
+def kept(db: sqlite_utils.Database) -> None:
+    """Records that a purge has spared, since what is left cannot be read without them."""
+    db.execute(
+        """
+        CREATE TABLE kept_records (
+          epoch     INTEGER NOT NULL,
+          seq       INTEGER NOT NULL,
+          kind      TEXT    NOT NULL,
+          body      BLOB    NOT NULL,
+          hash      BLOB    NOT NULL,
+          prev_hash BLOB    NOT NULL,
+          signature BLOB    NOT NULL,
+          PRIMARY KEY (epoch, seq)
+        ) STRICT
+        """
+    )
+
+
+def has_kept(connection: sqlite3.Connection) -> bool:
+    """Whether there is a table of kept records: not in a HOME that no command of this version has written to yet."""
+    return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'kept_records'").fetchone() is not None
+
+
+def kept_rows(
+    connection: sqlite3.Connection, kinds: tuple[str, ...], after: tuple[int, int] = (0, 0)
+) -> list[tuple[bytes, bytes]]:
+    """Body and signature of every record of these kinds that a purge has spared, after (epoch, seq), in chain order."""
+    wanted = [kind for kind in kinds if kind in KEPT]
+    if not wanted or not has_kept(connection):
+        return []
+    return connection.execute(
+        f"SELECT body, signature FROM kept_records WHERE kind IN ({','.join('?' * len(wanted))})"
+        " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
+        (*wanted, *after),
+    ).fetchall()
+
+
+def key_records(connection: sqlite3.Connection, upto: tuple[int, int]) -> list[tuple[bytes, bytes]]:
+    """Body and signature of every record up to (epoch, seq) that changes the keys of the chain, in chain order."""
+    kinds = ("epoch.started", "key.rotated")
+    return (
+        kept_rows(connection, kinds)
+        + connection.execute(
+            "SELECT body, signature FROM ledger WHERE kind IN (?, ?) AND (epoch, seq) <= (?, ?) ORDER BY epoch, seq",
+            (*kinds, *upto),
+        ).fetchall()
+    )
