@@ -69,7 +69,7 @@ def main() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
-    for chatty in ("apscheduler", "httpx"):
+    for chatty in ("apscheduler", "httpx", "fontTools"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         code = app(standalone_mode=False)
