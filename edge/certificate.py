@@ -57,11 +57,20 @@ class Issued:
     sha256: str
 
 
-def issue(home: Home, visit: str, form: Form, desk: Ledger, bundle_name: str | None = None) -> Issued:
+def issue(
+    home: Home,
+    visit: str,
+    form: Form,
+    desk: Ledger,
+    *,
+    bundle_name: str | None = None,
+    account_id: str | None = None,
+) -> Issued:
     """Make the certificate of a visit and record that it was handed out.
 
-    desk: the ledger, opened under the desk key. bundle_name: of the zip, as the paper names it. Raises NoCertificate
-    where the visit gets none or its records do not verify, SyncError where there is no such visit.
+    desk: the ledger, opened under the desk key. bundle_name: of the zip, as the paper names it. account_id: whoever
+    asked for it at the desk. Raises NoCertificate where the visit gets none or its records do not verify, PaperError
+    where this machine has no font, SyncError where there is no such visit.
     """
     times = Times(home.settings().site.timezone)
     try:
@@ -74,7 +83,8 @@ def issue(home: Home, visit: str, form: Form, desk: Ledger, bundle_name: str | N
     pdf = draw_certificate(certificate, times, issued_us, version("firstvisit"), bundle_name or f"{visit}.zip")
     data = pdf if form == "pdf" else _zip(certificate, pdf)
     sha256 = hashlib.sha256(data).hexdigest()
-    desk.append("export.made", {"what": "certificate", "visit": visit, "sha256": sha256})
+    asked = {"account": account_id} if account_id else {}
+    desk.append("export.made", {"what": "certificate", "visit": visit, "sha256": sha256} | asked)
     return Issued(certificate, data, sha256)
 
 
@@ -94,7 +104,7 @@ def issue_file(home: Home, visit: str, out: Path) -> Issued:
     desk = home.open_ledger("desk")
     try:
         with part.open("xb") as file:  # a folder that cannot be written to is found out before anything is recorded
-            issued = issue(home, visit, form, desk, out.name if form == "zip" else None)
+            issued = issue(home, visit, form, desk, bundle_name=out.name if form == "zip" else None)
             file.write(issued.data)
             file.flush()
             os.fsync(file.fileno())

@@ -1,18 +1,21 @@
 """The kiosk's pages: who has arrived, whom the desk must look at, and how the node is."""
 
+import logging
 import shutil
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
+from edge.certificate import NoCertificate, issue
 from edge.clock import Clock, read_kernel
 from edge.epochs import moved
 from edge.home import Home
@@ -23,6 +26,8 @@ from edge.kiosk.health import SILENT_AFTER_S, Health
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shown import ShownVisit
 from edge.nightly import Checks
+from edge.paper import PaperError
+from sync import SyncError
 from sync.alarms import Alarms
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
@@ -32,6 +37,8 @@ from sync.web.pages import SHARED_TEXTS, Pages
 from sync.web.sessions import IDLE_S, Session, Sessions
 from sync.web.tablets import Tablets
 from sync.web.times import Times, lasting
+
+log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
 _PANEL = 3
@@ -148,6 +155,43 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
             return Response(status_code=404)
         return Response(jpeg, media_type="image/jpeg")
 
+    @app.get("/certificates/{visit_id}")
+    def certificate_page(request: Request, visit_id: str, session: page) -> Response:
+        return _certificate_page(request, session, _known(visit_id))
+
+    @app.post("/certificates/{visit_id}")
+    def certificate(
+        request: Request, visit_id: str, session: desk_form, form: Annotated[Literal["pdf", "zip"], Form()]
+    ) -> Response:
+        visit = _known(visit_id)
+        if view.refused(visit):
+            return _certificate_page(request, session, visit)
+        ledger = home.open_ledger("desk", clock)
+        try:
+            issued = issue(home, visit_id, form, ledger, account_id=session.account.account_id)
+        except (NoCertificate, PaperError, SyncError) as error:
+            log.warning("no certificate visit=%s: %s", visit_id, error)
+            why = "font" if isinstance(error, PaperError) else "damaged"
+            return _certificate_page(request, session, visit, why)
+        finally:
+            ledger.close()
+        name = quote(f"{visit_id}.{form}")
+        disposition = {"content-disposition": f'attachment; filename="{name}"'}
+        return Response(issued.data, media_type=f"application/{form}", headers=disposition)
+
+    def _certificate_page(request: Request, session: Session, visit: ShownVisit, refused: str = "") -> Response:
+        refused = refused or view.refused(visit)
+        return pages.render(
+            request,
+            "certificate.html",
+            status=409 if request.method == "POST" else 200,
+            session=session,
+            **view.common(),
+            visit=visit,
+            refused=refused,
+            csrf_token=session.csrf_token,
+        )
+
     @app.get("/node")
     def node_page(request: Request, session: page) -> Response:
         return pages.render(request, "node.html", session=session, **view.common(), **view.node())
@@ -227,7 +271,16 @@ class _View:
             "node_id": self._node_id,
             "count": len(self._arrivals.questions()),
             "acked": self._watch.delivery.acked,
+            "refused_certificate": self.refused,
         }
+
+    def refused(self, visit: ShownVisit) -> str:
+        """Why a visit gets no certificate, as the texts name it; empty where it gets one."""
+        if not self._home.joined:
+            return "alone"
+        if visit.source == "file":
+            return "file"
+        return visit.decision if visit.decision in ("seen", "unsure") else ""
 
     def today(self) -> dict[str, Any]:
         today = self._arrivals.since(self._times.midnight_us(_now_us()))
