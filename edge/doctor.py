@@ -15,6 +15,7 @@ from edge.clock import UNKNOWN_ERROR_US, read_kernel
 from edge.consent import policy_text
 from edge.geofence import place_text
 from edge.home import Home
+from edge.key_copies import KeyCopies
 from edge.nightly import Checks
 from edge.settings import Settings
 from edge.vault import opened as opened_vault
@@ -56,6 +57,7 @@ def examine(home: Home) -> list[Finding]:
         *_cameras(settings),
         _chain(home),
         _people(home),
+        *_copies(home),
         _clock(),
         _disk(home, settings),
         *_central(home, settings),
@@ -138,6 +140,17 @@ def _people(home: Home) -> Finding:
     if stored >= duty:
         return Finding("people", "bad", f"{stored} people stored: from {duty} on a filing is due")
     return Finding("people", "warn" if stored >= soon else "good", f"{stored} people stored")
+
+
+def _copies(home: Home) -> Iterator[Finding]:
+    try:
+        behind = KeyCopies(home.database, home.keys_database).behind()
+    except SyncError as error:
+        yield Finding("key copy", "bad", str(error))
+        return
+    for path, people in behind.items():
+        text = f"{path}: the keys of {people} people erased here lie there still: bring it within reach"
+        yield Finding("key copy", "bad", text)
 
 
 def _clock() -> Finding:

@@ -96,6 +96,12 @@ class KeyCopies:
                         [(person_id,) for person_id in person_ids],
                     )
 
+    def behind(self) -> dict[str, int]:
+        """The copies that have not been reached since people were erased here, and of how many."""
+        with self._open() as connection:
+            query = "SELECT path, count(*) FROM key_copies JOIN key_copies_behind USING (copy_id) GROUP BY path"
+            return {path: int(count) for path, count in self._rows(connection, query)}
+
     def reach(self) -> list[str]:
         """Destroy in every copy what was destroyed here since; returns the folders that are still behind.
 

@@ -151,6 +151,8 @@ def _due(connection: sqlite3.Connection, cutoff_us: int, most: int) -> tuple[int
         " AND (epoch, upto_seq) >= (?, ?)"
         # nothing beyond the newest checkpoint verified here: whoever sees a fork of central's log keeps what is left
         " AND (epoch, upto_seq) <= (SELECT epoch, upto_seq FROM log_head)"
+        # a chain needs a last record to continue from
+        " AND (epoch, upto_seq) < (SELECT epoch, seq FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1)"
     )
     values = (cutoff_us, _WITH_CHECKPOINT, *first)
     found = (

@@ -21,6 +21,7 @@ from edge import EdgeError
 from edge.backup import back_up
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon
+from edge.doctor import _copies
 from edge.home import Home
 from edge.key_copies import INDEX, KeyCopies
 from edge.restore import Restored, restore
@@ -345,6 +346,8 @@ def test_a_copy_out_of_reach_keeps_the_erasure_pending_until_it_is_back(lived_in
     back_up(lived_in, tmp_path / "b", LOCK, keys, NOW_US)
     keys.rename(tmp_path / "drawer")
     assert forget(lived_in, "p-1") == (f"{keys}: out of reach",)
+    (finding,) = _copies(lived_in)
+    assert finding.text.startswith(f"{keys}: the keys of 1 people erased here")
     keys.mkdir()  # where it was mounted is empty now
     assert forget(lived_in, "p-1") == (f"{keys}: out of reach",)
     keys.rmdir()
