@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import tomlkit
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn, TransferSpeedColumn
@@ -27,14 +28,18 @@ from edge.home import Home
 from edge.visit_log import LoggedVisit, visit_log
 from models.pack import open_pack
 from models.store import Store, default_root
+from sync.broker import mosquitto
 from sync.central.store.location import open_store
+from sync.files import write_durably
+from sync.invitation import PREFIX as INVITATION
 from sync.keyring import KeyRing
 from sync.messages import Enrolment
 from sync.records import BadRecord, parse
 
 MARKER = "firstvisit-demo.json"  # a folder without it is somebody's, and never emptied
-KIOSK_PORT, CENTRAL_PORT, BROKER_PORT = 8500, 8600, 1883
+KIOSK_PORT, CENTRAL_PORT, API_PORT, BROKER_PORT = 8500, 8600, 8700, 1883
 DRAIN_S = 60.0
+JOIN_S = 30.0
 LIVE_WITHOUT_TERMINAL_S = 60.0
 _DECISIONS = {"first": "首访 first", "return": "回访 return", "unsure": "待确认 unsure", "seen": "到访 seen"}
 PROBE_S = 10.0
@@ -44,7 +49,13 @@ PROBE_S = 10.0
 class _Addresses:
     broker: int
     central: int
+    api: int
     kiosk: int
+    secured: bool
+
+    @property
+    def uplink(self) -> str:
+        return f"{'mqtts' if self.secured else 'mqtt'}://{HOST}:{self.broker}"
 
 
 def run_demo(folder: Path, source: str | None) -> bool:
@@ -72,7 +83,8 @@ def _show(screen: Console, folder: Path, source: str | None, family: Family, req
         screen.print("[dim]filming the walk-in …[/]")
         write_walk_in(film, open_pack(Store(default_root()), pack_name).detector)
     uri = source or str(film)
-    ports = _Addresses(free_port(BROKER_PORT), free_port(CENTRAL_PORT), free_port(KIOSK_PORT))
+    broker, console, api, desk = (free_port(port) for port in (BROKER_PORT, CENTRAL_PORT, API_PORT, KIOSK_PORT))
+    ports = _Addresses(broker, console, api, desk, secured=mosquitto() is not None)
     password = secrets.token_urlsafe(12)
     home, central = Home(folder / "node"), folder / "central"
     _set_up(home, central, ports, password)
@@ -134,37 +146,76 @@ def _pack(screen: Console) -> str:
 
 
 def _set_up(home: Home, central: Path, ports: _Addresses, password: str) -> None:
-    broker = f"mqtt://127.0.0.1:{ports.broker}"
     _command(
         "init", str(home.path), "--site", "demo-site", "--node", "demo-node", "--lat", "31.2304", "--lon", "121.4737",
         "--mode", "ephemeral", "--legal-basis", "a demonstration with published pictures",
     )  # fmt: skip
-    _command("central", "init", str(central), "--broker", broker)
-    _command("join", "--home", str(home.path), "--central-key", str(central / "central.pub"), "--broker", broker)
-    _command("central", "enroll", "--dir", str(central), str(home.node_pub))
+    _command("central", "init", str(central), "--broker", ports.uplink, "--name", HOST)
+    _move_api(central / "central.toml", ports.api)
+    if ports.secured:
+        _command(
+            "central", "broker-config", "--dir", str(central), "--out", str(_broker(central)),
+            "--port", str(ports.broker),
+        )  # fmt: skip
     _command(
         "kiosk", "add-user", "--home", str(home.path), "demo", "--role", "manager", "--password-stdin", typed=password
     )
     _command("central", "add-user", "--dir", str(central), "demo", "--password-stdin", typed=password)
 
 
-def _command(*arguments: str, typed: str = "") -> None:
+def _broker(central: Path) -> Path:
+    return central.with_name("broker")
+
+
+def _move_api(config: Path, port: int) -> None:
+    """Let central's API listen on a free port of this machine alone."""
+    document = tomlkit.parse(config.read_text(encoding="utf-8"))
+    document["api"] = {"host": HOST, "port": port, "url": f"https://{HOST}:{port}"}
+    write_durably(config, tomlkit.dumps(document))
+
+
+def _command(*arguments: str, typed: str = "") -> str:
+    """Run a command as a person would; what it says."""
     done = subprocess.run(
         [sys.executable, "-m", "edge", *arguments], input=typed + "\n", capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise EdgeError(f"firstvisit {arguments[0]}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def _join(family: Family, home: Home, central: Path) -> None:
+    """The node joins by invitation, as an installer and somebody at central would let it."""
+    said = _command("central", "invite", "--dir", str(central), "--node", "demo-node")
+    text = next(line for line in said.splitlines() if line.startswith(INVITATION))
+    joining = family.start("join", "-m", "edge", "join", "--home", str(home.path), "--invite", text)
+    deadline_s = time.monotonic() + JOIN_S
+    while joining.poll() is None and not _command("central", "pending", "--dir", str(central)):
+        if time.monotonic() > deadline_s:
+            raise EdgeError(f"the node does not ask to be let in: {family.last_line('join')}")
+        time.sleep(0.2)
+    fingerprint = home.signer("node").public.fingerprint
+    _command("central", "confirm", "--dir", str(central), "demo-node", fingerprint)
+    try:
+        code = joining.wait(JOIN_S)
+    except subprocess.TimeoutExpired as error:
+        raise EdgeError(f"the node has not joined: {family.last_line('join')}") from error
+    if code:
+        raise EdgeError(f"the node has not joined: {family.last_line('join')}")
+    family.release(joining)
 
 
 def _start(
     family: Family, home: Home, central: Path, ports: _Addresses, uri: str, pack: str
 ) -> subprocess.Popen[bytes]:
-    family.start("broker", "-m", "sync.broker", "--port", str(ports.broker))
+    config = ("--config", str(_broker(central) / "mosquitto.conf")) if ports.secured else ()
+    family.start("broker", "-m", "sync.broker", "--port", str(ports.broker), *config)
     family.await_port(ports.broker)
     family.start("central", "-m", "edge", "central", "run", "--dir", str(central), "--port", str(ports.central))
     family.start("kiosk", "-m", "edge", "kiosk", "--home", str(home.path), "--port", str(ports.kiosk))
-    family.await_port(ports.central)
-    family.await_port(ports.kiosk)
+    for port in (ports.central, ports.api, ports.kiosk):
+        family.await_port(port)
+    _join(family, home, central)
     return family.start(
         "node", "-m", "edge", "run", "--home", str(home.path), "--source", uri, "--pack", pack,
         "--until-end", "--visit-gap", "0", "--drain", str(DRAIN_S), "--allow-file",
@@ -177,9 +228,11 @@ def _start(
 def _introduce(screen: Console, ports: _Addresses, password: str, folder: Path, uri: str) -> None:
     screen.print()
     screen.print("[bold]FirstVisit[/]  camera → node → broker → central, all real, on this machine")
+    carried = "mutual TLS by central's own certificates" if ports.secured else "no TLS: mosquitto is not installed"
     for line in (
         f"front desk   http://{HOST}:{ports.kiosk}    user demo, password {password}",
         f"central      http://{HOST}:{ports.central}    the same user and password",
+        f"joined       by invitation, fingerprint confirmed; {carried}",
         f"data, logs   {folder.resolve()}",
         f"source       {uri if parse_uri(uri) == 'file' else 'a camera'}",
         "",

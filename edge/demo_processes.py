@@ -43,6 +43,10 @@ class Family:
         self._members.append((name, process))
         return process
 
+    def release(self, process: subprocess.Popen[bytes]) -> None:
+        """Forget one that has ended as it was meant to."""
+        self._members = [member for member in self._members if member[1] is not process]
+
     def check(self, *, ended: subprocess.Popen[bytes] | None = None) -> None:
         """Raise EdgeError where one has ended by itself, other than `ended`."""
         for name, process in self._members:

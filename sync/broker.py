@@ -5,6 +5,7 @@
 
 import argparse
 import asyncio
+import getpass
 import logging
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from sync import SyncError
+from sync.files import read_text, write_durably
 
 Kind: TypeAlias = Literal["mosquitto", "amqtt"]
 
@@ -36,6 +38,19 @@ def run_mosquitto(port: int) -> None:
     config = os.memfd_create("mosquitto.conf", 0)  # it reads a file and nothing else; this one leaves none behind
     os.write(config, _MOSQUITTO.format(host=HOST, port=port).encode())
     os.execv(path, [Path(path).name, "-c", f"/proc/self/fd/{config}"])
+
+
+def run_configured(config: Path) -> None:
+    """Become mosquitto by a configuration file, with the rights of whoever starts it.
+
+    Started by root it would else become its own user, who may not read a folder that is only root's.
+    """
+    path = mosquitto()
+    if path is None:
+        raise SyncError("broker: mosquitto is not installed")
+    own = config.with_name("own.conf")
+    write_durably(own, f"user {getpass.getuser()}\n{read_text(config, 'configuration of a broker')}")
+    os.execv(path, [Path(path).name, "-c", str(own)])
 
 
 def run_amqtt(port: int) -> None:
@@ -77,11 +92,14 @@ def check_free(port: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sync.broker", description="An MQTT broker on 127.0.0.1.")
     parser.add_argument("--port", type=int, default=1883)
+    parser.add_argument("--config", type=Path, help="of mosquitto, as `firstvisit central broker-config` writes it")
     parser.add_argument("--kind", choices=("mosquitto", "amqtt"), default="mosquitto" if mosquitto() else "amqtt")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(name)s: %(message)s")
     try:
         check_free(arguments.port)
+        if arguments.config is not None:
+            run_configured(arguments.config)
         (run_mosquitto if arguments.kind == "mosquitto" else run_amqtt)(arguments.port)
     except SyncError as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,6 @@
 """A broker that a test starts, stops and kills."""
 
 import contextlib
-import getpass
 import signal
 import socket
 import subprocess
@@ -69,7 +68,7 @@ class BrokerProcess:
 
 
 class ConfiguredBroker:
-    """A mosquitto by a configuration file, on 127.0.0.1 or wherever that says; what runs it reads its keys."""
+    """A mosquitto by a configuration file."""
 
     def __init__(self, config: Path, port: int) -> None:
         self._config, self._port = config, port
@@ -77,13 +76,9 @@ class ConfiguredBroker:
 
     def start(self) -> None:
         """Start it and wait until it listens; raises SyncError with its last words where it does not."""
-        program = mosquitto()
-        assert program is not None
-        # it would else give up the rights of root, and with them the files of this test
-        run = self._config.with_name("run.conf")
-        run.write_text(f"user {getpass.getuser()}\n{self._config.read_text()}")
         words = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the broker may speak
-        self._process = subprocess.Popen([program, "-c", str(run)], stdout=words, stderr=words)
+        command = [sys.executable, "-m", "sync.broker", "--port", str(self._port), "--config", str(self._config)]
+        self._process = subprocess.Popen(command, stdout=words, stderr=words)
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s and self._process.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection((HOST, self._port), timeout=1):
