@@ -40,6 +40,31 @@ class NewEpochReason(StrEnum):
     RESTORE = "restore"
 
 
+@app.command()
+def attest(home: HomeOption) -> None:
+    """Say that the box stands where it should: its surroundings as they are now belong to the place.
+
+    Example: firstvisit attest --home /var/lib/firstvisit/home
+    """
+    from contextlib import closing
+
+    from edge.attestation import Attestation
+    from edge.home import Home
+    from edge.surroundings import Surroundings
+
+    found = Home(home)
+    settings = found.settings()
+    found.migrate()
+    cameras = {camera.id: camera.uri for camera in settings.camera}
+    with closing(found.open_ledger("node")) as ledger:
+        record, sight = Attestation(found.database, Surroundings(cameras)).attest(ledger)
+    say(f"seq={record.seq} fingerprint {record.fields['fingerprint'][:16]}", "attested")
+    say(f"  gateway             {'seen' if sight.gateway else 'none seen: taken up when there is one'}")
+    say(f"  cameras             {', '.join(sorted(sight.cameras or {})) or 'none seen: taken up when there are'}")
+    say(f"  Wi-Fi neighbours    {len(sight.wifi)}")
+    say("  a running node names its place again within a minute")
+
+
 @keys.command("list")
 def list_keys(home: HomeOption, as_json: JsonOption = False) -> None:
     """List every key this node has signed with, from which record to which, and where those in force lie.

@@ -11,6 +11,7 @@ from camera import CameraError
 from camera.source import redact
 from camera.worker import probe
 from edge import EdgeError
+from edge.attestation import read_standing
 from edge.clock import UNKNOWN_ERROR_US, read_kernel
 from edge.consent import policy_text
 from edge.geofence import place_text
@@ -52,6 +53,7 @@ def examine(home: Home) -> list[Finding]:
     settings = home.settings()
     return [
         _place(home, settings),
+        *_surroundings(home),
         _pack(settings),
         _policy(home, settings),
         *_cameras(settings),
@@ -74,6 +76,23 @@ def _place(home: Home, settings: Settings) -> Finding:
         return Finding("place", "warn", "no position configured: records will not say where")
     state: Literal["good", "warn"] = "warn" if place["inside"] == "out" else "good"
     return Finding("place", state, place_text(place))
+
+
+def _surroundings(home: Home) -> Iterator[Finding]:
+    try:
+        standing = read_standing(home.database)
+    except SyncError as error:
+        yield Finding("place", "bad", str(error))
+        return
+    if not standing.holds:
+        since = rfc3339(standing.changed_us or 0, timespec="seconds")
+        what = ", ".join(standing.changed)
+        yield Finding(
+            "place",
+            "bad",
+            f"not as attested since {since} ({what}): make sure where the box stands, then"
+            f" firstvisit attest --home {home.path}",
+        )
 
 
 def _policy(home: Home, settings: Settings) -> Finding:

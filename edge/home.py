@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from edge import EdgeError
+from edge.attestation import MIGRATIONS as ATTESTATION
 from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
@@ -70,6 +71,11 @@ class Home:
         nseq, asked = Trust(self.path).policy()
         return configured.narrowed(asked, nseq)
 
+    def ledger_days(self, settings: Settings) -> int:
+        """Return how long acknowledged records stay here: as configured, or longer where central asks for it."""
+        asked = Trust(self.path).policy()[1].ledger_days if self.joined else None
+        return max(settings.retention.ledger_days, asked or 0)
+
     def place(self, settings: Settings) -> Fields | None:
         """Return a record's `place` as configured; raises FenceError."""
         return place_fields(settings.place, self.path / settings.place.fence if settings.place.fence else None)
@@ -109,7 +115,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY, KEY_COPIES)
+        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS)
 
     @contextmanager

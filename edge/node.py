@@ -18,6 +18,7 @@ import sdnotify
 
 from camera.source import parse_uri, uri_digest
 from edge import EdgeError
+from edge.attestation import Attestation
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.custody import Custody
@@ -30,6 +31,8 @@ from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire, finish_erasures
 from edge.settings import Settings
+from edge.site import Site
+from edge.surroundings import Surroundings
 from edge.vault import Vault
 from edge.visits import SourceFacts, Visits
 from edge.watch import Watch
@@ -77,7 +80,7 @@ def run(home: Home, options: RunOptions) -> bool:
     settings = home.settings()
     cameras = _cameras(settings, options)
     _refuse_files(cameras, options, joined=home.joined)
-    place = home.place(settings)
+    configured = home.place(settings)
     with ExitStack() as stack, _termination() as stopping:
         stack.enter_context(home.running())
         reserve = home.reserve(settings)
@@ -102,6 +105,8 @@ def run(home: Home, options: RunOptions) -> bool:
         orders.erase(ledger, vault, datetime.now(UTC))
         finish_erasures(ledger, vault)
         expire(ledger, vault, policy, datetime.now(UTC))  # a stricter policy holds for who is already stored
+        site = Site(configured, Attestation(home.database, Surroundings(cameras)))
+        place = site.place(ledger)
         gallery = Gallery(vault, pack.pack_id)
         sources = {camera_id: SourceFacts(parse_uri(uri), uri_digest(uri)) for camera_id, uri in cameras.items()}
         visits = Visits(
@@ -129,8 +134,10 @@ def run(home: Home, options: RunOptions) -> bool:
             renewal.start()
             stack.callback(renewal.stop)
         disk = FullDisk(reserve, ledger, Alarms(home.database))
-        night = Night(home.path, home.database, ledger, settings.site.timezone, settings.retention.ledger_days)
-        watch = Watch(ledger, vault, visits, gallery, clock, orders, pack, sources, disk, night, fast=options.fast)
+        night = Night(home.path, home.database, ledger, settings.site.timezone, home.ledger_days(settings))
+        watch = Watch(
+            ledger, vault, visits, gallery, clock, orders, pack, sources, disk, night, site, fast=options.fast
+        )
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
         if uplink is None or options.drain_s is None:
             return True

@@ -66,8 +66,8 @@ def finish_erasures(ledger: Ledger, vault: Vault) -> None:
 def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure], now: datetime) -> int:
     """Forget whom central wants forgotten, and record each as `retention.run`; returns how many were known here.
 
-    An order is done when no key is left in keys.db or its write-ahead log; until then it comes again. Whoever is not
-    known here is nothing to record: `notice.applied` has said that the order was heard.
+    An order is done when no key is left in keys.db, its write-ahead log or a copy; until then it comes again. Whoever
+    is not known here is nothing to record: `notice.applied` has said that the order was heard.
     """
     forgotten = 0
     for order in ordered:

@@ -94,6 +94,10 @@ class Visits:
         """The policy has changed: from now on "first" reaches back this far."""
         self._horizon = horizon
 
+    def stand(self, place: Fields | None) -> None:
+        """From now on records name this place."""
+        self._place = place
+
     def rule(self) -> Rule:
         """The thresholds for the gallery as it stands."""
         return self._strictness.rule(self._calibration, len(self._gallery))

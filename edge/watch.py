@@ -22,6 +22,7 @@ from edge.jobs import Jobs
 from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire
+from edge.site import Site
 from edge.vault import Vault
 from edge.visits import SourceFacts, StopReason, Visits
 from models.faces import Embedder, Template
@@ -55,12 +56,14 @@ class Watch:
         sources: dict[str, SourceFacts],
         disk: FullDisk,
         night: Night,
+        site: Site,
         *,
         fast: bool,
     ) -> None:
         self._ledger = ledger
         self._disk = disk
         self._night = night
+        self._site = site
         self._unsaid: dict[str, tuple[str, Fields]] = {}  # the newest word of each camera that found no room
         self._vault = vault
         self._visits = visits
@@ -99,7 +102,7 @@ class Watch:
             )
             for camera_id, uri in cameras.items()
         ]
-        jobs = Jobs(alive=self._alive, retention=self._expire)
+        jobs = Jobs(alive=self._alive, retention=self._expire, place=self._look_around)
         notifier = sdnotify.SystemdNotifier()
         for camera_id, pipeline in self._pipelines.items():
             if self._sources[camera_id].live:
@@ -312,6 +315,10 @@ class Watch:
             declare(policy, self._ledger)
             self._visits.follow(Horizon(policy, self._ledger))
             self._expire()
+
+    def _look_around(self) -> None:
+        """Does the box still stand where it was attested to?"""
+        self._visits.stand(self._site.place(self._ledger))
 
     def _expire(self) -> None:
         forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
+from edge.attestation import read_standing
 from edge.certificate import NoCertificate, issue
 from edge.clock import Clock, read_kernel
 from edge.epochs import moved
@@ -318,6 +319,7 @@ class _View:
             "alarms": self._alarms.all(),
             "joined": self._home.central_pub.exists(),
             "kernel": read_kernel(),
+            "standing": read_standing(self._home.database),
             "disk_free_gb": disk.free / 1e9,
             "disk_total_gb": disk.total / 1e9,
         }

@@ -18,6 +18,7 @@ KINDS = (
     "clock.step",
     "policy.changed",
     "storage.full",
+    "place.changed",
 )
 LASTING = tuple(kind for kind in KINDS if kind not in ("node.alive", "camera.down"))
 """Of the same, those that are not told again and again while they last."""

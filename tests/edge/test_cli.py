@@ -89,7 +89,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
     promised = {
         "demo", "init", "run", "visits", "ledger", "verify", "compare", "certificate", "join", "people",
         "erase", "check-config", "doctor",
-        "keys list", "keys rotate", "keys new-epoch", "backup", "restore",
+        "attest", "keys list", "keys rotate", "keys new-epoch", "backup", "restore",
         "central init", "central run", "central enroll", "central readmit", "central records", "central add-user",
         "central broker-config", "central certificates", "central renew-certificates", "central revoke-certificate",
         "central invite", "central pending", "central confirm", "central reject",

@@ -16,13 +16,17 @@ _LOOKED_BACK = 400  # records before a node's head; each visit names the place
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """lat, lon: WGS-84 degrees. accuracy_m: None where the record has none. inside: of the site's fence."""
+    """lat, lon: WGS-84 degrees. accuracy_m: None where the record has none. inside: of the site's fence.
+
+    attested: the box sees around it what it saw when its place was attested.
+    """
 
     lat: float
     lon: float
     accuracy_m: float | None
     source: str
     inside: Inside
+    attested: bool
 
 
 class Places:
@@ -54,5 +58,6 @@ def _place(fields: Fields) -> Place | None:
     match told.get("inside"):
         case "in" | "out" as inside:
             pass
+    attested = number_of(told, "attested") != 0
     accuracy_m = None if accuracy_e6 is None else accuracy_e6 / 1e6
-    return Place(lat_e7 / 1e7, lon_e7 / 1e7, accuracy_m, text_of(told, "source") or "", inside)
+    return Place(lat_e7 / 1e7, lon_e7 / 1e7, accuracy_m, text_of(told, "source") or "", inside, attested)

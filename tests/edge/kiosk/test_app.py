@@ -1,11 +1,14 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
+from edge.attestation import Attestation
 from edge.nightly import Checks
+from edge.surroundings import Surroundings
 from edge.vault import opened
 from sync.alarms import Alarms
 from sync.keyring import KeyRing
@@ -475,3 +478,22 @@ def test_a_damaged_chain_and_alarms_are_on_the_pages(visitor: Visitor, door: Doo
     page = client.get("/node?lang=en").text
     assert "CHAIN_DAMAGED" in page
     assert "The chain is damaged" in page
+
+
+def test_the_node_page_says_that_the_surroundings_have_changed_until_somebody_has_looked(
+    visitor: Visitor, door: Door, tmp_path: Path
+) -> None:
+    client = visitor("li")
+    assert "As attested" in client.get("/node?lang=en").text
+    net, camera = tmp_path / "proc" / "net", {"door": "rtsp://192.0.2.7/s"}
+    net.mkdir(parents=True)
+    attestation = Attestation(door.home.database, Surroundings(camera, tmp_path / "proc", tmp_path, ""))
+    for mac in ("c0:56:e3:00:00:01", "c0:56:e3:00:00:02"):  # the camera is replaced
+        (net / "arp").write_text(f"\n192.0.2.7 0x1 0x2 {mac} * eth0\n")
+        attestation.check(door.ledger)
+    english, chinese = (client.get(f"/node?lang={language}").text for language in ("en", "zh"))
+    assert "Surroundings changed: place unknown" in english
+    assert "cameras · since" in english
+    assert "周边环境已变化，位置不再确认" in chinese
+    attestation.attest(door.ledger)
+    assert "As attested" in client.get("/fragments/node?lang=en").text
