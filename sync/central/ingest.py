@@ -30,6 +30,7 @@ from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody
 
 log = logging.getLogger(__name__)
 
+HOLD_PAUSE_US = 1_000_000  # between two heads of one node for which a root must be made
 CHECKPOINT_PAUSE_US = 60_000_000  # between two checkpoints to a node
 ACK_PAUSE_US = 1_000_000  # between two acks that say the same: whoever may publish could else draw them without end
 _NO_HASH = bytes(32)
@@ -67,7 +68,7 @@ class _Node:
 
     opened: the epochs that may begin behind any record.
     signed_back: the newest head of the log that the node signed back in this epoch; None where it has not, or where it
-    signed another log's.
+    signed another log's. held_us: when a root was last made for one.
     """
 
     keys: KeyRing
@@ -77,6 +78,7 @@ class _Node:
     hash: bytes
     signed_back: LogHead | None
     opened: set[int]
+    held_us: int = 0
 
 
 _Staged: TypeAlias = dict[tuple[str, int, int], Record]
@@ -330,7 +332,16 @@ class Ingest:
                 self._hold(record, head, node, batch, now_us)
 
     def _hold(self, record: Record, head: LogHead, node: _Node, batch: Batch, now_us: int) -> None:
-        """Hold a head that a node signed back against the log: a central that lost or changed its own finds it here."""
+        """Hold a head that a node signed back against the log: a central that lost or changed its own finds it here.
+
+        A node that signs head upon head is passed over for a second, for a root costs more than its signature; `verify`
+        holds every one.
+        """
+        if not self._log.knows(head.size):
+            if 0 <= now_us - node.held_us < HOLD_PAUSE_US:
+                node.signed_back = head if head.size <= self._store.log_size() else None
+                return
+            node.held_us = now_us
         matches = self._log.holds(head)
         node.signed_back = head if matches else None
         batch.signed_back[record.node_id] = SignedBack(record.node_id, record.epoch, record.seq, head, matches)

@@ -58,6 +58,10 @@ class CentralLog:
             return LogProof(note, leaf, inclusion)
         return LogProof(note, leaf, inclusion, signed_back.size, self.consistency(signed_back.size, checkpoint.size))
 
+    def knows(self, size: int) -> bool:
+        """Whether the root of this size need not be made any more."""
+        return size in self._roots
+
     def holds(self, head: LogHead) -> bool:
         """Whether this log, as committed, is or once was as `head` says."""
         if head.size not in self._roots and head.size > self._store.log_size():

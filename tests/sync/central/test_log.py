@@ -172,6 +172,19 @@ def test_a_head_that_is_not_of_this_log_is_counted_and_the_record_kept(two: Two,
     assert (back.head, back.matches) == (head, False)
 
 
+def test_a_node_that_signs_head_upon_head_is_held_to_one_a_second(two: Two) -> None:
+    two.send(two.node, count=9)
+    pause_us = CHECKPOINT_PAUSE_US
+    for size, step_us, counted in ((3, pause_us, 1), (4, 1, 1), (3, 1, 2), (5, 1_000_000, 3), (10**6, 1, 3)):
+        two.now_us += step_us - pause_us
+        head = LogHead(size, b"x" * 32)
+        two.send(two.node, "node.alive", people=0, log=head.fields())
+        assert two.refused() == {("n1", "LOG_MISMATCH"): counted}, f"size {size}: known roots cost nothing"
+    (ack,) = two.send(two.node)
+    assert ack.checkpoint
+    assert ack.checkpoint.from_size is None
+
+
 @pytest.mark.parametrize("log", [7, {}, {"size": 0, "root": "ab" * 32}, {"size": 3}, {"size": 3, "root": "AB" * 32}])
 def test_what_is_no_head_is_stored_as_any_unknown_field(two: Two, log: object) -> None:
     (ack,) = two.send(two.node, "node.alive", people=0, log=log)

@@ -7,9 +7,12 @@ import httpx
 import pytest
 
 from sync.central.ingest import Arrived
+from sync.central.keys import load_serving_keys
+from sync.central.log import CentralLog
 from sync.central.nightly import CentralNight
 from sync.central.notices import order
 from sync.central.store.location import open_store
+from sync.log_proof import LogHead
 from sync.nightly import Checked
 from sync.notices import Erase, Policy
 from sync.web.server import PageServer
@@ -182,6 +185,26 @@ def test_a_nodes_page_lists_what_it_was_told_and_what_it_has_answered(
     for told in ("Central&#39;s keys", "Erase a person", "takes back what was asked", "p-" + "0a" * 10):
         assert told in english
     assert (english.count(">Applied<"), english.count(">Open<")) == (1, 2)
+
+
+def test_a_nodes_page_tells_whether_it_witnessed_this_log(reader: httpx.Client, central: NodeAndCentral) -> None:
+    def witness() -> str:
+        page = reader.get(f"/nodes/{central.node_id}?lang=en").text
+        return page.split("Witness of this log", 1)[1].split("</dd>", 1)[0]
+
+    assert "None yet" in witness()
+    central.ledger.append("camera.up", {"camera": "entrance"})
+    central.deliver()
+    with open_store(central.directory) as store:
+        checkpoint, _ = CentralLog(store, load_serving_keys(central.directory)).checkpoint()
+    central.ledger.append("node.alive", {"people": 0, "log": LogHead(checkpoint.size, checkpoint.root).fields()})
+    central.deliver()
+    assert f"its first {checkpoint.size} entries" in witness()
+    assert "the same here" in witness()
+    central.ledger.append("node.alive", {"people": 0, "log": LogHead(checkpoint.size, b"x" * 32).fields()})
+    central.deliver()
+    assert "A node witnessed another log than this one" in witness()
+    assert "A node witnessed another log than this one" in reader.get("/").text
 
 
 def test_answers_carry_strict_headers(reader: httpx.Client) -> None:
