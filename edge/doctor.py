@@ -14,6 +14,7 @@ from edge import EdgeError
 from edge.attestation import read_standing
 from edge.clock import UNKNOWN_ERROR_US, read_kernel
 from edge.consent import policy_text
+from edge.epochs import ROLES
 from edge.geofence import place_text
 from edge.home import Home
 from edge.key_copies import KeyCopies
@@ -57,6 +58,7 @@ def examine(home: Home) -> list[Finding]:
         _pack(settings),
         _policy(home, settings),
         *_cameras(settings),
+        _keys(home),
         _chain(home),
         _people(home),
         *_copies(home),
@@ -122,6 +124,26 @@ def _cameras(settings: Settings) -> Iterator[Finding]:
         else:
             height, width = frame.image.shape[:2]
             yield Finding("camera", "good", f"{camera.id}: {width}x{height} from {redact(camera.uri)}")
+
+
+def _keys(home: Home) -> Finding:
+    """Whether both keys are there, within reach, and may sign the next record."""
+    told = []
+    try:
+        ledger = home.open_ledger()
+        try:
+            for role in ROLES:
+                key = home.signer(role).public
+                if (in_force := ledger.key_in_force(role) or key) != key:
+                    return Finding("keys", "bad", f"the {role} key is not the one in force, {in_force.fingerprint}")
+                if (revoked := ledger.revocation(key)) is not None:
+                    return Finding("keys", "bad", f"central has revoked the {role} key ({revoked.reason})")
+                told.append(f"{role} {key.fingerprint} ({home.keys.custody(role)})")
+        finally:
+            ledger.close()
+    except (EdgeError, SyncError) as error:
+        return Finding("keys", "bad", str(error))
+    return Finding("keys", "good", ", ".join(told))
 
 
 def _chain(home: Home) -> Finding:

@@ -100,6 +100,7 @@ def rekey(home: Home, clock: Clock, epoch: int | None, custody: Custody | None) 
                 "site": settings.site.id,
                 "keys": {"node": str(node.public), "desk": str(desk.public)},
             }
+            remember(transaction.connection, read_traits())
             record = transaction.begin_epoch("rekey", fields, epoch)
     finally:
         ledger.close()

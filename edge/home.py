@@ -20,6 +20,7 @@ from edge.nightly import MIGRATIONS as NIGHTLY
 from edge.reserve import MIB, Reserve
 from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
+from sync import SyncError
 from sync.append import Writer
 from sync.canonical import Fields
 from sync.database import LEDGER_FORMAT, Patience, create, give_up, migrate
@@ -91,6 +92,12 @@ class Home:
 
     def signer(self, role: Role) -> Signer:
         """The role's key in force: a rotation that was cut off may have left two, and the chain says which counts."""
+        try:
+            return self._signer(role)
+        except (SyncError, EdgeError):
+            return self._signer(role)  # a rotation that ends between two looks moves the file away
+
+    def _signer(self, role: Role) -> Signer:
         waiting = f"{role}.next"
         if self.keys.custody(waiting) is None:
             return self.keys.load(role)
@@ -99,8 +106,9 @@ class Home:
             in_force = ledger.key_in_force(role)
         finally:
             ledger.close()
-        new = self.keys.load(waiting)
-        return new if new.public == in_force else self.keys.load(role)
+        if self.keys.custody(role) is not None and (held := self.keys.load(role)).public == (in_force or held.public):
+            return held  # the one in waiting may not be readable to this process yet
+        return self.keys.load(waiting)
 
     def writer(self, role: Role, clock: Clock, patience: Patience = give_up) -> Writer:
         renew = partial(self.signer, role)

@@ -7,13 +7,16 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from edge import EdgeError
 from edge.clock import Clock
 from edge.custody import NoKey
+from edge.doctor import examine
 from edge.epochs import begin_epoch, rekey
 from edge.home import Home
 from edge.key_history import key_history
@@ -205,3 +208,56 @@ def test_a_revoked_key_is_listed_as_such_and_hands_on_nothing(call: Call, home: 
     rekey(home, Clock(), None, None)
     home.open_ledger("desk", Clock()).append("day.closed", {})
     _good(home)
+
+
+def _keys_finding(home: Home) -> tuple[str, str]:
+    (finding,) = [one for one in examine(home) if one.part == "keys"]
+    return finding.state, finding.text
+
+
+def test_the_doctor_looks_at_both_keys(home: Home) -> None:
+    state, text = _keys_finding(home)
+    assert state == "good"
+    assert f"node {home.signer('node').public.fingerprint} (file)" in text
+    shutil.copy(home.path / "keys" / "node.key", home.path / "node.old")
+    rotate(home, "node", None, Clock())
+    assert _keys_finding(home)[0] == "good"
+    shutil.copy(home.path / "node.old", home.path / "keys" / "node.key")
+    assert _keys_finding(home)[1].startswith("the node key is not the one in force")
+    (home.path / "keys" / "node.key").unlink()
+    assert _keys_finding(home) == ("bad", f"{home.path / 'keys' / 'node.key'}: no key there")
+
+
+def test_a_key_in_waiting_that_nobody_else_may_read_yet_disturbs_nobody(home: Home) -> None:
+    (home.path / "keys" / "desk.next.key").write_text("being written")
+    assert home.open_ledger("desk", Clock()).append("day.closed", {}).key_id == home.signer("desk").public.key_id
+
+
+def test_processes_that_append_all_the_while_survive_every_rotation(home: Home) -> None:
+    """Rotations one after the other, under a node and a desk that never pause."""
+    stop, failures = threading.Event(), list[Exception]()
+
+    def append(role: Role, kind: str) -> None:
+        try:
+            while not stop.is_set():
+                ledger = home.open_ledger(role, Clock())
+                for _ in range(5):
+                    ledger.append(kind, {})
+                ledger.close()
+        except (SyncError, EdgeError, OSError) as error:
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=append, args=("node", "node.alive")),
+        threading.Thread(target=append, args=("desk", "day.closed")),
+    ]
+    for thread in threads:
+        thread.start()
+    for number in range(12):
+        rotate(home, "node" if number % 2 else "desk", None, Clock())
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert failures == []
+    assert len(key_history(home)) == 14
+    _good(home, home.node_pub)
