@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
 from sync.checkpoint import BadCheckpoint, Checkpoint, origin_of, verifier_key
-from sync.signing import Ed25519Signer, tagged
+from sync.log_proof import LogHead
+from sync.merkle import leaf_hash
+from sync.messages import Ack, Statement
+from sync.signing import Ed25519Signer, PublicKey, tagged
 
 GetSigner = Callable[[str], Ed25519Signer]
 ORIGIN = origin_of("hq")
@@ -112,3 +115,15 @@ def test_any_other_way_to_write_it_is_refused(signer: GetSigner, change: str) ->
 def test_no_text_breaks_the_reader(text: str) -> None:
     with pytest.raises(BadCheckpoint):
         Checkpoint.parse(text, ORIGIN, Ed25519Signer(SigningKey(b"c" * 32)).public)
+
+
+def test_the_golden_ack_and_statement_hold() -> None:
+    vector, stated = VECTORS["ack"], VECTORS["statement"]
+    ack = Ack.parse(bytes.fromhex(vector["ack"]), PublicKey.parse(vector["ack_key"]))
+    key, signed_back = PublicKey.parse(vector["checkpoint_key"]), LogHead.of(vector["signed_back"])
+    assert ack.checkpoint
+    head = ack.checkpoint.check((700).to_bytes(32, "big"), origin_of(vector["central"]), key, signed_back)
+    assert (head.size, ack.head_hash) == (1000, (700).to_bytes(32, "big"))
+    statement = Statement.parse(bytes.fromhex(stated["statement"]), PublicKey.parse(stated["notice_key"]))
+    assert (statement.hash.hex(), statement.kind) == (stated["hash"], "node.enrolled")
+    assert leaf_hash(statement.hash).hex() == stated["leaf_hash"]
