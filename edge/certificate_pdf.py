@@ -7,8 +7,7 @@ import segno
 
 from edge.certificate_time import Row, draw_times
 from edge.paper import HEIGHT_MM, WIDTH_MM, Colour, Paper, Weight
-from sync.certificate import Certificate
-from sync.compact import Compact
+from sync.certificate import Certificate, code
 from sync.coverage import Gap, GapReason
 from sync.records import Record
 from sync.visit_fields import number_of, text_of
@@ -44,19 +43,6 @@ def draw_certificate(certificate: Certificate, times: Times, issued_us: int, ver
     Raises PaperError where no Chinese font is installed.
     """
     return _Page(certificate, times, issued_us, version, bundle).drawn()
-
-
-def code_of(certificate: Certificate) -> str:
-    """The text of the QR code."""
-    acks = sorted((ack for ack in [certificate.confirmed] if ack), key=lambda ack: len(ack.data))
-    bundle = certificate.bundle
-    return Compact(
-        certificate.record.body,
-        certificate.record.signature,
-        acks[0].data if acks else None,
-        bundle.node_pub,
-        bundle.central_pub,
-    ).text()
 
 
 class _Page:
@@ -406,8 +392,13 @@ class _Page:
         return max(y, end) + 4
 
     def _qr(self, x: float, y: float) -> float:
-        code = segno.make_qr(code_of(self._c), mode="alphanumeric", error="l", boost_error=False)
-        matrix = [list(row) for row in code.matrix]
+        compact = code(self._c)
+        if compact is None:
+            return self._paper.words(
+                x, y, _QR_MM, f"{self._zh('verify.no_code')} {self._en('verify.no_code')}", 8, AMBER
+            )
+        made = segno.make_qr(compact.text(), mode="alphanumeric", error="l", boost_error=False)
+        matrix = [list(row) for row in made.matrix]
         quiet = 4  # ISO/IEC 18004 6.3.8
         module = _QR_MM / (len(matrix) + 2 * quiet)
         self._paper.box(x, y, _QR_MM, _QR_MM, (255, 255, 255))

@@ -9,6 +9,7 @@ from sync.audit import Bad
 from sync.bundle import Bundle
 from sync.canonical import Fields
 from sync.checkpoint import BadCheckpoint, origin_of
+from sync.compact import MAX_TEXT, Compact
 from sync.coverage import DAY_US, DAYS, KINDS, Coverage, coverage
 from sync.keyring import KeyRing
 from sync.log_proof import LogHead, follows
@@ -145,11 +146,40 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         coverage=coverage([one for one in records if one.kind in KINDS], camera, until_us, _born_us(records, until_us)),
         boot=next((one for one in reversed(records[:at]) if one.kind == "node.boot"), None),
         key=key,
-        enrolment=Enrolment.parse_text(bundle.node_pub),
+        enrolment=Enrolment.parse_text(_enrolment_for(bundle, record.epoch)),
         central=CentralKeys.parse_text(bundle.central_pub),
         origin=keys.origin,
         records=len(records),
     )
+
+
+def code(certificate: Certificate) -> Compact | None:
+    """The code for the certificate's paper; None where it holds more changes of keys than a QR code has room for."""
+    bundle, record = certificate.bundle, certificate.record
+    at = (record.epoch, record.seq)
+    covering = [ack for ack in map(Ack.unverified, bundle.acks) if (ack.epoch, ack.upto_seq) >= at]
+    # one without a checkpoint is small; of those the one that names this very record says most
+    best = min(
+        covering, key=lambda ack: (ack.checkpoint is not None, (ack.epoch, ack.upto_seq), len(ack.data)), default=None
+    )
+    pub = _enrolment_for(bundle, record.epoch)
+    rotations = [] if record.key_id in {key.key_id for key in Enrolment.parse_text(pub).keys.values()} else [
+        one for one in bundle.records
+        if b'"key.rotated"' in one.body and (before := parse(one.body, one.signature)).kind == "key.rotated"
+        and (before.epoch, before.seq) < at
+    ]  # fmt: skip
+    pinned = CentralKeys.parse_text(bundle.central_pub)
+    notices = bundle.notices if best is not None and not _signed_by(best, pinned) else ()
+    made = Compact(
+        record.body,
+        record.signature,
+        best.data if best else None,
+        pub,
+        bundle.central_pub,
+        tuple(rotations),
+        notices,
+    )
+    return made if len(made.text()) <= MAX_TEXT else None
 
 
 def lines(certificate: Certificate) -> list[str]:
@@ -191,6 +221,21 @@ def words(interval: Interval | None) -> str:
 def span(interval: Interval | None) -> list[int | None] | None:
     """An interval for programs."""
     return None if interval is None else [interval.lo_us, interval.hi_us]
+
+
+def _enrolment_for(bundle: Bundle, epoch: int) -> str:
+    """The text of the enrolment that counts in an epoch."""
+    texts = (bundle.node_pub, *bundle.enrolments)
+    earlier = [text for text in texts if Enrolment.parse_text(text).epoch <= epoch]
+    return max(earlier, key=lambda text: Enrolment.parse_text(text).epoch, default=bundle.node_pub)
+
+
+def _signed_by(ack: Ack, keys: CentralKeys) -> bool:
+    try:
+        Ack.parse(ack.data, keys.keys["ack"])
+    except BadMessage:
+        return False
+    return True
 
 
 # -- inside --------------------------------------------------------------------------------------------------------

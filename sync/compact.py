@@ -1,8 +1,10 @@
 """The code on a certificate: one record, the ack that covers it and the keys, small enough for a QR code.
 
 `FV1:` and base45 (RFC 9285) of the zlib stream of the canonical object `{"ack":hex,"body":text,"central_pub":text,
-"node_pub":text,"signature":hex,"v":1}`; `ack` is absent where central has not confirmed the record. Base45 has exactly
-the letters of a QR code's alphanumeric mode, which is why it is not base64.
+"node_pub":text,"signature":hex,"v":1}`; `ack` is absent where central has not confirmed the record. Where keys have
+changed since `node_pub` or `central_pub`, `rotations` (`key.rotated` records as `[{"body":text,"signature":hex},...]`)
+and `notices` (hex, about central's keys) lead to those in force. Base45 has exactly the letters of a QR code's
+alphanumeric mode, which is why it is not base64.
 """
 
 import zlib
@@ -14,10 +16,11 @@ from sync.audit import Bad
 from sync.canonical import Fields
 from sync.export import hex_bytes
 from sync.messages import BadMessage, CentralKeys, Enrolment
-from sync.origin import read_ack, settle
+from sync.origin import follow_notices, read_ack, settle
 from sync.records import parse
 from sync.stamp import rfc3339
 from sync.visit_fields import DECISION_OF_KIND, number_of
+from sync.wire import SignedBody
 
 PREFIX = "FV1:"
 VERSION = 1
@@ -32,13 +35,15 @@ class BadCompact(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Compact:
-    """What the code holds, nothing about it believed; ack: the signed bytes, or None."""
+    """What the code holds, nothing about it believed; ack, notices: the signed bytes."""
 
     body: bytes
     signature: bytes
     ack: bytes | None
     node_pub: str
     central_pub: str
+    rotations: tuple[SignedBody, ...] = ()
+    notices: tuple[bytes, ...] = ()
 
     def text(self) -> str:
         fields: Fields = {
@@ -50,6 +55,12 @@ class Compact:
         }
         if self.ack is not None:
             fields["ack"] = self.ack.hex()
+        if self.rotations:
+            fields["rotations"] = [
+                {"body": one.body.decode(), "signature": one.signature.hex()} for one in self.rotations
+            ]
+        if self.notices:
+            fields["notices"] = [data.hex() for data in self.notices]
         return PREFIX + base45(zlib.compress(canonical.encode(fields), 9))
 
     @classmethod
@@ -66,7 +77,7 @@ class Compact:
             raise BadCompact("not a certificate's code: cut short, or longer than it says")
         try:
             fields = canonical.decode(data)
-            if fields.keys() - {"ack"} != {"v", "body", "signature", "node_pub", "central_pub"}:
+            if fields.keys() - {"ack", "rotations", "notices"} != {"v", "body", "signature", "node_pub", "central_pub"}:
                 raise SyncError("other keys than it should have")
             if fields["v"] != VERSION:
                 raise SyncError(f"version {fields['v']!r}, this one reads {VERSION}")
@@ -74,24 +85,33 @@ class Compact:
                 raise SyncError("body and keys are not texts")
             ack = hex_bytes(fields["ack"]) if "ack" in fields else None
             signature = hex_bytes(fields["signature"])
+            rotations = tuple(_signed(one) for one in _listed(fields, "rotations"))
+            notices = tuple(hex_bytes(one) for one in _listed(fields, "notices"))
         except SyncError as error:
             raise BadCompact(f"not a certificate's code: {error}") from error
-        return cls(fields["body"].encode(), signature, ack, fields["node_pub"], fields["central_pub"])
+        body, node_pub, central_pub = (fields[name] for name in ("body", "node_pub", "central_pub"))
+        return cls(body.encode(), signature, ack, node_pub, central_pub, rotations, notices)
 
     def check(self, given: Enrolment | CentralKeys | None) -> list[str]:
-        """Verify it and say what it proves; raises Bad.
-
-        The keys are those enrolled: a record signed after a rotation needs the bundle.
-        """
+        """Verify it and say what it proves; raises Bad."""
         keys = settle((self.node_pub,), self.central_pub, given)
         if keys.mismatch:
             raise Bad(keys.mismatch)
+        lists, revocations = follow_notices(keys.central, self.notices)
+        for revocation in revocations:
+            keys.ring.revoke(revocation)
+        before = (0, 0)
         try:
-            record = parse(self.body, self.signature)
-            at = (record.epoch, record.seq)
-            if record.node_id != keys.node_id:
-                raise Bad(f"the record is node {record.node_id}'s", at)
-            keys.ring.check(record)
+            for signed in (*self.rotations, SignedBody(self.body, self.signature)):
+                record = parse(signed.body, signed.signature)
+                at = (record.epoch, record.seq)
+                if record.node_id != keys.node_id:
+                    raise Bad(f"the record is node {record.node_id}'s", at)
+                if at <= before:
+                    raise Bad("not behind the record before it", at)
+                keys.ring.check(record)
+                keys.ring.follow(record)
+                before = at
         except SyncError as error:
             raise Bad(str(error)) from error
         visit = record.fields.get("visit")
@@ -103,9 +123,9 @@ class Compact:
             f"arrived (device's wall clock): {rfc3339(number_of(record.fields, 'arrived_us') or 0)}",
         ]
         if self.ack is None:
-            return [*said, "confirmed by central: not yet"]
+            return [*said, "confirmed by central: not by this code"]
         try:
-            ack = read_ack(self.ack, keys.central)
+            ack = read_ack(self.ack, lists)
         except BadMessage as error:
             raise Bad(str(error)) from error
         if ack.node_id != record.node_id or (ack.epoch, ack.upto_seq) < at:
@@ -114,6 +134,21 @@ class Compact:
             raise Bad("not the record that central acknowledged: its ack names another hash", at)
         tied = "names this very record" if (ack.epoch, ack.upto_seq) == at else "covers it; the bundle links them"
         return [*said, f"confirmed by central: {rfc3339(ack.central_time_us)}, the ack {tied}"]
+
+
+def _listed(fields: Fields, name: str) -> list[object]:
+    if name not in fields:
+        return []
+    values = fields[name]
+    if not isinstance(values, list) or not values:
+        raise SyncError(f"{name} is not a list of something")
+    return values
+
+
+def _signed(fields: object) -> SignedBody:
+    if not isinstance(fields, dict) or fields.keys() != {"body", "signature"} or not isinstance(fields["body"], str):
+        raise SyncError("rotations: not a record")
+    return SignedBody(fields["body"].encode(), hex_bytes(fields["signature"]))
 
 
 def is_compact(path: Path) -> bool:

@@ -50,7 +50,7 @@ def gather(
         raise SyncError(f"visit {visit!r}: not in this ledger (firstvisit visits lists them)")
     record = decided[0]
     at = (record.epoch, record.seq)
-    covering, checkpointed = _proofs(source, at)
+    covering, checkpointed, plain = _proofs(source, at)
     chosen = {at: record}
 
     def take(found: Iterable[Record | None]) -> None:
@@ -69,7 +69,7 @@ def gather(
     take(_watched(source, record, now_us - DAYS * DAY_US))
     take(source.records(ALWAYS))
     near = [chosen[place] for place in sorted(chosen) if chosen[place].stamp.boot_id == record.stamp.boot_id]
-    acks = {ack.ack_hash: ack.data for ack in linked}
+    acks = {ack.ack_hash: ack.data for ack in (*linked, plain) if ack is not None}
     for one in _near(near, at):
         named = bytes.fromhex(one.fields["anchor"]["ack_hash"]) if "anchor" in one.fields else None
         data = source.ack(named) if named is not None else None
@@ -87,19 +87,28 @@ def gather(
     )
 
 
-def _proofs(source: Source, at: tuple[int, int]) -> tuple[Ack | None, Ack | None]:
-    """The ack that covers the record with the fewest behind it, and the first of those with a checkpoint."""
+def _proofs(source: Source, at: tuple[int, int]) -> tuple[Ack | None, Ack | None, Ack | None]:
+    """The nearest ack that covers the record, the nearest with a checkpoint, and the nearest without.
+
+    The last is small, and so what goes into the code on paper.
+    """
     covering: Ack | None = None
+    with_log: Ack | None = None
+    plain: Ack | None = None
     for data in source.acks_covering(*at):
         ack = Ack.unverified(data)
         if ack.epoch == at[0] and ack.upto_seq - at[1] > MAX_LINK:
             break
         covering = covering or ack
-        if ack.checkpoint is not None:
-            return covering, ack
         if ack.epoch != covering.epoch or ack.upto_seq - covering.upto_seq > MAX_TO_CHECKPOINT:
             break
-    return covering, None
+        if ack.checkpoint is None:
+            plain = plain or ack
+        else:
+            with_log = with_log or ack
+        if plain is not None and with_log is not None:
+            break
+    return covering, with_log, plain
 
 
 def _neighbours(source: Source, record: Record) -> list[Record | None]:

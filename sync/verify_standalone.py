@@ -997,11 +997,15 @@ def read_code(path: Path) -> Fields:
         fields = decode(unpacker.decompress(bytes(data), 65536))
         if not unpacker.eof or unpacker.unused_data:
             raise Bad("cut short, or longer than it says")
-        if fields.keys() - {"ack"} != {"v", "body", "signature", "node_pub", "central_pub"} or fields["v"] != 1:
+        lists = {"rotations", "notices"}
+        if fields.keys() - {"ack"} - lists != {"v", "body", "signature", "node_pub", "central_pub"} or fields["v"] != 1:
             raise Bad("other keys than it should have")
-        if not all(isinstance(fields[name], str) for name in fields if name != "v"):
+        if not all(isinstance(fields[name], str) for name in fields.keys() - {"v"} - lists):
             raise Bad("a text is none")
+        if not all(isinstance(fields[name], list) and fields[name] for name in fields.keys() & lists):
+            raise Bad("a list is none, or empty")
         hexadecimal(fields["signature"]), hexadecimal(fields.get("ack", "00"))
+        [_signed(one) for one in fields.get("rotations", [])], [hexadecimal(one) for one in fields.get("notices", [])]
     except (Bad, ValueError, zlib.error) as error:
         raise Unreadable(f"{path}: not a certificate's code: {error}") from error
     return fields
@@ -1012,11 +1016,18 @@ def judge_code(fields: Fields, given: Given) -> Iterator[str]:
     enrolments, central, origin = given.settle([fields["node_pub"]], fields["central_pub"])
     if given.mismatch:
         raise Bad(given.mismatch)
-    record = Record(fields["body"].encode(), bytes.fromhex(fields["signature"]))
-    if record.node != enrolments[0].node:
-        raise At(record.place, f"the record is of node {record.node}")
-    NodeKeys(enrolments, []).check(record)
-    ack = Ack(bytes.fromhex(fields["ack"]), [one.keys["ack"] for one in central]) if "ack" in fields else None
+    lists, revocations = central_words(central, [hexadecimal(one) for one in fields.get("notices", [])])
+    keys, before = NodeKeys(enrolments, revocations), (0, 0)
+    rotations = [_signed(one) for one in fields.get("rotations", [])]
+    for body, signature in (*rotations, (fields["body"].encode(), bytes.fromhex(fields["signature"]))):
+        record = Record(body, signature)
+        if record.node != enrolments[0].node:
+            raise At(record.place, f"the record is of node {record.node}")
+        if record.place <= before:
+            raise At(record.place, "not behind the record before it")
+        keys.check(record)
+        before = record.place
+    ack = Ack(bytes.fromhex(fields["ack"]), [one.keys["ack"] for one in lists]) if "ack" in fields else None
     if ack and (ack.node != record.node or ack.place < record.place):
         raise At(record.place, "the ack does not cover this record")
     if ack and ack.place == record.place and ack.head != record.hash:
@@ -1024,7 +1035,7 @@ def judge_code(fields: Fields, given: Given) -> Iterator[str]:
     yield origin
     yield from _told(record)
     very = "" if ack and ack.place == record.place else "; the bundle links the record to it"
-    yield f"confirmed by central: {_moment(ack.time_us) + very if ack else 'not yet'}"
+    yield f"confirmed by central: {_moment(ack.time_us) + very if ack else 'not by this code'}"
     yield "corrections and coverage are in the bundle"
 
 

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from sync import SyncError, canonical
+from sync import SyncError, canonical, verify_standalone
 from sync.audit import Bad
 from sync.bundle import Bundle, read_bundle, zipped
-from sync.certificate import Certificate, examine
+from sync.certificate import Certificate, code, examine
 from sync.compact import Compact
 from sync.evidence import bundle_of
 from sync.export import write_export
-from sync.ledger import Ledger
-from sync.messages import Enrolment
+from sync.ledger import Ledger, Writer
+from sync.messages import Ack, CentralKeys, Enrolment, Notice
+from sync.rotation import Rotation
 from sync.verify import verify
 from sync.wire import SignedBody
-from tests.sync.a_site import DAY_US, HOUR_US, SECOND_US, ACentral, ASite
+from tests.sync.a_site import DAY_US, HOUR_US, SECOND_US, ACentral, ASite, made_key
 
 MINUTE_US = 60 * SECOND_US
 
@@ -241,13 +242,9 @@ def test_a_zip_that_holds_no_bundle_or_two_is_refused(tmp_path: Path, site: ASit
 
 
 def code_of(found: Certificate) -> Compact:
-    return Compact(
-        found.record.body,
-        found.record.signature,
-        found.confirmed.data if found.confirmed else None,
-        found.bundle.node_pub,
-        found.bundle.central_pub,
-    )
+    made = code(found)
+    assert made is not None
+    return made
 
 
 def test_the_code_verifies_alone_and_fits_a_qr_code(site: ASite, visit: str, tmp_path: Path) -> None:
@@ -277,6 +274,75 @@ def test_a_code_whose_ack_is_another_records_is_bad(site: ASite, visit: str) -> 
     code = replace(code_of(found), ack=early)
     with pytest.raises(Bad, match="does not cover"):
         code.check(None)
+
+
+def rotate(site: ASite, name: str) -> None:
+    """The node takes another key, as `firstvisit keys rotate` does."""
+    head = site.node.head()
+    assert head is not None
+    new = made_key(name)
+    rotation = Rotation(site.node_id, head.epoch, head.seq + 1, "node", site.node_key.public.key_id, new.public)
+    site.node.append("key.rotated", rotation.fields(new, site.node_key, "file"))
+    site.node_key = new
+    site.node.close()
+    site.node = Ledger(site.path / "firstvisit.db", Writer(site.node_id, "node", new, site.clock.stamp))
+
+
+def test_the_code_leads_from_the_enrolled_key_over_a_rotation_to_the_one_in_force(site: ASite, tmp_path: Path) -> None:
+    site.watch(HOUR_US)
+    rotate(site, "second")
+    visit = site.visit()
+    site.ack()
+    found = certificate_of(site, visit)
+    assert found.key == made_key("second").public
+    made = code_of(found)
+    assert len(made.rotations) == 1
+    (tmp_path / "code.txt").write_text(made.text())
+    assert verify(tmp_path / "code.txt", site.path / "node.pub").ok
+    assert any(visit in line for line in verify_standalone.verify(tmp_path / "code.txt", verify_standalone.Given(None)))
+    with pytest.raises(Bad, match="is not enrolled"):
+        replace(made, rotations=()).check(None)
+
+
+def test_where_keys_changed_too_often_there_is_no_code(site: ASite) -> None:
+    for number in range(12):
+        rotate(site, f"key-{number}")
+    visit = site.visit()
+    site.ack()
+    assert code(certificate_of(site, visit)) is None
+
+
+def test_the_code_leads_from_the_pinned_list_to_a_later_ack_key_of_central(site: ASite, tmp_path: Path) -> None:
+    keys = {role: site.central.key(role).public for role in ("notice", "checkpoint", "code")}
+    listed = CentralKeys("hq", site.central.key("root").public, {**keys, "ack": made_key("later").public})
+    notice = Notice.seal(site.node_id, 1, bytes(32), "keys", listed.fields(), site.central.key("root"))
+    visit = site.visit()
+    head = site.node.head()
+    assert head is not None
+    site.go(SECOND_US)
+    assert site.node.accept_ack(
+        Ack.seal(site.node_id, 1, head.seq, head.hash, site.true_us, 8, made_key("later"))
+    )  # fmt: skip
+    bundle = replace(bundle_of(site.path, visit), notices=(notice.data,))
+    made = code_of(examine(bundle))
+    assert made.notices == (notice.data,)
+    (tmp_path / "code.txt").write_text(made.text())
+    verdict = verify(tmp_path / "code.txt", site.path / "central.pub")
+    assert verdict.ok, verdict.why
+    assert any(visit in line for line in verify_standalone.verify(tmp_path / "code.txt", verify_standalone.Given(None)))
+    with pytest.raises(Bad, match="not signed by key"):
+        replace(made, notices=()).check(None)
+
+
+def test_the_code_stays_small_though_the_nearest_ack_proves_the_log(site: ASite) -> None:
+    site.watch(HOUR_US)
+    visit = site.visit()
+    site.ack(checkpoint=True)
+    site.visit()
+    site.ack()
+    found = certificate_of(site, visit)
+    assert found.log is not None
+    assert len(code_of(found).text()) < 2400
 
 
 # -- coverage ------------------------------------------------------------------------------------------------------
