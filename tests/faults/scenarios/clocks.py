@@ -54,7 +54,7 @@ def phases(true_us: int) -> list[Phase]:
 def run(work: Work) -> Result:
     """Feed through every phase; then hold each stamp's interval against the time the harness saw."""
     result, spans = Result(), list[tuple[Phase, int, int]]()
-    stretch_s = work.times(25, 4)
+    stretch_s = work.times(25, 3)
     with site(work.root) as tested:
         node = tested.node
         node.rate_per_s, node.clock = 10.0, work.root / "clock"

@@ -13,7 +13,7 @@ TOGETHER = 0.25  # of the kills take a second victim with them
 
 def run(work: Work) -> Result:
     """Kill, check what may be checked at that moment, start again, wait until it serves; at the end the set checker."""
-    kills, result, ready_s = work.times(200, 21, 60), Result(), dict[str, list[float]]()
+    kills, result, ready_s = work.times(200, 12, 60), Result(), dict[str, list[float]]()
     with site(work.root) as tested:
         tested.node.rate_per_s = 50.0
         tested.central_mutants = work.mutants("ack-before-commit")
