@@ -121,6 +121,11 @@ class KeyRing:
     def revoked(self, key: PublicKey) -> KeyRevoked | None:
         return self._revoked.get(key.key_id)
 
+    def cuts_off(self, record: Record) -> bool:
+        """Whether the key that the record names was revoked at a place before it."""
+        key = self.named(record.key_id)
+        return key is not None and self._cut_off(key, (record.epoch, record.seq)) is not None
+
     def signed(self, body: bytes, signature: bytes) -> bool:
         """Whether any of these keys, in force or not, signed these bytes, whatever they say."""
         return any(key.verify("record-sig", body, signature) for key in {tenure.key for tenure in self._tenures})

@@ -97,9 +97,9 @@ class Trust:
 
         ledger: opened by the node's writer, on this HOME. Returns the record, or None for a replay, and for a notice
         that revokes the very key which would have to sign the answer: that is given when it comes again and there are
-        new keys. Raises BadMessage
-        where the notice is not central's or not this node's, NoticeGap, or NoticeRefused where it does not follow the
-        one before or is not understood: it is then held back, and those behind it may come.
+        new keys. Raises BadMessage where the notice is not central's or not this node's, NoticeGap, or NoticeRefused
+        where its place is taken by another, it does not follow the one before, or it is not understood: then it is
+        held back, and those behind it may come.
         """
         notice = Notice.parse(data, self._pinned.root, self.keys().keys["notice"])
         if notice.node_id != node_id:
@@ -107,6 +107,8 @@ class Trust:
         with ledger.transaction() as transaction:
             last, last_hash = _last(transaction.connection)
             if notice.nseq <= last:
+                if not _arrived(transaction.connection, notice):
+                    raise NoticeRefused(f"notice {notice.nseq} is another than the one that came before")
                 return _answer_late(notice, transaction)
             if notice.nseq != last + 1:
                 raise NoticeGap(f"notice {notice.nseq} arrived, {last + 1} is missing")
@@ -249,6 +251,16 @@ def _last(connection: sqlite3.Connection) -> tuple[int, bytes]:
         "SELECT nseq, hash FROM notices UNION ALL SELECT nseq, hash FROM held_notices ORDER BY nseq DESC LIMIT 1"
     ).fetchone()
     return (found[0], found[1]) if found else (0, FIRST_PREV_HASH)
+
+
+def _arrived(connection: sqlite3.Connection, notice: Notice) -> bool:
+    """Whether this very notice has arrived before."""
+    found = connection.execute(
+        "SELECT 1 FROM notices WHERE nseq = ? AND hash = ? UNION ALL"
+        " SELECT 1 FROM held_notices WHERE nseq = ? AND hash = ?",
+        (notice.nseq, notice.hash) * 2,
+    )
+    return found.fetchone() is not None
 
 
 def key_notices(connection: sqlite3.Connection) -> list[bytes]:

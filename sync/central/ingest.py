@@ -363,8 +363,12 @@ class Ingest:
         try:
             node.keys.check(record, self._signatures.verifies)
         except BadRecord as error:
-            signed = SignedBody(record.body, record.signature)
-            raise self._bad(signed, node, record.epoch, record.seq, record.hash, str(error)) from error
+            bad = self._bad(
+                SignedBody(record.body, record.signature), node, record.epoch, record.seq, record.hash, str(error)
+            )
+            if isinstance(bad, _Refused) and node.keys.cuts_off(record):
+                bad.code = "REVOKED"
+            raise bad from error
 
     def _follow(self, record: Record, node: _Node) -> None:
         """Take over what the record changes in the keys; a rotation that is not proven is refused."""

@@ -15,7 +15,7 @@ from sync.central.keys import key_path, load_public, load_serving_keys
 from sync.central.lock import only_one
 from sync.central.notices import announce, order, rotate
 from sync.central.shard import WHOLE, Shard
-from sync.notices import AccountSet, Erase, Policy
+from sync.notices import AccountSet, Erase, KeyRevoked, Policy
 from sync.trust import Trust
 from sync.verify import verify
 from tests.sync.broker_process import BrokerProcess
@@ -119,6 +119,23 @@ def test_a_node_that_slept_through_two_rotations_catches_up_and_its_old_acks_sti
     with site.central.store() as store:
         assert verify(directory).ok
         assert store.nodes()[0].chain == "ok"
+
+
+def test_what_a_revoked_key_signed_behind_its_place_is_refused_and_stops_its_node(site: Site) -> None:
+    site.node.record(5)
+    site.start()
+    wait_for(lambda: applied(site) == [1], "central's keys are applied")
+    site.drain()
+    held = len(site.central.held())
+    site.node.stop()
+    site.central.stop()
+    site.node.record(3)  # it has not heard yet
+    order(site.central.directory, "n1", KeyRevoked(site.node.key.public.key_id, 1, held, "compromised"))
+    site.start()
+    wait_for(lambda: "REVOKED" in site.node.alarms(), "central refuses what came behind")
+    wait_for(lambda: len(Trust(site.node.home).revoked_keys()) == 1, "and the node hears why")
+    assert len(site.central.held()) == held
+    assert still_open(site) == 1  # nobody can answer under that key
 
 
 def test_no_key_is_rotated_under_a_running_central(site: Site) -> None:

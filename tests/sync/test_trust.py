@@ -158,6 +158,16 @@ def test_a_replay_is_answered_by_nothing(joined: Node, central: Central, ledger:
     assert joined.head() == 1
 
 
+def test_another_notice_in_a_place_that_is_taken_is_refused_and_not_taken_for_a_replay(
+    joined: Node, central: Central, ledger: Ledger
+) -> None:
+    trust = Trust(joined.home)
+    assert trust.apply(ordered(central, 1, FIRST_PREV_HASH, Erase(PERSON, "request")).data, ledger, "n1", NOW_US)
+    with pytest.raises(NoticeRefused, match="notice 1 is another than the one that came before"):
+        trust.apply(ordered(central, 1, FIRST_PREV_HASH, Policy()).data, ledger, "n1", NOW_US)
+    assert trust.policy() == (0, Policy())
+
+
 def test_a_gap_and_a_broken_chain_of_notices_are_refused(joined: Node, central: Central, ledger: Ledger) -> None:
     trust, keys = Trust(joined.home), rotated(central)
     first = keys_notice(central, keys)
