@@ -17,7 +17,7 @@ from sync.session import UplinkAddress, open_session
 from sync.trust import DATABASE_FILE, NoticeGap, NoticeRefused, Trust
 from sync.uplink import Position, Uplink
 from sync.wire import SignedBody, encode_frame, parse_topic, topic
-from sync.witness import LogFork, witness
+from sync.witness import LogFork, LogSilence, newest, witness
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ class UplinkThread:
         self._writer = writer
         self._trust = Trust(home)
         self._central = self._trust.keys()
+        self._log_silence = LogSilence()
         self._rng = rng
         self._link = open_session(address, home, writer.node_id, rng)
         self._acked: Position = (0, 0)  # written by the thread, read by whoever waits for it
@@ -184,6 +185,8 @@ class UplinkThread:
         else:
             if head is not None:
                 log.debug("log witnessed size=%d", head.size)
+        if self._log_silence.heard(ack) and newest(ledger) is not None:
+            self._alarm("LOG_WITHHELD", "central acknowledges, and has said nothing of its log for an hour")
 
     def _refused(self, nack: Nack, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
         at = (nack.epoch, nack.seq)

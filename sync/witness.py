@@ -10,9 +10,30 @@ from sync.log_proof import LogHead, follows
 from sync.messages import Ack, CentralKeys
 from sync.records import parse
 
+LOG_SILENCE_US = 3_600_000_000
+"""How long, by its own clock, central may acknowledge without a word of its log; it should say one a minute."""
+
 
 class LogFork(SyncError):
     """What central says of its log contradicts what it said before, or proves nothing; the text says which."""
+
+
+class LogSilence:
+    """Notices a central that goes on acknowledging and no longer says what its log is."""
+
+    def __init__(self) -> None:
+        self._since_us: int | None = None  # of the first ack without a checkpoint behind the last with one
+
+    def heard(self, ack: Ack) -> bool:
+        """Whether by this ack the silence has lasted too long; once each time it has."""
+        if ack.checkpoint is not None:
+            self._since_us = None
+        elif self._since_us is None or ack.central_time_us < self._since_us:
+            self._since_us = ack.central_time_us
+        elif ack.central_time_us - self._since_us >= LOG_SILENCE_US:
+            self._since_us = ack.central_time_us
+            return True
+        return False
 
 
 def witness(ack: Ack, ledger: Ledger, keys: CentralKeys) -> LogHead | None:

@@ -4,15 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
 
+from sync.central.keys import load_role
 from sync.central.store.location import open_store
 from sync.central.store.rows import SignedBack
 from sync.log_proof import LogHead
 from sync.merkle import Edge, leaf_hash
+from sync.messages import Ack
 from sync.signing import SIGNATURE_BYTES, digest
 from sync.verify import verify
 from sync.verify_both import verify_both
-from sync.witness import log_fields, newest
+from sync.witness import LOG_SILENCE_US, log_fields, newest
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Site, free_port, wait_for
 
@@ -117,3 +121,23 @@ def test_a_central_that_was_put_back_to_yesterday_is_exposed(site: Site, tmp_pat
     site.central.restore_store(tmp_path / "yesterday.db")
     site.central.start(site.broker.url)
     wait_for(lambda: {"LOG_FORK", "CENTRAL_ROLLBACK"} <= site.node.alarms().keys(), "the node sees both")
+
+
+def test_a_central_that_stops_speaking_of_its_log_is_noticed(site: Site) -> None:
+    follow(site)
+    site.central.stop()
+    ledger = site.node.ledger()
+    head, last_us = ledger.head(), ledger.last_ack_us()
+    ledger.close()
+    assert head
+    assert last_us
+    link = Client(CallbackAPIVersion.VERSION2, client_id="central-of-an-older-mind")
+    link.connect("127.0.0.1", site.broker.port)
+    link.loop_start()
+    for later_us in (1_000_000, 2_000_000 + LOG_SILENCE_US):
+        key = load_role(site.central.directory, "ack")
+        ack = Ack.seal("n1", head.epoch, head.seq, head.hash, last_us + later_us, 8, key)
+        link.publish("fv1/n1/ack", ack.data, qos=1).wait_for_publish(10)
+    wait_for(lambda: "LOG_WITHHELD" in site.node.alarms(), "the silence is noticed")
+    link.disconnect()
+    link.loop_stop()

@@ -9,7 +9,7 @@ from sync.log_proof import LogHead, LogProof
 from sync.messages import Ack, CentralKeys
 from sync.signing import digest
 from sync.trust import Trust
-from sync.witness import LogFork, log_fields, witness
+from sync.witness import LOG_SILENCE_US, LogFork, LogSilence, log_fields, witness
 from tests.sync.a_log import ALog
 from tests.sync.conftest import BuiltHome, key
 
@@ -179,3 +179,22 @@ def test_a_node_follows_its_log_into_the_next_process(scene: Scene, home: BuiltH
     scene.record()
     scene.log.entries = scene.log.entries[4:]
     _refused(scene, scene.proof(), "had 6 leaves, now 4")
+
+
+def test_a_central_that_falls_silent_on_its_log_is_noticed_after_an_hour_of_its_own_time(scene: Scene) -> None:
+    scene.record()
+    silence, hour_us = LogSilence(), LOG_SILENCE_US
+    spoken, silent = scene.ack(scene.proof()), scene.ack(None)
+
+    def heard(ack: Ack, at_us: int) -> bool:
+        return silence.heard(replace(ack, central_time_us=at_us))
+
+    assert not heard(silent, 0)
+    assert not heard(silent, hour_us - 1)
+    assert not heard(spoken, hour_us), "it has spoken"
+    assert not heard(silent, 9 * hour_us), "nothing was acknowledged meanwhile"
+    assert not heard(silent, 10 * hour_us - 1)
+    assert heard(silent, 10 * hour_us)
+    assert not heard(silent, 10 * hour_us + 1), "once an hour is enough"
+    assert heard(silent, 11 * hour_us)
+    assert not heard(silent, 5 * hour_us), "its clock was set back"
