@@ -2,37 +2,39 @@
 
 Whole processes: mosquitto, `firstvisit central run`, and one process a node that sends what was signed before (the
 protocol's sending end, its window and its acks; without its ledger). A run counts from the first frame to the last ack.
-The ceilings: verifying alone, committing alone, the broker alone.
+The ceilings: verifying alone; committing alone; and the way alone, with somebody in central's place who says yes to
+everything.
 """
 
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nacl.signing import SigningKey
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 
 from sync.broker import mosquitto
 from sync.central.enrol import enrol
-from sync.central.keys import create_keys
+from sync.central.keys import create_keys, load_serving_keys
 from sync.central.settings import FILE_NAME as SETTINGS_FILE
 from sync.central.settings import settings_text
 from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
 from sync.chain import Chain
 from sync.keyring import KeyRing
-from sync.messages import Enrolment
+from sync.messages import Ack, Enrolment
+from sync.mqtt import BrokerAddress, Link
 from sync.records import GENESIS_PREV, Record, seal
 from sync.signing import Ed25519Signer
-from sync.wire import MAX_WINDOW_FRAMES, SignedBody, encode_frame
+from sync.wire import MAX_WINDOW_FRAMES, SignedBody, encode_frame, parse_topic, topic
 from tests.bench.sync_node import write_frames
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.postgres_server import PostgresServer, free_port, missing
@@ -84,7 +86,7 @@ def bench(runs: int) -> None:
         for name, place in stores.items():
             _row(f"commit only, {name}", *_rates(runs, _commit_only, chains, place))
         for nodes in NODES:
-            _row(f"broker only, {nodes} node{'s' * (nodes > 1)}", *_rates(runs, _broker_only, chains, nodes))
+            _row(f"broker only, {nodes} node{'s' * (nodes > 1)}", *_rates(runs, _way_only, chains, nodes))
 
 
 def _row(name: str, *cells: str) -> None:
@@ -101,13 +103,24 @@ def _rates(runs: int, measure: Callable[..., float], *arguments: object) -> Iter
 
 
 def _end_to_end(size: int, chains: Chains, nodes: int, place: Callable[[], str | None]) -> float:
+    return _between(size, chains, nodes, place(), lambda central, _url: _running(central))
+
+
+def _between(
+    size: int,
+    chains: Chains,
+    nodes: int,
+    store_url: str | None,
+    answering: Callable[[Path, str], AbstractContextManager[None]],
+) -> float:
+    """Let nodes send all they have to whoever answers."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="firstvisit-bench-")))
         broker = BrokerProcess(free_port(), "mosquitto")
         broker.start()
         stack.callback(broker.stop)
-        central = _central(folder / "central", chains, nodes, broker.url, place())
-        stack.enter_context(_running(central))
+        central = _central(folder / "central", chains, nodes, broker.url, store_url)
+        stack.enter_context(answering(central, broker.url))
         senders = [
             stack.enter_context(_sender(folder, chains, f"n{i}", size, broker.url, central)) for i in _ids(nodes)
         ]
@@ -201,46 +214,39 @@ def _commit_only(size: int, chains: Chains, place: Callable[[], str | None]) -> 
             return len(records) / (time.perf_counter() - began_s)
 
 
-def _broker_only(size: int, chains: Chains, nodes: int) -> float:
-    """Frames from one client for each node to one that counts them, QoS 1, without anything of ours behind it."""
-    frames = [_frames(chains, f"n{number}", size) for number in _ids(nodes)]
-    broker = BrokerProcess(free_port(), "mosquitto")
-    broker.start()
+def _way_only(size: int, chains: Chains, nodes: int) -> float:
+    """The whole way with somebody in central's place who acknowledges everything and looks at nothing."""
+    return _between(size, chains, nodes, None, _yes_man)
+
+
+@contextmanager
+def _yes_man(central: Path, url: str) -> Iterator[None]:
+    key = load_serving_keys(central).ack
+    link = Link(BrokerAddress.parse(url), "fv1-yes-man", ("fv1/+/up",), random.Random(1))
+    ended = threading.Event()
+
+    def answer() -> None:
+        upto: dict[str, int] = {}
+        while not ended.is_set():
+            messages = link.poll(0.1)
+            for message in messages:
+                node_id, _ = parse_topic(message.topic)
+                upto[node_id] = upto.get(node_id, 0) + int.from_bytes(message.payload[4:6], "big")  # section 5
+            for node_id in {parse_topic(message.topic)[0] for message in messages}:
+                now_us = time.time_ns() // 1000
+                ack = Ack.seal(node_id, 1, upto[node_id], bytes(32), now_us, MAX_WINDOW_FRAMES, key)
+                link.publish(topic(node_id, "ack"), ack.data)
+        link.close(1.0)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    while not link.connected:
+        time.sleep(0.01)
     try:
-        reader, writers = _client(broker), [_client(broker) for _ in frames]
-        heard = [0]
-
-        def count(*_: object) -> None:
-            heard[0] += 1
-
-        reader.on_message = count
-        reader.subscribe("fv1/+/up", qos=1)
-        while reader.loop(0.05) or heard[0] or not reader.is_connected():
-            pass
-        time.sleep(0.2)
-        wanted = sum(map(len, frames))
-        reader.loop_start()
-        began_s = time.perf_counter()
-        for number, writer in enumerate(writers):
-            writer.loop_start()
-            for _, payload in frames[number]:
-                writer.publish(f"fv1/n{number}/up", payload, qos=1)
-        while heard[0] < wanted:
-            time.sleep(0.001)
-        took_s = time.perf_counter() - began_s
-        for client in (reader, *writers):
-            client.loop_stop()
-            client.disconnect()
+        yield
     finally:
-        broker.stop()
-    return nodes * RECORDS[size] / took_s
-
-
-def _client(broker: BrokerProcess) -> Client:
-    client = Client(CallbackAPIVersion.VERSION2)
-    client.max_inflight_messages_set(0)
-    client.connect("127.0.0.1", broker.port)
-    return client
+        ended.set()
+        thread.join()
 
 
 # -- what is sent ----------------------------------------------------------------------------------------------

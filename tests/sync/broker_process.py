@@ -74,6 +74,10 @@ class ConfiguredBroker:
         self._config, self._port = config, port
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def url(self) -> str:
+        return f"mqtt://{HOST}:{self._port}"
+
     def start(self) -> None:
         """Start it and wait until it listens; raises SyncError with its last words where it does not."""
         words = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the broker may speak
