@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias, get_args
 
 from edge import EdgeError
 from edge.credentials import create_credential, load_credential
-from edge.tpm import create_tpm_key, load_tpm_key, remove_tpm_key
+from edge.tpm import create_tpm_key, load_tpm_key, retire_tpm_key
 from sync.files import sync_folder
 from sync.signing import Signer, create_key_file, load_key_file
 
@@ -21,18 +21,26 @@ class NoKey(EdgeError):
 
 @dataclass(frozen=True, slots=True)
 class _Grade:
-    """How keys of one grade are made and read. suffix: of the file that stands for the key in HOME/keys."""
+    """How keys of one grade are made, read and ended.
+
+    suffix: of the file that stands for the key in HOME/keys. retire: called while the file is there, gives what
+    destroys the rest of the key once it is gone.
+    """
 
     suffix: str
     create: Callable[[Path], Signer]
     load: Callable[[Path], Signer]
-    remove: Callable[[Path], None]
+    retire: Callable[[Path], Callable[[], None]]
+
+
+def _nothing_more(_path: Path) -> Callable[[], None]:
+    return lambda: None
 
 
 _GRADES: dict[Custody, _Grade] = {
-    "file": _Grade(".key", create_key_file, load_key_file, Path.unlink),
-    "systemd-creds": _Grade(".cred", create_credential, load_credential, Path.unlink),
-    "tpm2": _Grade(".tpm", create_tpm_key, load_tpm_key, remove_tpm_key),
+    "file": _Grade(".key", create_key_file, load_key_file, _nothing_more),
+    "systemd-creds": _Grade(".cred", create_credential, load_credential, _nothing_more),
+    "tpm2": _Grade(".tpm", create_tpm_key, load_tpm_key, retire_tpm_key),
 }
 
 
@@ -75,24 +83,28 @@ class KeyFolder:
     def replace(self, name: str, by: str) -> None:
         """Let the key `by` take the place of `name`, which is gone then; raises NoKey.
 
-        Cut off in between, `name` is missing and `by` is there: whoever looks for the key in force finds it.
+        Of the same custody, one moment holds the old key and the next the new one: somebody may be reading it.
         """
-        new = self._held(by)
+        new, old = self._held(by), self.custody(name)
+        target = self._path / f"{name}{new.suffix}"
+        finish = None if old is None else _GRADES[old].retire(self._file(name, old))
         try:
-            if (old := self.custody(name)) is not None:
-                _GRADES[old].remove(self._file(name, old))
-            new.rename(self._path / f"{name}{new.suffix}")
+            if old is not None and self._file(name, old) != target:
+                self._file(name, old).unlink()
+            new.rename(target)
             sync_folder(self._path)
         except OSError as error:
             raise NoKey(f"{new}: cannot take the place of {name}: {error.strerror}") from error
+        if finish is not None:
+            finish()
 
     def discard(self, name: str) -> None:
         """Destroy a key that was never used; raises NoKey."""
-        custody = self.custody(name)
-        if custody is None:
-            raise NoKey(f"{self._path}: no key {name} there")
-        _GRADES[custody].remove(self._file(name, custody))
+        held = self._held(name)
+        finish = _GRADES[self.custody(name) or "file"].retire(held)
+        held.unlink()
         sync_folder(self._path)
+        finish()
 
     def _held(self, name: str) -> Path:
         custody = self.custody(name)

@@ -12,7 +12,7 @@ import re
 import secrets
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,16 +110,24 @@ def load_tpm_key(path: Path) -> TpmSigner:
     return signer
 
 
-def remove_tpm_key(path: Path) -> None:
-    """Make the TPM forget the key of a file, and remove the file; raises OSError.
+def retire_tpm_key(path: Path) -> Callable[[], None]:
+    """Return what makes the TPM forget the key of a file, for when the file is gone.
 
     A TPM that was replaced or cleared has forgotten it already; one that is away keeps it, and nobody the password.
     """
     try:
-        _run(("tpm2_evictcontrol", "-C", "o", "-c", load_tpm_key(path).handle, "-Q"))
+        handle = load_tpm_key(path).handle
     except TpmError as error:
-        log.warning("key not removed from the TPM reason=%s", error)
-    path.unlink()
+        log.warning("key not to be removed from the TPM reason=%s", error)
+        return lambda: None
+
+    def forget() -> None:
+        try:
+            _run(("tpm2_evictcontrol", "-C", "o", "-c", handle, "-Q"))
+        except TpmError as error:
+            log.warning("key not removed from the TPM reason=%s", error)
+
+    return forget
 
 
 def _public_of(handle: str) -> PublicKey:

@@ -20,7 +20,7 @@ from edge.epochs import rekey
 from edge.home import Home, create_home
 from edge.key_rotation import rotate
 from edge.settings import new_config
-from edge.tpm import TpmError, TpmSigner, create_tpm_key, load_tpm_key, remove_tpm_key
+from edge.tpm import TpmError, TpmSigner, create_tpm_key, load_tpm_key, retire_tpm_key
 from sync.verify import verify
 from tests.edge.swtpm_process import SwtpmProcess
 
@@ -137,12 +137,18 @@ def test_nobody_else_who_may_open_the_chip_signs_with_the_key(tmp_path: Path) ->
 
 
 @pytest.mark.usefixtures("chip")
-def test_a_removed_key_is_gone_from_the_chip(tmp_path: Path) -> None:
-    made = create_tpm_key(tmp_path / "node.tpm")
-    remove_tpm_key(tmp_path / "node.tpm")
+def test_a_rotated_or_discarded_key_is_gone_from_the_chip(tmp_path: Path) -> None:
+    keys = KeyFolder(tmp_path)
+    old, new = keys.create("node", "tpm2"), keys.create("node.next", "tpm2")
+    keys.replace("node", "node.next")
     with pytest.raises(TpmError):
-        made.sign("record-sig", b"message")
-    assert not (tmp_path / "node.tpm").exists()
+        old.sign("record-sig", b"message")
+    assert keys.load("node").public == new.public
+    assert new.sign("record-sig", b"message")
+    keys.discard("node")
+    with pytest.raises(TpmError):
+        new.sign("record-sig", b"message")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_machine_without_the_tools_says_which_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +198,7 @@ def test_a_node_lives_on_a_tpm_rotates_there_and_moves_to_a_file(tmp_path: Path)
 def test_a_node_whose_chip_was_replaced_says_so_and_gets_new_keys(tmp_path: Path) -> None:
     home = create_home(tmp_path / "home", _config(), None, "tpm2")
     for name in ("node", "desk"):
-        remove_tpm_key(shutil.copy(home.path / "keys" / f"{name}.tpm", tmp_path / f"{name}.tpm"))
+        retire_tpm_key(home.path / "keys" / f"{name}.tpm")()
     with pytest.raises(TpmError, match=r"node\.tpm: tpm2_readpublic"):
         home.signer("node")
     assert rekey(home, Clock(), None, None).epoch == 2

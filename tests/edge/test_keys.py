@@ -102,7 +102,7 @@ rotate(Home(Path(sys.argv[1])), role, None, Clock())
         ("hand_over", "after", False),
         ("append_placed", "after", False),  # within the transaction
         ("replace", "before", True),
-        ("rename", "before", True),  # the old key is gone, the new one not in its place
+        ("rename", "before", True),
         ("replace", "after", True),
     ],
 )
