@@ -98,6 +98,7 @@ class Comparison:
                 f"  设备声明 device's claim     {words(moment.claimed)}",
                 f"  设备时钟 device's wall      {rfc3339(number_of(one.fields, 'arrived_us') or 0)}",
             ]
+        said.append("held against the keys found beside the visits; whose they are is shown by firstvisit verify")
         if self.records_first is not None:
             visit = self.visits[self.records_first].visit
             said += [

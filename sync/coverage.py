@@ -5,6 +5,7 @@ the times it was down or covered. The time between a `camera.up` and the next `c
 itself: a box without power says neither. All of this is in the device's own wall time.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -85,14 +86,17 @@ def coverage(records: Iterable[Record], camera: str, until_us: int, born_us: int
     from_us = until_us - DAYS * DAY_US
     windows, silent = _windows(listed, camera)
     outages = list(_outages(listed, camera, until_us))
-    down = [(one, two) for one, two, reason in outages if reason == "down"]
-    blind = [(one, two) for one, two, reason in outages if reason == "blind"]
+    down = _union((one, two) for one, two, reason in outages if reason == "down")
+    blind = _union((one, two) for one, two, reason in outages if reason == "blind")
+    silent = _union(silent)
     watched = _within(_less(_union(windows), _union([*down, *blind])), from_us, until_us)
     missing = _less([(from_us, until_us)], watched)
     pending_us = 0
     if missing and watched and missing[-1][1] == until_us and missing[-1][0] == watched[-1][1]:
         tail = missing[-1]
-        if tail[1] - tail[0] <= HEARTBEAT_US + NAMED_US and not _overlap([tail], [*down, *blind, *silent]):
+        if tail[1] - tail[0] <= HEARTBEAT_US + NAMED_US and not any(
+            _overlap(tail, spans) for spans in (down, blind, silent)
+        ):
             pending_us = tail[1] - tail[0]
             missing.pop()
     gaps: list[Gap] = []
@@ -120,7 +124,7 @@ def _windows(records: Sequence[Record], camera: str) -> tuple[list[Span], list[S
     """
     good: list[Span] = []
     silent: list[Span] = []
-    told: list[Span] = [(one, two) for one, two, _ in _outages(records, camera, 2**62)]
+    told = _union((one, two) for one, two, _ in _outages(records, camera, 2**62))
     before: Stamp | None = None
     for record in records:
         stamp = record.stamp
@@ -168,11 +172,11 @@ def _outages(records: Sequence[Record], camera: str, end_us: int) -> Iterator[tu
 
 
 def _reason(piece: Span, down: list[Span], blind: list[Span], silent: list[Span]) -> GapReason:
-    if _overlap([piece], blind):
+    if _overlap(piece, blind):
         return "blind"
-    if _overlap([piece], down):
+    if _overlap(piece, down):
         return "down"
-    return "silent" if _overlap([piece], silent) else "off"
+    return "silent" if _overlap(piece, silent) else "off"
 
 
 # -- spans ---------------------------------------------------------------------------------------------------------
@@ -180,9 +184,8 @@ def _reason(piece: Span, down: list[Span], blind: list[Span], silent: list[Span]
 
 def _pieces(span: Span, cuts: Iterable[list[Span]]) -> list[Span]:
     """A span cut wherever one of these begins or ends."""
-    inside = {moment for spans in cuts for ends in spans for moment in ends if span[0] < moment < span[1]}
-    edges = sorted({*span, *inside})
-    return [(one, two) for one, two in pairwise(edges)]
+    edges = sorted({*span, *(end for spans in cuts for part in _within(spans, *span) for end in part)})
+    return list(pairwise(edges))
 
 
 def _union(spans: Iterable[Span]) -> list[Span]:
@@ -195,24 +198,29 @@ def _union(spans: Iterable[Span]) -> list[Span]:
     return joined
 
 
-def _within(spans: Iterable[Span], from_us: int, to_us: int) -> list[Span]:
-    return [(max(a, from_us), min(b, to_us)) for a, b in spans if max(a, from_us) < min(b, to_us)]
+def _within(spans: Sequence[Span], from_us: int, to_us: int) -> list[Span]:
+    """The parts of `spans` (in order and disjoint) between two moments."""
+    at = bisect_right(spans, from_us, key=lambda span: span[1])
+    found: list[Span] = []
+    while at < len(spans) and spans[at][0] < to_us:
+        found.append((max(spans[at][0], from_us), min(spans[at][1], to_us)))
+        at += 1
+    return found
 
 
-def _overlap(spans: Iterable[Span], others: Sequence[Span]) -> bool:
-    return any(max(a, c) < min(b, d) for a, b in spans for c, d in others)
+def _overlap(span: Span, others: Sequence[Span]) -> bool:
+    """Whether a span shares anything with `others`, in order and disjoint."""
+    return bool(_within(others, *span))
 
 
 def _less(spans: list[Span], taken: list[Span]) -> list[Span]:
     """What is left of `spans`; both in order and disjoint."""
     left: list[Span] = []
     for one, two in spans:
-        for a, b in taken:
-            if b <= one or a >= two:
-                continue
+        for a, b in _within(taken, one, two):
             if a > one:
                 left.append((one, a))
-            one = max(one, b)
+            one = b
         if one < two:
             left.append((one, two))
     return left

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -61,6 +62,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     sessions = Sessions(home.database, idle_s)
     pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
     gate = Gate("kiosk", accounts, sessions, tablets, pages)
+    drawing = threading.Lock()  # two certificates at once would take twice the memory, which the unit bounds
     clock, faces = Clock(), Faces(home.database, home.keys_database)
     desk = Desk(lambda: home.open_ledger("desk", clock), home.database, home.keys_database)
 
@@ -169,7 +171,8 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
             return _certificate_page(request, session, visit)
         ledger = home.open_ledger("desk", clock)
         try:
-            issued = issue(home, visit_id, form, ledger, account_id=session.account.account_id)
+            with drawing:
+                issued = issue(home, visit_id, form, ledger, account_id=session.account.account_id)
         except (NoCertificate, PaperError, SyncError) as error:
             log.warning("no certificate visit=%s: %s", visit_id, error)
             why = "font" if isinstance(error, PaperError) else "damaged"

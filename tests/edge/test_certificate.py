@@ -1,5 +1,6 @@
 """The certificate as people get it: two pages that say what they prove and what not, and a code that verifies."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from edge.certificate import NoCertificate, issue_file
 from edge.home import Home
 from edge.settings import new_config
 from sync import SyncError
+from sync.evidence import bundle_of
 from sync.verify import verify
 from tests.sync.a_site import DAY_US, HOUR_US, SECOND_US, ASite
 
@@ -202,6 +204,40 @@ def test_without_a_chinese_font_one_line_says_what_to_install(
     assert list(tmp_path.glob("visit*")) == []
     assert exports(site) == []
     paper.font_file.cache_clear()
+
+
+# -- who came first ------------------------------------------------------------------------------------------------
+
+
+def test_compare_answers_for_people_and_programs(
+    site: ASite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = confirmed_visit(site)
+    site.watch(60 * SECOND_US)
+    second = confirmed_visit(site)
+    assert call("compare", second, first, "--home", site.path) == 0
+    told = capsys.readouterr().out
+    assert f"先到：{first}，已证明" in told
+    assert f"arrived first: {first}, proven" in told
+    assert call("compare", second, first, "--home", site.path, "--json") == 0
+    fields = json.loads(capsys.readouterr().out)
+    assert (fields["answer"], fields["first"], fields["first_recorded"]) == ("proven", first, first)
+    assert [one["visit"] for one in fields["visits"]] == [second, first]
+    (tmp_path / "bundle.json").write_bytes(bundle_of(site.path, first).encode())
+    assert call("compare", first, second, "--home", tmp_path / "bundle.json", "--home", site.path) == 0
+
+
+def test_compare_refuses_in_one_line(site: ASite, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    visit = confirmed_visit(site)
+    for one, two, path, why in (
+        (visit, visit, site.path, "given twice"),
+        (visit, "v-nobody", site.path, "not in this ledger"),
+        (visit, "v-2", tmp_path / "nowhere", "neither a HOME"),
+    ):
+        assert call("compare", one, two, "--home", path) == 2
+        told = capsys.readouterr().err
+        assert why in told
+        assert told.count("\n") == 1
 
 
 # -- what gets none ------------------------------------------------------------------------------------------------
