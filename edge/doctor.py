@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from camera import CameraError
@@ -27,6 +28,7 @@ from models.store import Store, default_root
 from sync import SyncError
 from sync.alarms import Alarms
 from sync.stamp import rfc3339
+from sync.tls import RENEW_BEFORE, TlsFiles, tls_files, utc_now
 from sync.verify import verify, verify_after
 from sync.witness import newest
 
@@ -244,10 +246,25 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
     if settings.uplink.broker is None:
         yield Finding("central", "bad", "joined, but uplink.broker is missing (firstvisit join sets it)")
     yield delivery(backlog, last, time.time_ns() // 1000)
+    if (held := tls_files(home.path)) is not None:
+        yield certificate(held, utc_now())
     if log is not None:
         head, (epoch, seq) = log
         covered = f"up to size {head.size}, with epoch {epoch} seq {seq}"
         yield Finding("log", "good", f"central's log of records is witnessed {covered}")
+
+
+def certificate(files: TlsFiles, now: datetime) -> Finding:
+    """The certificate by which the node opens its sessions; it renews it by itself once RENEW_BEFORE is left."""
+    try:
+        files.context()
+        left = files.left(now)
+    except SyncError as error:
+        return Finding("certificate", "bad", str(error))
+    if left <= timedelta(0):
+        return Finding("certificate", "bad", f"{files.certificate}: expired {-left.days} days ago and was not renewed")
+    state: Literal["good", "warn"] = "warn" if left < RENEW_BEFORE / 2 else "good"
+    return Finding("certificate", state, f"good for {left.days} days" + (", not renewed yet" * (state == "warn")))
 
 
 def _alarms(home: Home) -> Iterator[Finding]:

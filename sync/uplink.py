@@ -5,7 +5,6 @@ from collections import deque
 from typing import Literal, TypeAlias
 
 from sync.messages import NackCode
-from sync.wire import MAX_WINDOW_FRAMES
 
 Position: TypeAlias = tuple[int, int]
 """(epoch, seq) of a record; (0, 0) lies before the first."""
@@ -39,7 +38,7 @@ class Uplink:
         self._floor = floor
         self._sent = max(acked, floor)
         self._in_flight: deque[Position] = deque()
-        self._window = MAX_WINDOW_FRAMES
+        self._window = 1
         self._timeout_s = ACK_TIMEOUT_S
         self._deadline_s: float | None = None
         self._rewound: tuple[Position, float] | None = None
@@ -58,8 +57,12 @@ class Uplink:
         return self._stopped
 
     def connect(self) -> None:
-        """The link is up: begin again from the record after the last acknowledged."""
+        """The link is up: begin again from the record after the last acknowledged.
+
+        With one frame, until central's first ack says how many it can take: all nodes may come back at once.
+        """
         self._connected = True
+        self._window = 1
         self._timeout_s = ACK_TIMEOUT_S
         self._rewound = None
         self._unanswered_since_s = None

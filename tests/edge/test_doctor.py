@@ -1,8 +1,13 @@
 """What `doctor` says of a node whose records do not arrive."""
 
+from datetime import timedelta
+from pathlib import Path
+
 import pytest
 
-from edge.doctor import LATE_S, LOST_S, delivery
+from edge.doctor import LATE_S, LOST_S, certificate, delivery
+from sync.central.ca import open_authority
+from sync.tls import TlsFiles, utc_now
 
 NOW_US = 1_800_000_000_000_000
 
@@ -20,3 +25,12 @@ NOW_US = 1_800_000_000_000_000
 def test_a_silent_central_is_judged_by_what_waits_for_it(backlog: int, age_s: int | None, state: str) -> None:
     last_us = None if age_s is None else NOW_US - age_s * 1_000_000
     assert delivery(backlog, last_us, NOW_US).state == state
+
+
+@pytest.mark.parametrize(("after_days", "state"), [(0, "good"), (121, "good"), (151, "warn"), (181, "bad")])
+def test_a_certificate_that_is_not_renewed_is_seen_before_its_end(tmp_path: Path, after_days: int, state: str) -> None:
+    open_authority(tmp_path, "hq", utc_now())
+    files = TlsFiles(tmp_path / "tls")
+    assert certificate(files, utc_now() + timedelta(days=after_days)).state == state
+    files.key.unlink()
+    assert certificate(files, utc_now()).state == "bad"

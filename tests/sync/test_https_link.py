@@ -53,7 +53,8 @@ def test_records_go_up_and_acks_and_notices_come_down_without_a_broker(site: Api
     assert node.alarms() == {}
     with site.central.store() as store:
         wait_for(lambda: bool((row := store.node("n1")) and row.online), "central shows it online")
-        assert store.pending_notices("n1") == []
+        assert (row := store.node("n1"))
+        assert row.pending_notices == 0
 
 
 def test_what_is_recorded_while_central_is_away_arrives_when_it_is_back(site: ApiSite, node: Node) -> None:
@@ -97,8 +98,7 @@ def test_a_central_that_has_lost_records_is_noticed_over_https_too(site: ApiSite
     site.central.restore_store(tmp_path / "earlier")
     site.start()
     wait_for(lambda: "CENTRAL_ROLLBACK" in node.alarms(), "the alarm")
-    assert drained(node)
-    assert site.central.held() == list(range(1, 22))
+    wait_for(lambda: site.central.held() == list(range(1, 22)), "all is there again")
 
 
 def test_a_node_that_falls_silent_is_shown_offline(site: ApiSite, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ NEWER_US = NEWEST_US + 1_000_000
 def connected(acked: Position = START) -> Uplink:
     uplink = Uplink(acked, NEWEST_US, random.Random(1))
     uplink.connect()
+    uplink.on_ack(acked, MAX_WINDOW_FRAMES, NEWEST_US, 0.0)  # what central says to whoever comes online
     return uplink
 
 
@@ -31,6 +32,20 @@ def send(uplink: Uplink, *lasts: int, now_s: float = 0.0) -> None:
 
 def test_nothing_is_sent_before_a_connection() -> None:
     assert Uplink(START, None, random.Random(1)).send_after() is None
+
+
+def test_a_session_begins_with_one_frame_until_central_has_said_how_many_it_takes() -> None:
+    uplink = Uplink(START, NEWEST_US, random.Random(1))
+    uplink.connect()
+    send(uplink, 10)
+    assert uplink.send_after() is None
+    uplink.on_ack(START, 3, NEWER_US, 0.0)
+    send(uplink, 20, 30)
+    assert uplink.send_after() is None
+    uplink.disconnect()
+    uplink.connect()
+    send(uplink, 10)
+    assert uplink.send_after() is None
 
 
 def test_frames_follow_each_other_without_waiting_until_the_window_is_full() -> None:
