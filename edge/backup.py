@@ -125,7 +125,7 @@ def _verified(home: Home, snapshot: Path) -> Verdict:
     for path in home.path.glob("*.pub"):
         snapshot.with_name(path.name).symlink_to(path.absolute())
     verdict = verify(snapshot.parent)
-    if not verdict.ok:
+    if verdict.end is None:  # a central that contradicts itself is no reason not to keep what shows it
         at = "" if verdict.first_bad is None else f"seq {verdict.first_bad}: "
         raise SyncError(f"{home.database}: {at}{verdict.why}: a damaged chain is not backed up (firstvisit verify)")
     return verdict

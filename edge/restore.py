@@ -69,7 +69,7 @@ def restore(file: Path, path: Path, secret: Secret, keys: Path | None, clock: Cl
         if keys is not None:
             KeyCopies(home.database, home.keys_database).adopt(keys, began.stamp.wall_us)
         verdict = verify(path)
-        if not verdict.ok:
+        if verdict.end is None:
             raise SyncError(f"{file}: what it became does not verify: {verdict.why}")
     return Restored(manifest, began, people, len(forgotten), rekeyed)
 
@@ -109,7 +109,7 @@ def _read(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 def _verify(file: Path, path: Path, manifest: Manifest, node_id: str) -> None:
     verdict = verify(path)
-    if not verdict.ok:
+    if verdict.end is None:
         at = "" if verdict.first_bad is None else f"seq {verdict.first_bad}: "
         raise SyncError(f"{file}: its chain is damaged: {at}{verdict.why}")
     if verdict.end != (manifest.epoch, manifest.seq, manifest.head) or node_id != manifest.node:

@@ -31,7 +31,7 @@ class Checked:
 
     ok: everything verified. failed: it could not be done, so nothing is known. why: one line, empty where ok.
     first_bad: seq of the first bad record, where one is at fault. checked: records that verified. epoch, seq, head: the
-    last record verified of a HOME whose chain is good, head its hash in hex; 0 and empty otherwise.
+    last record of a HOME whose chain is good, whatever central's log is; head its hash in hex; 0 and empty otherwise.
     """
 
     started_us: int
@@ -48,7 +48,9 @@ class Checked:
     @property
     def alarm(self) -> str:
         """The code of the alarm it raises."""
-        return "CHECK_FAILED" if self.failed else "CHAIN_DAMAGED"
+        if self.failed:
+            return "CHECK_FAILED"
+        return "LOG_FORK" if self.seq else "CHAIN_DAMAGED"  # the chain is good then, and central contradicts itself
 
     @property
     def damage(self) -> str:

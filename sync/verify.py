@@ -62,7 +62,8 @@ class Verdict:
 
     what: "home", "central", "export", "certificate" or "code". lines: for people, in order. first_bad: seq of the
     first bad record, None where all is well or no single record is at fault. why: one line. checked: records that
-    verified. end: (epoch, seq, hash in hex) of the last record of a good HOME or export.
+    verified. end: (epoch, seq, hash in hex) of the last record of a HOME or export whose chain is good, whatever
+    central's log is.
     """
 
     ok: bool
@@ -532,8 +533,8 @@ def _chain_verdict(
         f"unanchored: {audit.spans(last) or 'none'}",
         f"records lost from the end {behind} cannot be detected",
     )
+    end = (audit.chain.epoch, audit.chain.seq, audit.chain.head_hash.hex()) if audit.checked else None
     if log.fault:
         why = f"central's log contradicts what central signed before: {log.fault}"
-        return Verdict(False, what, (*lines, f"bad: {why}"), None, why, audit.checked)
-    end = (audit.chain.epoch, audit.chain.seq, audit.chain.head_hash.hex())
-    return Verdict(True, what, lines, None, None, audit.checked, end if audit.checked else None)
+        return Verdict(False, what, (*lines, f"bad: {why}"), None, why, audit.checked, end)
+    return Verdict(True, what, lines, None, None, audit.checked, end)

@@ -5,13 +5,18 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import pyrage
 import pytest
 
+from edge.backup import back_up
 from edge.clock import Clock
 from edge.doctor import _chain
 from edge.home import Home
 from edge.nightly import KEPT_CHECKS, Checks, Night
+from edge.restore import restore
+from edge.sealed import Lock, Secret
 from sync.alarms import Alarms
 from sync.ledger import Ledger
 from sync.messages import Ack, CentralKeys
@@ -137,3 +142,25 @@ def test_the_oldest_nights_go(home: Home) -> None:
     assert checks.last() == Checked(KEPT_CHECKS + 2, KEPT_CHECKS + 2, ok=True)
     with closing(sqlite3.connect(home.database)) as connection:
         assert connection.execute("SELECT min(started_us), count(*) FROM checks").fetchone() == (3, KEPT_CHECKS)
+
+
+def test_a_central_that_contradicts_itself_is_its_own_alarm_and_no_reason_not_to_back_up(
+    held: Home, tmp_path: Path
+) -> None:
+    with closing(held.open_ledger("node", Clock())) as ledger:
+        head = ledger.head()
+        assert head
+        rewritten = ALog(key("checkpoint"), [head.hash, *(bytes([n]) * 32 for n in range(31))])  # 32 entries before too
+        proof = rewritten.proof(head.hash)
+        ack = Ack.seal("puxi-01-a", 1, head.seq, head.hash, 1_760_000_900_000_000, 8, key("ack"), proof)
+        assert ledger.accept_ack(ack)
+        night = night_of(held, ledger)
+        through_the_night(night, lambda: Checks(held.database).last() is not None)
+        night.stop()
+        assert len(list(ledger.rows())) == 32, "nothing is purged that may be evidence"
+    (alarm,) = Alarms(held.database).all()
+    assert alarm.code == "LOG_FORK"
+    identity = pyrage.x25519.Identity.generate()
+    done = back_up(held, tmp_path / "b", Lock.of_recipient(str(identity.to_public())), None, 1)
+    restored = restore(tmp_path / "b", tmp_path / "new", Secret(identity=str(identity)), None, Clock())
+    assert restored.manifest == done.manifest
