@@ -207,6 +207,7 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     say(str(found.config), "good")
     policy = found.policy(settings)
     say(f"  site {settings.site.id}, node {settings.node.id}, {policy_text(policy)}")
+    say(f"  records kept {found.ledger_days(settings)} days")
     say(f"  place {'unknown' if place is None else place_text(place)}")
     for line in cameras:
         say(line)

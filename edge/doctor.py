@@ -101,7 +101,8 @@ def _surroundings(home: Home) -> Iterator[Finding]:
 
 def _policy(home: Home, settings: Settings) -> Finding:
     try:
-        return Finding("policy", "good", policy_text(home.policy(settings)))
+        days = home.ledger_days(settings)
+        return Finding("policy", "good", f"{policy_text(home.policy(settings))}; records kept {days} days")
     except SyncError as error:
         return Finding("policy", "bad", str(error))
 

@@ -123,11 +123,15 @@ def test_a_policy_of_central_is_shown_and_falls_away_when_central_takes_it_back(
     central.say(Policy(unconsented_h=4))
     narrowed = "mode ephemeral, unconsented faces kept 4 h (made stricter by central, notice 1)"
     assert policy_text(home.policy(settings)) == narrowed
-    assert [finding.text for finding in examine(home) if finding.part == "policy"] == [narrowed]
+    shown = [finding.text for finding in examine(home) if finding.part == "policy"]
+    assert shown == [f"{narrowed}; records kept 180 days"]
     central.say(Policy(mode="after_consent"))
     assert policy_text(home.policy(settings)) == "mode after_consent (made stricter by central, notice 2)"
+    central.say(Policy(ledger_days=400))
+    assert home.ledger_days(settings) == 400
     central.say(Policy())
     assert home.policy(settings) == CapturePolicy.of(settings)
+    assert home.ledger_days(settings) == settings.retention.ledger_days
 
 
 def test_whom_central_wants_forgotten_is_and_the_chain_says_so(

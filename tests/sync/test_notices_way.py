@@ -1,5 +1,6 @@
 """Notices over a real broker: weeks of them in order, once each, whoever is killed in between."""
 
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from sync.verify import verify
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Site, free_port, wait_for
 
+PERSON = "p-" + "0a" * 10
 ACCOUNT = AccountSet("acc-" + "0b" * 8, True)
 
 
@@ -136,6 +138,32 @@ def test_what_a_revoked_key_signed_behind_its_place_is_refused_and_stops_its_nod
     wait_for(lambda: len(Trust(site.node.home).revoked_keys()) == 1, "and the node hears why")
     assert len(site.central.held()) == held
     assert still_open(site) == 1  # nobody can answer under that key
+
+
+def test_a_node_restored_from_a_copy_hears_again_what_the_copy_had_not_heard(site: Site, tmp_path: Path) -> None:
+    site.node.record(2)
+    site.start()
+    wait_for(lambda: applied(site) == [1], "central's keys are applied")
+    site.drain()
+    site.node.stop()
+    shutil.copytree(site.node.home, tmp_path / "copy")
+    site.node.start(site.broker.url)
+    order(site.central.directory, "n1", Erase(PERSON, "request"))
+    order(site.central.directory, "n1", ACCOUNT)
+    wait_for(lambda: still_open(site) == 0, "both are answered")
+    site.node.stop()
+    shutil.rmtree(site.node.home)
+    shutil.copytree(tmp_path / "copy", site.node.home)
+    ledger = site.node.ledger()
+    with ledger.transaction() as transaction:
+        keys = {"node": str(site.node.key.public), "desk": str(site.node.desk.public)}
+        transaction.begin_epoch("restore", {"site": "site-1", "keys": keys})
+    ledger.close()
+    assert Trust(site.node.home).erasures() == []  # the copy would go on knowing who was to be forgotten
+    site.node.start(site.broker.url)
+    wait_for(lambda: applied(site) == [1, 2, 3], "both are applied again, in the new epoch")
+    site.drain()
+    assert [erasure.person_id for erasure in Trust(site.node.home).erasures()] == [PERSON]
 
 
 def test_no_key_is_rotated_under_a_running_central(site: Site) -> None:
