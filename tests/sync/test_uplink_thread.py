@@ -497,6 +497,7 @@ def test_a_central_whose_clock_was_set_back_is_still_heard(site: Site, stranger:
     site.start()  # a central that has none of the five, by a clock of today
     site.node.record(1)
     ledger.append("camera.up", {"camera": "door"})
+    wait_for(lambda: "fv1/n1/up" in stranger.heard, "the node listens, and sends")
     stranger.say("fv1/n1/ack", Nack("n1", "GAP", 1, 1, bytes(32), tomorrow_us + 1).seal(central_key(site)))
     wait_for(lambda: len(site.central.held()) >= 7, "central has everything")
     site.drain()
