@@ -54,7 +54,8 @@ class NodeUnderTest:
     home: Home
     journal: Path
     clock: Path | None = None
-    rate_per_s: float = 20.0
+    rate_per_s: float | None = 20.0  # None: it watches a film instead of being fed
+    film: Path | None = None
     mutants: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     baseline: Place = (0, 0)  # what the commands that made it had appended: not in the journal
@@ -171,12 +172,17 @@ class Site:
         """launcher: its further options."""
         node = node or self.node
         seed = time.time_ns() % 2**31  # new faces in every run
-        options = ["--journal", str(node.journal), "--rate", str(node.rate_per_s), "--seed", str(seed), *launcher]
+        options = ["--journal", str(node.journal), *launcher]
+        source: tuple[str, ...] = (SOURCE,)
+        if node.rate_per_s is not None:
+            options += ["--rate", str(node.rate_per_s), "--seed", str(seed)]
+        else:
+            source = (str(node.film), "--allow-file", "--fast", "--until-end")
         if node.clock is not None:
             options += ["--clock", str(node.clock)]
         self._launch(
             node.name, node.mutants, tuple(options), node.environment,
-            "run", "--home", str(node.home.path), "--source", SOURCE, "--visit-gap", "0", *arguments,
+            "run", "--home", str(node.home.path), "--visit-gap", "0", "--source", *source, *arguments,
         )  # fmt: skip
         if wait:
             self.wait_for_node(node)
@@ -208,6 +214,10 @@ class Site:
             code = process.wait()
         if code != 0:
             raise Failed(f"node {node.name} is not drained: {self.log(node.name).strip().splitlines()[-1:]}")
+
+    def wait_for_end(self, node: NodeUnderTest) -> int:
+        """Wait until a node that watches a film has seen it; returns the exit code."""
+        return self._processes.pop(node.name).wait(2 * PATIENCE_S)
 
     def kill(self, name: str) -> None:
         """kill -9, and wait until it is gone."""
