@@ -36,6 +36,11 @@ class Alarms:
                 (code, detail, count, now_us, now_us),
             )
 
+    def settle(self, *codes: str) -> None:
+        """Forget alarms whose cause somebody has mended; what they were about stays in the chain and at central."""
+        with self._open() as connection, immediate(connection):
+            connection.executemany("DELETE FROM alarms WHERE code = ?", [(code,) for code in codes])
+
     def all(self) -> list[Alarm]:
         """Every alarm, the newest first."""
         with self._open() as connection:

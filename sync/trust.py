@@ -180,6 +180,10 @@ class Trust:
         """Count an alarm, for `doctor` to show."""
         Alarms(self._database).raise_alarm(code, detail, now_us, count)
 
+    def settle_alarms(self, *codes: str) -> None:
+        """Forget alarms whose cause somebody has mended."""
+        Alarms(self._database).settle(*codes)
+
     def alarms(self) -> list[Alarm]:
         """Every alarm, the newest first."""
         return Alarms(self._database).all()

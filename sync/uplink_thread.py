@@ -55,6 +55,7 @@ class UplinkThread:
         self._notices = 0  # the nseq of the last notice that arrived
         self._said: Status | None = None
         self._say_at_s = 0.0
+        self._forked = False  # by an alarm of a session before
         self._alarms: Counter[str] = Counter()
         self._details: dict[str, str] = {}
         self._logged: set[str] = set()
@@ -105,6 +106,7 @@ class UplinkThread:
                 self._alarm("NOTICE_REFUSED", refused)
             self._central = self._trust.keys()
             self._notices = self._trust.last_nseq()
+            self._forked = any(alarm.code == "FORK" for alarm in self._trust.alarms())
             uplink = Uplink(ledger.acked_upto(), ledger.last_ack_us(), self._rng, ledger.given_up())
             self._session = 0
             while not self._stop.is_set():
@@ -169,12 +171,21 @@ class UplinkThread:
         else:
             before = uplink.acked
             here = (ack.epoch, ack.upto_seq)
-            if uplink.on_ack(here, ack.window, ack.central_time_us, now_s) == "rollback":
-                self._rollback(before, here)
+            match uplink.on_ack(here, ack.window, ack.central_time_us, now_s):
+                case "rollback":
+                    self._rollback(before, here)
+                case "progress" if self._forked and uplink.stopped is None:
+                    self._heard_again()
             self._witness(ack, ledger)
             if self._silent:
                 self._silent = False
                 log.info("central answers again seq=%d", ack.upto_seq)
+
+    def _heard_again(self) -> None:
+        """Central takes this chain again after a fork: somebody there has looked, and lifted it."""
+        self._forked = False
+        self._trust.settle_alarms("FORK", "ACK_NOT_OURS")
+        log.info("central takes this chain again")
 
     def _witness(self, ack: Ack, ledger: Ledger) -> None:
         """Central does hold the records, whatever it says of its log: the ack stands, and the alarm beside it."""

@@ -244,6 +244,8 @@ def test_two_machines_on_one_home_are_a_fork_at_both_ends_until_it_is_lifted(
     _record(home, 5)
     assert live.start(home).drained(60), _alarms(home)
     assert live.state("puxi-01-a") == "ok"
+    assert not {"FORK", "ACK_NOT_OURS"} & _alarms(home)  # it was looked at, at central
+    assert "FORK" in _alarms(clone)
     for place in (home.path, live.central.directory):
         verdict = verify(place)
         assert verdict.ok, verdict.lines
