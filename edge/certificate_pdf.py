@@ -336,7 +336,6 @@ class _Page:
     def _evidence(self, y: float) -> float:
         c = self._c
         y = self._heading(y, "evidence.heading")
-        custody = text_of(c.boot.fields, "custody") if c.boot else None
         none = (self._zh("evidence.none"), self._en("evidence.none"))
         before = c.before.hash.hex()[:24] + "…" if c.before else none[0]
         after = c.after.hash.hex()[:24] + "…" if c.after else none[0]
@@ -357,7 +356,7 @@ class _Page:
             rows.append(("log", said, c.log.root.hex()))
         else:
             rows.append(("log", f"{self._zh('evidence.log_none')} {self._en('evidence.log_none')}", ""))
-        kept = [t.code("evidence", f"custody_{custody or 'unknown'}") for t in (self._zh, self._en)]
+        kept = [t.code("evidence", f"custody_{c.custody or 'unknown'}") for t in (self._zh, self._en)]
         rows += [
             ("node", c.key.fingerprint, " · ".join(kept)),
             ("root", c.central.root.fingerprint, ""),

@@ -39,9 +39,9 @@ class Certificate:
     record: the decision's. before, after: its neighbours in the chain, as far as the bundle holds them. settled: what
     stands of the decision. later: corrections and what else was recorded of the visit since. confirmed: the first ack
     that covers the record, tied to it by an unbroken run of hashes; None where central has not confirmed it. log: what
-    central said of its log then; log_index: where the head record lies in it. coverage: of the camera. boot: the
-    `node.boot` before it. keys: the key that signed the record. central: the list of its keys. origin: what the keys
-    prove of the origin, for people. records: how many were verified.
+    central said of its log then; log_index: where the head record lies in it. coverage: of the camera. custody: where
+    the node's key lay, as it says itself; key: that key. enrolment: the one that counts in the record's epoch. central:
+    the list of its keys. origin: what the keys prove of the origin, for people. records: how many were verified.
     """
 
     bundle: Bundle
@@ -55,7 +55,7 @@ class Certificate:
     log: LogHead | None
     log_index: int | None
     coverage: Coverage
-    boot: Record | None
+    custody: str | None
     key: PublicKey
     enrolment: Enrolment
     central: CentralKeys
@@ -144,7 +144,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         log=heads.get(shown.ack_hash) if shown else None,
         log_index=shown.checkpoint.index if shown and shown.checkpoint else None,
         coverage=coverage([one for one in records if one.kind in KINDS], camera, until_us, _born_us(records, until_us)),
-        boot=next((one for one in reversed(records[:at]) if one.kind == "node.boot"), None),
+        custody=_custody(records[:at]),
         key=key,
         enrolment=Enrolment.parse_text(_enrolment_for(bundle, record.epoch)),
         central=CentralKeys.parse_text(bundle.central_pub),
@@ -341,6 +341,14 @@ def _is_later(record: Record, visit: str, records: Sequence[Record]) -> bool:
         return True
     persons = {text_of(one.fields, "person") for one in records if one.fields.get("visit") == visit}
     return record.kind.startswith("person.") and text_of(record.fields, "person") in persons
+
+
+def _custody(before: Sequence[Record]) -> str | None:
+    """Where the node key lies: as the newest `node.boot` says, or the rotation behind it."""
+    for record in reversed(before):
+        if record.kind == "node.boot" or (record.kind == "key.rotated" and record.fields.get("role") == "node"):
+            return text_of(record.fields, "custody")
+    return None
 
 
 def _looked_back_from(moment: Moment, arrived_us: int) -> int:

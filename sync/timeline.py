@@ -28,6 +28,9 @@ TimeGrade: TypeAlias = Literal["A", "B", "C"]
 
 DRIFT_PPM = 600
 SLEW_US = 500_000
+AGREE_US = 1_000_000
+"""How far apart a node's claim and central's bounds may lie before the claim counts as wrong: both clocks are
+disciplined by NTP, some of whose clients tell the kernel an error of 0 right after a look (systemd-timesyncd does)."""
 UNSEEN_STEP_US = (
     1_000_000  # a jump of the wall clock that step detection may miss between two heartbeats: 0.5 s + 0.3 s
 )
@@ -52,6 +55,10 @@ class Interval:
     def meet(self, other: "Interval") -> "Interval":
         """What lies in both; may be empty."""
         return Interval(_most(self.lo_us, other.lo_us), _least(self.hi_us, other.hi_us))
+
+    def widened(self, by_us: int) -> "Interval":
+        lo, hi = self.lo_us, self.hi_us
+        return Interval(None if lo is None else lo - by_us, None if hi is None else hi + by_us)
 
     def before(self, other: "Interval") -> bool:
         """Whether everything here is earlier than everything there."""
@@ -78,7 +85,8 @@ class Moment:
     @property
     def whole(self) -> Interval:
         """The narrowest: what central's bounds leave of the node's claim."""
-        return self.carried.meet(self.claimed) if self.claimed is not None else self.carried
+        both = self.carried.meet(self.claimed) if self.claimed is not None else self.carried
+        return self.carried if both.empty else both
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +122,7 @@ class Timeline:
         self._moments: list[Moment] = []
         self._boot_of: list[int] = []
         for number, boot in enumerate(self._boots):
-            contradicted = any(claims[i].empty or claims[i].meet(carried[i]).empty for i in boot)
+            contradicted = any(claims[i].empty or claims[i].widened(AGREE_US).meet(carried[i]).empty for i in boot)
             for i in boot:
                 self._moments.append(self._moment(i, boot, signed[i], carried[i], claims[i], contradicted))
                 self._boot_of.append(number)

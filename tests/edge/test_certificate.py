@@ -103,15 +103,6 @@ def test_the_zip_holds_evidence_paper_and_a_verifier_and_is_recorded(site: ASite
         assert call("verify", tmp_path / "bundle.json") != 0
 
 
-def test_a_certificate_issued_again_tells_of_the_first_only_in_the_chain(site: ASite, tmp_path: Path) -> None:
-    visit = confirmed_visit(site)
-    one = issue_file(Home(site.path), visit, tmp_path / "one.zip")
-    site.correct(visit)
-    two = issue_file(Home(site.path), visit, tmp_path / "two.pdf")
-    assert (one.certificate.settled.decision, two.certificate.settled.decision) == ("first", "return")
-    assert [made["visit"] for made in exports(site)] == [visit, visit]
-
-
 # -- the paper -----------------------------------------------------------------------------------------------------
 
 

@@ -74,8 +74,7 @@ def test_it_proves_the_visit_its_neighbours_its_ack_and_its_place_in_the_log(sit
     assert found.log.size == len(site.central.log.entries)
     assert found.arrival.moment.grade == "A"
     assert found.arrival.moment.whole.holds(found.fields["arrived_us"])
-    assert found.boot is not None
-    assert found.boot.fields["custody"] == "tpm2"
+    assert found.custody == "tpm2"
     assert found.refusal() is None
 
 
@@ -295,6 +294,7 @@ def test_the_code_leads_from_the_enrolled_key_over_a_rotation_to_the_one_in_forc
     site.ack()
     found = certificate_of(site, visit)
     assert found.key == made_key("second").public
+    assert found.custody == "file"  # as the rotation says; the boot before it said tpm2
     made = code_of(found)
     assert len(made.rotations) == 1
     (tmp_path / "code.txt").write_text(made.text())

@@ -327,6 +327,19 @@ def test_a_claim_that_central_contradicts_is_dropped() -> None:
     assert moment.whole.holds(machine.true_of[record.seq - 1])
 
 
+def test_two_clocks_that_ntp_keeps_need_not_agree_to_the_millisecond() -> None:
+    machine = Machine(0)
+    settled(machine)
+    machine.offset_us -= 300_000  # behind central's, by more than the kernel admits
+    machine.deliver(1_000)
+    record = machine.append("visit.first")
+    machine.deliver(1_000)
+    moment = machine.timeline().of(record)
+    assert (moment.grade, moment.contradicted) == ("A", False)
+    assert moment.claimed is not None
+    assert not moment.whole.empty
+
+
 def test_a_clock_that_contradicts_itself_claims_nothing() -> None:
     machine = Machine(20)
     machine.sync()
