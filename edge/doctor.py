@@ -27,6 +27,7 @@ from models.pack import open_pack
 from models.store import Store, default_root
 from sync import SyncError
 from sync.alarms import Alarms
+from sync.log_proof import LogHead
 from sync.stamp import rfc3339
 from sync.tls import RENEW_BEFORE, TlsFiles, tls_files, utc_now
 from sync.verify import verify, verify_after
@@ -250,9 +251,13 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
     if (held := tls_files(home.path)) is not None:
         yield certificate(held, utc_now())
     if log is not None:
-        head, (epoch, seq) = log
-        covered = f"up to size {head.size}, with epoch {epoch} seq {seq}"
-        yield Finding("log", "good", f"central's log of records is witnessed {covered}")
+        yield witnessed(*log)
+
+
+def witnessed(head: LogHead, upto: tuple[int, int]) -> Finding:
+    """How far this node has followed central's log; where that contradicts itself there is an alarm besides."""
+    text = f"witnessed up to size {head.size}, in the ack of epoch {upto[0]} seq {upto[1]}"
+    return Finding("log", "good", f"central's log {text}")
 
 
 def certificate(files: TlsFiles, now: datetime) -> Finding:

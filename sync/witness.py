@@ -68,6 +68,8 @@ def log_fields(ledger: Ledger) -> Fields:
 def newest(ledger: Ledger) -> tuple[LogHead, tuple[int, int]] | None:
     """The newest head of central's log verified here, and the (epoch, seq) that its ack covered; None before it."""
     with ledger.snapshot():
+        if not ledger.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'log_head'").fetchone():
+            return None  # a HOME that an older version ran last
         found = ledger.connection.execute("SELECT size, root, epoch, upto_seq FROM log_head").fetchone()
     return (LogHead(found[0], found[1]), (found[2], found[3])) if found else None
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from edge.doctor import LATE_S, LOST_S, certificate, delivery
+from edge.doctor import LATE_S, LOST_S, certificate, delivery, witnessed
 from sync.central.ca import open_authority
+from sync.log_proof import LogHead
 from sync.tls import TlsFiles, utc_now
 
 NOW_US = 1_800_000_000_000_000
@@ -25,6 +26,12 @@ NOW_US = 1_800_000_000_000_000
 def test_a_silent_central_is_judged_by_what_waits_for_it(backlog: int, age_s: int | None, state: str) -> None:
     last_us = None if age_s is None else NOW_US - age_s * 1_000_000
     assert delivery(backlog, last_us, NOW_US).state == state
+
+
+def test_how_far_centrals_log_is_witnessed_is_said() -> None:
+    found = witnessed(LogHead(1200, b"r" * 32), (2, 17))
+    assert (found.part, found.state) == ("log", "good")
+    assert "witnessed up to size 1200, in the ack of epoch 2 seq 17" in found.text
 
 
 @pytest.mark.parametrize(("after_days", "state"), [(0, "good"), (121, "good"), (151, "warn"), (181, "bad")])

@@ -9,7 +9,7 @@ from sync.log_proof import LogHead, LogProof
 from sync.messages import Ack, CentralKeys
 from sync.signing import digest
 from sync.trust import Trust
-from sync.witness import LOG_SILENCE_US, LogFork, LogSilence, log_fields, witness
+from sync.witness import LOG_SILENCE_US, LogFork, LogSilence, log_fields, newest, witness
 from tests.sync.a_log import ALog
 from tests.sync.conftest import BuiltHome, key
 
@@ -198,3 +198,9 @@ def test_a_central_that_falls_silent_on_its_log_is_noticed_after_an_hour_of_its_
     assert not heard(silent, 10 * hour_us + 1), "once an hour is enough"
     assert heard(silent, 11 * hour_us)
     assert not heard(silent, 5 * hour_us), "its clock was set back"
+
+
+def test_a_home_of_an_older_version_has_witnessed_nothing(scene: Scene) -> None:
+    assert newest(scene.ledger) is None
+    scene.ledger.connection.execute("DROP TABLE log_head")
+    assert newest(scene.ledger) is None
