@@ -243,16 +243,21 @@ class Ledger:
         return int(found[0]) if found else None
 
     def given_up(self) -> tuple[int, int]:
-        """(epoch, seq) of the last record before the newest epoch that began because of a fork, (0, 0) without one.
+        """(epoch, seq) of the last record that central will never take, (0, 0) where there is none.
 
-        Central takes nothing more of what lies before it; the epoch's first record holds it all by its hash.
+        It takes nothing of what lies before an epoch that began because of a fork; nor of an epoch of new keys that it
+        never answered and that was given up for other new keys: it was never told of the first. The next epoch's first
+        record holds it all by its hash.
         """
-        begun = [one.epoch for one in self.records(("epoch.started",)) if one.fields.get("reason") == "fork"]
-        if not begun:
+        begun = [(one.epoch, one.fields.get("reason")) for one in self.records(("epoch.started",))]
+        acked = self.acked_upto()
+        unheard = [epoch for epoch, reason in begun if reason == "rekey" and (epoch, 1) > acked]
+        ends = [epoch for epoch, reason in begun if reason == "fork"] + unheard[1:]
+        if not ends:
             return (0, 0)
         with self._errors():
             found = self.connection.execute(
-                "SELECT epoch, seq FROM ledger WHERE epoch < ? ORDER BY epoch DESC, seq DESC LIMIT 1", (begun[-1],)
+                "SELECT epoch, seq FROM ledger WHERE epoch < ? ORDER BY epoch DESC, seq DESC LIMIT 1", (max(ends),)
             ).fetchone()
         return (found[0], found[1]) if found else (0, 0)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync import SyncError
-from sync.append import Transaction, Writer
+from sync.append import EpochReason, Transaction, Writer
 from sync.database import LEDGER_FORMAT, DatabaseError, DiskFull, NewerFormat
 from sync.in_force import KeyNotInForce
 from sync.keyring import KeyRing
@@ -465,6 +465,25 @@ def test_an_ack_of_an_epoch_covers_every_epoch_before(filled_home, signer: GetSi
     assert ledger.accept_ack(Ack.seal("gate-1", 2, 2, head.hash, 1, 8, signer("ack")))
     assert ledger.backlog() == 0
     assert ledger.acked_upto() == (2, 2)
+
+
+def test_what_central_will_never_take_is_told_by_the_epochs_behind_it(filled_home, signer: GetSigner) -> None:
+    ledger = filled_home.ledger()
+
+    def begin(reason: EpochReason) -> tuple[int, int]:
+        with ledger.transaction() as transaction:
+            transaction.begin_epoch(reason, {})
+            transaction.append("node.alive", {})
+        return ledger.given_up()
+
+    assert begin("restore") == (0, 0)
+    assert begin("rekey") == (0, 0)  # what was signed before it is still to be sent
+    assert begin("rekey") == (3, 2)  # central was never told of the keys of epoch 3
+    head = ledger.head()
+    assert ledger.accept_ack(Ack.seal("gate-1", head.epoch, head.seq, head.hash, 1, 8, signer("ack")))
+    assert begin("rekey") == (0, 0)
+    assert begin("fork") == (5, 2)
+    assert begin("clone") == (5, 2)
 
 
 def test_a_retired_key_appends_nothing_until_its_successor_is_read(home, signer: GetSigner) -> None:
