@@ -142,12 +142,12 @@ def rotate_keys(
 
     root = root_key or key_path(directory, "root")
     if role is None:
-        print(f"told {announce(directory, root)} nodes")
+        print(f"nodes to be told: {announce(directory, root)}")
         return
     for one in get_args(CentralRole):
         if one == role:
             public, told = rotate(directory, one, root)
-            print(f"the {role} key is {public.keys[one].fingerprint} now; {told} nodes will be told")
+            print(f"the {role} key is {public.keys[one].fingerprint} now; nodes to be told: {told}")
             return
     raise SyncError(f"role {role!r}: one of {', '.join(get_args(CentralRole))}")
 

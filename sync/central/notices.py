@@ -7,6 +7,7 @@ from sync import SyncError
 from sync.central.keys import load_key, load_public, load_root, replace_key
 from sync.central.lock import none_running
 from sync.central.log import revoked
+from sync.central.shard import WHOLE
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
 from sync.messages import CentralKeys, CentralRole, Notice
@@ -39,27 +40,30 @@ def rotate(directory: Path, role: CentralRole, root_key: Path) -> tuple[CentralK
     root_key: the file of the root key, wherever it lies. Raises SyncError where central is running: it would go on
     signing with the old key, which nodes believe no more once they have heard.
     """
-    with none_running(directory):
+    migrate_store(directory)
+    with none_running(directory), open_store(directory) as store:
+        store.hold(WHOLE)  # a worker of the same store may run on another machine
         root = load_root(root_key, load_public(directory))
         public = replace_key(directory, role, root)
-        return public, _announce(directory, public, root)
+        return public, _announce(store, public, root)
 
 
 def announce(directory: Path, root_key: Path) -> int:
     """Tell central's keys to every node that was told others last; returns how many. After a rotation cut short."""
     public = load_public(directory)
-    return _announce(directory, public, load_root(root_key, public))
-
-
-def _announce(directory: Path, public: CentralKeys, root: Signer) -> int:
+    root = load_root(root_key, public)
     migrate_store(directory)
-    told = 0
     with open_store(directory) as store:
-        for node in store.nodes():
-            last = store.newest_of_kind(node.node_id, "keys")
-            if last is None or last.body != public.fields():
-                _tell_keys(store, node.node_id, public, root)
-                told += 1
+        return _announce(store, public, root)
+
+
+def _announce(store: Store, public: CentralKeys, root: Signer) -> int:
+    told = 0
+    for node in store.nodes():
+        last = store.newest_of_kind(node.node_id, "keys")
+        if last is None or last.body != public.fields():
+            _tell_keys(store, node.node_id, public, root)
+            told += 1
     return told
 
 

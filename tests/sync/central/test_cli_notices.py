@@ -96,6 +96,6 @@ def test_rotating_a_key_tells_every_node_and_only_telling_tells_nobody_twice(dir
     after = load_public(directory)
     assert after.keys["ack"] != before.keys["ack"]
     assert after.root == before.root
-    assert said == f"the ack key is {after.keys['ack'].fingerprint} now; 1 nodes will be told\n"
+    assert said == f"the ack key is {after.keys['ack'].fingerprint} now; nodes to be told: 1\n"
     assert told(directory)[-1]["body"] == after.fields()
-    assert call("rotate-keys", directory) == "told 0 nodes\n"
+    assert call("rotate-keys", directory) == "nodes to be told: 0\n"

@@ -8,13 +8,16 @@ import pytest
 
 from sync import SyncError
 from sync.central.enrol import enrol
-from sync.central.keys import load_public
-from sync.central.notices import order
+from sync.central.keys import key_path, load_public
+from sync.central.notices import order, rotate
 from sync.central.outbox import BATCH, Outbox
+from sync.central.shard import Shard
 from sync.central.store.batch import Batch
 from sync.central.store.store import Store
+from sync.database import DatabaseError
 from sync.messages import Notice, Statement, Status
 from sync.notices import AccountSet, BadBody, Erase, KeyRevoked, Policy
+from tests.sync.postgres_server import PostgresServer
 from tests.sync.uplink_site import Central, Node
 
 ACCOUNT = AccountSet("acc-" + "0b" * 8, True)
@@ -52,8 +55,8 @@ def nseqs_of(sent: list[bytes]) -> list[int]:
 
 
 @pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    central, node = Central(tmp_path / "central"), Node(tmp_path / "home")
+def desk(tmp_path: Path, store_url: str | None) -> Iterator[Desk]:
+    central, node = Central(tmp_path / "central", store_url=store_url), Node(tmp_path / "home")
     enrol(central.directory, node.home / "node.pub")  # notice 1: central's keys
     with central.store() as store:
         yield Desk(central.directory, store, Outbox(store))
@@ -135,6 +138,17 @@ def test_central_does_not_say_what_no_node_would_understand(desk: Desk) -> None:
         with pytest.raises(BadBody):
             order(desk.directory, "n1", said)
     assert len(desk.store.notices("n1")) == 1
+
+
+def test_no_key_is_rotated_while_a_worker_elsewhere_writes_the_same_store(
+    tmp_path: Path, postgres: PostgresServer
+) -> None:
+    central = Central(tmp_path / "central", store_url=postgres.fresh())
+    with central.store() as worker:
+        worker.hold(Shard(2, 3))
+        with pytest.raises(DatabaseError):
+            rotate(central.directory, "ack", key_path(central.directory, "root"))
+    rotate(central.directory, "ack", key_path(central.directory, "root"))
 
 
 def test_revoked_keys_are_found_by_their_node(desk: Desk) -> None:
