@@ -19,7 +19,7 @@ from sqlite_utils.migrations import Migrations
 
 from edge.sealed import IDENTITY, Lock, SealError, Secret
 from sync import SyncError
-from sync.database import LEDGER_FORMAT, connect, immediate, named, open_checked
+from sync.database import LEDGER_FORMAT, Patience, connect, give_up, immediate, named, open_checked
 from sync.files import read_text, sync_folder, write_durably
 from sync.records import valid_name
 
@@ -48,9 +48,11 @@ class _Index:
 class KeyCopies:
     """The registered copies of one HOME's person keys. It holds no connection, so any thread may ask it."""
 
-    def __init__(self, database: Path, keys_database: Path) -> None:
+    def __init__(self, database: Path, keys_database: Path, patience: Patience = give_up) -> None:
+        """patience: whether to wait on while somebody else holds the write lock."""
         self._database = database
         self._keys_database = keys_database
+        self._patience = patience
 
     def write(self, folder: Path, node_id: str, lock: Lock, now_us: int) -> int:
         """Bring a copy up to the keys there are now, registered before the first of them is there.
@@ -90,7 +92,7 @@ class KeyCopies:
         """These people's keys are about to be destroyed here: note it for every copy, until that has been reached."""
         with self._open() as connection:
             if self._rows(connection, "SELECT 1 FROM key_copies LIMIT 1"):
-                with immediate(connection):
+                with immediate(connection, self._patience):
                     connection.executemany(
                         "INSERT OR IGNORE INTO key_copies_behind SELECT copy_id, ? FROM key_copies",
                         [(person_id,) for person_id in person_ids],
@@ -118,7 +120,7 @@ class KeyCopies:
                 if not _destroyed_there(Path(path), copy_id, person_ids):
                     left.append(path)
                     continue
-                with immediate(connection):
+                with immediate(connection, self._patience):
                     connection.executemany(
                         "DELETE FROM key_copies_behind WHERE copy_id = ? AND person_id = ?",
                         [(copy_id, person_id) for person_id in person_ids],
@@ -126,7 +128,7 @@ class KeyCopies:
             return left
 
     def _register(self, index: "_Index", folder: Path, now_us: int) -> None:
-        with self._open() as connection, immediate(connection):
+        with self._open() as connection, immediate(connection, self._patience):
             connection.execute(
                 "INSERT INTO key_copies VALUES (?, ?, ?) ON CONFLICT (copy_id) DO UPDATE"
                 " SET path = excluded.path, written_us = excluded.written_us",

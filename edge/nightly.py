@@ -14,7 +14,7 @@ from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
 from sync.alarms import Alarms
-from sync.database import LEDGER_FORMAT, DiskFull, immediate, named, open_checked
+from sync.database import LEDGER_FORMAT, DiskFull, Patience, give_up, immediate, named, open_checked
 from sync.ledger import Ledger
 from sync.nightly import Checked, Nightly
 from sync.purge import purge
@@ -51,8 +51,10 @@ def checks(db: sqlite_utils.Database) -> None:
 class Checks:
     """The nights of one HOME. It holds no connection, so any thread may ask it."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, patience: Patience = give_up) -> None:
+        """patience: whether to wait on while somebody else holds the write lock."""
         self._database = database
+        self._patience = patience
 
     def last(self) -> Checked | None:
         """The newest check; None where there is none, or no table yet. Raises DatabaseError."""
@@ -67,7 +69,7 @@ class Checks:
         with (
             closing(open_checked(self._database, LEDGER_FORMAT)) as connection,
             named(self._database),
-            immediate(connection),
+            immediate(connection, self._patience),
         ):
             marks = ", ".join("?" * len(fields(Checked)))
             connection.execute(f"INSERT OR REPLACE INTO checks ({_COLUMNS}) VALUES ({marks})", astuple(found))
@@ -89,10 +91,12 @@ class Night:
     Nothing is purged behind a check that found damage: what is there is evidence of it.
     """
 
-    def __init__(self, home: Path, database: Path, ledger: Ledger, zone: str, ledger_days: int) -> None:
-        """ledger: the node's writer, of the calling thread. ledger_days: as of `purge`."""
-        self._checks = Checks(database)
-        self._alarms = Alarms(database)
+    def __init__(
+        self, home: Path, database: Path, ledger: Ledger, zone: str, ledger_days: int, patience: Patience = give_up
+    ) -> None:
+        """ledger: the node's writer, of the calling thread. ledger_days: as of `purge`. patience: as of `Checks`."""
+        self._checks = Checks(database, patience)
+        self._alarms = Alarms(database, patience)
         self._ledger = ledger
         self._days = ledger_days
         self._nightly = Nightly(home, ZoneInfo(zone), random.Random(), self._checks.last())

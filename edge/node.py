@@ -133,8 +133,9 @@ def run(home: Home, options: RunOptions) -> bool:
             renewal = RenewalThread(home.path, settings.node.id, lambda: home.signer("node"), root)
             renewal.start()
             stack.callback(renewal.stop)
-        disk = FullDisk(reserve, ledger, Alarms(home.database))
-        night = Night(home.path, home.database, ledger, settings.site.timezone, home.ledger_days(settings))
+        disk = FullDisk(reserve, ledger, Alarms(home.database, patience.wait_on))
+        zone, days = settings.site.timezone, home.ledger_days(settings)
+        night = Night(home.path, home.database, ledger, zone, days, patience.wait_on)
         watch = Watch(
             ledger, vault, visits, gallery, clock, orders, pack, sources, disk, night, site, fast=options.fast
         )

@@ -20,7 +20,7 @@ from sync import SyncError
 from sync.append import Transaction
 from sync.database import create
 from sync.records import Record
-from sync.verify import verify
+from sync.verify import verify, verify_after
 
 _MODES = {"firstvisit.toml": 0o640, DATABASE: 0o660, "node.pub": 0o644, "central.pub": 0o644, "fence.geojson": 0o644}
 _ENROLMENT = re.compile(r"node-[1-9][0-9]{0,15}\.pub")
@@ -68,8 +68,8 @@ def restore(file: Path, path: Path, secret: Secret, keys: Path | None, clock: Cl
             people = vault.count()
         if keys is not None:
             KeyCopies(home.database, home.keys_database).adopt(keys, began.stamp.wall_us)
-        verdict = verify(path)
-        if verdict.end is None:
+        verdict = verify_after(path, manifest.epoch, manifest.seq, manifest.head)
+        if not verdict.ok:
             raise SyncError(f"{file}: what it became does not verify: {verdict.why}")
     return Restored(manifest, began, people, len(forgotten), rekeyed)
 

@@ -106,7 +106,7 @@ class Vault:
         """
         self._patience = patience
         self._path, self._keys_path = database, keys_database
-        self._copies = KeyCopies(database, keys_database)
+        self._copies = KeyCopies(database, keys_database, patience)
         self._keys = open_checked(keys_database, KEYS_FORMAT)
         try:
             self._database = open_checked(database, LEDGER_FORMAT)

@@ -6,7 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync.database import LEDGER_FORMAT, immediate, named, open_checked
+from sync.database import LEDGER_FORMAT, Patience, give_up, immediate, named, open_checked
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,14 @@ class Alarm:
 class Alarms:
     """The alarms of a database. It holds no connection, so any thread may ask it."""
 
-    def __init__(self, database: Path) -> None:
+    def __init__(self, database: Path, patience: Patience = give_up) -> None:
+        """patience: whether to wait on while somebody else holds the write lock."""
         self._database = database
+        self._patience = patience
 
     def raise_alarm(self, code: str, detail: str, now_us: int, count: int = 1) -> None:
         """Count an alarm, for `doctor` and the pages to show."""
-        with self._open() as connection, immediate(connection):
+        with self._open() as connection, immediate(connection, self._patience):
             connection.execute(
                 "INSERT INTO alarms (code, detail, count, first_us, last_us) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (code) DO UPDATE SET detail = excluded.detail, count = count + excluded.count,"

@@ -16,7 +16,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 from sync import SyncError
-from sync.stamp import from_us
+from sync.stamp import from_us, to_us
 from sync.verify import verify
 
 FIRST_HOUR, HOURS = 2, 3  # a random minute from 02:00 to 05:00, so that a fleet's nights are not one
@@ -131,7 +131,12 @@ class Nightly:
             self._due = soon if missed else next_night(now, self._zone, self._rng)
         elif now >= self._due:
             self._due = next_night(now, self._zone, self._rng)
-            self._running = Running(self._path)
+            try:
+                self._running = Running(self._path)
+            except OSError as error:  # no process to be had: said in the morning, tried again the next night
+                now_us = to_us(now)
+                self._last = Checked(now_us, now_us, ok=False, failed=True, why=str(error))
+                return self._last
         return None
 
     def stop(self) -> None:

@@ -164,3 +164,26 @@ def test_a_central_that_contradicts_itself_is_its_own_alarm_and_no_reason_not_to
     done = back_up(held, tmp_path / "b", Lock.of_recipient(str(identity.to_public())), None, 1)
     restored = restore(tmp_path / "b", tmp_path / "new", Secret(identity=str(identity)), None, Clock())
     assert restored.manifest == done.manifest
+
+
+def test_somebody_who_holds_the_lock_delays_the_night_and_does_not_end_it(
+    held: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.05)
+    waits: list[int] = []
+    with closing(sqlite3.connect(held.database, isolation_level=None)) as other:
+
+        def patience() -> bool:
+            waits.append(1)
+            if len(waits) == 3:
+                other.execute("ROLLBACK")
+            return True
+
+        other.execute("BEGIN IMMEDIATE")
+        Checks(held.database, patience).keep(Checked(1, 2, ok=True))
+        other.execute("BEGIN IMMEDIATE")
+        waits.clear()
+        Alarms(held.database, patience).raise_alarm("CHAIN_DAMAGED", "seq 1", 1)
+    assert len(waits) >= 3
+    assert Checks(held.database).last() == Checked(1, 2, ok=True)
+    assert len(Alarms(held.database).all()) == 1
