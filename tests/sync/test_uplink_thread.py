@@ -660,7 +660,7 @@ def test_the_status_is_retained_and_ends_offline(site: Site) -> None:
     late = Stranger(site)
     try:
         wait_for(lambda: "fv1/n1/status" in late.heard, "the broker kept the status")
-        assert Status.parse(late.heard["fv1/n1/status"][0]) == Status("n1", False, 1, 8, 8)
+        assert Status.parse(late.heard["fv1/n1/status"][0]) == Status("n1", False, 1, 8, 8, notices=1)
     finally:
         late.leave()
 
