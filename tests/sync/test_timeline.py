@@ -75,8 +75,7 @@ class Machine:
             self.slew_us = -error_us
             self.maxerror_us = abs(error_us) + NTP_ERROR_US
         else:
-            self.offset_us -= error_us
-            self.maxerror_us = NTP_ERROR_US
+            self.step(-error_us, NTP_ERROR_US)
 
     def lose_ntp(self) -> None:
         self.disciplined = False
@@ -84,8 +83,14 @@ class Machine:
     def set_clock(self, jump_us: int) -> None:
         """Somebody sets the clock; the kernel is unsynchronised by that (ntp_clear in kernel/time/ntp.c)."""
         self.disciplined = False
+        self.step(jump_us, 16_000_000)
+
+    def step(self, jump_us: int, maxerror_us: int) -> None:
+        """The wall clock is stepped; the watch, which looks every 0.2 s, looks before and after."""
+        self.look()
         self.offset_us += jump_us
-        self.maxerror_us = 16_000_000
+        self.maxerror_us = maxerror_us
+        self.look()
 
     def look(self) -> None:
         if self.clock.step() is not None:
@@ -330,6 +335,7 @@ def test_a_claim_that_central_contradicts_is_dropped() -> None:
 def test_two_clocks_that_ntp_keeps_need_not_agree_to_the_millisecond() -> None:
     machine = Machine(0)
     settled(machine)
+    machine.lose_ntp()
     machine.offset_us -= 300_000  # behind central's, by more than the kernel admits
     machine.deliver(1_000)
     record = machine.append("visit.first")
