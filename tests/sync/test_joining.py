@@ -199,8 +199,11 @@ def test_somebody_else_who_answers_at_central_s_address_is_seen_through(
     other.start()
     try:
         strange = dataclasses.replace(invitation, server=other.url)
-        with pytest.raises(SyncError, match="somebody else answers"):
+        with pytest.raises(SyncError, match="authority is not the invitation's"):
             site.joining(node, strange).ask()
+        between = dataclasses.replace(invitation, ca_sha256=bytes(32))  # central.pub handed on, under another authority
+        with pytest.raises(SyncError, match="authority is not the invitation's"):
+            site.joining(node, between).ask()
         half = dataclasses.replace(strange, ca_sha256=bytes.fromhex(other.authority.fingerprint))
         with pytest.raises(SyncError, match="root key is not the invitation's"):
             site.joining(node, half).ask()
