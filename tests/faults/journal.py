@@ -10,9 +10,11 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
+_TAIL_BYTES = 4096
 Place: TypeAlias = tuple[int, int]
 """(epoch, seq)."""
 
@@ -52,6 +54,11 @@ class Account:
     def acked_upto(self) -> Place:
         return max((place for place, _ in self.acked), default=(0, 0))
 
+    def longest_silence_s(self) -> float:
+        """The longest time between two acks."""
+        times = sorted(self.acked.values())
+        return max(((later - earlier) / 1e9 for earlier, later in pairwise(times)), default=0.0)
+
     def latencies_s(self, since_ns: int = 0) -> list[float]:
         """From a record being shown to the first ack that covers it, for each shown since and acknowledged."""
         waiting = sorted((place, at_ns) for (place, _), at_ns in self.shown.items() if at_ns >= since_ns)
@@ -76,6 +83,16 @@ def read(path: Path) -> Account:
         kept = {"A": account.attempted, "S": account.shown, "K": account.acked}[what]
         kept.setdefault(key, at_ns)
     return account
+
+
+def last_shown_ns(path: Path) -> int:
+    """When the newest record was shown, out of the journal's end; 0 where none of the last lines says so."""
+    if not path.exists():
+        return 0
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    return next((int(line.split(b" ")[1]) for line in reversed(lines) if line.startswith(b"S ")), 0)
 
 
 def _lines(path: Path) -> Iterator[list[str]]:

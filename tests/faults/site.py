@@ -1,8 +1,6 @@
 """A site under test: nodes that feed, a broker and a central, each a process that can be killed and started again."""
 
-import contextlib
 import os
-import shutil
 import signal
 import socket
 import sqlite3
@@ -19,7 +17,7 @@ from edge.settings import set_broker
 from sync import SyncError
 from sync.broker import mosquitto
 from tests.faults.feed import SOURCE
-from tests.faults.journal import Account, Place, read
+from tests.faults.journal import Account, Place, last_shown_ns, read
 from tests.faults.rig import firstvisit, free_port
 
 PATIENCE_S = 90.0  # generous: the machine is shared
@@ -194,7 +192,7 @@ class Site:
 
         def recorded() -> bool:
             self._check_alive(node.name)
-            return any(at_ns >= since_ns for at_ns in reversed(node.account.shown.values()))
+            return last_shown_ns(node.journal) >= since_ns
 
         return wait_until(recorded, f"node {node.name} records again")
 
@@ -309,10 +307,3 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     uri = f"{path.absolute().as_uri()}?mode=rw"  # a WAL left by a killed process is read through its index, made anew
     with closing(sqlite3.connect(uri, uri=True, timeout=20.0, isolation_level=None)) as connection:
         yield connection
-
-
-def copy_folder(source: Path, to: Path) -> None:
-    """Copy a HOME or a central as a disk is copied, of processes that stand still or have ended."""
-    with contextlib.suppress(FileNotFoundError):
-        shutil.rmtree(to)
-    shutil.copytree(source, to)
