@@ -13,7 +13,7 @@ from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
 from sync.central.log import CentralLog
 from sync.central.outbox import Outbox
-from sync.central.reading import Read, Signatures, read_frame
+from sync.central.reading import Read, Signatures, Verdicts, read_frame
 from sync.central.rings import ring_of
 from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
@@ -82,8 +82,17 @@ class _Node:
 
 
 _Staged: TypeAlias = dict[tuple[str, int, int], Record]
-_Readings: TypeAlias = list[Read] | BadFrame
-"""What a frame holds, or why it holds nothing."""
+_Readings: TypeAlias = list[Read] | None
+"""What a frame holds; None where it was not worth reading before it is judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """Frames that `Ingest.read` has read, each with what it holds."""
+
+    arrived: list[Arrived]
+    reads: list[_Readings]
+    verdicts: Verdicts
 
 
 class _Refused(Exception):
@@ -117,6 +126,7 @@ class Ingest:
         self._keys = keys
         self._log = CentralLog(store, keys)
         self._signatures = Signatures()
+        self._verdicts = Verdicts()  # of the frames being judged
         self._outbox = Outbox(store)
         self._revocations: dict[str, int] = {}  # how many keys of each node were revoked when it was last looked
         self._backfill = backfill
@@ -129,7 +139,26 @@ class Ingest:
         self._logged: set[tuple[str, str]] = set()
         self._standing = store.standing()
 
-    def take(self, frames: Iterable[Arrived], now_us: int, greetings: Iterable[Greeting] = ()) -> list[Answer]:
+    def read(self, frames: Iterable[Arrived]) -> Frames:
+        """Read frames and begin to verify what they hold, for `take` to judge later; the next may be read meanwhile.
+
+        What will be refused unread is not read. Raises DatabaseError.
+        """
+        arrived, reads = list(frames), list[_Readings]()
+        worth: list[tuple[KeyRing, list[Read]]] = []
+        for frame in arrived:
+            reads.append(None)
+            node = self._sound(frame.node_id)
+            if node is None or node.state != "ok" or len(frame.payload) > MAX_FRAME_BYTES:
+                continue
+            try:
+                reads[-1] = found = read_frame(frame.payload)
+            except Exception:  # noqa: BLE001  # met again in its turn, where it costs nobody but its node
+                continue
+            worth.append((node.keys, found))
+        return Frames(arrived, reads, self._signatures.begin(worth))
+
+    def take(self, frames: Iterable[Arrived] | Frames, now_us: int, greetings: Iterable[Greeting] = ()) -> list[Answer]:
         """Judge frames in order, commit durably what they hold and what nodes say of themselves, and only then answer.
 
         One cumulative ack for every node that sent a record or has come online (an anchor in time; one a second at
@@ -139,17 +168,17 @@ class Ingest:
         sit out a timeout. Raises DatabaseError where nothing could be committed: then nothing is answered and the
         nodes send again.
         """
-        frames, greetings = list(frames), list(greetings)
+        arrived, greetings = frames.arrived if isinstance(frames, Frames) else list(frames), list(greetings)
         try:
-            return self._take(frames, greetings, now_us)
+            return self._take(frames if isinstance(frames, Frames) else self.read(arrived), greetings, now_us)
         except DatabaseError:
             raise
         except Exception:  # one node must not end the service of all: what it sent is found, and the rest taken
-            log.exception("batch failed frames=%d greetings=%d", len(frames), len(greetings))
+            log.exception("batch failed frames=%d greetings=%d", len(arrived), len(greetings))
         answers = []
         for greeting in greetings:
             answers += self._take_alone(greeting.status.node_id, [], [greeting], now_us)
-        for frame in frames:
+        for frame in arrived:
             answers += self._take_alone(frame.node_id, [frame], [], now_us)
         return answers
 
@@ -173,7 +202,7 @@ class Ingest:
 
     def _take_alone(self, node_id: str, frames: list[Arrived], greetings: list[Greeting], now_us: int) -> list[Answer]:
         try:
-            return self._take(frames, greetings, now_us)
+            return self._take(self.read(frames), greetings, now_us)
         except DatabaseError:
             raise
         except Exception as error:
@@ -183,10 +212,11 @@ class Ingest:
             self._store.write(batch)
             return []
 
-    def _take(self, frames: list[Arrived], greetings: list[Greeting], now_us: int) -> list[Answer]:
+    def _take(self, frames: Frames, greetings: list[Greeting], now_us: int) -> list[Answer]:
         if (standing := self._store.standing()) != self._standing:
             self._standing = standing
             self._nodes.clear()
+        self._verdicts = frames.verdicts
         batch, staged, refusals = Batch(), _Staged(), list[tuple[str, _Refused]]()
         online: list[tuple[Greeting, _Node]] = []
         try:
@@ -201,7 +231,7 @@ class Ingest:
                     if greeting.status.online:
                         online.append((greeting, node))
                         self._owed[greeting.status.node_id] = None
-            for frame, read in zip(frames, self._read_ahead(frames), strict=True):
+            for frame, read in zip(frames.arrived, frames.reads, strict=True):
                 try:
                     node = self._node(frame.node_id)
                     if node is None:
@@ -278,25 +308,6 @@ class Ingest:
         except _Damaged:
             return None
 
-    def _read_ahead(self, frames: list[Arrived]) -> list[_Readings]:
-        """What each frame holds, its signatures verified; nothing of a frame that will be refused unread."""
-        read: list[_Readings] = []
-        worth: list[tuple[KeyRing, list[Read]]] = []
-        for frame in frames:
-            node = self._sound(frame.node_id)
-            if node is None or node.state != "ok" or len(frame.payload) > MAX_FRAME_BYTES:
-                read.append([])
-                continue
-            try:
-                found = read_frame(frame.payload)
-            except BadFrame as error:
-                read.append(error)
-            else:
-                read.append(found)
-                worth.append((node.keys, found))
-        self._signatures.ahead(worth)
-        return read
-
     def _judge(self, frame: Arrived, read: _Readings, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
         if node.state == "revoked":
             raise _Refused("REVOKED", node.epoch, node.seq, node.hash, "the node is revoked")
@@ -304,9 +315,7 @@ class Ingest:
             raise _Refused("FORK", node.epoch, node.seq, node.hash, "the chain has forked")
         if len(frame.payload) > MAX_FRAME_BYTES:
             raise _Refused("TOO_BIG", 0, 0, _NO_HASH, f"frame of {len(frame.payload)} bytes")
-        if isinstance(read, BadFrame):
-            raise read
-        for one in read:
+        for one in read_frame(frame.payload) if read is None else read:
             record = self._record(frame.node_id, one, node)
             if (record.epoch, record.seq) <= (node.epoch, node.seq):
                 self._again(record, node, batch, staged, now_us)
@@ -361,7 +370,7 @@ class Ingest:
 
     def _check(self, record: Record, node: _Node) -> None:
         try:
-            node.keys.check(record, self._signatures.verifies)
+            node.keys.check(record, self._verdicts.verifies)
         except BadRecord as error:
             bad = self._bad(
                 SignedBody(record.body, record.signature), node, record.epoch, record.seq, record.hash, str(error)

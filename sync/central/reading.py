@@ -5,7 +5,7 @@ libsodium works without Python's lock, and a signature costs more than everythin
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -32,33 +32,42 @@ def read_frame(payload: bytes) -> list[Read]:
     return [Read(signed, _record(signed)) for signed in decode_frame(payload)]
 
 
+class Verdicts:
+    """Whether the signatures of some records are good, each asked of a thread that may be at it still."""
+
+    def __init__(self) -> None:
+        self._parts: dict[tuple[bytes, bytes, bytes], tuple[Future[list[bool]], int]] = {}
+
+    def add(self, claims: Sequence[_Claim], verdicts: Future[list[bool]]) -> None:
+        for place, (key, record) in enumerate(claims):
+            self._parts[key.raw, record.hash, record.signature] = verdicts, place
+
+    def verifies(self, key: PublicKey, record: Record) -> bool:
+        """Whether the key signed the record, as a thread found or else as is found now."""
+        part = self._parts.get((key.raw, record.hash, record.signature))
+        return signature_verifies(key, record) if part is None else part[0].result()[part[1]]
+
+
 class Signatures:
-    """The signatures verified ahead, for one batch of frames at a time."""
+    """The threads that verify."""
 
     def __init__(self, threads: int | None = None) -> None:
         """threads: None for as many as this process may use processors."""
         self._threads = min(MAX_THREADS, threads or len(os.sched_getaffinity(0)))
         self._pool = ThreadPoolExecutor(self._threads, "signatures") if self._threads > 1 else None
-        self._known: dict[tuple[bytes, bytes, bytes], bool] = {}
 
-    def ahead(self, frames: Iterable[tuple[KeyRing, Sequence[Read]]]) -> None:
-        """Verify what the keys named in these frames are said to have signed, and forget what was before."""
-        self._known = {}
+    def begin(self, frames: Iterable[tuple[KeyRing, Sequence[Read]]]) -> Verdicts:
+        """Begin to verify what the keys named in these frames are said to have signed."""
+        verdicts = Verdicts()
         if self._pool is None:
-            return
+            return verdicts
         claims = [claim for ring, reads in frames for claim in _claims(ring, reads)]
         size = -(-len(claims) // self._threads)
-        if size < _WORTH_A_THREAD:
-            return
-        parts = [claims[start : start + size] for start in range(0, len(claims), size)]
-        for part, verdicts in zip(parts, self._pool.map(_verify, parts), strict=True):
-            for (key, record), good in zip(part, verdicts, strict=True):
-                self._known[key.raw, record.hash, record.signature] = good
-
-    def verifies(self, key: PublicKey, record: Record) -> bool:
-        """Whether the key signed the record, as found ahead or else now."""
-        known = self._known.get((key.raw, record.hash, record.signature))
-        return signature_verifies(key, record) if known is None else known
+        if size >= _WORTH_A_THREAD:
+            for start in range(0, len(claims), size):
+                part = claims[start : start + size]
+                verdicts.add(part, self._pool.submit(_verify, part))
+        return verdicts
 
 
 def _record(signed: SignedBody) -> Record | BadRecord:

@@ -5,6 +5,7 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -36,6 +37,7 @@ BUSY_POLL_S = 0.01  # while nodes come over HTTPS, for whom nothing wakes the wa
 LOOK_S = 1.0  # how long a new notice waits to be noticed, at most
 REMIND_S = 60.0  # open notices go out again to nodes online
 TROUBLE_PAUSE_S = 1.0
+TURN_BYTES = 512 * 1024  # some 500 records: as long to verify as a slow disk takes to keep them
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,8 @@ class Server:
         self._store.forget_presence(self._shard.has)
         self._store.close()
 
-    def _handle(self, messages: list[Message], parcels: list[Parcel]) -> list[Answer]:
-        """Answers to one poll's messages and to what came over HTTPS, which share a commit."""
+    def _handle(self, messages: list[Message], parcels: list[Parcel]) -> Iterator[Answer]:
+        """Answers to one poll's messages and to what came over HTTPS, which share a commit unless they are many."""
         frames, greetings = frames_of(parcels), greetings_of(parcels)
         for message in messages:
             try:
@@ -142,11 +144,30 @@ class Server:
             elif channel == "status" and (status := read_status(node_id, message.payload)) is not None:
                 greetings.append(Greeting(status, message.retained))
         greetings += self._inbox.gone()
-        return self._ingest.take(frames, time.time_ns() // 1000, greetings)
+        first, *others = _turns(frames)
+        turn = self._ingest.read(first)
+        for frames in others:
+            following = self._ingest.read(frames)  # verified while this turn is judged and kept
+            yield from self._ingest.take(turn, time.time_ns() // 1000, greetings)
+            turn, greetings = following, []
+        yield from self._ingest.take(turn, time.time_ns() // 1000, greetings)
 
     def _send(self, answer: Answer) -> None:
         if not self._inbox.keep(answer):
             self._link.publish(topic(answer.node_id, answer.channel), answer.payload)
+
+
+def _turns(frames: list[Arrived]) -> list[list[Arrived]]:
+    """The frames of one poll, cut where a commit is worth its cost: one turn's answers then leave before the next."""
+    turns: list[list[Arrived]] = [[]]
+    size = 0
+    for frame in frames:
+        if size >= TURN_BYTES:
+            turns.append([])
+            size = 0
+        turns[-1].append(frame)
+        size += len(frame.payload)
+    return turns
 
 
 def run(

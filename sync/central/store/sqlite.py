@@ -10,6 +10,7 @@ from sync.database import CENTRAL_FORMAT, DatabaseError, create, immediate, migr
 from sync.web import tables
 
 FILE_NAME = "central.db"
+_WAL_PAGES = 8192  # 32 MiB: SQLite's 1,000 pages are full with every second batch, and emptying them syncs two files
 
 
 class SqliteDatabase:
@@ -19,6 +20,8 @@ class SqliteDatabase:
         """Raises DatabaseError (missing, damaged) or NewerFormat."""
         self._path = path
         self.connection = open_checked(path, CENTRAL_FORMAT)
+        with self._errors():
+            self.connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
 
     @classmethod
     def create(cls, path: Path) -> "SqliteDatabase":

@@ -15,6 +15,7 @@ from sync.canonical import Fields
 from sync.central.enrol import enrol
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest
 from sync.central.keys import load_public, load_serving_keys
+from sync.central.server import _turns
 from sync.central.store.batch import Batch
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
@@ -639,3 +640,34 @@ def test_visits_are_read_by_index_whatever_is_asked(sqlite_bench: Bench) -> None
         plan = str(sqlite_bench.query(f"EXPLAIN QUERY PLAN {sql}"))
         assert "SCAN" not in plan.replace("SCAN visits USING INDEX visits_arrivals", ""), sql
         assert "TEMP B-TREE" not in plan or "visit.corrected" in sql, sql
+
+
+def test_frames_read_ahead_are_judged_in_their_turn(bench: Bench) -> None:
+    chain = bench.records(60)
+    turns = [bench.ingest.read([Arrived("n1", frame_of(*chain[at : at + 20]))]) for at in (0, 20, 40)]
+    (ahead_of_its_turn,) = bench.ingest.take(turns[1], bench.now_us)
+    assert bench.read(ahead_of_its_turn) == Nack("n1", "GAP", 1, 1, bytes(32), 0)
+    assert bench.held() == []
+    for number, turn in enumerate(turns, 1):
+        (answer,) = bench.ingest.take(turn, bench.now_us + number * 2_000_000)
+        ack = bench.read(answer)
+        assert isinstance(ack, Ack)
+        assert ack.upto_seq == 20 * number
+
+
+def test_a_forged_signature_among_many_is_refused_however_it_was_read(bench: Bench) -> None:
+    chain = bench.records(60)
+    forged = replace(chain[40], signature=chain[39].signature)
+    (ack,) = bench.take(*chain[:40], forged, *chain[41:])
+    assert isinstance(ack, Ack)
+    assert ack.upto_seq == 40
+    assert bench.refused() == {"not-signed": 1}
+
+
+def test_many_frames_of_one_poll_are_taken_in_turns_that_each_deserve_a_commit() -> None:
+    frames = [Arrived("n1", bytes(200 * 1024)) for _ in range(7)]
+    turns = _turns(frames)
+    assert [len(turn) for turn in turns] == [3, 3, 1]
+    assert [frame for turn in turns for frame in turn] == frames
+    assert _turns([]) == [[]]
+    assert len(_turns([Arrived("n1", b"small")] * 256)) == 1

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from sync.central.reading import Signatures, read_frame
+from sync.central.reading import Signatures, Verdicts, read_frame
 from sync.keyring import KeyRing
 from sync.records import BadRecord, Record
 from sync.wire import SignedBody, encode_frame
@@ -38,24 +38,22 @@ def test_a_body_that_says_nothing_is_read_as_the_reason(chain: list[Record]) -> 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_every_verdict_is_the_signatures_own(chain: list[Record], ring: KeyRing, signer, threads: int) -> None:
     forged = [replace(record, signature=chain[0].signature) for record in chain[1:]]
-    signatures = Signatures(threads)
-    signatures.ahead([(ring, read_frame(frame(chain))), (ring, read_frame(frame(forged)))])
+    verdicts = Signatures(threads).begin([(ring, read_frame(frame(chain))), (ring, read_frame(frame(forged)))])
     node, desk = signer("node").public, signer("desk").public
-    assert all(signatures.verifies(node, record) for record in chain)
-    assert not any(signatures.verifies(node, record) for record in forged)
-    assert not any(signatures.verifies(desk, record) for record in chain), "another key's verdict is another"
+    assert all(verdicts.verifies(node, record) for record in chain)
+    assert not any(verdicts.verifies(node, record) for record in forged)
+    assert not any(verdicts.verifies(desk, record) for record in chain), "another key's verdict is another"
 
 
 def test_what_was_verified_ahead_is_not_verified_again(
     chain: list[Record], ring: KeyRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    signatures = Signatures(2)
-    signatures.ahead([(ring, read_frame(frame(chain)))])
+    verdicts = Signatures(2).begin([(ring, read_frame(frame(chain)))])
+    assert all(verdicts.verifies(ring.named(record.key_id), record) for record in chain), "the threads are done"
     verified: list[Record] = []
     monkeypatch.setattr("sync.central.reading.signature_verifies", lambda _key, record: verified.append(record) or True)
     for record in chain:
-        ring.check(record, signatures.verifies)
+        ring.check(record, verdicts.verifies)
     assert verified == []
-    signatures.ahead([])
-    ring.check(chain[0], signatures.verifies)
-    assert verified == [chain[0]], "and what came before is forgotten"
+    ring.check(chain[0], Verdicts().verifies)
+    assert verified == [chain[0]]
