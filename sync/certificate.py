@@ -201,7 +201,7 @@ def lines(certificate: Certificate) -> list[str]:
         "confirmed by central: "
         + (rfc3339(certificate.confirmed.central_time_us) if certificate.confirmed else "not yet"),
         "central's log: " + (f"shown to hold it, size {certificate.log.size}" if certificate.log else "not shown"),
-        f"camera watched {watched.share:.1%} of the {DAYS} days before, {len(watched.gaps)} gaps of a minute or more"
+        f"camera watched {watched.share:.1%} of the {DAYS} days before, gaps of a minute or more: {len(watched.gaps)}"
         " (by the records chosen for this bundle)",
     ]
     said += [f"later: seq {one.seq} {one.kind}" for one in certificate.later]

@@ -18,7 +18,7 @@ touch. unknown: one of them has no bound on the side that counts."""
 
 REASONS: dict[Reason, tuple[str, str]] = {
     "one_clock": (
-        "同一设备、同一次开机、同一不可调时钟先后看到两人",
+        "同一设备在同一次开机中先后看到两人，依据无法人为调整的开机计时",
         "one device saw both by one uninterrupted clock that nobody can set",
     ),
     "restart": (
