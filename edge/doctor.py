@@ -36,6 +36,7 @@ from sync.witness import newest
 PROBE_S = 5.0
 LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes, so an ack is due as often
 MISSED_NIGHTS_S = 3 * 86_400
+TOLD_OF_FULL_S = 7 * 86_400
 LOW_DISK_BYTES = 2 * 1024**3
 FILING_DUTY_PEOPLE = (80_000, 100_000)  # 人脸识别技术应用安全管理办法, article 15: filing from 100,000 people stored
 
@@ -217,6 +218,9 @@ def _disk(home: Home, settings: Settings) -> Finding:
             since = rfc3339(full.fields["since_us"], timespec="seconds")
             return Finding("disk", "bad", f"{text}: full, nothing recorded since {since}")
         kept = f", {settings.storage.reserve_mb} MiB kept in reserve" if reserve.held else ""
+        if full is not None and time.time() - full.fields["until_us"] / 1e6 < TOLD_OF_FULL_S:
+            span = " to ".join(rfc3339(full.fields[name], timespec="seconds") for name in ("since_us", "until_us"))
+            return Finding("disk", "warn", f"{text}{kept}; it was full, and nothing recorded from {span}")
     except (SyncError, EdgeError) as error:
         return Finding("disk", "bad", f"{text}; {error}")
     return Finding("disk", "good" if free >= LOW_DISK_BYTES else "warn", text + kept)

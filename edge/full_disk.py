@@ -58,11 +58,10 @@ class FullDisk:
         since_us = to_us(self._since)
         try:
             self._ledger.append("storage.full", {"since_us": since_us, **self._figures()})
+            self._told = True
             self._alarms.raise_alarm(ALARM, f"no room: nothing recorded since {rfc3339(since_us)}", _now_us())
         except DiskFull:
             log.debug("no room to say that there is no room")
-            return
-        self._told = True
 
     def over(self) -> bool:
         """Look whether there is room again; returns True once, when the refusal is over and on record."""
@@ -76,9 +75,8 @@ class FullDisk:
         assert self._since is not None
         since_us, until_us = to_us(self._since), _now_us()
         self._ledger.append("storage.full", {"since_us": since_us, "until_us": until_us, **self._figures()})
-        detail = f"nothing was recorded from {rfc3339(since_us)} until {rfc3339(until_us)}"
-        self._alarms.raise_alarm(ALARM, detail, until_us, 0 if self._told else 1)  # still the same one
         self._since = None
+        self._alarms.settle(ALARM)  # `doctor` and the pages go on telling of it, by the record
         log.warning("room on the disk again: recording; nothing recorded from=%s", rfc3339(since_us))
 
     def _figures(self) -> Fields:

@@ -40,7 +40,7 @@ class Alarms:
 
     def settle(self, *codes: str) -> None:
         """Forget alarms whose cause somebody has mended; what they were about stays in the chain and at central."""
-        with self._open() as connection, immediate(connection):
+        with self._open() as connection, immediate(connection, self._patience):
             connection.executemany("DELETE FROM alarms WHERE code = ?", [(code,) for code in codes])
 
     def all(self) -> list[Alarm]:

@@ -156,6 +156,7 @@ def test_a_refusal_is_said_as_soon_as_there_is_room_for_saying_it(home_there: Ho
         disk.fill(MIB)
         assert not full.over(), "room to say it, not to go on"
         assert len(refusals(home_there)) == 1
+        assert [alarm.count for alarm in Alarms(home_there.database).all()] == [1]
         full.tell()
         assert len(refusals(home_there)) == 1, "said once"
         disk.free()
@@ -165,7 +166,10 @@ def test_a_refusal_is_said_as_soon_as_there_is_room_for_saying_it(home_there: Ho
             ["since_us"],
             ["since_us", "until_us"],
         ]
-    assert [alarm.count for alarm in Alarms(home_there.database).all()] == [1]
+    assert Alarms(home_there.database).all() == [], "mended; the chain keeps it"
+    (finding,) = [finding for finding in examine(home_there) if finding.part == "disk"]
+    assert finding.state == "warn"
+    assert "it was full, and nothing recorded from" in finding.text
 
 
 def test_a_run_that_died_refusing_is_ended_by_the_next_start(home_there: Home) -> None:

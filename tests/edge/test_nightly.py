@@ -187,3 +187,13 @@ def test_somebody_who_holds_the_lock_delays_the_night_and_does_not_end_it(
     assert len(waits) >= 3
     assert Checks(held.database).last() == Checked(1, 2, ok=True)
     assert len(Alarms(held.database).all()) == 1
+
+
+def test_a_good_night_ends_the_alarm_of_a_bad_one(held: Home) -> None:
+    Alarms(held.database).raise_alarm("CHAIN_DAMAGED", "seq 7: hash does not match the body", 1)
+    Alarms(held.database).raise_alarm("FORK", "sending has stopped", 1)
+    with closing(held.open_ledger("node", Clock())) as ledger:
+        night = night_of(held, ledger)
+        through_the_night(night, lambda: Checks(held.database).last() is not None)
+        night.stop()
+    assert [alarm.code for alarm in Alarms(held.database).all()] == ["FORK"]
