@@ -100,8 +100,8 @@ def box(node: Node) -> Machine:
 
 
 @pytest.fixture
-def desk(node: Node, tmp_path: Path) -> Iterator[Desk]:
-    central = Central(tmp_path / "central")
+def desk(node: Node, tmp_path: Path, store_url: str | None) -> Iterator[Desk]:
+    central = Central(tmp_path / "central", store_url=store_url)
     enrol(central.directory, node.home / "node.pub")
     with central.store() as store:
         yield Desk(central, store)
@@ -172,6 +172,17 @@ def test_a_fork_is_lifted_knowingly_and_only_the_epoch_named_goes_on(desk: Desk,
         readmit(desk.central.directory, "n1")
     kinds = [data for _, data in desk.store.statements("n1")]
     assert sum(b'"epoch.opened"' in data for data in kinds) == 2
+
+
+def test_an_epoch_behind_a_record_not_held_verifies_only_where_it_was_opened(desk: Desk, box: Machine) -> None:
+    clone = box.copy(10)
+    desk.take(*box.chain, clone.begin("clone"))
+    desk.take(box.record())
+    desk.take(box.begin("fork", epoch=readmit(desk.central.directory, "n1")))
+    assert desk.good()
+    desk.store.database.execute("DELETE FROM openings")
+    verdict = verify(desk.central.directory)
+    assert "bad: node n1: epoch 3 seq 1: prev is not the hash of the record before" in verdict.lines
 
 
 def test_records_under_a_rotated_key_are_taken_and_the_rotation_outlives_a_restart(
