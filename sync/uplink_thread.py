@@ -207,15 +207,17 @@ class UplinkThread:
         if not uplink.believes(nack.central_time_us, now_s):
             self._stale(nack.code, nack.seq, nack.central_time_us)
             return
+        record = ledger.record(*at)
+        ours = record is not None and record.hash == nack.hash
+        end = ledger.closed_at(nack.epoch) if nack.code in ("BAD_SIG", "REVOKED") else None
+        if ours and end is not None and at > uplink.acked:  # its key is gone, and there are new ones behind it
+            self._alarm(nack.code, f"central takes no more of epoch {nack.epoch} from seq {nack.seq} on")
+            uplink.pass_over((nack.epoch, end), nack.central_time_us, now_s)
+            return
         if nack.code in ("BAD_SIG", "TOO_BIG"):
             # somebody else may have drawn it, with bytes of his own or with ours: it stops nothing
-            record = ledger.record(*at)
-            if record is None or record.hash != nack.hash:
+            if not ours:
                 self._alarm("NOT_OUR_RECORD", f"central refused ({nack.code}) what is not ours at seq {nack.seq}")
-            elif nack.code == "BAD_SIG" and (end := ledger.closed_at(nack.epoch)) is not None:
-                self._alarm(nack.code, f"central takes no more of epoch {nack.epoch} from seq {nack.seq} on")
-                uplink.pass_over((nack.epoch, end), nack.central_time_us, now_s)
-                return
             else:
                 self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: it is sent again")
         before = uplink.acked

@@ -13,14 +13,16 @@ import pytest
 
 from edge.clock import Clock
 from edge.doctor import examine
-from edge.epochs import begin_epoch, continue_here
+from edge.epochs import begin_epoch, continue_here, rekey
 from edge.home import Home
 from edge.kiosk.app import create_app
 from edge.machine import Trait, elsewhere, read_traits, remember
 from edge.node import RunOptions, run
 from sync.alarms import Alarms
 from sync.central.enrol import enrol, readmit
+from sync.central.notices import order
 from sync.mqtt import BrokerAddress
+from sync.notices import KeyRevoked
 from sync.records import Record
 from sync.trust import join
 from sync.uplink_thread import UplinkThread
@@ -270,3 +272,29 @@ def test_a_restored_machine_raises_no_false_alarm_where_central_holds_more(
     for place in (backup.path, live.central.directory):
         verdict = verify(place)
         assert verdict.ok, verdict.lines
+
+
+def test_a_node_whose_key_was_revoked_unheard_goes_on_under_new_keys(home: Home, live: Live) -> None:
+    """What the revoked key signed meanwhile stays on the box, and holds by its hash in what central takes."""
+    _joined(home, live)
+    uplink = live.start(home)
+    wait_for(lambda: home.open_ledger().last_of("notice.applied") is not None, "notice 1 is answered")
+    assert uplink.drained(60)
+    uplink.stop()
+    head = home.open_ledger().head()
+    assert head is not None
+    key_id = home.signer("node").public.key_id
+    order(live.central.directory, "puxi-01-a", KeyRevoked(key_id, head.epoch, head.seq, "compromised"))
+    _record(home, 5)  # it has not heard
+    assert rekey(home, Clock(), None, None).epoch == 2
+    enrol(live.central.directory, home.node_pub, rekey=True)
+    _record(home, 3)
+    assert live.start(home).drained(60), _alarms(home)
+    assert "REVOKED" in _alarms(home)
+    with live.central.store() as store:
+        held = [(row.epoch, row.seq) for row in store.records("puxi-01-a")]
+    assert (1, head.seq) in held
+    assert (1, head.seq + 1) not in held
+    assert (2, 4) in held
+    verdict = verify(live.central.directory)
+    assert verdict.ok, verdict.lines
