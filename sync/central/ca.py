@@ -30,6 +30,7 @@ from sync.tls import (
     pem,
 )
 
+BROKER_NAME = "fv1:broker"
 LOCAL_NAMES = ("127.0.0.1", "localhost")
 _CA_LIFE = timedelta(days=30 * 365)
 _CLIENT_LIFE = timedelta(days=180)  # renewed with RENEW_BEFORE left: a node may be away for four months unnoticed

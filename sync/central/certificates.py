@@ -3,11 +3,13 @@
 import logging
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 from sync import SyncError
-from sync.central.ca import Authority, renew_if_due
-from sync.tls import FOLDER, TlsFiles, utc_now
+from sync.central.access import Access
+from sync.central.ca import BROKER_NAME, Authority, renew_if_due
+from sync.tls import FOLDER, RENEW_BEFORE, TlsFiles, utc_now
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,7 @@ class CertificateKeeper:
         self.on_change: Callable[[TlsFiles], None] = lambda _files: None
         renew_if_due(authority, directory, utc_now())
         self._shown = self._text()
+        self._broker_told = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="certificates", daemon=True)
 
@@ -38,6 +41,7 @@ class CertificateKeeper:
     def look(self) -> bool:
         """Renew what is due, and tell of a server's certificate that is another than before; returns whether it was."""
         renew_if_due(self._authority, self._directory, utc_now())
+        self._watch_broker(utc_now())
         text = self._text()
         if text == self._shown:
             return False
@@ -45,6 +49,15 @@ class CertificateKeeper:
         self._shown = text
         log.info("certificate taken up file=%s", self.server.certificate)
         return True
+
+    def _watch_broker(self, now: datetime) -> None:
+        """Say once that the broker's certificate nears its end: it lies where central may not write."""
+        with Access(self._directory) as access:
+            newest = access.newest(BROKER_NAME)
+        near = newest is not None and newest.not_after_us / 1e6 - now.timestamp() < RENEW_BEFORE.total_seconds()
+        if near and not self._broker_told:
+            log.warning("the broker's certificate ends in two months: run central broker-config and restart the broker")
+        self._broker_told = near
 
     def _run(self) -> None:
         trouble: str | None = None

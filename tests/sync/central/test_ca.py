@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from sync import SyncError
 from sync.central.access import Access
-from sync.central.ca import open_authority, renew_if_due, server_names
+from sync.central.ca import BROKER_NAME, open_authority, renew_if_due, server_names
+from sync.central.certificates import CertificateKeeper
 from sync.tls import (
     CENTRAL_NAME,
     TlsFiles,
@@ -26,6 +27,7 @@ from sync.tls import (
     read_request,
     request,
     tls_files,
+    utc_now,
 )
 
 NOW = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
@@ -178,3 +180,16 @@ def test_what_is_wrong_with_an_own_certificate_is_said_in_one_line(tmp_path: Pat
 def test_a_server_s_name_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SyncError, match="neither an address nor a host's name"):
         open_authority(tmp_path, "hq", NOW, ["central example"])
+
+
+def test_a_broker_s_certificate_near_its_end_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    authority = open_authority(tmp_path, "hq", utc_now())
+    keeper = CertificateKeeper(authority, tmp_path)
+    keeper.look()
+    assert caplog.text == ""
+    for made in (utc_now() - timedelta(days=5 * 365 - 59), utc_now()):
+        issued = authority.issue_server(["a"], new_key().public_key(), made, "broker")
+        assert common_name(issued.certificate) == BROKER_NAME
+        keeper.look()
+        keeper.look()
+        assert caplog.text.count("the broker's certificate ends") == 1
