@@ -8,12 +8,20 @@ import os
 import random
 import shutil
 import tempfile
+from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
 
 from edge.clock import Clock, KernelTime
 from edge.epochs import begin_epoch
@@ -28,12 +36,12 @@ from sync.central.keys import create_keys, load_serving_keys
 from sync.central.store.location import create_store, open_store
 from sync.mqtt import BrokerAddress
 from sync.purge import base_of, purge
-from sync.records import Record
+from sync.records import Record, parse
 from sync.trust import join
 from sync.uplink import Uplink
 from sync.uplink_thread import UplinkThread
 from sync.verify import verify
-from sync.wire import SignedBody, encode_frame
+from sync.wire import SignedBody, decode_frame, encode_frame
 from tests.faults.checker import central_rows, node_rows
 from tests.faults.feed import PACK_ID, vector
 from tests.faults.journal import Place
@@ -178,9 +186,13 @@ class Evidence(RuleBasedStateMachine):
 
     def _take(self, frame: bytes) -> None:
         self.now_us += SECOND_US // 10
+        held = central_rows(self.central / "central.db", "n1")
+        record = parse(*astuple(decode_frame(frame)[0]))
+        contradicts = (at := (record.epoch, record.seq)) in held and held[at].hash != record.hash.hex()
         for answer in self.ingest.take([Arrived("n1", frame)], self.now_us):
             if answer.channel == "ack":
                 self.answers.append(answer.payload)
+        assert not contradicts or self._state() == "fork", "central holds another record of its place and says nothing"
 
     @precondition(lambda self: self.answers)
     @rule(at=st.integers(0, 1000), twice=st.booleans())
@@ -347,10 +359,25 @@ class Evidence(RuleBasedStateMachine):
             self._note_acked()
 
 
-Evidence.TestCase.settings = settings(
+PATIENT = settings(
     max_examples=EXAMPLES,
     stateful_step_count=STEPS,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
 )
+Evidence.TestCase.settings = PATIENT
 TestEvidence = Evidence.TestCase
+
+
+def test_the_walk_notices_a_central_that_compares_no_duplicates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Ingest, "_again", lambda *_: None)
+    walk = Evidence()
+    walk.begin()
+    walk.clone(1)
+    walk.stamp(1)
+    walk.send()
+    walk.deliver(1, False)  # the node's own
+    with pytest.raises(AssertionError, match="another record of its place"):
+        walk.deliver(0, False)  # the clone's
+    walk.up.clear()
+    walk.teardown()
