@@ -86,7 +86,7 @@ def bench(runs: int) -> None:
         for name, place in stores.items():
             _row(f"commit only, {name}", *_rates(runs, _commit_only, chains, place))
         for nodes in NODES:
-            _row(f"broker only, {nodes} node{'s' * (nodes > 1)}", *_rates(runs, _way_only, chains, nodes))
+            _row(f"way only, {nodes} node{'s' * (nodes > 1)}", *_rates(runs, _way_only, chains, nodes))
 
 
 def _row(name: str, *cells: str) -> None:
