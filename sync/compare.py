@@ -10,11 +10,15 @@ from sync.timeline import SLEW_US, UNSEEN_STEP_US, Interval
 from sync.visit_fields import number_of
 
 Answer: TypeAlias = Literal["proven", "likely", "undecidable"]
-Reason: TypeAlias = Literal["one_clock", "restart", "bounds", "two_centrals", "claims", "overlap", "unknown"]
+Reason: TypeAlias = Literal[
+    "one_clock", "restart", "bounds", "two_centrals", "unconfirmed", "claims", "overlap", "unknown"
+]
 """one_clock: one uninterrupted boot clock saw both. restart: one was recorded before the device was started again, and
 the other came after that. bounds: central's bounds do not touch. two_centrals: they do not
-touch, but are two centrals'. claims: only the nodes' own synchronised clocks tell them apart. overlap: the intervals
-touch. unknown: one of them has no bound on the side that counts."""
+touch, but are two centrals'. unconfirmed: one of these tells them apart, but central has not confirmed both: whoever
+holds the node's key could have written one of them today, behind whatever record. claims: only the nodes' own
+synchronised clocks tell them apart. overlap: the intervals touch. unknown: one of them has no bound on the side that
+counts."""
 
 REASONS: dict[Reason, tuple[str, str]] = {
     "one_clock": (
@@ -32,6 +36,10 @@ REASONS: dict[Reason, tuple[str, str]] = {
     "two_centrals": (
         "时间界限互不重叠，但出自两个不同的中心，两者时钟未经互相核对",
         "the bounds do not touch, but two centrals signed them, whose clocks nobody has compared",
+    ),
+    "unconfirmed": (
+        "至少一方的记录尚未经中心确认，仅由设备自身担保",
+        "central has not confirmed the record of at least one of them, so only the device vouches for it",
     ),
     "claims": (
         "仅凭设备自身已同步的时钟可以区分，中心签名的界限有重叠",
@@ -56,7 +64,7 @@ class Comparison:
     """The answer for two arrivals. first: the index of who came first, None where that is undecidable.
 
     records_first: the index of whose record stands earlier in their one chain, proven by its hashes whatever any clock
-    says; None where they stand in two chains.
+    says; None where they stand in two chains, or central has not confirmed that it is one.
     """
 
     visits: tuple[Certificate, Certificate]
@@ -113,23 +121,31 @@ def compare(one: Certificate, two: Certificate) -> Comparison:
     """Say who arrived first; both verified, of one node or two."""
     same_chain = one.record.node_id == two.record.node_id and one.enrolment.keys == two.enrolment.keys
     places = [(each.record.epoch, each.record.seq) for each in (one, two)]
-    records_first: Literal[0, 1] | None = None
+    first_recorded: Literal[0, 1] | None = None
     if same_chain and places[0] != places[1]:
-        records_first = 0 if places[0] < places[1] else 1
-    if same_chain and (earlier := _by_one_clock(one, two)) is not None:
-        return Comparison((one, two), "proven", earlier, "one_clock", records_first)
-    if records_first is not None and _restarted_between(one, two):
-        return Comparison((one, two), "proven", records_first, "restart", records_first)
+        first_recorded = 0 if places[0] < places[1] else 1
+    one_central = one.central.root == two.central.root
+    # that two files show one chain is central's word: each of them could be of a chain of its own
+    confirmed = one.confirmed is not None and two.confirmed is not None
+    records_first = first_recorded if confirmed and one_central else None
+
+    def told(answer: Answer, first: Literal[0, 1] | None, reason: Reason) -> Comparison:
+        if answer == "proven" and not confirmed:
+            answer, reason = "likely", "unconfirmed"
+        return Comparison((one, two), answer, first, reason, records_first)
+
+    if same_chain and one_central and (earlier := _by_one_clock(one, two)) is not None:
+        return told("proven", earlier, "one_clock")
+    if one_central and first_recorded is not None and _restarted_between(one, two):
+        return told("proven", first_recorded, "restart")
     bounds = one.arrival.moment.carried, two.arrival.moment.carried
     if (earlier := _earlier(*bounds)) is not None:
-        one_central = one.central.root == two.central.root
-        answer: Answer = "proven" if one_central else "likely"
-        return Comparison((one, two), answer, earlier, "bounds" if one_central else "two_centrals", records_first)
+        return told("proven", earlier, "bounds") if one_central else told("likely", earlier, "two_centrals")
     whole = one.arrival.moment.whole, two.arrival.moment.whole
     if (earlier := _earlier(*whole)) is not None:
-        return Comparison((one, two), "likely", earlier, "claims", records_first)
+        return told("likely", earlier, "claims")
     unknown = any(interval.width_us is None for interval in whole)
-    return Comparison((one, two), "undecidable", None, "unknown" if unknown else "overlap", records_first)
+    return told("undecidable", None, "unknown" if unknown else "overlap")
 
 
 def _by_one_clock(one: Certificate, two: Certificate) -> Literal[0, 1] | None:

@@ -17,6 +17,7 @@ LATER_OF_PERSON = ("person.merged", "person.split", "person.erased", "person.exp
 ALWAYS = ("epoch.started", "key.rotated", "policy.changed", "place.changed", "place.outside")
 MAX_LINK = 20_000  # records between the visit and the first ack that covers it
 MAX_TO_CHECKPOINT = 2_000  # from there on, the checkpoint is not worth its weight
+MAX_FROM_ANCHOR = 2_000  # records back to the one that central had confirmed before: a narrower time is not worth more
 
 
 class Source(Protocol):
@@ -59,8 +60,10 @@ def gather(
     take(_neighbours(source, record))
     linked = [ack for ack in (covering, checkpointed) if ack is not None]
     end = max(((ack.epoch, ack.upto_seq) for ack in linked), default=at)
+    if covering and (anchored := _first_anchored_on(source, covering)) is not None:
+        end = max(end, (anchored.epoch, anchored.seq))
+    take(source.between(_confirmed_before(source, record), at))
     take(source.between(at, end))
-    take(_first_anchored_on(source, covering) if covering else ())
     take(one for one in source.naming(visit, LATER, at) if one.fields.get("visit") == visit)
     for person in _persons(chosen.values(), record):
         take(source.naming(person, LATER_OF_PERSON))
@@ -121,13 +124,23 @@ def _neighbours(source: Source, record: Record) -> list[Record | None]:
     return [source.record(record.epoch, record.seq + 1)]
 
 
-def _first_anchored_on(source: Source, ack: Ack) -> list[Record]:
+def _first_anchored_on(source: Source, ack: Ack) -> Record | None:
     """The first record that the node signed knowing this ack: by it the boot clock is tied to central's."""
     for record in source.between((ack.epoch, ack.upto_seq - 1), (ack.epoch, ack.upto_seq + 500)):
         anchor = record.fields.get("anchor")
         if anchor and anchor["ack_hash"] == ack.ack_hash.hex():
-            return [record]
-    return []
+            return record
+    return None
+
+
+def _confirmed_before(source: Source, record: Record) -> tuple[int, int]:
+    """The place before the last record that the visit's anchor confirms: from it to the visit, time is carried."""
+    at, anchor = (record.epoch, record.seq), record.fields.get("anchor")
+    data = source.ack(bytes.fromhex(anchor["ack_hash"])) if anchor else None
+    ack = Ack.unverified(data) if data is not None else None
+    if ack is None or ack.epoch != record.epoch or not 0 < record.seq - ack.upto_seq <= MAX_FROM_ANCHOR:
+        return at
+    return ack.epoch, ack.upto_seq - 1
 
 
 def _persons(records: Iterable[Record], decided: Record) -> set[str]:

@@ -4,7 +4,8 @@ True time is central's clock. Three kinds of word are kept apart, because they b
 
 - *signed*: central's acks alone. A record is later than the ack its anchor names and earlier than the first ack that
   covers it, and both hold for its neighbours in the chain too. Nobody without central's key can move these bounds.
-- *carried*: the same bounds of other records of one boot, carried over CLOCK_BOOTTIME, which nobody can set.
+- *carried*: the same bounds of other records of one boot, carried over CLOCK_BOOTTIME, which nobody can set, and
+  along an unbroken run of hashes only.
 - *claimed*: the node's own wall clock with the kernel's error bound, only where the kernel called itself synchronised.
 
 Over CLOCK_BOOTTIME an elapsed time is right to DRIFT_PPM and SLEW_US: the kernel corrects frequency by at most 500 ppm
@@ -115,10 +116,11 @@ class Timeline:
         self._acks = {ack.ack_hash: ack for ack in acks}
         self._ends = sorted((ack.epoch, ack.upto_seq) for ack in self._acks.values())
         self._boots = _boots(self._stamps)
+        self._runs = _runs(self._records)
         signed_lo, signed_hi = self._anchored(), self._covered()
         signed = [Interval(lo, hi) for lo, hi in zip(signed_lo, signed_hi, strict=True)]
-        carried = self._carry(signed, ordered=True)
-        claims = self._carry([_claim(stamp) for stamp in self._stamps], ordered=False)
+        carried = self._ordered(_carry(_meeting(self._boots, self._runs), self._stamps, signed))
+        claims = _carry(self._boots, self._stamps, [_claim(stamp) for stamp in self._stamps])
         self._moments: list[Moment] = []
         self._boot_of: list[int] = []
         for number, boot in enumerate(self._boots):
@@ -158,13 +160,14 @@ class Timeline:
         return index
 
     def _anchored(self) -> list[int | None]:
-        """Of each record: central's time in the newest ack that it or an earlier one names."""
+        """Of each record: central's time in the newest ack that it names, or one that its hash leads back to."""
         found: list[int | None] = []
-        newest: int | None = None
-        for record in self._records:
-            ack = self._anchor(record)
-            newest = _most(newest, ack.central_time_us if ack else None)
-            found.append(newest)
+        for run in self._runs:
+            newest: int | None = None
+            for i in run:
+                ack = self._anchor(self._records[i])
+                newest = _most(newest, ack.central_time_us if ack else None)
+                found.append(newest)
         return found
 
     def _anchor(self, record: Record) -> Ack | None:
@@ -184,18 +187,13 @@ class Timeline:
             found.append(earliest)
         return found[::-1]
 
-    def _carry(self, own: Sequence[Interval], *, ordered: bool) -> list[Interval]:
-        """Narrow each record's interval by those of its boot; with `ordered` by the order of boots too."""
-        held = list(own)
-        for boot in self._boots:
-            readings = [self._stamps[i].boot_us for i in boot]
-            spans = [own[i] for i in boot]
-            for i, narrowed in zip(boot, _carried(readings, spans), strict=True):
-                held[i] = narrowed
-        if ordered:
-            for i, j in pairwise(range(len(held))):  # nothing is earlier than what it follows
+    def _ordered(self, spans: Sequence[Interval]) -> list[Interval]:
+        """Narrow each record's interval by those of its run: nothing is earlier than what it follows."""
+        held = list(spans)
+        for run in self._runs:
+            for i, j in pairwise(run):
                 held[j] = Interval(_most(held[j].lo_us, held[i].lo_us), held[j].hi_us)
-            for j, i in pairwise(range(len(held) - 1, -1, -1)):
+            for j, i in pairwise(reversed(run)):
                 held[i] = Interval(held[i].lo_us, _least(held[i].hi_us, held[j].hi_us))
         return held
 
@@ -259,6 +257,30 @@ def _boots(stamps: Sequence[Stamp]) -> list[range]:
         if one.boot_id != two.boot_id or two.boot_us < one.boot_us
     ]
     return [range(start, end) for start, end in pairwise([*starts, len(stamps)])]
+
+
+def _runs(records: Sequence[Record]) -> list[range]:
+    """Runs of neighbours each of which names the hash of the one before.
+
+    Bounds hold along these alone. What is left out between two records may say that the boot clock began anew, and a
+    record that no hash ties to the chain may have been written at any time by whoever holds the key.
+    """
+    starts = [0] if records else []
+    starts += [i + 1 for i, (one, two) in enumerate(pairwise(records)) if two.prev_hash != one.hash]
+    return [range(start, end) for start, end in pairwise([*starts, len(records)])]
+
+
+def _meeting(ones: Sequence[range], others: Sequence[range]) -> list[range]:
+    """What ranges of two divisions of the same whole have in common."""
+    starts = sorted({each.start for each in (*ones, *others)})
+    return [range(start, end) for start, end in pairwise([*starts, ones[-1].stop])] if starts else []
+
+
+def _carry(boots: Sequence[range], stamps: Sequence[Stamp], own: Sequence[Interval]) -> list[Interval]:
+    """Narrow each record's interval by those of its stretch of one boot."""
+    return [
+        narrowed for boot in boots for narrowed in _carried([stamps[i].boot_us for i in boot], [own[i] for i in boot])
+    ]
 
 
 def _claim(stamp: Stamp) -> Interval:
