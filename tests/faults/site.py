@@ -21,6 +21,7 @@ from tests.faults.journal import Account, Place, last_shown_ns, read
 from tests.faults.rig import firstvisit, free_port
 
 PATIENCE_S = 90.0  # generous: the machine is shared
+LOOK_S = 0.03
 READY_S = 10.0  # what the issue allows a process to be back in
 
 
@@ -30,11 +31,13 @@ class Failed(Exception):
 
 def wait_until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE_S) -> float:
     """Return how many seconds it took until the condition held; raises Failed naming what did not happen."""
-    began_s = time.monotonic()
+    began_s = asked_s = time.monotonic()
     while not condition():
-        if time.monotonic() - began_s > patience_s:
+        now_s = time.monotonic()
+        if now_s - began_s > patience_s:
             raise Failed(f"not within {patience_s:.0f} s: {what}")
-        time.sleep(0.02)
+        time.sleep(max(LOOK_S, 3 * (now_s - asked_s)))  # who looks takes a quarter of a core at most
+        asked_s = time.monotonic()
     return time.monotonic() - began_s
 
 
