@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sync import SyncError
 from sync.tls import TlsFiles
+from sync.web.crowd import Listener
 from sync.web.hosts import KnownHosts
 
 _log = logging.getLogger(__name__)
@@ -35,12 +37,17 @@ class _Server(uvicorn.Server):
 class _PeerProtocol(H11Protocol):
     """Tells the application which certificate the other side has shown: `request.state.peer_certificate`, DER."""
 
+    def __init__(self, listener: Listener, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._listener = listener
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn declares it
         super().connection_made(transport)
         secured = transport.get_extra_info("ssl_object")
         shown = secured.getpeercert(binary_form=True) if secured is not None else None
         if shown is not None:
             self.app_state = {**self.app_state, "peer_certificate": shown}
+            self._listener.known(transport.get_extra_info("socket").fileno(), shown)
 
 
 class PageServer:
@@ -62,6 +69,7 @@ class PageServer:
         and no proxy; a client may show one of the same authority, which the application finds in `request.state`.
         """
         public = urlsplit(public_url or "")
+        self._socket = _listen(host, port)
         secure: dict[str, Any] = {}
         if tls is not None:
             secure = {
@@ -69,11 +77,10 @@ class PageServer:
                 "ssl_keyfile": tls.key,
                 "ssl_ca_certs": str(tls.ca),
                 "ssl_cert_reqs": ssl.CERT_OPTIONAL,
-                "http": _PeerProtocol,
+                "http": partial(_PeerProtocol, self._socket),
             }
         self.app = app
         self._on_stop = on_stop
-        self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._notifier: sdnotify.SystemdNotifier | None = None
@@ -151,10 +158,10 @@ class PageServer:
             self._notifier.notify(what)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> Listener:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
+        listener = Listener(family, kind, protocol)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)

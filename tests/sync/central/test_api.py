@@ -21,7 +21,8 @@ from sync.central.certificates import CertificateKeeper
 from sync.central.inbox import Full, Inbox
 from sync.central.ingest import Answer
 from sync.messages import Status
-from sync.tls import TlsFiles, utc_now
+from sync.tls import TlsFiles, pinned, utc_now
+from sync.web.crowd import OF_ONE_HOLDER, STRANGERS
 from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, decode_answers, encode_answers
 from tests.sync.api_site import ApiSite
 from tests.sync.uplink_site import Node
@@ -288,3 +289,69 @@ def test_no_bytes_break_the_reader_of_answers(data: bytes) -> None:
     except BadFrame:
         return
     assert encode_answers(answers) == data
+
+
+# -- who says nothing ----------------------------------------------------------------------------------------------
+
+
+def _ended(connections: list[socket.socket]) -> int:
+    """How many of these the server has closed."""
+    ended = 0
+    for connection in connections:
+        connection.setblocking(False)
+        try:
+            ended += connection.recv(1) == b""
+        except BlockingIOError:
+            continue
+        except OSError:
+            ended += 1
+    return ended
+
+
+def _eventually_ended(connections: list[socket.socket], most: int) -> int:
+    until_s = time.monotonic() + 20
+    while (ended := _ended(connections)) < most and time.monotonic() < until_s:
+        time.sleep(0.05)
+    return ended
+
+
+def test_connections_that_say_nothing_use_up_no_more_than_their_share_and_no_node_is_cut_off(
+    site: ApiSite, node: Node
+) -> None:
+    with site.client(node) as known, contextlib.ExitStack() as crowd:
+        context = pinned(site.central.directory / "tls/ca.crt")
+        context.load_cert_chain(node.home / "tls/client.crt", node.home / "tls/client.key")
+        plain = crowd.enter_context(socket.create_connection(("127.0.0.1", site.port)))
+        held = crowd.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1"))
+        held.sendall(b"GET /v1/ca HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        silent = [
+            crowd.enter_context(socket.create_connection(("127.0.0.1", site.port))) for _ in range(STRANGERS + 60)
+        ]
+        assert _eventually_ended(silent, 60) >= 60
+        assert known.get("/v1/ca").status_code == 200
+        held.sendall(b"\r\n")
+        assert held.recv(12) == b"HTTP/1.1 200"
+
+
+def test_one_certificate_holds_only_a_few_connections_open(site: ApiSite, node: Node) -> None:
+    with contextlib.ExitStack() as crowd:
+        context = pinned(site.central.directory / "tls/ca.crt")
+        context.load_cert_chain(node.home / "tls/client.crt", node.home / "tls/client.key")
+        many: list[socket.socket] = []
+        for _ in range(OF_ONE_HOLDER + 12):
+            plain = crowd.enter_context(socket.create_connection(("127.0.0.1", site.port)))
+            many.append(crowd.enter_context(context.wrap_socket(plain, server_hostname="127.0.0.1")))
+        until_s = time.monotonic() + 20
+        while (ended := sum(_closed(one) for one in many)) < 12 and time.monotonic() < until_s:
+            time.sleep(0.05)
+        assert 12 <= ended < len(many)
+
+
+def _closed(peer: socket.socket) -> bool:
+    peer.settimeout(0.02)
+    try:
+        return peer.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True
