@@ -38,7 +38,7 @@ class Bundle:
     """What a certificate rests on, nothing about it believed.
 
     visit: the id it is for. node_pub, central_pub, enrolments: the texts of these files. notices: central's `keys`
-    notices; statements: from central's log; acks: central's, oldest first; all as signed. records: in chain order.
+    notices; statements: from central's log; acks: central's, in any order; all as signed. records: in chain order.
     """
 
     visit: str

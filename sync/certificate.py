@@ -369,12 +369,16 @@ def _born_us(records: Sequence[Record], arrived_us: int) -> int | None:
 
 
 def _log_heads(acks: Iterable[Ack], lists: Sequence[CentralKeys]) -> dict[bytes, LogHead]:
-    """What central said of its log in each ack that says something, held against itself."""
+    """What central said of its log in each ack that says something, held against itself.
+
+    By place, not by central's time: its clock may have been set back, its log and a chain only grow.
+    """
     heads: dict[bytes, LogHead] = {}
     newest: LogHead | None = None
     listed = [(keys.central_id, keys.keys["checkpoint"]) for keys in lists]
-    for ack in sorted((ack for ack in acks if ack.checkpoint), key=lambda ack: ack.central_time_us):
-        assert ack.checkpoint is not None
+    for ack in sorted(acks, key=lambda ack: (ack.epoch, ack.upto_seq, ack.central_time_us)):
+        if ack.checkpoint is None:
+            continue
         fault: BadCheckpoint | None = None
         for central_id, key in listed:
             try:

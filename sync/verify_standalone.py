@@ -916,7 +916,7 @@ def judge_bundle(
     acks = [Ack(data, [one.keys["ack"] for one in lists]) for data in ledger.acks]
     if len(set(ledger.acks)) != len(ledger.acks) or any(ack.node != node for ack in acks):
         raise Bad("an ack stands twice, or is another node's")
-    witnessed(sorted(acks, key=lambda ack: ack.time_us), lists, [])
+    witnessed(sorted(acks, key=lambda ack: (ack.place, ack.time_us)), lists, [])
     heads = {ack.place: ack.head for ack in acks}
     records: list[Record] = []
     for body, signature in signed:

@@ -171,6 +171,31 @@ def test_both_judge_a_thousand_mutated_bundles_alike(site: ASite, visit: str, tm
     assert said["unreadable"] > 200
 
 
+def test_both_find_a_bundle_good_though_central_s_clock_was_set_back_and_miss_no_log_that_shrank(
+    site: ASite, tmp_path: Path
+) -> None:
+    site.watch(2 * HOUR_US)
+    site.ack(checkpoint=True)
+    visit = site.visit()
+    site.true_us -= HOUR_US
+    before = site.ack(checkpoint=True)
+    path = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip")
+    assert ours(path) == theirs(path) == ("good", None)
+
+    # the same two acks, the later place in a log that is smaller than the earlier one's
+    site.watch(HOUR_US)
+    site.central.log.entries.clear()
+    record = site.node.record(before.epoch, before.upto_seq)
+    assert record
+    site.central.log.add(record.hash)
+    proof = site.central.log.proof(record.hash)
+    ack = Ack.seal(site.node_id, 1, record.seq, record.hash, before.central_time_us, 8, site.central.key("ack"), proof)
+    fields = canonical.decode(bundle_of(site.path, visit).encode())
+    fields["acks"] = [ack.data.hex() if one == before.data.hex() else one for one in fields["acks"]]
+    zipped(canonical.encode(fields), path)
+    assert ours(path) == theirs(path) == ("bad", None)
+
+
 def test_a_mutated_zip_is_never_good_to_one_alone(site: ASite, visit: str, tmp_path: Path) -> None:
     path, rng = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip"), random.Random(13)
     whole = path.read_bytes()
