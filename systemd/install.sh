@@ -29,7 +29,7 @@ Usage: install.sh node|central [--wheel FILE | --from DIR] [--root DIR]
 
 Environment: FIRSTVISIT_PIP_ARGS is handed to "pip install", e.g. "--index-url https://mirror.example/simple".
 
-Example: sudo sh install.sh node --wheel firstvisit-0.1.0-py3-none-any.whl
+Example: sudo sh install.sh node --wheel firstvisit-0.2.0-py3-none-any.whl
 USAGE
 }
 

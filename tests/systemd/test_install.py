@@ -267,7 +267,7 @@ def test_wrong_arguments_end_in_one_line(tmp_path: Path) -> None:
 
 
 def test_a_wheel_that_pip_refuses_ends_in_one_line(tmp_path: Path) -> None:
-    wheel = tmp_path / "firstvisit-0.1.0-py3-none-any.whl"
+    wheel = tmp_path / "firstvisit-0.2.0-py3-none-any.whl"
     wheel.write_bytes(b"no wheel at all")
     line = bad(sh(INSTALL, "node", "--root", tmp_path, "--wheel", wheel), 1)
     assert line.startswith("install.sh: pip install failed: ERROR: ")
