@@ -186,7 +186,10 @@ def _join_by_invitation(home: "Home", text: str) -> None:
 
     invitation = Invitation.parse(text)
     parse_uplink(invitation.uplink)
-    joining = Joining(home.path, invitation, home.signer("node"), home.signer("desk"))
+    ledger = home.open_ledger()
+    rotations = list(ledger.records(("key.rotated",)))
+    ledger.close()
+    joining = Joining(home.path, invitation, home.signer("node"), home.signer("desk"), rotations)
     state = joining.ask()
     fingerprint = home.signer("node").public.fingerprint
     if state == "waiting":

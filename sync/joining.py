@@ -5,7 +5,7 @@ What it holds before it is let in lies in HOME/tls/joining.*, so that a join tha
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -22,9 +22,11 @@ from sync.https_link import CONNECT_S
 from sync.invitation import Invitation
 from sync.messages import BadMessage, CentralKeys, Enrolment
 from sync.possession import Ask
+from sync.records import Record
 from sync.signing import Signer
 from sync.tls import FOLDER, TlsFiles, common_name, explain, key_pem, load_key, new_key, pinned, request
 from sync.trust import CENTRAL_FILE, join_text, read_central_file
+from sync.wire import SignedBody
 
 State: TypeAlias = Literal["waiting", "confirmed", "rejected"]
 ASK_EVERY_S = 2.0
@@ -49,14 +51,20 @@ class Introduction:
 class Joining:
     """One attempt to join; every step may be done again."""
 
-    def __init__(self, home: Path, invitation: Invitation, node: Signer, desk: Signer) -> None:
-        """home: made by `init`. Raises SyncError where it belongs to another central already, or is no HOME."""
+    def __init__(
+        self, home: Path, invitation: Invitation, node: Signer, desk: Signer, rotations: Iterable[Record] = ()
+    ) -> None:
+        """home: made by `init`. rotations: the chain's, in its order. Raises SyncError where it belongs to another
+        central already, or is no HOME."""
         self._home, self._invitation, self._node, self._desk = home, invitation, node, desk
         self._node_pub = read_text(home / "node.pub", "node key file")
         try:
             self.enrolment = Enrolment.parse_text(self._node_pub)
         except BadMessage as error:
             raise SyncError(f"{home / 'node.pub'}: {error}") from error
+        self._rotations = [
+            SignedBody(record.body, record.signature) for record in rotations if record.epoch >= self.enrolment.epoch
+        ]
         pinned_file = home / CENTRAL_FILE
         if pinned_file.exists() and read_central_file(pinned_file).root.key_id != invitation.root:
             raise SyncError(f"{home}: has joined another central than the invitation's")
@@ -82,6 +90,7 @@ class Joining:
             self._node,
             self._desk,
             self._key,
+            self._rotations,
         )
         return self._state(self._call("POST", "/v1/enrol", made.encode()))
 

@@ -1,7 +1,7 @@
 """What a node sends to be let in, or to have its certificate renewed, and the proof that it holds the keys named."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sync import SyncError, canonical
 from sync.canonical import Fields, NotCanonical
 from sync.messages import Enrolment
-from sync.records import Role, valid_name
+from sync.records import BadRecord, Record, Role, parse, valid_name
 from sync.signing import PublicKey, Signer, es256_signature, tagged
 from sync.tls import read_request
+from sync.wire import SignedBody
 
 VERSION = 1
-MAX_BYTES = 16 * 1024  # a node.pub has some 500 bytes, a request for a certificate some 400
+MAX_BYTES = 64 * 1024  # a node.pub has some 500 bytes, a request for a certificate some 400, a rotation some 1,100
 
 
 class BadAsk(SyncError):
@@ -29,6 +30,7 @@ class Ask:
 
     node_pub: the text of its node.pub. csr: PEM. Three keys sign, in domain `possession`, the canonical
     {v, token_sha256, node_pub_sha256, csr_sha256, root}: the node's, the desk's and the certificate's own.
+    rotations: the node's `key.rotated` since that node.pub, in chain order; its two keys of now follow from them.
     """
 
     token: bytes = field(repr=False)
@@ -37,6 +39,7 @@ class Ask:
     node: bytes
     desk: bytes
     tls: bytes
+    rotations: tuple[SignedBody, ...] = ()
 
     @classmethod
     def make(
@@ -48,21 +51,25 @@ class Ask:
         node: Signer,
         desk: Signer,
         tls: ec.EllipticCurvePrivateKey,
+        rotations: Sequence[SignedBody] = (),
     ) -> "Ask":
         message = _enrolment_message(token, node_pub, csr, root)
         proofs = node.sign("possession", message), desk.sign("possession", message), _sign_tls(tls, message)
-        return cls(token, node_pub, csr, *proofs)
+        return cls(token, node_pub, csr, *proofs, tuple(rotations))
 
     def encode(self) -> bytes:
-        return canonical.encode(
-            {
-                "v": VERSION,
-                "token": self.token.hex(),
-                "node_pub": self.node_pub,
-                "csr": self.csr,
-                "proofs": {"node": self.node.hex(), "desk": self.desk.hex(), "tls": self.tls.hex()},
-            }
-        )
+        fields: Fields = {
+            "v": VERSION,
+            "token": self.token.hex(),
+            "node_pub": self.node_pub,
+            "csr": self.csr,
+            "proofs": {"node": self.node.hex(), "desk": self.desk.hex(), "tls": self.tls.hex()},
+        }
+        if self.rotations:
+            fields["rotations"] = [
+                {"body": one.body.decode(), "signature": one.signature.hex()} for one in self.rotations
+            ]
+        return canonical.encode(fields)
 
     @classmethod
     def parse(cls, data: bytes) -> "Ask":
@@ -75,7 +82,10 @@ class Ask:
             _hex(fields, "token", 32),
             _text(fields, "node_pub"),
             _text(fields, "csr"),
-            *(_hex(proofs, name, 64) for name in ("node", "desk", "tls")),
+            _hex(proofs, "node", 64),
+            _hex(proofs, "desk", 64),
+            _hex(proofs, "tls", 64),
+            _rotations(fields),
         )
 
     def enrolment(self) -> Enrolment:
@@ -84,6 +94,17 @@ class Ask:
             return Enrolment.parse_text(self.node_pub)
         except SyncError as error:
             raise BadAsk(str(error)) from error
+
+    def rotated(self) -> list[Record]:
+        """The rotations as records, none of them judged yet; raises BadAsk where one is none of this node's."""
+        node_id = self.enrolment().node_id
+        try:
+            records = [parse(one.body, one.signature) for one in self.rotations]
+        except BadRecord as error:
+            raise BadAsk(f"rotations: {error}") from error
+        if any((record.node_id, record.kind) != (node_id, "key.rotated") for record in records):
+            raise BadAsk("rotations: not this node's changes of a key")
+        return records
 
     def proven(self, root: PublicKey, keys: Mapping[Role, PublicKey]) -> ec.EllipticCurvePublicKey:
         """The certificate's key, the possession of every key shown to us; raises BadAsk.
@@ -184,6 +205,13 @@ def _decode(data: bytes) -> Fields:
     if fields.get("v") != VERSION:
         raise BadAsk(f"version {str(fields.get('v'))[:20]}, this one reads {VERSION}")
     return fields
+
+
+def _rotations(fields: Fields) -> tuple[SignedBody, ...]:
+    listed = fields.get("rotations", [])
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise BadAsk("rotations: not a list of records")
+    return tuple(SignedBody(_text(one, "body").encode(), _hex(one, "signature", 64)) for one in listed)
 
 
 def _text(fields: Fields, name: str) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from sync.central.keys import load_public
 from sync.central.rings import newest_key, ring_of
 from sync.central.store.location import open_store
 from sync.invitation import TOKEN_BYTES, VALID_S, Invitation
+from sync.keyring import ring
 from sync.messages import Enrolment
-from sync.possession import Ask, Renewal
-from sync.records import Role, valid_name
+from sync.possession import Ask, BadAsk, Renewal
+from sync.records import BadRecord, Record, Role, valid_name
 from sync.signing import PublicKey
 from sync.tls import RENEW_BEFORE, pem, read_request
 
@@ -96,7 +97,7 @@ class Admission:
         """A node's question with its invitation; raises BadAsk or EnrolRefused."""
         ask = Ask.parse(data)
         enrolment = ask.enrolment()
-        keys = self._keys(enrolment)
+        keys = self._keys(enrolment, ask.rotated())
         ask.proven(self._public.root, keys)
         # the token is spent by who proves all keys, and by nobody else
         token_sha256, key_id = hashlib.sha256(ask.token).digest(), keys["node"].key_id
@@ -139,12 +140,19 @@ class Admission:
             return {"v": 1, "certificate": newest.text}
         return {"v": 1, "certificate": self._authority.issue_client(asked.node_id, key, now).text}
 
-    def _keys(self, enrolment: Enrolment) -> Mapping[Role, PublicKey]:
-        """The keys a node must show: those it names, or what it has rotated them to since it was enrolled with them."""
+    def _keys(self, enrolment: Enrolment, rotated: Sequence[Record]) -> Mapping[Role, PublicKey]:
+        """The keys a node must show: those it names, or what it has rotated them to, by our store or by its records."""
         with open_store(self._directory) as store:
-            if enrolment not in map(Enrolment.parse_text, store.enrolments(enrolment.node_id)):
-                return enrolment.keys
-            held = ring_of(store, enrolment.node_id)
+            known = enrolment in map(Enrolment.parse_text, store.enrolments(enrolment.node_id))
+            held = ring_of(store, enrolment.node_id) if known else ring([(enrolment.epoch, enrolment.keys)])
+        known_keys = {str(tenure.key) for tenure in held.tenures()}
+        try:
+            for record in rotated:
+                if str(record.fields.get("new")) not in known_keys:  # what has not come here by the chain yet
+                    held.check(record)
+                    held.follow(record)
+        except BadRecord as error:
+            raise BadAsk(f"rotations: {error}") from error
         keys: dict[Role, PublicKey] = {}
         for role in ("node", "desk"):
             key = newest_key(held, role)

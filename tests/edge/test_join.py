@@ -132,6 +132,20 @@ def test_a_join_killed_while_it_waits_goes_on_with_the_same_text_and_a_rejected_
     assert (home.settings().uplink.broker or "").startswith("https://")
 
 
+def test_a_node_whose_keys_were_rotated_before_it_joins_is_let_in_under_the_new_ones(
+    central: Path, tmp_path: Path
+) -> None:
+    home = a_home(tmp_path, "n4")
+    enrolled = home.signer("node").public
+    for role in ("node", "desk", "node"):
+        said("keys", "rotate", "--home", home.path, "--role", role)
+    join = Join(home, invitation(central))
+    fingerprint = join.fingerprint()
+    assert fingerprint == home.signer("node").public.fingerprint != enrolled.fingerprint
+    said("central", "confirm", "--dir", central, "n4", *fingerprint.split())
+    assert join.process.wait(30) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -20,14 +20,15 @@ from sync.central.access import Access
 from sync.central.admission import reject
 from sync.central.ca import open_authority
 from sync.invitation import Invitation
-from sync.joining import JoinRefused
+from sync.joining import Joining, JoinRefused
 from sync.possession import Ask, BadAsk, Renewal
+from sync.records import seal
 from sync.rotation import Rotation
 from sync.signing import Signer, create_key_file
 from sync.tls import RENEW_BEFORE, TlsFiles, common_name, load_certificate, load_key, new_key, request, utc_now
 from sync.trust import Trust
 from tests.sync.api_site import ApiSite, in_thread
-from tests.sync.uplink_site import Node, wait_for
+from tests.sync.uplink_site import Node, stamp, wait_for
 
 
 @pytest.fixture
@@ -156,6 +157,19 @@ def test_who_has_stolen_a_node_pub_but_not_its_keys_is_refused(site: ApiSite, no
     thief.key = node.key
     with pytest.raises(JoinRefused, match="no proof that the sender holds the desk key"):
         site.joining(thief, site.invite()).ask()
+
+
+def test_a_rotation_that_the_enrolled_key_did_not_sign_lets_nobody_in(
+    site: ApiSite, node: Node, tmp_path: Path
+) -> None:
+    thief = Node(tmp_path / "thief", "n1")
+    shutil.copy(node.home / "node.pub", thief.home / "node.pub")
+    rotation = Rotation("n1", 1, 1, "node", node.key.public.key_id, thief.key.public)
+    body = {"v": 1, "node": "n1", "epoch": 1, "seq": 1, "prev": "0" * 64, "kind": "key.rotated"}
+    body |= {"key": node.key.public.key_id, "at": stamp(None).fields()}
+    forged = seal(body | rotation.fields(thief.key, thief.key, "file"), thief.key)
+    with pytest.raises(JoinRefused, match="rotations: signature does not verify"):
+        Joining(thief.home, site.invite(), thief.key, node.desk, [forged]).ask()
 
 
 def test_a_refused_proof_spends_no_token(site: ApiSite, node: Node, tmp_path: Path) -> None:
