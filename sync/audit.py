@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from sync import SyncError
-from sync.chain import Chain, MayOpen, only_the_last
+from sync.chain import Chain, MayOpen, admit, only_the_last
 from sync.keyring import KeyRing, Place
 from sync.log_proof import LogHead
 from sync.messages import Ack
 from sync.purge import Base, kept_sha256
 from sync.records import BadRecord, Record, parse, place
 from sync.signing import SIGNATURE_BYTES, digest
+from sync.void import Voids, hold
 
 
 class Bad(Exception):
@@ -109,7 +110,8 @@ class Audit:
     """A chain on its way from genesis to its end, row by row.
 
     acks: None where the chain lies at central, which has none and whose records' anchors are its own business.
-    may_open: as of Chain. base: what a purged chain begins behind, as yet only claimed.
+    may_open: as of Chain. base: what a purged chain begins behind, as yet only claimed. strict: a void record is bad,
+    as at central, which takes none. checked counts the records that prove something, `voids` the void ones.
     """
 
     def __init__(
@@ -119,14 +121,18 @@ class Audit:
         acks: Acks | None,
         may_open: MayOpen = only_the_last,
         base: Base | None = None,
+        strict: bool = False,
     ) -> None:
-        self.chain = Chain(node_id, keys, may_open=may_open)
+        self.voids = Voids()
+        self._kept_voids = Voids()
+        listed = None if strict else self.voids
+        self.chain = Chain(node_id, keys, may_open=may_open, voids=listed)
         if base:
-            self.chain = Chain(node_id, keys, base.epoch, base.upto, base.head, may_open)
+            self.chain = Chain(node_id, keys, base.epoch, base.upto, base.head, may_open, listed)
         self.acks = acks
         self.base = base
         self.checked = 0
-        self.signed_back: list[tuple[Place, LogHead]] = []  # of central's log, in `node.alive`
+        self._signed_back: list[tuple[Place, LogHead]] = []  # of central's log, in `node.alive`
         self._node_id = node_id
         self._keys = keys
         self._told = base is None  # whether a verified record has said so
@@ -134,6 +140,21 @@ class Audit:
         self._kept_at: Place = (0, 0)
         self._ends = {base.epoch: base.upto} if base else dict[int, int]()  # the last seq, by epoch
         self._strays: dict[Place, str] = {}  # records met under an altered number, by their own
+
+    @property
+    def rows(self) -> int:
+        """How many rows were walked, none of them bad."""
+        return self.checked + self.voids.count
+
+    @property
+    def signed_back(self) -> list[tuple[Place, LogHead]]:
+        """The heads of central's log that the node signed back, in chain order.
+
+        Those in void records only where central acknowledged them before it revoked the key: its acks build on them.
+        """
+        upto = self.acks.upto if self.acks is not None else {}
+        runs = self.voids.runs
+        return [one for one in self._signed_back if one[0][1] <= upto.get(one[0][0], 0) or not hold(runs, one[0])]
 
     @property
     def next(self) -> Place:
@@ -155,8 +176,7 @@ class Audit:
                 if (columns.epoch, columns.seq) != at or columns.hash != record.hash:
                     raise BadRecord("its columns do not match its body")
                 _check_columns(columns, record)
-            self._keys.check(record)
-            self._keys.follow(record)
+            admit(record, self._keys, self._kept_voids)
         except SyncError as error:
             raise Bad(f"kept: {error}", at) from error
         self._kept_at = at
@@ -172,6 +192,7 @@ class Audit:
                 raise BadRecord("body or signature is not stored as bytes")
             if columns and columns.hash != digest("record-hash", body):
                 raise BadRecord("hash does not match the body")
+            void = self.voids.count
             record = self.chain.add(body, signature)
             if columns:
                 _check_columns(columns, record)
@@ -182,14 +203,14 @@ class Audit:
                     _check_mark(columns.acked, record, self.acks)
         except SyncError as error:
             raise Bad(str(error), at) from error
-        self.checked += 1
+        self.checked += self.voids.count == void
         self._ends[record.epoch] = record.seq
         if record.kind == "node.alive" and (head := LogHead.of(record.fields.get("log"))) is not None:
-            self.signed_back.append(((record.epoch, record.seq), head))
+            self._signed_back.append(((record.epoch, record.seq), head))
 
     def end(self) -> None:
         """Judge what must not be missing behind the last row; raises Bad."""
-        if not self.checked and self.acks is not None:
+        if not self.rows and self.acks is not None:
             raise Bad("missing: there is no record at all", (1, 1))
         if self._strays:
             at = min(self._strays)

@@ -8,6 +8,7 @@ from sync import SyncError
 from sync.audit import Bad
 from sync.bundle import Bundle
 from sync.canonical import Fields
+from sync.chain import admit
 from sync.checkpoint import BadCheckpoint, origin_of
 from sync.compact import MAX_TEXT, Compact
 from sync.coverage import DAY_US, DAYS, KINDS, Coverage, coverage
@@ -21,6 +22,8 @@ from sync.stamp import rfc3339
 from sync.timeline import Arrival, Interval, Moment, Timeline
 from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Settled, number_of, text_of
 from sync.visit_fields import settle as settle_visit
+from sync.void import Void, Voids, hold
+from sync.void import lines as void_lines
 
 Refusal: TypeAlias = Literal["file", "seen", "unsure"]
 """Why a visit gets no certificate: its source was a file, nobody was compared, nobody has answered."""
@@ -41,7 +44,8 @@ class Certificate:
     that covers the record, tied to it by an unbroken run of hashes; None where central has not confirmed it. log: what
     central said of its log then; log_index: where the head record lies in it. coverage: of the camera. custody: where
     the node's key lay, as it says itself; key: that key. enrolment: the one that counts in the record's epoch. central:
-    the list of its keys. origin: what the keys prove of the origin, for people. records: how many were verified.
+    the list of its keys. origin: what the keys prove of the origin, for people. records: how many were verified. void:
+    those besides that were signed after their key was revoked; they link others and prove nothing.
     """
 
     bundle: Bundle
@@ -61,6 +65,7 @@ class Certificate:
     central: CentralKeys
     origin: str
     records: int
+    void: tuple[Void, ...] = ()
 
     @property
     def visit(self) -> str:
@@ -116,11 +121,14 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         keys.ring.revoke(revocation)
     _check_statements(bundle.statements, lists)
     acks = _acks(bundle, keys.node_id, lists)
-    records = _records(bundle, keys.node_id, keys.ring, acks)
+    voids = Voids()
+    linked = _records(bundle, keys.node_id, keys.ring, acks, voids)
+    records = [one for one in linked if not hold(voids.runs, (one.epoch, one.seq))]
     heads = _log_heads(acks, lists)
-    at = _place_of(records, bundle.visit)
+    at = _place_of(records, bundle.visit, linked)
     record = records[at]
-    confirmed = _confirmed(records, at, acks)
+    link = linked.index(record)
+    confirmed = _confirmed(linked, link, acks)
     later = [one for one in records[at + 1 :] if _is_later(one, bundle.visit, records)]
     corrections = [one.fields for one in later if one.kind == CORRECTED]
     arrived_us = number_of(record.fields, "arrived_us")
@@ -131,12 +139,12 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     until_us = _looked_back_from(arrival.moment, arrived_us)
     key = keys.ring.in_force("node", (record.epoch, record.seq))
     assert key is not None  # the record was checked against it
-    shown = confirmed if confirmed and confirmed.checkpoint else _with_checkpoint(records, at, acks)
+    shown = confirmed if confirmed and confirmed.checkpoint else _with_checkpoint(linked, link, acks)
     return Certificate(
         bundle=bundle,
         record=record,
-        before=_neighbour(records, at, -1),
-        after=_neighbour(records, at, 1),
+        before=_neighbour(linked, link, -1),
+        after=_neighbour(linked, link, 1),
         settled=settle_visit(record.kind, record.fields, corrections[-1] if corrections else None),
         later=tuple(later),
         arrival=arrival,
@@ -150,6 +158,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         central=CentralKeys.parse_text(bundle.central_pub),
         origin=keys.origin,
         records=len(records),
+        void=tuple(voids.runs),
     )
 
 
@@ -166,7 +175,7 @@ def code(certificate: Certificate) -> Compact | None:
     rotations = [] if record.key_id in {key.key_id for key in Enrolment.parse_text(pub).keys.values()} else [
         one for one in bundle.records
         if b'"key.rotated"' in one.body and (before := parse(one.body, one.signature)).kind == "key.rotated"
-        and (before.epoch, before.seq) < at
+        and (before.epoch, before.seq) < at and not hold(certificate.void, (before.epoch, before.seq))
     ]  # fmt: skip
     pinned = CentralKeys.parse_text(bundle.central_pub)
     notices = bundle.notices if best is not None and not _signed_by(best, pinned) else ()
@@ -189,6 +198,7 @@ def lines(certificate: Certificate) -> list[str]:
     watched = certificate.coverage
     said = [
         f"{certificate.records} records verified, {len(certificate.bundle.acks)} acks of central",
+        *void_lines(certificate.void),
         certificate.origin,
         f"visit {certificate.visit}: {certificate.settled.decision}"
         + (f", compared with {compared} people" if compared is not None else "")
@@ -256,8 +266,11 @@ def _acks(bundle: Bundle, node_id: str, lists: Sequence[CentralKeys]) -> list[Ac
     return acks
 
 
-def _records(bundle: Bundle, node_id: str, ring: KeyRing, acks: Sequence[Ack]) -> list[Record]:
-    """Every record: signed by a key in force there, in chain order, linked where neighbours, never against an ack."""
+def _records(bundle: Bundle, node_id: str, ring: KeyRing, acks: Sequence[Ack], voids: Voids) -> list[Record]:
+    """Every record: signed by a key in force there, in chain order, linked where neighbours, never against an ack.
+
+    Those that are void go to `voids` besides.
+    """
     heads = {(ack.epoch, ack.upto_seq): ack.head_hash for ack in acks}
     records: list[Record] = []
     for number, signed in enumerate(bundle.records, 1):
@@ -274,8 +287,7 @@ def _records(bundle: Bundle, node_id: str, ring: KeyRing, acks: Sequence[Ack]) -
                 raise BadRecord("not behind the record before it in the bundle")
             if before is not None and at == (before.epoch, before.seq + 1) and record.prev_hash != before.hash:
                 raise BadRecord("prev is not the hash of the record before")
-            ring.check(record)
-            ring.follow(record)
+            admit(record, ring, voids)
             if heads.get(at, record.hash) != record.hash:
                 raise BadRecord("not the record that central acknowledged: its ack names another hash")
         except BadRecord as error:
@@ -284,13 +296,18 @@ def _records(bundle: Bundle, node_id: str, ring: KeyRing, acks: Sequence[Ack]) -
     return records
 
 
-def _place_of(records: Sequence[Record], visit: str) -> int:
-    found = [
-        i for i, one in enumerate(records) if one.kind in DECISION_OF_KIND and one.fields.get("visit") == visit
-    ]  # fmt: skip
+def _place_of(records: Sequence[Record], visit: str, linked: Sequence[Record]) -> int:
+    """Where the one record that decides the visit stands in `records`. linked: the void ones too."""
+    found = [i for i, one in enumerate(records) if _decides(one, visit)]
+    if not found and (void := next((one for one in linked if _decides(one, visit)), None)):
+        raise Bad(f"visit {visit}: signed after its key was revoked, so it proves nothing", (void.epoch, void.seq))
     if len(found) != 1:
         raise Bad(f"visit {visit}: {len(found)} records decide it, one should")
     return found[0]
+
+
+def _decides(record: Record, visit: str) -> bool:
+    return record.kind in DECISION_OF_KIND and record.fields.get("visit") == visit
 
 
 def _confirmed(records: Sequence[Record], at: int, acks: Iterable[Ack]) -> Ack | None:

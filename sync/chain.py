@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sync.keyring import KeyRing
 from sync.records import GENESIS_PREV, BadRecord, Record, parse, place
+from sync.void import Voids
 
 MayOpen = Callable[[Record, int], bool]
 """Whether the first record of a later epoch may follow another record than the last of the epoch given."""
@@ -12,6 +13,20 @@ MayOpen = Callable[[Record, int], bool]
 def only_the_last(_record: Record, _epoch: int) -> bool:
     """The rule on the machine that wrote the chain: a new epoch follows the last record it had."""
     return False
+
+
+def admit(record: Record, keys: KeyRing, voids: Voids | None) -> bool:
+    """Check the next record of a chain, and follow what it changes about keys; raises BadRecord.
+
+    A void one is not followed: it goes to `voids`, or is refused where that is None. Returns whether it counts.
+    """
+    if voids is None:
+        keys.check(record)
+    elif revocation := keys.judge(record):
+        voids.add(record, revocation)
+        return False
+    keys.follow(record)
+    return True
 
 
 class Chain:
@@ -28,10 +43,13 @@ class Chain:
         seq: int = 0,
         head_hash: bytes = bytes.fromhex(GENESIS_PREV),
         may_open: MayOpen = only_the_last,
+        voids: Voids | None = None,
     ) -> None:
+        """voids: takes the void records; None: there may be none, as at central."""
         self._node_id = node_id
         self._keys = keys
         self._may_open = may_open
+        self._voids = voids
         self.epoch = epoch
         self.seq = seq
         self.head_hash = head_hash
@@ -55,7 +73,6 @@ class Chain:
             record.epoch > self.epoch and self._may_open(record, self.epoch)
         ):
             raise BadRecord("prev is not the hash of the record before")
-        self._keys.check(record)
-        self._keys.follow(record)
+        admit(record, self._keys, self._voids)
         self.epoch, self.seq, self.head_hash = record.epoch, record.seq, record.hash
         return record

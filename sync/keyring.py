@@ -79,12 +79,22 @@ class KeyRing:
 
         verifies: says whether the key signed it; where that was found out before, it need not be again.
         """
-        held = self._judge_key(record)
+        if revocation := self.judge(record, verifies):
+            after = place(revocation.epoch, revocation.seq)
+            raise BadRecord(f"key {record.key_id} is revoked after {after}: {revocation.reason}")
+
+    def judge(self, record: Record, verifies: Verifies = signature_verifies) -> KeyRevoked | None:
+        """`check`, but for a record in which nothing is wrong but that its key was revoked before: that one is void.
+
+        Returns the revocation of a void record, which proves nothing and must not be followed; None where it counts.
+        """
+        held = self._tenure(record)
         wanted = ROLE_OF_KIND.get(record.kind)
         if wanted is not None and wanted != held.role:
             raise BadRecord(f"{record.kind} is signed by the {held.role} key, only the {wanted} key may sign it")
         if not verifies(held.key, record):
             raise BadRecord("signature does not verify")
+        return self._cut_off(held.key, (record.epoch, record.seq))
 
     def follow(self, record: Record) -> None:
         """Take over what a checked record changes; raises BadRecord for a rotation that is not proven."""
@@ -130,14 +140,11 @@ class KeyRing:
         """Whether any of these keys, in force or not, signed these bytes, whatever they say."""
         return any(key.verify("record-sig", body, signature) for key in {tenure.key for tenure in self._tenures})
 
-    def _judge_key(self, record: Record) -> Tenure:
+    def _tenure(self, record: Record) -> Tenure:
         at = record.epoch, record.seq
         mine = [tenure for tenure in self._tenures if tenure.key.key_id == record.key_id]
         if not mine:
             raise BadRecord(f"key {record.key_id} is not enrolled for node {record.node_id}")
-        if revocation := self._cut_off(mine[0].key, at):
-            after = place(revocation.epoch, revocation.seq)
-            raise BadRecord(f"key {record.key_id} is revoked after {after}: {revocation.reason}")
         for tenure in mine:
             if tenure.holds(at):
                 return tenure

@@ -32,6 +32,8 @@ from sync.schema import CENTRAL_TABLES, altered_ledger, altered_records
 from sync.signing import digest
 from sync.stamp import from_us, rfc3339
 from sync.trust import key_notices
+from sync.void import Void
+from sync.void import lines as void_lines
 
 _ROWS = (
     # The order comes out of the index alone and the columns out of the table alone: SQLite would otherwise answer
@@ -63,7 +65,7 @@ class Verdict:
     what: "home", "central", "export", "certificate" or "code". lines: for people, in order. first_bad: seq of the
     first bad record, None where all is well or no single record is at fault. why: one line. checked: records that
     verified. end: (epoch, seq, hash in hex) of the last record of a HOME or export whose chain is good, whatever
-    central's log is.
+    central's log is. void: the records of it that were signed after their key was revoked, and prove nothing.
     """
 
     ok: bool
@@ -73,6 +75,7 @@ class Verdict:
     why: str | None
     checked: int
     end: tuple[int, int, str] | None = None
+    void: tuple[Void, ...] = ()
 
     def fields(self) -> Fields:
         """The same as JSON values."""
@@ -117,7 +120,8 @@ def verify_after(home: Path, epoch: int, seq: int, head: str) -> Verdict:
                 for revocation in follow_notices(keys.central, key_notices(connection))[1]:
                     keys.ring.revoke(revocation)
                 for body, signature in key_records(connection, (epoch, seq)):
-                    keys.ring.follow(parse(body, signature))
+                    if not keys.ring.cuts_off(changed := parse(body, signature)):
+                        keys.ring.follow(changed)
                 here = connection.execute(
                     "SELECT hash, body FROM ledger NOT INDEXED WHERE epoch = ? AND seq = ?", (epoch, seq)
                 ).fetchone()
@@ -129,8 +133,8 @@ def verify_after(home: Path, epoch: int, seq: int, head: str) -> Verdict:
             return _bad_verdict("home", words, bad)
         except BadRecord as error:
             return _bad_verdict("home", words, Bad(f"a change of keys: {error}"))
-        lines = (words, f"{audit.checked} records verified behind it")
-        return Verdict(True, "home", lines, None, None, audit.checked)
+        lines = (words, f"{audit.checked} records verified behind it", *void_lines(audit.voids.runs))
+        return Verdict(True, "home", lines, None, None, audit.checked, void=tuple(audit.voids.runs))
 
     return read_snapshot(database, read)
 
@@ -162,7 +166,7 @@ def _home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                     audit.kept(body, signature, Columns(*columns))
                 _walk(connection, audit, _LEDGER_ROWS)
                 audit.end()
-                _check_count(connection, "ledger", audit.checked)
+                _check_count(connection, "ledger", audit.rows)
                 _check_indexes(connection, "ledger")
                 _check_indexes(connection, "acks", "upto_seq")
                 _check_schema(altered_ledger(connection))
@@ -211,7 +215,8 @@ def _bundle(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
         certificate = examine(bundle, given)
     except Bad as bad:
         return _bad_verdict("certificate", head, bad)
-    return Verdict(True, "certificate", (head, *lines(certificate)), None, None, certificate.records)
+    said = (head, *lines(certificate))
+    return Verdict(True, "certificate", said, None, None, certificate.records, void=certificate.void)
 
 
 def _compact(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
@@ -346,7 +351,7 @@ def _central_node(
         query = "SELECT 1 FROM records WHERE node_id = ? AND epoch = ? AND hash = ?"
         return connection.execute(query, (name, before, record.prev_hash)).fetchone() is not None
 
-    audit = Audit(name, keys.ring, None, may_open=may_open)
+    audit = Audit(name, keys.ring, None, may_open=may_open, strict=True)
     _walk(connection, audit, _CENTRAL_ROWS, name)
     if keys.mismatch:
         raise Bad(keys.mismatch)
@@ -491,7 +496,7 @@ def _said(value: object) -> str:
 
 
 def _summary(audit: Audit) -> str:
-    if not audit.checked:
+    if not audit.rows:
         return "no records yet"
     return f"{audit.checked} records verified, {audit.spans()}, head {audit.chain.head_hash.hex()}"
 
@@ -526,6 +531,7 @@ def _chain_verdict(
     lines = (
         head,
         _summary(audit),
+        *void_lines(audit.voids.runs),
         *_purged(audit, acks),
         origin,
         f"acks: {confirmed}",
@@ -533,8 +539,9 @@ def _chain_verdict(
         f"unanchored: {audit.spans(last) or 'none'}",
         f"records lost from the end {behind} cannot be detected",
     )
-    end = (audit.chain.epoch, audit.chain.seq, audit.chain.head_hash.hex()) if audit.checked else None
+    end = (audit.chain.epoch, audit.chain.seq, audit.chain.head_hash.hex()) if audit.rows else None
+    void = tuple(audit.voids.runs)
     if log.fault:
         why = f"central's log contradicts what central signed before: {log.fault}"
-        return Verdict(False, what, (*lines, f"bad: {why}"), None, why, audit.checked, end)
-    return Verdict(True, what, lines, None, None, audit.checked, end)
+        return Verdict(False, what, (*lines, f"bad: {why}"), None, why, audit.checked, end, void)
+    return Verdict(True, what, lines, None, None, audit.checked, end, void)

@@ -1,7 +1,7 @@
 """A HOME and its central held against each other: what the one keeps of the other's history must still be there."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from sync.readonly import read_snapshot
 from sync.records import place
 from sync.trust import key_notices
 from sync.verify import Verdict, verify
+from sync.void import Void, hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +47,13 @@ def verify_both(home: Path, central: Path, public_key: Path | None = None) -> Ve
         if not verdict.ok:
             return replace(verdict, what="both", lines=lines)
     try:
-        agreed = _compare(home, central)
+        agreed = _compare(home, central, mine.void)
     except Bad as bad:
         return Verdict(False, "both", (*lines, f"bad: {bad}"), bad.at[1] if bad.at else None, bad.why, mine.checked)
-    return Verdict(True, "both", (*lines, *agreed), None, None, mine.checked)
+    return Verdict(True, "both", (*lines, *agreed), None, None, mine.checked, void=mine.void)
 
 
-def _compare(home: Path, central: Path) -> tuple[str, ...]:
+def _compare(home: Path, central: Path, void: Sequence[Void]) -> tuple[str, ...]:
     pinned, found = (key_text(folder / "central.pub") for folder in (home, central))
     if pinned is None or found is None:
         raise Bad("there is no central.pub on both sides: this node has not joined that central")
@@ -69,7 +70,7 @@ def _compare(home: Path, central: Path) -> tuple[str, ...]:
         for at, digest in kept.records.items():
             if at in held and held[at] != digest:
                 raise Bad("central has another record there", at)
-            if at not in held and at <= kept.acked:
+            if at not in held and at <= kept.acked and not hold(void, at):
                 raise Bad("central acknowledged it and does not hold it", at)
         last = max(kept.records, default=(0, 0))
         if lost := [at for at in held if at > last]:

@@ -31,6 +31,7 @@ from nacl.signing import VerifyKey
 Fields = dict[str, Any]
 Place = tuple[int, int]  # epoch and seq
 Point = tuple[int, int] | None
+Revocation = tuple[str, Place, str]  # the id of a key, the last place where it counts, and why
 
 
 class Bad(Exception):
@@ -297,9 +298,10 @@ class Tenure:
 class NodeKeys:
     """The keys in force at any place of a chain: enrolled, rotated along the chain, revoked by central."""
 
-    def __init__(self, enrolments: Iterable["Enrolment"], revocations: Iterable[tuple[str, Place]]) -> None:
+    def __init__(self, enrolments: Iterable["Enrolment"], revocations: Iterable["Revocation"]) -> None:
         self.tenures: list[Tenure] = []
-        self.revoked: dict[str, Place] = {}
+        self.revoked: dict[str, Revocation] = {}
+        self.void: list[Record] = []  # those that `counts` has met
         for enrolment in sorted(enrolments, key=lambda one: one.epoch):
             for role, key in enrolment.keys.items():
                 first = (enrolment.epoch, 1)
@@ -309,19 +311,27 @@ class NodeKeys:
                 if before:
                     before.until = first
                 self.tenures.append(Tenure(key, role, first))
-        for key_id, place in revocations:
-            self.revoked[key_id] = min(place, self.revoked.get(key_id, place))
+        for one in revocations:
+            held = self.revoked.setdefault(one[0], one)
+            if one[1] < held[1]:
+                self.revoked[one[0]] = one
 
     def holder(self, role: str, place: Place) -> Tenure | None:
         return next((one for one in self.tenures if one.role == role and one.holds(place)), None)
 
     def check(self, record: Record) -> None:
         """Raise Bad unless a key in force signed this record, in the role that its kind asks for; follow rotations."""
+        if not self.counts(record):
+            raise Bad(f"key {record.key_id} is revoked after {named(self.revoked[record.key_id][1])}")
+
+    def counts(self, record: Record) -> bool:
+        """The same, but False for a record with nothing wrong in it but that its key was revoked at a place before.
+
+        It is void: it proves nothing, and a rotation in it hands on nothing.
+        """
         mine = [one for one in self.tenures if one.key.id == record.key_id]
         if not mine:
             raise Bad(f"key {record.key_id} is not enrolled for node {record.node}")
-        if record.key_id in self.revoked and record.place > self.revoked[record.key_id]:
-            raise Bad(f"key {record.key_id} is revoked after {named(self.revoked[record.key_id])}")
         held = next((one for one in mine if one.holds(record.place)), None)
         if held is None:
             raise Bad(f"key {record.key_id} is not in force")
@@ -330,8 +340,27 @@ class NodeKeys:
             raise Bad(f"{record.kind} is signed by the {held.role} key, only the {wanted} key may sign it")
         if not held.key.signed("record-sig", record.body, record.signature):
             raise Bad("the signature does not verify")
+        if record.key_id in self.revoked and record.place > self.revoked[record.key_id][1]:
+            self.void.append(record)
+            return False
         if record.kind == "key.rotated":
             self.rotate(record)
+        return True
+
+    def void_lines(self, void: Iterable[Record]) -> Iterator[str]:
+        """What people read of void records, which come in chain order: one line an epoch and key."""
+        runs: dict[tuple[int, str], list[list[int]]] = {}
+        for record in void:
+            (epoch, seq), key_id = record.place, record.key_id
+            listed = runs.setdefault((epoch, key_id), [])
+            if listed and listed[-1][1] + 1 == seq:
+                listed[-1][1] = seq
+            else:
+                listed.append([seq, seq])
+        for (epoch, key_id), listed in runs.items():
+            spans = ", ".join(f"{first}..{last}" for first, last in listed)
+            at = "seq" if epoch == 1 else f"epoch {epoch} seq"
+            yield f"void: {at} {spans}, signed after key {key_id} was revoked ({self.revoked[key_id][2]})"
 
     def rotate(self, record: Record) -> None:
         """Let another key sign from the next record on; the old and the new must both have signed for it."""
@@ -342,6 +371,8 @@ class NodeKeys:
         new, before = Key(fields.get("new")), self.holder(role, record.place)
         if before is None or before.key.id != old or (role == "node" and old != record.key_id):
             raise Bad(f"key.rotated: {old[:32]} is not the {role} key in force")
+        if old in self.revoked and record.place > self.revoked[old][1]:
+            raise Bad(f"key.rotated: {old} is revoked after {named(self.revoked[old][1])}")
         if any(one.key == new for one in self.tenures):
             raise Bad("key.rotated: the new key has been a key of this node before")
         signed = encode(
@@ -550,7 +581,7 @@ class Enrolment:
             raise Bad("node key file: node or site is not a name")
 
 
-def central_words(pinned: list[CentralKeys], notices: list[bytes]) -> tuple[list[CentralKeys], list[tuple[str, Place]]]:
+def central_words(pinned: list[CentralKeys], notices: list[bytes]) -> tuple[list[CentralKeys], list[Revocation]]:
     """Every list of central's keys there ever was, and the revocations of the node's; raises Bad.
 
     A notice of kind `keys` is signed by the root key, every other by a notice key.
@@ -574,7 +605,7 @@ def central_words(pinned: list[CentralKeys], notices: list[bytes]) -> tuple[list
             hexadecimal(body["key"], 16)
             if body["reason"] not in ("compromised", "lost", "retired", "error"):
                 raise Bad("a stored key.revoked notice: unknown reason")
-            revocations.append((body["key"], (count(body, "epoch", 1), count(body, "seq"))))
+            revocations.append((body["key"], (count(body, "epoch", 1), count(body, "seq")), body["reason"]))
     return lists, revocations
 
 
@@ -614,13 +645,20 @@ class Base:
 
 
 class Found:
-    """What holds of a chain: how many records, where it ends and with which hash, and the acks beside it."""
+    """What holds of a chain: how many records, where it ends and with which hash, and the acks beside it.
 
-    def __init__(self, node: str, checked: int, last: Place, head: bytes, acks: list[Ack], origin: str) -> None:
+    void: what is to be said of its void records, which are not counted.
+    """
+
+    def __init__(
+        self, node: str, checked: int, last: Place, head: bytes, acks: list[Ack], origin: str, void: list[str]
+    ) -> None:
         self.node, self.checked, self.last, self.head, self.acks, self.origin = node, checked, last, head, acks, origin
+        self.void = void
 
     def lines(self) -> Iterator[str]:
         yield f"{self.checked} records of node {self.node} verified up to {named(self.last)}, head {self.head.hex()}"
+        yield from self.void
         yield self.origin
         covered = max((ack.place for ack in self.acks), default=None)
         yield f"acks: {len(self.acks)} verified" + (f", the last of {named(covered)}" if covered else "")
@@ -649,6 +687,7 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
         if ack.node != node:
             raise Bad(f"an ack for node {ack.node}")
     signed: list[tuple[Place, int, bytes]] = []  # the heads of central's log that the node signed back
+    kept_void = len(keys.void)
     by_hash, heads = {ack.hash: ack for ack in acks}, dict[Place, set[bytes]]()
     for ack in acks:
         heads.setdefault(ack.place, set()).add(ack.head)
@@ -664,16 +703,18 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
                 raise Bad(f"the body says {named(record.place)}, not what comes next")
             if record.prev != head:
                 raise Bad("prev is not the hash of the record before")
-            keys.check(record)
+            counts = keys.counts(record)
             if heads.pop(record.place, {record.hash}) != {record.hash}:
                 raise Bad("not the record that central acknowledged")
             _check_anchor(record, by_hash)
             told = _told_of_purge(record, base, kept) or told
-            signed += _signed_back(record)
+            if counts or any(ack.place[0] == record.place[0] and ack.place >= record.place for ack in acks):
+                signed += _signed_back(record)  # in a void record, where central took it before it revoked the key
         except Bad as bad:
             raise At(place, str(bad)) from bad
-        last, head, checked = record.place, record.hash, checked + 1
-    if not checked:
+        last, head, checked = record.place, record.hash, checked + counts
+    void = keys.void[kept_void:]
+    if not checked and not void:
         raise At((1, 1), "missing: there is no record at all")
     if not told:
         raise At((1, 1), "missing, and no record says that it was purged")
@@ -684,7 +725,7 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
     if given.mismatch:
         raise Bad(given.mismatch)
     witnessed(acks, lists, signed)
-    return Found(node, checked, last, head, acks, origin)
+    return Found(node, checked, last, head, acks, origin, list(keys.void_lines(void)))
 
 
 def _signed_back(record: Record) -> Iterator[tuple[Place, int, bytes]]:
@@ -738,7 +779,7 @@ def _kept(body: bytes, signature: bytes, node: str, keys: "NodeKeys", base: Base
     try:
         if record.node != node or base is None or record.place > base.place:
             raise Bad("a kept record does not belong here")
-        keys.check(record)
+        keys.counts(record)
     except Bad as bad:
         raise At(record.place, f"kept: {bad}") from bad
     return record
@@ -927,13 +968,17 @@ def judge_bundle(
                 raise Bad("it is another node's, or out of order")
             if before and record.place == (before.place[0], before.place[1] + 1) and record.prev != before.hash:
                 raise Bad("prev is not the hash of the record before")
-            keys.check(record)
+            keys.counts(record)
             if heads.get(record.place, record.hash) != record.hash:
                 raise Bad("not the record that central acknowledged")
         except Bad as bad:
             raise At(record.place, str(bad)) from bad
         records.append(record)
     deciding = [at for at, one in enumerate(records) if one.kind in DECISIONS and one.fields.get("visit") == visit]
+    void = {one.place for one in keys.void}
+    if deciding and all(records[at].place in void for at in deciding):
+        raise At(records[deciding[0]].place, "signed after its key was revoked, so it proves nothing")
+    deciding = [at for at in deciding if records[at].place not in void]
     if len(deciding) != 1:
         raise Bad(f"{len(deciding)} records decide visit {visit}, one should")
     record = records[deciding[0]]
@@ -943,7 +988,8 @@ def judge_bundle(
     covering = sorted((ack for ack in acks if ack.place >= record.place), key=lambda ack: (ack.place, ack.time_us))
     if covering and tied.get(covering[0].place) != covering[0].head:
         raise At(record.place, "the records between it and the ack that covers it are missing")
-    yield f"{len(records)} records of node {node} and {len(acks)} acks of central verified"
+    yield f"{len(records) - len(keys.void)} records of node {node} and {len(acks)} acks of central verified"
+    yield from keys.void_lines(keys.void)
     yield origin
     yield from _told(record)
     anchors = [ack.time_us for ack in acks if record.anchor and ack.hash.hex() == record.anchor["ack_hash"]]
@@ -952,7 +998,7 @@ def judge_bundle(
     shown = [ack for ack in covering if ack.log and tied.get(ack.place) == ack.head]
     yield f"central's log: {'shown to hold it' if shown else 'not shown'}"
     for one in records[deciding[0] + 1 :]:
-        if one.fields.get("visit") == visit:
+        if one.fields.get("visit") == visit and one.place not in void:
             yield f"later: {named(one.place)} {one.kind}"
 
 

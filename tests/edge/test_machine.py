@@ -27,6 +27,7 @@ from sync.records import Record
 from sync.trust import join
 from sync.uplink_thread import UplinkThread
 from sync.verify import verify
+from sync.verify_both import verify_both
 from tests.edge.conftest import FindBytes
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Central, free_port, wait_for
@@ -296,5 +297,6 @@ def test_a_node_whose_key_was_revoked_unheard_goes_on_under_new_keys(home: Home,
     assert (1, head.seq) in held
     assert (1, head.seq + 1) not in held
     assert (2, 4) in held
-    verdict = verify(live.central.directory)
-    assert verdict.ok, verdict.lines
+    for verdict in (verify(live.central.directory), verify(home.path), verify_both(home.path, live.central.directory)):
+        assert verdict.ok, verdict.lines
+    assert any(line.startswith(f"void: seq {head.seq + 1}..{head.seq + 5}, ") for line in verdict.lines)

@@ -76,7 +76,7 @@ def test_everything_acknowledged_leaves_nothing_unanchored(filled_home) -> None:
 
 def test_the_verdict_is_json(filled_home) -> None:
     fields = verify(filled_home.path).fields()
-    assert set(fields) == {"ok", "what", "lines", "first_bad", "why", "checked", "end"}
+    assert set(fields) == {"ok", "what", "lines", "first_bad", "why", "checked", "end", "void"}
     assert fields["ok"] is True
 
 

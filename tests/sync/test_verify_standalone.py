@@ -16,15 +16,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from sync import SyncError, canonical, verify_standalone
-from sync.append import Writer
 from sync.bundle import zipped as packed
 from sync.certificate import examine
 from sync.compact import Compact
 from sync.evidence import bundle_of
 from sync.export import write_export
-from sync.ledger import Ledger
-from sync.messages import Ack, Enrolment, Notice
-from sync.notices import KeyRevoked
+from sync.messages import Ack, Enrolment
+from sync.origin import enrolments_of
 from sync.purge import purge
 from sync.rotation import Rotation
 from sync.signing import Domain, PublicKey, es256_signature, tagged
@@ -32,6 +30,7 @@ from sync.trust import Trust
 from sync.verify import verify
 from sync.verify_standalone import Given
 from sync.witness import witness
+from tests.sync.a_revocation import rekey, revoke, rotate
 from tests.sync.a_site import DAY_US, HOUR_US, ASite, made_key
 from tests.sync.conftest import BuiltHome
 
@@ -248,17 +247,9 @@ class Es256Signer:
         return es256_signature(self.key.sign(tagged(domain, message), ECDSA(SHA256())))
 
 
-def rotate(site: ASite, new: Es256Signer) -> None:
-    head = site.node.head()
-    assert head
-    rotation = Rotation(site.node_id, head.epoch, head.seq + 1, "node", site.node_key.public.key_id, new.public)
-    site.node.append("key.rotated", rotation.fields(new, site.node_key, "tpm2"))
-    site.node.close()
-    site.node = Ledger(site.path / "firstvisit.db", Writer(site.node_id, "node", new, site.clock.stamp))
-
-
 def export(site: ASite, out: Path) -> Path:
-    write_export(site.node, (site.path / "node.pub").read_text(), (site.path / "central.pub").read_text(), out)
+    node_pub, *others = enrolments_of(site.path)
+    write_export(site.node, node_pub, (site.path / "central.pub").read_text(), out, others)
     return out
 
 
@@ -281,13 +272,13 @@ def test_both_follow_a_key_rotated_into_a_tpm_its_revocation_and_a_purge(site: A
     for path in (whole, purged, bundle):
         assert ours(path) == theirs(path) == ("good", None), path
 
-    # the new key is revoked from its third record on: both stop there
-    revoked = KeyRevoked(new.public.key_id, 1, 22, "compromised")
-    notice = Notice.seal(site.node_id, 1, bytes(32), "key.revoked", revoked.fields(), site.central.key("notice"))
+    # the new key is revoked from its third record on: to both what it signed from there is void
+    notice = revoke(site, new, 22, heard=False)
     lines = whole.read_bytes().split(b"\n", 1)
     header = {**canonical.decode(lines[0]), "notices": [notice.data.hex()]}
     whole.write_bytes(canonical.encode(header) + b"\n" + lines[1])
-    assert ours(whole) == theirs(whole) == ("bad", 23)
+    assert ours(whole) == theirs(whole) == ("good", None)
+    assert said_void(whole) == [f"void: seq 23..23, signed after key {new.public.key_id} was revoked (compromised)"]
 
     # without a word of the purge, or with another record kept, neither believes the rest
     text, rng, said = purged.read_bytes(), random.Random(15), Counter[str]()
@@ -297,3 +288,106 @@ def test_both_follow_a_key_rotated_into_a_tpm_its_revocation_and_a_purge(site: A
         assert theirs(purged) == expected, f"mutant {number}"
         said[expected[0]] += 1
     assert said["bad"] > 10
+
+
+def said_void(path: Path) -> list[str]:
+    """What both say of void records, which must be the same."""
+    mine = [line for line in verify(path).lines if line.startswith("void: ")]
+    assert mine == [line for line in verify_standalone.verify(path, Given(None)) if line.startswith("void: ")]
+    return mine
+
+
+@pytest.fixture
+def revoked(site: ASite) -> tuple[str, str]:
+    """A visit on either side of the place where the node's key was revoked; behind them an epoch of new keys."""
+    site.watch(2 * HOUR_US)
+    site.ack(checkpoint=True)
+    counts = site.visit()
+    head = site.node.head()
+    assert head
+    void = site.visit()
+    site.append_alive()
+    site.correct(counts)  # by the desk's key, which was not revoked
+    site.node.append("visit.left", {"visit": counts, "reason": "gap"})
+    rotate(site, Es256Signer(generate_private_key(SECP256R1())))
+    revoke(site, site.node_key, head.seq)
+    rekey(site)
+    site.watch(HOUR_US)
+    site.ack(checkpoint=True)
+    return counts, void
+
+
+def test_both_pass_over_what_is_void_and_follow_none_of_it(
+    site: ASite, revoked: tuple[str, str], tmp_path: Path
+) -> None:
+    counts, void = revoked
+    whole = export(site, tmp_path / "whole.jsonl")
+    assert ours(whole) == theirs(whole) == ("good", None)
+    (line,) = said_void(whole)
+    key_id = site.node_key.public.key_id
+    assert line == f"void: seq 17..18, 20..21, signed after key {key_id} was revoked (compromised)"
+    for given in (site.path / "node.pub", site.path / "node-1.pub", site.path / "central.pub"):
+        assert ours(whole, given) == theirs(whole, given) == ("good", None)
+
+    good, bad = tmp_path / "good.zip", tmp_path / "bad.zip"
+    zipped(bundle_of(site.path, counts).encode(), good)
+    assert ours(good) == theirs(good) == ("good", None)
+    assert said_void(good) == [line]
+    printed = list(verify_standalone.verify(good, Given(None)))
+    assert not any("visit.left" in line for line in printed)
+    assert any("visit.corrected" in line for line in printed)
+    zipped(bundle_of(site.path, void).encode(), bad)
+    assert ours(bad) == theirs(bad) == ("bad", 17)
+
+    # the same chain where nobody has heard of the revocation: the rotation counts, and the new epoch too
+    header, records = whole.read_bytes().split(b"\n", 1)
+    whole.write_bytes(canonical.encode({**canonical.decode(header), "notices": []}) + b"\n" + records)
+    assert ours(whole) == theirs(whole) == ("good", None)
+    assert said_void(whole) == []
+
+
+def test_both_judge_mutants_of_void_records_alike(site: ASite, revoked: tuple[str, str], tmp_path: Path) -> None:
+    path, rng, said = export(site, tmp_path / "whole.jsonl"), random.Random(16), Counter[str]()
+    whole = path.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    begin = sum(map(len, lines[:17]))  # from the first void record on, to the epoch of new keys
+    end = begin + sum(map(len, lines[17:23]))
+    for number in range(250):
+        path.write_bytes(whole[:begin] + mutated(whole[begin:end], number, rng) + whole[end:])
+        expected = ours(path)
+        assert theirs(path) == expected, f"mutant {number}"
+        said[expected[0]] += 1
+    assert said["bad"] > 60
+    bundle, path = bundle_of(site.path, revoked[0]).encode(), tmp_path / "b.zip"
+    for number in range(250):
+        zipped(mutated(bundle, number, rng), path)
+        expected = ours(path)
+        assert theirs(path) == expected, f"mutant {number}"
+        said["bundle " + expected[0]] += 1
+    assert said["bundle bad"] > 50
+
+
+@pytest.mark.usefixtures("revoked")
+def test_both_refuse_a_void_record_that_its_key_did_not_sign(site: ASite, tmp_path: Path) -> None:
+    path = export(site, tmp_path / "whole.jsonl")
+    lines = path.read_bytes().splitlines()
+    for seq, signer in ((17, made_key("stranger")), (20, site.desk_key)):
+        fields = canonical.decode(lines[seq])
+        signature = signer.sign("record-sig", fields["body"].encode()).hex()
+        forged = [*lines[:seq], canonical.encode({**fields, "signature": signature}), *lines[seq + 1 :]]
+        path.write_bytes(b"\n".join(forged) + b"\n")
+        assert ours(path) == theirs(path) == ("bad", seq)
+
+
+def test_both_refuse_to_let_a_revoked_desk_key_give_way_to_another(site: ASite, tmp_path: Path) -> None:
+    head = site.node.head()
+    assert head
+    new = made_key("next-desk")
+    rotation = Rotation(site.node_id, 1, head.seq + 1, "desk", site.desk_key.public.key_id, new.public)
+    site.node.append("key.rotated", rotation.fields(new, site.desk_key, "file"))
+    path = export(site, tmp_path / "whole.jsonl")
+    assert ours(path) == theirs(path) == ("good", None)
+    header, records = path.read_bytes().split(b"\n", 1)
+    notice = revoke(site, site.desk_key, head.seq, heard=False)
+    path.write_bytes(canonical.encode({**canonical.decode(header), "notices": [notice.data.hex()]}) + b"\n" + records)
+    assert ours(path) == theirs(path) == ("bad", head.seq + 1)
