@@ -131,10 +131,13 @@ class Uplink:
             self._rewind(end)
             self._arm(now_s)
 
-    def on_nack(self, code: NackCode, at: Position, central_time_us: int, now_s: float) -> Answer:
-        """A verified refusal of the record `at`, let pass by `believes`; for GAP, `at` is the record central misses."""
+    def on_nack(self, code: NackCode, at: Position, ours: bool, central_time_us: int, now_s: float) -> Answer:
+        """A verified refusal of the record `at`, let pass by `believes`; for GAP, `at` is the record central misses.
+
+        ours: whether what it refuses is this chain's own record at that place.
+        """
         self._heard(central_time_us)
-        if code in ("BAD_SIG", "TOO_BIG"):
+        if code in ("BAD_SIG", "TOO_BIG") or (code == "REVOKED" and not (ours and at > self._acked)):
             # whatever central got, somebody else may have sent it; ours goes again when it is overdue, ever slower
             return "ignored"
         if code != "GAP":

@@ -214,14 +214,13 @@ class UplinkThread:
             self._alarm(nack.code, f"central takes no more of epoch {nack.epoch} from seq {nack.seq} on")
             uplink.pass_over((nack.epoch, end), nack.central_time_us, now_s)
             return
-        if nack.code in ("BAD_SIG", "TOO_BIG"):
-            # somebody else may have drawn it, with bytes of his own or with ours: it stops nothing
-            if not ours:
-                self._alarm("NOT_OUR_RECORD", f"central refused ({nack.code}) what is not ours at seq {nack.seq}")
-            else:
-                self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: it is sent again")
+        if nack.code in ("BAD_SIG", "TOO_BIG", "REVOKED") and not ours:
+            # somebody else drew it, with bytes of his own, under a key that was this node's perhaps: it stops nothing
+            self._alarm("NOT_OUR_RECORD", f"central refused ({nack.code}) what is not ours at seq {nack.seq}")
+        elif nack.code in ("BAD_SIG", "TOO_BIG"):  # he may have drawn it with ours, too
+            self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: it is sent again")
         before = uplink.acked
-        match uplink.on_nack(nack.code, at, nack.central_time_us, now_s):
+        match uplink.on_nack(nack.code, at, ours, nack.central_time_us, now_s):
             case "rollback":
                 self._rollback(before, uplink.acked)
             case "stop":

@@ -137,30 +137,30 @@ def test_an_ack_below_an_earlier_one_is_a_rollback_and_sends_again_from_there() 
 def test_a_gap_sends_again_from_the_missing_record_once_for_a_burst_of_gaps() -> None:
     uplink = connected((1, 5))
     send(uplink, 10, 20, 30)
-    assert uplink.on_nack("GAP", (1, 11), NEWER_US, 1.0) == "resend"
+    assert uplink.on_nack("GAP", (1, 11), False, NEWER_US, 1.0) == "resend"
     assert uplink.send_after() == (1, 10)
     send(uplink, 20, 30)
-    assert uplink.on_nack("GAP", (1, 11), NEWER_US, 1.1) == "ignored"
+    assert uplink.on_nack("GAP", (1, 11), False, NEWER_US, 1.1) == "ignored"
     assert uplink.send_after() == (1, 30)
 
 
 def test_a_gap_at_or_below_the_last_ack_is_a_rollback() -> None:
     uplink = connected((1, 50))
-    assert uplink.on_nack("GAP", (1, 1), NEWER_US, 0.0) == "rollback"
+    assert uplink.on_nack("GAP", (1, 1), False, NEWER_US, 0.0) == "rollback"
     assert uplink.send_after() == (1, 0)
 
 
 def test_a_gap_beyond_what_was_sent_is_ignored() -> None:
     uplink = connected((1, 5))
     send(uplink, 10)
-    assert uplink.on_nack("GAP", (1, 100), NEWER_US, 0.0) == "ignored"
+    assert uplink.on_nack("GAP", (1, 100), False, NEWER_US, 0.0) == "ignored"
     assert uplink.send_after() == (1, 10)
 
 
 def test_a_gap_answered_by_frames_that_are_lost_too_still_times_out() -> None:
     uplink = connected((1, 5))
     send(uplink, 10, 20)
-    uplink.on_nack("GAP", (1, 11), NEWER_US, 0.0)
+    uplink.on_nack("GAP", (1, 11), False, NEWER_US, 0.0)
     assert uplink.tick(ACK_TIMEOUT_S * 1.21)
     assert uplink.send_after() == (1, 5)
 
@@ -169,10 +169,18 @@ def test_a_gap_answered_by_frames_that_are_lost_too_still_times_out() -> None:
 def test_a_fork_or_a_revocation_stops_sending_for_good(code: NackCode) -> None:
     uplink = connected()
     send(uplink, 10)
-    assert uplink.on_nack(code, (1, 3), NEWER_US, 0.0) == "stop"
+    assert uplink.on_nack(code, (1, 3), True, NEWER_US, 0.0) == "stop"
     uplink.connect()
     assert uplink.send_after() is None
     assert uplink.stopped == code
+
+
+def test_a_revocation_stops_nothing_where_it_refuses_what_somebody_else_signed_or_what_is_held() -> None:
+    uplink = connected((2, 5))
+    assert uplink.on_nack("REVOKED", (1, 4), False, NEWER_US, 0.0) == "ignored"
+    assert uplink.on_nack("REVOKED", (2, 6), False, NEWER_US, 0.0) == "ignored"
+    assert uplink.on_nack("REVOKED", (2, 5), True, NEWER_US, 0.0) == "ignored"
+    assert uplink.send_after() == (2, 5)
 
 
 @pytest.mark.parametrize("code", ["BAD_SIG", "TOO_BIG"])
@@ -182,7 +190,7 @@ def test_a_refusal_that_others_can_draw_is_met_with_the_same_again_ever_slower(c
         send(uplink, 10, now_s=now_s)
         began_s = now_s
         for _ in range(3):
-            assert uplink.on_nack(code, (1, 6), NEWER_US, now_s) == "ignored"
+            assert uplink.on_nack(code, (1, 6), True, NEWER_US, now_s) == "ignored"
         while not uplink.tick(now_s):
             now_s += 0.1
         waits.append(now_s - began_s)
@@ -202,7 +210,7 @@ def test_an_answer_no_newer_than_the_newest_is_not_believed() -> None:
     assert not uplink.believes(NEWEST_US - 1, 0.0)
     assert uplink.believes(NEWEST_US, 0.0)  # a nack of the commit that the newest ack is of
     assert uplink.believes(NEWEST_US + 1, 0.0, (1, 20))
-    uplink.on_nack("GAP", (1, 51), NEWER_US, 0.0)
+    uplink.on_nack("GAP", (1, 51), False, NEWER_US, 0.0)
     assert not uplink.believes(NEWER_US - 1, 0.0)
     assert not uplink.believes(NEWER_US, 0.0, (1, 20))
 
@@ -226,7 +234,7 @@ def test_a_central_set_back_that_lost_records_too_is_believed_after_patience_wit
     send(uplink, 60, now_s=STALE_PATIENCE_S)
     assert not uplink.believes(back_us, STALE_PATIENCE_S + 1)
     assert uplink.believes(back_us, STALE_PATIENCE_S * 2)
-    assert uplink.on_nack("GAP", (1, 21), back_us, STALE_PATIENCE_S * 2) == "rollback"
+    assert uplink.on_nack("GAP", (1, 21), False, back_us, STALE_PATIENCE_S * 2) == "rollback"
     assert not uplink.believes(back_us - 1, STALE_PATIENCE_S * 2)
     assert uplink.believes(back_us + 1, STALE_PATIENCE_S * 2)
 
@@ -300,7 +308,7 @@ def test_whatever_the_channel_does_central_takes_each_record_once_in_order_and_a
         elif event == "answer" and down:
             what, seq = down.popleft()
             if what == "gap":
-                uplink.on_nack("GAP", (1, seq), NEWER_US, now_s)
+                uplink.on_nack("GAP", (1, seq), False, NEWER_US, now_s)
             elif (1, seq) >= uplink.acked:  # acks of one session arrive in order; only a rollback goes back
                 assert uplink.on_ack((1, seq), 8, NEWER_US, now_s) in ("progress", "same")
         elif event == "lose_answer" and down:
@@ -349,7 +357,7 @@ def test_a_central_that_misses_what_was_passed_over_gets_it_after_all() -> None:
     send(uplink, 10)
     uplink.pass_over((1, 500), NEWER_US, 1.0)
     uplink.sent((2, 1), 1.0)
-    assert uplink.on_nack("GAP", (1, 11), NEWER_US, 2.0) == "resend"
+    assert uplink.on_nack("GAP", (1, 11), False, NEWER_US, 2.0) == "resend"
     assert uplink.send_after() == (1, 10)
 
 

@@ -429,6 +429,19 @@ def test_a_refusal_of_a_nodes_own_record_raises_an_alarm_and_stops_nothing(site:
     assert site.central.held() == list(range(1, 12))
 
 
+def test_a_refusal_of_what_somebody_else_signed_with_a_revoked_key_stops_nothing(
+    site: Site, stranger: Stranger
+) -> None:
+    site.node.record(5)
+    site.start()
+    settled(site, 5)
+    stranger.say("fv1/n1/ack", Nack("n1", "REVOKED", 1, 4, bytes(32), time.time_ns() // 1000).seal(central_key(site)))
+    wait_for(lambda: site.node.alarms() == {"NOT_OUR_RECORD": 1}, "it is an alarm of its own")
+    site.node.record(5)
+    site.drain()
+    assert site.central.held() == list(range(1, 12))
+
+
 def test_a_frame_on_the_topic_of_another_node_is_not_taken(site: Site, stranger: Stranger, tmp_path: Path) -> None:
     enrolled(Node(tmp_path / "other", "n2"), site.central)
     site.node.record(5)
