@@ -101,7 +101,10 @@ class Trust:
         where its place is taken by another, it does not follow the one before, or it is not understood: then it is
         held back, and those behind it may come.
         """
-        notice = Notice.parse(data, self._pinned.root, self.keys().keys["notice"])
+        if Notice.unverified(data).nseq <= self.last_nseq():
+            notice = self._read_arrived(data)
+        else:
+            notice = Notice.parse(data, self._pinned.root, self.keys().keys["notice"])
         if notice.node_id != node_id:
             raise BadMessage(f"notice: for node {notice.node_id}")
         with ledger.transaction() as transaction:
@@ -131,7 +134,7 @@ class Trust:
         refused = []
         for nseq, data in rows:
             try:
-                notice = self._read_held(data)
+                notice = self._read_arrived(data)
                 with ledger.transaction() as transaction:
                     self._carry_out(notice, transaction, now_us)
                     transaction.connection.execute("DELETE FROM held_notices WHERE nseq = ?", (nseq,))
@@ -215,8 +218,8 @@ class Trust:
             raise BadBody("keys of another central")
         return None
 
-    def _read_held(self, data: bytes) -> Notice:
-        """Read a notice under any notice key that central has had: it was held when that one was in force."""
+    def _read_arrived(self, data: bytes) -> Notice:
+        """Read a notice under any notice key that central has had: it was sealed when that one was in force."""
         with self._open() as connection:
             rows = connection.execute("SELECT data FROM notices WHERE kind = 'keys' ORDER BY nseq").fetchall()
         lists = [CentralKeys.of(Notice.unverified(row[0]).body) for row in rows]

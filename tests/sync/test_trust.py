@@ -278,6 +278,27 @@ def test_of_two_words_on_one_thing_the_later_notice_stands_even_if_applied_first
         assert db.execute("SELECT enabled FROM accounts").fetchone() == (0,)
 
 
+def test_what_central_repeats_is_no_forgery_though_its_notice_key_is_another_since(
+    joined: Node, central: Central, ledger: Ledger
+) -> None:
+    joined.record(3)
+    trust = Trust(joined.home)
+    held = ordered(central, 1, FIRST_PREV_HASH, ("price.changed", {"price": 1}))
+    with pytest.raises(NoticeRefused, match="not understood"):
+        trust.apply(held.data, ledger, "n1", NOW_US)
+    desk_key = KeyRevoked(joined.desk.public.key_id, 1, 2, "lost")
+    revoked = ordered(central, 2, held.hash, desk_key)
+    assert trust.apply(revoked.data, ledger, "n1", NOW_US)
+    keys = keys_notice(central, rotated(central, notice=signer(central, "code")), 3, revoked.hash)
+    assert trust.apply(keys.data, ledger, "n1", NOW_US)
+    for repeated in (held, revoked):
+        assert trust.apply(repeated.data, ledger, "n1", NOW_US) is None
+    with pytest.raises(NoticeRefused, match="another than the one that came before"):
+        trust.apply(ordered(central, 2, held.hash, Policy()).data, ledger, "n1", NOW_US)
+    with pytest.raises(BadMessage, match="not signed"):  # what is new must be under the new one
+        trust.apply(ordered(central, 4, keys.hash, Policy()).data, ledger, "n1", NOW_US)
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "says"),
     [
@@ -331,6 +352,8 @@ def test_a_node_whose_own_key_is_revoked_writes_nothing_more_and_answers_under_n
     renewed = Ledger(joined.home / DATABASE_FILE, replace(joined.writer, signer=fresh))
     with renewed.transaction(new_keys=True) as transaction:
         transaction.begin_epoch("rekey", {"keys": {"node": str(fresh.public)}})
+    keys = keys_notice(central, rotated(central, notice=signer(central, "code")), 2, said.hash)
+    assert trust.apply(keys.data, renewed, "n1", NOW_US)  # central repeats the first as it sealed it
     answer = trust.apply(said.data, renewed, "n1", NOW_US)
     assert answer is not None
     assert (answer.epoch, answer.fields["nseq"], answer.key_id) == (2, 1, fresh.public.key_id)
