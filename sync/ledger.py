@@ -10,7 +10,7 @@ from sync.append import Transaction, Writer, last_record, next_place
 from sync.canonical import Fields
 from sync.database import LEDGER_FORMAT, create, immediate, named, open_checked
 from sync.in_force import KeysInForce
-from sync.ledger_tables import MIGRATIONS, kept_rows
+from sync.ledger_tables import MIGRATIONS, held_upto, kept_rows
 from sync.messages import Ack
 from sync.notices import KeyRevoked
 from sync.records import Record, Role, parse
@@ -195,9 +195,11 @@ class Ledger:
         return parse(*found) if found else None
 
     def backlog(self) -> int:
-        """How many records central has not acknowledged."""
+        """How many records central does not hold, as its newest ack says: of what it had lost, they count again."""
         with self._errors():
-            (count,) = self.connection.execute("SELECT count(*) FROM ledger WHERE acked = 0").fetchone()
+            (count,) = self.connection.execute(
+                "SELECT count(*) FROM ledger WHERE (epoch, seq) > (?, ?)", held_upto(self.connection)
+            ).fetchone()
         return int(count)
 
     # -- outbox ------------------------------------------------------------------------------------------------

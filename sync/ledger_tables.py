@@ -99,3 +99,12 @@ def key_records(connection: sqlite3.Connection, upto: tuple[int, int]) -> list[t
             (*kinds, *upto),
         ).fetchall()
     )
+
+
+def held_upto(connection: sqlite3.Connection) -> tuple[int, int]:
+    """(epoch, seq) of the last record that central holds by the newest ack to arrive; (0, 0) before the first.
+
+    After a CENTRAL_ROLLBACK it lies below what earlier acks cover.
+    """
+    found = connection.execute("SELECT epoch, upto_seq FROM acks ORDER BY rowid DESC LIMIT 1").fetchone()
+    return (found[0], found[1]) if found else (0, 0)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sync import SyncError, canonical
 from sync.canonical import Fields
 from sync.ledger import Ledger
-from sync.ledger_tables import KEPT
+from sync.ledger_tables import KEPT, held_upto
 from sync.records import Record
 from sync.signing import digest
 
@@ -149,12 +149,14 @@ def _due(connection: sqlite3.Connection, cutoff_us: int, most: int) -> tuple[int
     acks = (
         "SELECT epoch, upto_seq, data FROM acks WHERE central_time_us <= ? AND instr(data, ?)"
         " AND (epoch, upto_seq) >= (?, ?)"
+        # nothing that a central that went back behind an ack of its own has not said again that it holds
+        " AND (epoch, upto_seq) <= (?, ?)"
         # nothing beyond the newest checkpoint verified here: whoever sees a fork of central's log keeps what is left
         " AND (epoch, upto_seq) <= (SELECT epoch, upto_seq FROM log_head)"
         # a chain needs a last record to continue from
         " AND (epoch, upto_seq) < (SELECT epoch, seq FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1)"
     )
-    values = (cutoff_us, _WITH_CHECKPOINT, *first)
+    values = (cutoff_us, _WITH_CHECKPOINT, *first, *held_upto(connection))
     found = (
         connection.execute(
             f"{acks} AND (epoch, upto_seq) <= (?, ?) ORDER BY epoch DESC, upto_seq DESC LIMIT 1", (*values, *limit)

@@ -177,6 +177,27 @@ def test_an_ack_without_a_checkpoint_is_no_base(office: Office) -> None:
     assert record.fields["purged"]["upto"] == 3 + 10 * 21
 
 
+def test_what_a_central_lost_and_has_not_got_again_stays(office: Office) -> None:
+    def acknowledged(seq: int) -> None:
+        record = office.node.record(1, seq)
+        assert record
+        ack = Ack.seal("gate-1", 1, seq, record.hash, START_US + 11 * DAY_US, 8, key("ack"))
+        assert office.node.accept_ack(ack)
+
+    acknowledged(3 + 2 * 21)  # restored from a copy
+    assert office.node.backlog() == 8 * 21
+    record = office.purge(days=4)
+    assert record is not None
+    assert record.fields["purged"]["upto"] == 3 + 2 * 21
+    assert office.purge(days=4) is None
+    assert office.verify().ok
+    acknowledged(3 + 5 * 21 + 7)  # what it is sent again
+    record = office.purge(days=4)
+    assert record is not None
+    assert record.fields["purged"]["upto"] == 3 + 5 * 21
+    assert office.verify().ok
+
+
 def test_nothing_goes_before_central_has_been_heard_of(home: BuiltHome) -> None:
     ledger = home.ledger()
     ledger.append("epoch.started", {"reason": "init", "site": "s1"})
