@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from sync import SyncError
 from sync.canonical import Fields
 from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
@@ -148,11 +149,13 @@ class Ingest:
         worth: list[tuple[KeyRing, list[Read]]] = []
         for frame in arrived:
             reads.append(None)
-            node = self._sound(frame.node_id)
-            if node is None or node.state != "ok" or len(frame.payload) > MAX_FRAME_BYTES:
-                continue
             try:
+                node = self._node(frame.node_id)
+                if node is None or node.state != "ok" or len(frame.payload) > MAX_FRAME_BYTES:
+                    continue
                 reads[-1] = found = read_frame(frame.payload)
+            except DatabaseError:
+                raise
             except Exception:  # noqa: BLE001  # met again in its turn, where it costs nobody but its node
                 continue
             worth.append((node.keys, found))
@@ -286,20 +289,28 @@ class Ingest:
         """What is known of an enrolled node, None of others; raises _Damaged where nothing may continue its chain."""
         node = self._nodes.get(node_id)
         if node is None:
-            held = self._store.enrolment(node_id)
-            if held is None:
-                return None
-            _, state = held
-            head = self._store.head(node_id) or Head(1, 0, bytes.fromhex(GENESIS_PREV))
-            if head.seq and _damaged(self._store.held(node_id, head.epoch, head.seq)):
-                raise _Damaged(f"epoch {head.epoch} seq {head.seq}, the last of {node_id} held here, is damaged")
-            keys = ring_of(self._store, node_id)
-            signed = self._store.signed_back(node_id)
-            signed_back = next((one.head for one in signed if one.matches and one.epoch == head.epoch), None)
-            node = self._nodes[node_id] = _Node(
-                keys, state, head.epoch, head.seq, head.hash, signed_back, self._store.opened(node_id)
-            )
+            try:
+                node = self._read_node(node_id)
+            except DatabaseError:
+                raise
+            except SyncError as error:
+                raise _Damaged(f"what is held of {node_id} is damaged: {error}") from error
+            if node is not None:
+                self._nodes[node_id] = node
         return node
+
+    def _read_node(self, node_id: str) -> _Node | None:
+        held = self._store.enrolment(node_id)
+        if held is None:
+            return None
+        _, state = held
+        head = self._store.head(node_id) or Head(1, 0, bytes.fromhex(GENESIS_PREV))
+        if head.seq and _damaged(self._store.held(node_id, head.epoch, head.seq)):
+            raise _Damaged(f"epoch {head.epoch} seq {head.seq}, the last of {node_id} held here, is damaged")
+        keys = ring_of(self._store, node_id)
+        signed = self._store.signed_back(node_id)
+        signed_back = next((one.head for one in signed if one.matches and one.epoch == head.epoch), None)
+        return _Node(keys, state, head.epoch, head.seq, head.hash, signed_back, self._store.opened(node_id))
 
     def _sound(self, node_id: str) -> _Node | None:
         """The same, and None for one whose chain here is damaged, which is said with what it sends next."""

@@ -7,8 +7,7 @@ import orjson
 
 from sync.central.store.batch import Batch
 from sync.central.store.database import Migration, Tables
-from sync.central.store.rows import CameraHealth, ChainState, NodeRow, Refusal
-from sync.database import DatabaseError
+from sync.central.store.rows import BadRow, CameraHealth, ChainState, NodeRow, Refusal
 from sync.messages import Enrolment, Status
 
 _NODES = (
@@ -149,4 +148,4 @@ def _chain_state(text: str) -> ChainState:
         case "ok" | "fork" | "revoked" as state:
             return state
         case other:
-            raise DatabaseError(f"nodes: unknown state {other!r}")
+            raise BadRow(f"nodes: unknown state {other!r}")

@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 
 import orjson
 
+from sync import SyncError
 from sync.canonical import Fields
 from sync.log_proof import LogHead
 from sync.messages import Notice
@@ -12,6 +13,10 @@ from sync.stamp import Stamp
 from sync.visit_fields import Decision, number_of, settle, text_of
 
 ChainState: TypeAlias = Literal["ok", "fork", "revoked"]
+
+
+class BadRow(SyncError):
+    """A row that says what nothing of ours has written. The database goes on: it concerns one node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,22 +190,25 @@ class SignedBack:
 
 @dataclass(frozen=True, slots=True)
 class NoticeRow:
-    """A notice to a node. body: what it orders. applied_us: when its answer was committed, None while it is open."""
+    """A notice to a node. applied_us: when its answer was committed, None while it is open."""
 
     nseq: int
     kind: str
     hash: bytes
     data: bytes
-    body: Fields
     created_us: int
     applied_us: int | None
+
+    @property
+    def body(self) -> Fields:
+        """What it orders; raises BadMessage where it is damaged, which its node finds too."""
+        return Notice.unverified(self.data).body
 
     @classmethod
     def read(
         cls, nseq: int, digest: bytes, kind: str, data: bytes, created_us: int, applied_us: int | None
     ) -> "NoticeRow":
-        """Read a stored notice; raises BadMessage where it is damaged."""
-        return cls(nseq, kind, bytes(digest), bytes(data), Notice.unverified(bytes(data)).body, created_us, applied_us)
+        return cls(nseq, kind, bytes(digest), bytes(data), created_us, applied_us)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ class SqliteDatabase:
         """Raises DatabaseError (missing, damaged) or NewerFormat."""
         self._path = path
         self.connection = open_checked(path, CENTRAL_FORMAT)
+        # one bit of one node's row is that row's damage, not an error of whatever reads it beside others
+        self.connection.text_factory = lambda text: text.decode(errors="replace")
         with self._errors():
             self.connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
 

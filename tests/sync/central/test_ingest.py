@@ -15,13 +15,16 @@ from sync.canonical import Fields
 from sync.central.enrol import enrol
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest
 from sync.central.keys import load_public, load_serving_keys
-from sync.central.server import _turns
+from sync.central.notices import order
+from sync.central.server import Server, _turns
 from sync.central.store.batch import Batch
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
 from sync.database import DatabaseError
 from sync.ledger import Ledger
 from sync.messages import Ack, BadMessage, Nack, Notice, Status
+from sync.mqtt import BrokerAddress, Message
+from sync.notices import KeyRevoked
 from sync.records import Record, seal
 from sync.signing import Signer, create_key_file, digest
 from sync.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
@@ -172,6 +175,52 @@ def test_a_damaged_record_is_not_acknowledged_again_nor_called_a_fork(bench: Ben
     assert bench.refused() == {"damaged": 1}
     (ack,) = bench.take(*bench.records(1)[3:])
     assert isinstance(ack, Ack), "the chain goes on behind a sound head; the night names the record"
+
+
+def _damage(bench: Bench, what: str) -> None:
+    """Turn bits in what is held of n1, which has a record and a revoked key."""
+    database, hurt = bench.store.database, b"{}"
+    with database.transaction():
+        if what == "no text":  # only SQLite lets a text be none
+            database.execute("UPDATE nodes SET enrolment = CAST(x'ff' AS TEXT) || enrolment WHERE node_id = 'n1'")
+        elif what == "rotation":
+            database.execute("INSERT INTO rotations VALUES ('n1', 1, 1)")
+            database.execute("UPDATE records SET body = ? WHERE node_id = 'n1' AND seq = 1", (hurt,))
+        elif what == "revocation":
+            database.execute("UPDATE notices SET data = ? WHERE kind = 'key.revoked'", (bytes(64) + hurt,))
+        else:
+            database.execute(f"UPDATE nodes SET {what} = replace({what}, 'o', 'u') WHERE node_id = 'n1'")
+
+
+@pytest.mark.parametrize("what", ["enrolment", "state", "rotation", "revocation", "no text"])
+def test_damage_to_what_is_held_of_one_node_costs_nobody_else(
+    bench: Bench, store_url: str | None, tmp_path: Path, what: str
+) -> None:
+    if what == "no text" and store_url:
+        pytest.skip("PostgreSQL checks its texts")
+    other = Node(tmp_path / "other", "n2")
+    enrol(bench.central.directory, other.home / "node.pub")
+    chain, (fine, *_) = bench.records(2), _records_of(other)
+    bench.take(*chain)
+    order(bench.central.directory, "n1", KeyRevoked(bench.node.desk.public.key_id, 1, 2, "lost"))
+    bench.store.write(Batch(statuses=[(Status("n1", True, 1, 2, 2), NOW_US)]))
+    _damage(bench, what)
+    (more,) = bench.records(1)[2:]
+    server = Server(bench.central.directory, "c1", BrokerAddress("127.0.0.1", 1))
+    messages = [Message("fv1/n1/up", frame_of(more), False), Message("fv1/n2/up", frame_of(fine), False)]
+    assert [answer.node_id for answer in server._handle(messages, [])] == ["n2"]
+    assert bench.refused() == {"damaged": 1}
+    assert {answer.node_id for answer in server._ingest.look(lambda _: True)} <= {"n1"}
+    assert bench.held() == [1, 2]
+
+
+def _records_of(node: Node) -> list[Record]:
+    node.record(1)
+    ledger = node.ledger()
+    try:
+        return list(ledger.records(["camera.up"]))
+    finally:
+        ledger.close()
 
 
 def test_a_gap_stores_nothing_and_names_the_record_missing(bench: Bench) -> None:
