@@ -49,7 +49,7 @@ def run(work: Work) -> Result:
     true = node_rows(home / "firstvisit.db")
     _fold(home / "firstvisit.db")
     _fold(central / "central.db")
-    times = work.times(500, 40, 40)
+    times = work.times(500, 25, 40)
     node = _rot_node(work, home, central, true, times, result)
     if work.mutant:
         return result
