@@ -2,6 +2,8 @@
 may be another machine's: the authority's key lies in this directory, and its book beside it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, cast, get_args
@@ -217,6 +219,12 @@ class Access:
                 "SELECT serial, revoked_us FROM certificates WHERE revoked_us IS NOT NULL ORDER BY revoked_us, serial"
             ).fetchall()
         return [(int(serial, 16), revoked_us) for serial, revoked_us in rows]
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep everybody else from writing in the book for the block."""
+        with named(self._path), immediate(self._connection):
+            yield
 
     def in_force(self, serial: int) -> bool:
         """Whether a certificate was issued here and not revoked."""

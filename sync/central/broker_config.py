@@ -93,7 +93,7 @@ def write_broker_config(
     if not (files.complete() and set(server_names(files)) == set(names) and files.left(now) > RENEW_BEFORE):
         key = new_key()
         write_pair(files, key, authority.issue_server(names, key.public_key(), now, "broker").text)
-    write_durably(folder / "crl.pem", authority.revocation_list(now))
+    authority.write_revocation_list(folder / "crl.pem", now)
     write_durably(folder / "acl", _ACL.format(central=CENTRAL_NAME), 0o640)
     conf = _CONF.format(port=port, folder=place, max_packet=_MAX_PACKET_BYTES)
     write_durably(folder / "mosquitto.conf", conf)

@@ -103,11 +103,16 @@ class Authority:
                 )
         return pem(builder.sign(self._key, hashes.SHA256()))
 
+    def write_revocation_list(self, path: Path, now: datetime) -> None:
+        """Write the list for a broker; nobody revokes between its making and its writing, so no list undoes another."""
+        with Access(self._directory) as access, access.alone():
+            write_durably(path, self.revocation_list(now))
+
     def revoke(self, name: str, now: datetime) -> int:
         """Revoke every certificate of a name and write DIR/tls/crl.pem anew; returns how many there were."""
         with Access(self._directory) as access:
             count = access.revoke(name, _us(now))
-        write_durably(self._directory / FOLDER / "crl.pem", self.revocation_list(now))
+        self.write_revocation_list(self._directory / FOLDER / "crl.pem", now)
         return count
 
     # -- inside ------------------------------------------------------------------------------------------------
@@ -181,7 +186,7 @@ def renew(authority: Authority, directory: Path, now: datetime, names: Sequence[
     key = new_key()
     own = authority.issue_client(CENTRAL_NAME, key.public_key(), now, "central")
     write_pair(TlsFiles(folder), key, own.text)
-    write_durably(folder / "crl.pem", authority.revocation_list(now))
+    authority.write_revocation_list(folder / "crl.pem", now)
 
 
 def renew_if_due(authority: Authority, directory: Path, now: datetime) -> bool:

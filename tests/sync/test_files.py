@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,17 @@ def test_what_an_interrupted_writer_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "central.pub.new").write_text("hal")
     write_durably(tmp_path / "central.pub", "whole")
     assert [child.name for child in tmp_path.iterdir()] == ["central.pub"]
+
+
+def test_two_who_write_one_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    def write(text: str) -> None:
+        for _ in range(50):
+            write_durably(tmp_path / "crl.pem", text * 5000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, "abcd"))
+    assert {path.name for path in tmp_path.iterdir()} == {"crl.pem"}
+    assert len(set((tmp_path / "crl.pem").read_text())) == 1
 
 
 def test_a_place_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:

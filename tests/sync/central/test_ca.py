@@ -1,6 +1,8 @@
 """Central's own authority: what it issues, what it never issues, and what survives a crash between two files."""
 
 import stat
+import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from sync import SyncError
 from sync.central.access import Access
-from sync.central.ca import BROKER_NAME, open_authority, renew_if_due, server_names
+from sync.central.ca import BROKER_NAME, Authority, open_authority, renew, renew_if_due, server_names
 from sync.central.certificates import CertificateKeeper
 from sync.tls import (
     CENTRAL_NAME,
@@ -105,6 +107,25 @@ def test_revoking_a_name_lists_all_its_certificates_and_nobody_else_s(tmp_path: 
         assert access.in_force(other.serial_number)
         assert not access.in_force(mine[0].serial_number)
         assert not access.in_force(1), "one that was never issued"
+
+
+def test_a_list_made_before_a_revocation_is_not_written_behind_it(tmp_path: Path) -> None:
+    class Slow(Authority):
+        def revocation_list(self, now: datetime) -> str:
+            text = super().revocation_list(now)
+            made.set()
+            time.sleep(0.5)
+            return text
+
+    authority, made = open_authority(tmp_path, "hq", NOW), threading.Event()
+    mine = authority.issue_client("n1", new_key().public_key(), NOW).certificate
+    keeper = threading.Thread(target=renew, args=(Slow(tmp_path), tmp_path, NOW))
+    keeper.start()
+    assert made.wait(10)
+    assert authority.revoke("n1", NOW) == 1
+    keeper.join()
+    listed = x509.load_pem_x509_crl((tmp_path / "tls/crl.pem").read_bytes())
+    assert [one.serial_number for one in listed] == [mine.serial_number]
 
 
 def test_central_renews_its_own_certificates_when_they_near_their_end_and_not_before(tmp_path: Path) -> None:
