@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync import SyncError, canonical
-from sync.canonical import Fields
-from sync.export import hex_bytes
+from sync.canonical import Fields, hex_bytes
 from sync.wire import SignedBody
 
 FORMAT = "firstvisit-certificate"

@@ -77,3 +77,14 @@ def _check(value: object, depth: int, where: str) -> None:
 
 def _within(where: str, at: object) -> str:
     return f"{where}[{at!r}]"  # quoted: the key may be a stranger's, and the text ends in logs and on terminals
+
+
+def hex_bytes(text: object) -> bytes:
+    """Read lower-case hexadecimal, at least one byte of it: the one form we write; raises SyncError."""
+    try:
+        data = bytes.fromhex(text) if isinstance(text, str) else b""
+    except ValueError:
+        data = b""
+    if not data or data.hex() != text:
+        raise SyncError("not lower-case hexadecimal")
+    return data

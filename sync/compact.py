@@ -13,8 +13,7 @@ from pathlib import Path
 
 from sync import SyncError, canonical
 from sync.audit import Bad
-from sync.canonical import Fields
-from sync.export import hex_bytes
+from sync.canonical import Fields, hex_bytes
 from sync.messages import BadMessage, CentralKeys, Enrolment
 from sync.origin import follow_notices, read_ack, settle
 from sync.records import parse

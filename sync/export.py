@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from sync import SyncError, canonical
 from sync.audit import Audit, Bad, Columns
-from sync.canonical import Fields
+from sync.canonical import Fields, hex_bytes
 from sync.ledger import Ledger
 from sync.ledger_tables import KEPT, kept_rows
 from sync.origin import follow_notices, settle
@@ -211,13 +211,3 @@ def _hex_list(texts: object) -> tuple[bytes, ...]:
     if not isinstance(texts, list):
         raise SyncError("acks and notices must be lists")
     return tuple(hex_bytes(text) for text in texts)
-
-
-def hex_bytes(text: object) -> bytes:
-    try:
-        data = bytes.fromhex(text) if isinstance(text, str) else b""
-    except ValueError:
-        data = b""
-    if not data or data.hex() != text:
-        raise SyncError("not lower-case hexadecimal")
-    return data

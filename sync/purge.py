@@ -58,8 +58,8 @@ class Base:
             return None
         try:
             epoch, upto, kept = (fields[name] for name in ("epoch", "upto", "kept"))
-            head, kept_sha256 = (bytes.fromhex(fields[name]) for name in ("head", "kept_sha256"))
-        except (KeyError, TypeError, ValueError) as error:
+            head, kept_sha256 = (canonical.hex_bytes(fields[name]) for name in ("head", "kept_sha256"))
+        except (KeyError, TypeError, SyncError) as error:
             raise SyncError("purged: not what a purge says") from error
         if any(type(n) is not int or n < 0 for n in (epoch, upto, kept)) or {len(head), len(kept_sha256)} != {32}:
             raise SyncError("purged: not what a purge says")

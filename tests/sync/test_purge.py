@@ -310,7 +310,7 @@ def test_what_a_purge_says_reads_back() -> None:
     base = Base(2, 17, bytes(range(32)), 3, kept_sha256([b"a" * 32]))
     assert Base.of({"kind": "retention.run", "purged": base.fields()}) == base
     assert Base.of({"kind": "retention.run", "expired": []}) is None
-    for name, value in (("upto", -1), ("head", "00"), ("kept", "3"), ("epoch", None)):
+    for name, value in (("upto", -1), ("head", "00"), ("head", "AB" * 32), ("kept", "3"), ("epoch", None)):
         with pytest.raises(SyncError, match="not what a purge says"):
             Base.of({"kind": "retention.run", "purged": {**base.fields(), name: value}})
 

@@ -271,6 +271,12 @@ def test_both_follow_a_key_rotated_into_a_tpm_its_revocation_and_a_purge(site: A
     purged = export(site, tmp_path / "purged.jsonl")
     for path in (whole, purged, bundle):
         assert ours(path) == theirs(path) == ("good", None), path
+    header, rest = purged.read_bytes().split(b"\n", 1)
+    fields = canonical.decode(header)
+    for hexadecimal in (fields["purged"]["head"].upper(), " ".join(fields["purged"]["head"])):
+        shouted = {**fields, "purged": {**fields["purged"], "head": hexadecimal}}
+        (tmp_path / "shouted.jsonl").write_bytes(canonical.encode(shouted) + b"\n" + rest)
+        assert ours(tmp_path / "shouted.jsonl") == theirs(tmp_path / "shouted.jsonl") == ("unreadable", None)
 
     # the new key is revoked from its third record on: to both what it signed from there is void
     notice = revoke(site, new, 22, heard=False)
