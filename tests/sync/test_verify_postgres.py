@@ -106,6 +106,19 @@ def test_a_store_that_is_not_what_its_records_make_it_is_bad(
     assert why in " ".join(verdict.lines), verdict.lines
 
 
+def test_names_in_the_database_are_never_statements(central: Path, place: str) -> None:
+    _sql(
+        place,
+        """CREATE TABLE "x"" UNION SELECT 1; --" (at timestamptz)""",
+        'CREATE TABLE "RECORDS" AS SELECT * FROM records',
+        "CREATE TABLE notes (at timestamptz, said jsonb)",
+        "INSERT INTO notes VALUES (now(), '{}')",
+        """ALTER TABLE quarantine ADD COLUMN "x""); DROP TABLE records; --" bigint""",
+    )
+    verdict = verify(central)
+    assert verdict.ok, verdict.lines
+
+
 def test_an_index_that_hides_a_row_is_found(central: Path, place: str) -> None:
     # what a damaged index looks like from above: complete for the planner, one row short
     _sql(
