@@ -31,6 +31,7 @@ from edge.nightly import Checks
 from edge.paper import PaperError
 from sync import SyncError
 from sync.alarms import Alarms
+from sync.in_force import KeyNotInForce
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
 from sync.web.languages import Languages
@@ -120,15 +121,21 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
 
     @app.get("/questions")
     def questions_page(request: Request, session: page, answered: str = "", already: str = "") -> Response:
-        settled = arrivals.get(answered)
+        return _questions_page(request, session, arrivals.get(answered), already == "1")
+
+    def _questions_page(
+        request: Request, session: Session, settled: ShownVisit | None, already: bool, *, no_key: bool = False
+    ) -> Response:
         return pages.render(
             request,
             "questions.html",
+            status=409 if no_key else 200,
             session=session,
             **view.common(),
             questions=view.questions(),
             settled=settled if settled and settled.correction else None,
-            already=already == "1",
+            already=already,
+            no_key=no_key,
             csrf_token=session.csrf_token,
         )
 
@@ -140,12 +147,15 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         )
 
     @app.post("/questions/{visit_id}")
-    def answer(visit_id: str, session: desk_form, person: Annotated[str, Form()]) -> Response:
+    def answer(request: Request, visit_id: str, session: desk_form, person: Annotated[str, Form()]) -> Response:
         question = _known(visit_id)
         try:
             given = desk.answer(question, None if person == "new" else person, session.account.account_id)
         except BadAnswer as error:
             raise HTTPException(404) from error
+        except KeyNotInForce as error:
+            log.warning("answer not recorded visit=%s: %s", visit_id, error)
+            return _questions_page(request, session, None, already=False, no_key=True)
         if given.news:
             arrivals.add(given.record)  # the page that follows shows it; the watch will find it again
         already = "" if given.agrees else "&already=1"
@@ -176,6 +186,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         except (NoCertificate, PaperError, SyncError) as error:
             log.warning("no certificate visit=%s: %s", visit_id, error)
             why = "font" if isinstance(error, PaperError) else "damaged"
+            why = "key" if isinstance(error, KeyNotInForce) else why
             return _certificate_page(request, session, visit, why)
         finally:
             ledger.close()

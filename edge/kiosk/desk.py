@@ -41,7 +41,8 @@ class Desk:
         """Record that an unsure visitor is `person_id`, or with None somebody new.
 
         The first answer stands: a second one, whoever gives it, gets that one back. Raises BadAnswer where the visit
-        is not a question, or the person not among its candidates.
+        is not a question, or the person not among its candidates, KeyNotInForce where the
+        desk's key may sign no more: nothing is recorded then.
         """
         provisional = question.provisional
         if question.original != "unsure" or provisional is None:

@@ -1,6 +1,8 @@
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -391,6 +393,28 @@ def test_nobody_but_a_candidate_can_be_the_answer(visitor: Visitor, door: Door, 
     assert _answer(client, "v-none", "new").status_code == 404
     assert client.post(f"/questions/{visit_id}", data={"csrf_token": form_token(client, "/")}).status_code == 422
     assert _corrections(desk) == []
+
+
+def test_a_desk_whose_key_is_revoked_is_told_so_and_records_nothing(visitor: Visitor, door: Door, desk: Desk) -> None:
+    visit_id, _, known = _question(door)
+    client = visitor("li")
+    _until(lambda: visit_id in client.get("/questions").text)
+    key_id = desk.home.signer("desk").public.key_id
+    with closing(sqlite3.connect(desk.home.database)) as connection, connection:
+        connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 1, 'compromised')", (key_id,))
+    for person in (known, "new"):
+        refused = _answer(client, visit_id, person)
+        assert refused.status_code == 409
+        assert "没有记录：本台的前台密钥已失效" in refused.text
+        assert visit_id in refused.text, "the question stands"
+    client.get("/?lang=en")
+    refused = _answer(client, visit_id, known)
+    assert refused.status_code == 409
+    assert "Nothing was recorded: this desk&#39;s key is no longer in force" in refused.text
+    assert key_id not in refused.text
+    assert _corrections(desk) == []
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        assert len(vault.people()) == 2, "nobody was joined to anybody"
 
 
 # -- events ----------------------------------------------------------------------------------------------------------

@@ -120,3 +120,19 @@ def test_a_node_without_central_and_a_damaged_visit_give_none(desk: Desk, door: 
     assert answer.status_code == 409
     assert "没有通过验证" in answer.text
     assert exports(door) == []
+
+
+def test_a_desk_whose_key_is_revoked_issues_none_and_says_why(
+    desk: Desk, door: Door, central: ACentral, visitor: Visitor
+) -> None:
+    visit, _ = door.arrive("first")
+    acknowledge(door, central)
+    client = visitor("li")
+    with closing(sqlite3.connect(desk.home.database)) as connection, connection:
+        key_id = desk.home.signer("desk").public.key_id
+        connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 1, 'lost')", (key_id,))
+    form = {"csrf_token": form_token(client, f"/certificates/{visit}"), "form": "zip"}
+    answer = client.post(f"/certificates/{visit}", data=form)
+    assert answer.status_code == 409
+    assert "没有出具：本台的前台密钥已失效" in answer.text
+    assert exports(door) == []
