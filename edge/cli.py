@@ -216,15 +216,25 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
 
 
 @app.command()
-def doctor(home: HomeOption, as_json: JsonOption = False) -> None:
+def doctor(
+    home: HomeOption,
+    as_json: JsonOption = False,
+    settle: Annotated[
+        list[str] | None,
+        typer.Option(help="An alarm's code that you have looked into: told, but not bad until it happens again."),
+    ] = None,
+) -> None:
     """Look at everything a working node needs, and say what is missing; exit 1 where something is.
 
-    Example: firstvisit doctor --home /var/lib/firstvisit/home
+    Example: firstvisit doctor --home /var/lib/firstvisit/home --settle FORK
     """
-    from edge.doctor import examine
+    from edge.doctor import examine, settle_alarm
     from edge.home import Home
 
-    findings = examine(Home(home))
+    opened = Home(home)
+    for code in settle or ():
+        settle_alarm(opened, code)
+    findings = examine(opened)
     if as_json:
         print(json.dumps([finding.listed() for finding in findings]))
     else:

@@ -73,6 +73,13 @@ def examine(home: Home) -> list[Finding]:
     ]
 
 
+def settle_alarm(home: Home, code: str) -> None:
+    """Note that somebody has looked into an alarm; raises EdgeError or SyncError where there is none such."""
+    home.settings()
+    home.migrate()
+    Alarms(home.database).settle(code, time.time_ns() // 1000)
+
+
 def _place(home: Home, settings: Settings) -> Finding:
     try:
         place = home.place(settings)
@@ -280,6 +287,10 @@ def certificate(files: TlsFiles, now: datetime) -> Finding:
 def _alarms(home: Home) -> Iterator[Finding]:
     try:
         for alarm in Alarms(home.database).all():
-            yield Finding("alarm", "bad", f"{alarm.code} x{alarm.count}: {alarm.detail}")
+            text = f"{alarm.code} x{alarm.count}: {alarm.detail}"
+            if alarm.settled_us is None:
+                yield Finding("alarm", "bad", text)
+            else:
+                yield Finding("alarm", "good", f"{text} (settled {_when(alarm.settled_us)})")
     except SyncError as error:
         yield Finding("alarm", "bad", str(error))

@@ -76,7 +76,7 @@ class FullDisk:
         since_us, until_us = to_us(self._since), _now_us()
         self._ledger.append("storage.full", {"since_us": since_us, "until_us": until_us, **self._figures()})
         self._since = None
-        self._alarms.settle(ALARM)  # `doctor` and the pages go on telling of it, by the record
+        self._alarms.forget(ALARM)  # `doctor` and the pages go on telling of it, by the record
         log.warning("room on the disk again: recording; nothing recorded from=%s", rfc3339(since_us))
 
     def _figures(self) -> Fields:

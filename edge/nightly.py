@@ -120,7 +120,7 @@ class Night:
         took_s = (found.ended_us - found.started_us) / 1e6
         if found.ok:
             log.info("everything verified records=%d took_s=%.0f", found.checked, took_s)
-            self._alarms.settle("CHAIN_DAMAGED", "CHECK_FAILED")
+            self._alarms.forget("CHAIN_DAMAGED", "CHECK_FAILED")
         else:
             log.error("alarm code=%s detail=%s", found.alarm, found.damage)
             self._alarms.raise_alarm(found.alarm, found.damage, found.ended_us)

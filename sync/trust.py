@@ -63,6 +63,12 @@ def standing_orders(db: sqlite_utils.Database) -> None:
     )
 
 
+@MIGRATIONS()
+def settled_alarms(db: sqlite_utils.Database) -> None:
+    """Alarms that somebody has looked into, and which have not happened since."""
+    db.table("settled_alarms").create({"code": str, "settled_us": int}, pk="code", not_null={"settled_us"})
+
+
 class NoticeRefused(SyncError):
     """A notice that central signed and this node will not apply; the text says why."""
 
@@ -183,9 +189,9 @@ class Trust:
         """Count an alarm, for `doctor` to show."""
         Alarms(self._database).raise_alarm(code, detail, now_us, count)
 
-    def settle_alarms(self, *codes: str) -> None:
-        """Forget alarms whose cause somebody has mended."""
-        Alarms(self._database).settle(*codes)
+    def forget_alarms(self, *codes: str) -> None:
+        """Drop alarms whose cause is mended."""
+        Alarms(self._database).forget(*codes)
 
     def alarms(self) -> list[Alarm]:
         """Every alarm, the newest first."""

@@ -184,7 +184,7 @@ class UplinkThread:
     def _heard_again(self) -> None:
         """Central takes this chain again after a fork: somebody there has looked, and lifted it."""
         self._forked = False
-        self._trust.settle_alarms("FORK", "ACK_NOT_OURS")
+        self._trust.forget_alarms("FORK", "ACK_NOT_OURS")
         log.info("central takes this chain again")
 
     def _witness(self, ack: Ack, ledger: Ledger) -> None:

@@ -20,6 +20,7 @@ from edge.clock import Clock
 from edge.home import Home
 from edge.vault import opened
 from sync import canonical
+from sync.alarms import Alarms
 
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)
 SECRET = "s3cret-pass"
@@ -205,6 +206,25 @@ def test_a_trigger_in_either_database_is_told_by_doctor_and_verify(call: Call, h
     assert (found["chain"]["state"], found["people"]["state"]) == ("bad", "bad")
     assert "trigger 'swallow'" in found["chain"]["text"]
     assert "trigger 'keep'" in found["people"]["text"]
+
+
+def test_an_alarm_settled_knowingly_is_told_and_not_bad_until_it_happens_again(call: Call, home: Home) -> None:
+    def told(*more: str) -> list[tuple[str, str]]:
+        found = json.loads(call("doctor", "--home", home.path, "--json", *more).out)
+        return [(one["state"], one["text"]) for one in found if one["part"] == "alarm"]
+
+    alarms = Alarms(home.database)
+    alarms.raise_alarm("NOT_OUR_RECORD", "seq 17", 1_760_000_000_000_000)
+    assert told() == [("bad", "NOT_OUR_RECORD x1: seq 17")]
+    refused = call("doctor", "--home", home.path, "--settle", "FORK")
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "no alarm 'FORK' here to settle; there are: NOT_OUR_RECORD" in refused.err
+    ((state, text),) = told("--settle", "NOT_OUR_RECORD")
+    assert state == "good"
+    assert text.startswith("NOT_OUR_RECORD x1: seq 17 (settled 20")
+    assert told() == [(state, text)], "it stays, with when it was settled"
+    alarms.raise_alarm("NOT_OUR_RECORD", "seq 18", 1_760_000_060_000_000)
+    assert told() == [("bad", "NOT_OUR_RECORD x2: seq 18")]
 
 
 def test_init_prints_the_fingerprint_and_what_comes_next(call: Call, tmp_path: Path) -> None:

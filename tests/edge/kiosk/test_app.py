@@ -504,6 +504,21 @@ def test_a_damaged_chain_and_alarms_are_on_the_pages(visitor: Visitor, door: Doo
     assert "The chain is damaged" in page
 
 
+def test_an_alarm_that_somebody_settled_is_shown_as_such_until_it_happens_again(visitor: Visitor, door: Door) -> None:
+    client, alarms = visitor("li"), Alarms(door.home.database)
+    alarms.raise_alarm("NOT_OUR_RECORD", "seq 17", 1_760_000_000_000_000)
+    alarms.settle("NOT_OUR_RECORD", 1_760_000_060_000_000)
+    english, chinese = (client.get(f"/node?lang={language}").text for language in ("en", "zh"))
+    assert "NOT_OUR_RECORD" in english
+    assert "settled 2025-10-09" in english
+    assert "已由管理员处理" in chinese
+    assert '<span class="lamp bad">' not in english
+    alarms.raise_alarm("NOT_OUR_RECORD", "seq 18", 1_760_000_120_000_000)
+    again = client.get("/fragments/node?lang=en").text
+    assert "settled" not in again
+    assert '<span class="lamp bad">' in again
+
+
 def test_the_node_page_says_that_the_surroundings_have_changed_until_somebody_has_looked(
     visitor: Visitor, door: Door, tmp_path: Path
 ) -> None:
