@@ -33,7 +33,9 @@ class Past:
         self.node, self.desk = (Ledger(home.database, writer) for writer in writers)
 
     def _stamp(self, before: Stamp | None) -> Stamp:
-        return replace(Clock().stamp(before), wall_us=self._at_us)
+        # the boot clock goes with the wall clock: nobody has set it, so no record says that somebody has
+        boot_us = self._at_us - self.now_us + 1000 * DAY_US
+        return replace(Clock().stamp(before), wall_us=self._at_us, boot_us=boot_us, boot_id="ab" * 16)
 
     def visits(self, decision: str, names: list[str], first_days_ago: float, last_days_ago: float, **more: Any) -> None:
         """Append visits v-NAME of people p-NAME, evenly between two moments, each left again."""
