@@ -136,6 +136,10 @@ class KeyRing:
         key = self.named(record.key_id)
         return key is not None and self._cut_off(key, (record.epoch, record.seq)) is not None
 
+    def given_up(self, record: Record) -> bool:
+        """Whether the key that the record names is revoked, from whatever place on."""
+        return record.key_id in self._revoked
+
     def signed(self, body: bytes, signature: bytes) -> bool:
         """Whether any of these keys, in force or not, signed these bytes, whatever they say."""
         return any(key.verify("record-sig", body, signature) for key in {tenure.key for tenure in self._tenures})

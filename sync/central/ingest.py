@@ -426,6 +426,9 @@ class Ingest:
         if held is not None and held[0] == record.hash:
             return
         self._check(record, node)
+        if node.keys.given_up(record):  # whoever has it may go on signing for its time: that must not end the chain
+            why = f"key {record.key_id} is revoked, and this is not what is held of it"
+            raise _Refused("REVOKED", record.epoch, record.seq, record.hash, why)
         self._fork(record, (record.epoch, record.seq), node, batch, staged, now_us)
 
     def _fork(

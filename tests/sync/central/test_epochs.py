@@ -11,8 +11,10 @@ from sync import SyncError
 from sync.central.enrol import enrol, readmit
 from sync.central.ingest import Answer, Arrived, Ingest
 from sync.central.keys import load_public, load_serving_keys
+from sync.central.notices import order
 from sync.central.store.store import Store
 from sync.messages import Ack, BadMessage, Enrolment, Nack
+from sync.notices import KeyRevoked
 from sync.records import GENESIS_PREV, Record, seal
 from sync.rotation import Rotation
 from sync.signing import Signer, create_key_file
@@ -256,3 +258,17 @@ def test_a_node_that_is_not_known_is_not_enrolled_by_its_later_keys(box: Machine
     stranger = Central(tmp_path / "other")
     with pytest.raises(SyncError, match=r"node-1\.pub"):
         enrol(stranger.directory, renewed, rekey=True)
+
+
+def test_a_revoked_key_cannot_end_the_chain_by_contradicting_what_it_signed_in_its_time(
+    desk: Desk, box: Machine, node: Node
+) -> None:
+    box.record("day.closed", node.desk)
+    assert acked(desk.take(*box.chain)) == (1, 11)
+    order(desk.central.directory, "n1", KeyRevoked(node.desk.public.key_id, 1, 11, "compromised"))
+    desk.ingest.look(lambda _: True)
+    thief = Machine(node.key, box.chain[:10])
+    assert refused(desk.take(thief.record("day.closed", node.desk, day="another"))) == "REVOKED"
+    assert desk.state() == "ok"
+    assert acked(desk.take(box.record())) == (1, 12)
+    assert desk.good()
