@@ -38,6 +38,9 @@ verify_standalone.py   独立验证程序（Python 3.11 与 PyNaCl）。 A verif
        central.pub   {root}
   2. firstvisit verify THIS.zip --public-key node.pub
      firstvisit verify THIS.zip --public-key central.pub
+     没有 firstvisit 时（两个公钥各一次）。 Without firstvisit, once with each of the two files:
+     python3 -m pip install pynacl
+     python3 verify_standalone.py THIS.zip --public-key node.pub
   3. 以输出为准。 What it prints counts.
 
 本证书不能证明的内容见 certificate.pdf 第 2 页。 What it does not prove stands on page 2 of certificate.pdf.

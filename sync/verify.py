@@ -101,6 +101,9 @@ def verify(path: Path, public_key: Path | None = None) -> Verdict:
         return _bundle(path, given)
     if is_compact(path):
         return _compact(path, given)
+    with path.open("rb") as file:
+        if file.read(5) == b"%PDF-":
+            raise SyncError(f"{path}: a PDF is no evidence: verify the certificate's .zip, or the text of its code")
     return _export(path, given)
 
 

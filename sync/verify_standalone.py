@@ -25,8 +25,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from nacl.exceptions import BadSignatureError
-from nacl.signing import VerifyKey
+try:
+    from nacl.exceptions import BadSignatureError
+    from nacl.signing import VerifyKey
+except ImportError:
+    print("PyNaCl is missing, nothing was judged: python3 -m pip install pynacl", file=sys.stderr)
+    sys.exit(2)
 
 Fields = dict[str, Any]
 Place = tuple[int, int]  # epoch and seq
@@ -1096,10 +1100,15 @@ def verify(path: Path, given: Given) -> list[str]:
         return list(judge_bundle(*read_bundle(path), given))
     if head == b"FV1:":
         return list(judge_code(read_code(path), given))
+    if head == b"%PDF":
+        raise Unreadable(f"{path}: a PDF is no evidence: verify the certificate's .zip, or the text of its code")
     return list(judge(*read_export(path), given).lines())
 
 
 def main() -> int:
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        print(__doc__)
+        return 0
     words = [word for word in sys.argv[1:] if word != "--public-key"]
     if not 1 <= len(words) <= 2 or len(words) != len(sys.argv) - 1 - sys.argv.count("--public-key"):
         print(__doc__, file=sys.stderr)

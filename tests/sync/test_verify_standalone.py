@@ -117,6 +117,28 @@ def mutated(whole: bytes, number: int, rng: random.Random) -> bytes:
     return bytes(mutant)
 
 
+def test_without_pynacl_it_says_so_and_judges_nothing(exported: Path) -> None:
+    done = subprocess.run([sys.executable, "-I", "-S", str(FILE), str(exported)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("PyNaCl is missing, nothing was judged")
+
+
+def test_asked_for_help_it_says_how_it_is_called() -> None:
+    done = subprocess.run([sys.executable, str(FILE), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "verify_standalone.py PATH" in done.stdout
+
+
+def test_both_say_that_a_pdf_is_no_evidence(tmp_path: Path) -> None:
+    paper = tmp_path / "certificate.pdf"
+    paper.write_bytes(b"%PDF-1.7\n\xe2\xe3\xcf\xd3\n")
+    with pytest.raises(SyncError, match="a PDF is no evidence"):
+        verify(paper)
+    done = subprocess.run([sys.executable, str(FILE), str(paper)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "a PDF is no evidence" in done.stderr
+
+
 def test_both_judge_mutated_exports_alike(exported: Path) -> None:
     whole, rng, said = exported.read_bytes(), random.Random(11), Counter[str]()
     assert ours(exported) == theirs(exported) == ("good", None)
