@@ -71,6 +71,9 @@ with other keys.
 """
 
 
+_FILES = frozenset(("ca.crt", "broker.crt", "broker.key", "crl.pem", "acl", "mosquitto.conf", "README"))
+
+
 def write_broker_config(
     authority: Authority, folder: Path, port: int, names: Sequence[str], now: datetime
 ) -> tuple[str, ...]:
@@ -78,11 +81,14 @@ def write_broker_config(
 
     names: under which nodes and central reach the broker. The broker's key and certificate are kept as long as they
     name just these and have time left; configuration, access list and revocation list are always written anew. Raises
-    SyncError naming the file that cannot be written.
+    SyncError naming the file that cannot be written, or a folder that is somebody else's.
     """
     assert MAX_FRAME_BYTES < _MAX_PACKET_BYTES
     try:
         folder.mkdir(mode=0o750, parents=True, exist_ok=True)
+        there = {path.name for path in folder.iterdir()}
+        if there - _FILES and not (folder / "mosquitto.conf").is_file():
+            raise SyncError(f"{folder}: holds other things: name one that is new, empty or written by this before")
     except OSError as error:
         raise SyncError(f"{folder}: {error.strerror}") from error
     place = folder.resolve()

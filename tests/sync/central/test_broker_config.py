@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sync import SyncError
 from sync.broker import mosquitto
 from sync.central.broker_config import write_broker_config
 from sync.central.ca import Authority, open_authority, write_pair
@@ -206,6 +207,17 @@ def test_a_folder_with_a_space_in_its_path_is_refused_in_one_line(tmp_path: Path
     authority = open_authority(tmp_path / "central", "c1", utc_now())
     with pytest.raises(Exception, match="no path with a space"):
         write_broker_config(authority, tmp_path / "a broker", 8883, NAMES, utc_now())
+
+
+def test_a_folder_of_other_things_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "central").mkdir()
+    authority = open_authority(tmp_path / "central", "c1", utc_now())
+    with pytest.raises(SyncError, match="holds other things"):
+        write_broker_config(authority, tmp_path, 8883, NAMES, utc_now())
+    assert [path.name for path in tmp_path.iterdir()] == ["central"]
+    for _ in range(2):
+        write_broker_config(authority, tmp_path / "broker", 8883, NAMES, utc_now())
+        (tmp_path / "broker" / "kept-by-somebody").touch()
 
 
 def test_the_access_list_names_central_as_its_certificate_does(tmp_path: Path) -> None:
