@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sync.central.settings import FILE_NAME as SETTINGS_FILE
 from sync.central.settings import load_settings
@@ -11,15 +12,16 @@ from sync.central.store.store import Store
 from sync.database import DatabaseError, Format, create, migrate
 from sync.web import tables
 
+if TYPE_CHECKING:
+    from sync.central.store.postgres import PostgresDatabase
+
 ACCOUNTS_FILE = "accounts.db"  # beside a PostgreSQL store: who signs in to a console is that machine's own matter
 _ACCOUNTS_FORMAT = Format("console's accounts", 1)
 
 
 def check_empty(url: str) -> None:
     """Raise SyncError where the PostgreSQL of this URL is out of reach or holds a store already."""
-    from sync.central.store.postgres import PostgresDatabase  # not at the top: a central on SQLite does without psycopg
-
-    with closing(PostgresDatabase(url)) as database:
+    with closing(_postgres(url)) as database:
         if database.exists():
             raise DatabaseError(f"{database.name}: a central store is already there")
 
@@ -33,10 +35,8 @@ def create_store(directory: Path, url: str | None = None) -> None:
     if url is None:
         database = SqliteDatabase.create(directory / FILE_NAME)
     else:
-        from sync.central.store.postgres import PostgresDatabase
-
         check_empty(url)
-        database = PostgresDatabase(url)
+        database = _postgres(url)
         create(directory / ACCOUNTS_FILE, _ACCOUNTS_FORMAT, tables.MIGRATIONS, mode=0o600)
     with Store(database) as store:
         store.migrate()
@@ -72,10 +72,18 @@ def _open(directory: Path) -> Database:
     url = store_url(directory)
     if url is None:
         return SqliteDatabase(directory / FILE_NAME)
-    from sync.central.store.postgres import PostgresDatabase
-
-    database = PostgresDatabase(url)
+    database = _postgres(url)
     if not database.exists():
         database.close()
         raise DatabaseError(f"{database.name}: no central store there")
     return database
+
+
+def _postgres(url: str) -> "PostgresDatabase":
+    try:  # not at the top: a central on SQLite does without psycopg
+        from sync.central.store.postgres import PostgresDatabase
+    except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise
+        raise DatabaseError("a store in PostgreSQL needs psycopg: pip install 'psycopg[binary]' beside us") from error
+    return PostgresDatabase(url)

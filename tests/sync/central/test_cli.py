@@ -148,6 +148,15 @@ def test_a_fifo_in_place_of_a_file_is_refused_and_waited_for_by_nobody(
     assert (ended.returncode, ended.stderr) == (2, f"{fifo}: not a file\n")
 
 
+def test_a_store_in_postgresql_without_psycopg_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    without = BARE.replace('"edge"):', '"edge", "psycopg"):')
+    command = [sys.executable, "-c", without, "init", str(tmp_path / "c"), "--store", "postgresql://127.0.0.1/x"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "psycopg" in done.stderr
+    assert not (tmp_path / "c").exists()
+
+
 def test_init_leaves_an_existing_central_alone(directory: Path) -> None:
     before = (directory / "central.pub").read_bytes()
     again = central("init", directory)
