@@ -18,7 +18,7 @@ _LOOKED_BACK = 400  # records before a node's head; each visit names the place
 class Place:
     """lat, lon: WGS-84 degrees. accuracy_m: None where the record has none. inside: of the site's fence.
 
-    attested: the box sees around it what it saw when its place was attested.
+    fenced: the site has one. attested: the box sees around it what it saw when its place was attested.
     """
 
     lat: float
@@ -26,6 +26,7 @@ class Place:
     accuracy_m: float | None
     source: str
     inside: Inside
+    fenced: bool
     attested: bool
 
 
@@ -60,4 +61,6 @@ def _place(fields: Fields) -> Place | None:
             pass
     attested = number_of(told, "attested") != 0
     accuracy_m = None if accuracy_e6 is None else accuracy_e6 / 1e6
-    return Place(lat_e7 / 1e7, lon_e7 / 1e7, accuracy_m, text_of(told, "source") or "", inside, attested)
+    fenced = inside != "unknown" or text_of(told, "fence") is not None
+    source = text_of(told, "source") or ""
+    return Place(lat_e7 / 1e7, lon_e7 / 1e7, accuracy_m, source, inside, fenced, attested)

@@ -523,7 +523,7 @@ def test_the_node_page_says_that_the_surroundings_have_changed_until_somebody_ha
     visitor: Visitor, door: Door, tmp_path: Path
 ) -> None:
     client = visitor("li")
-    assert "As attested" in client.get("/node?lang=en").text
+    assert "Surroundings unchanged" in client.get("/node?lang=en").text
     net, camera = tmp_path / "proc" / "net", {"door": "rtsp://192.0.2.7/s"}
     net.mkdir(parents=True)
     attestation = Attestation(door.home.database, Surroundings(camera, tmp_path / "proc", tmp_path, ""))
@@ -535,4 +535,4 @@ def test_the_node_page_says_that_the_surroundings_have_changed_until_somebody_ha
     assert "cameras · since" in english
     assert "周边环境已变化，位置不再确认" in chinese
     attestation.attest(door.ledger)
-    assert "As attested" in client.get("/fragments/node?lang=en").text
+    assert "Surroundings unchanged" in client.get("/fragments/node?lang=en").text

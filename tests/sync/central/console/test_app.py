@@ -100,10 +100,16 @@ def test_a_visit_tells_how_long_strangers_are_remembered(reader: httpx.Client, c
 
 
 def test_a_node_s_place_follows_its_records(reader: httpx.Client, central: NodeAndCentral) -> None:
-    place = {"lat_e7": 312304000, "lon_e7": 1214737000, "source": "installer", "inside": "in"}
-    central.arrive("first", "v1", place=place)
-    central.deliver()
-    assert "inside the fence" in reader.get("/?lang=en").text
+    place = {"lat_e7": 312304000, "lon_e7": 1214737000, "accuracy_e6": 20_000_000, "source": "installer"}
+    for visit, more, says in (
+        ("v0", {"inside": "unknown"}, "no fence"),
+        ("v3", {"inside": "unknown", "fence": "0" * 64}, "inside or outside: unknown"),
+        ("v1", {"inside": "in", "fence": "0" * 64}, "inside the fence"),
+    ):
+        central.arrive("first", visit, place=place | more)
+        central.deliver()
+        assert says in reader.get("/?lang=en").text
+    assert "entered by the installer" in reader.get("/?lang=en").text
     central.arrive("first", "v2", place=place | {"lat_e7": 313000000, "inside": "out"})
     central.deliver()
     assert "outside the fence" in reader.get("/").text
