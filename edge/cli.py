@@ -75,6 +75,7 @@ def main() -> None:
         code = app(standalone_mode=False)
     except (EdgeError, ModelsError, CameraError, SyncError, typer.TyperException) as error:
         text = error.format_message() if isinstance(error, typer.TyperException) else str(error)
+        text = text.replace(": Value error, ", ": ")  # pydantic's own words, out of typer's
         if not text:  # no command at all: the help has been shown
             sys.exit(2)
         print(f"firstvisit: {printable(' '.join(text.split()))}", file=sys.stderr)
@@ -261,6 +262,6 @@ def demo(
 
 
 _VISIT_COLUMNS = (
-    "visit_id", "person_id", "decision", "original_decision", "arrived_at",
+    "visit_id", "person_id", "decision", "original_decision", "compared_with", "arrived_at",
     "camera_id", "similarity", "margin", "grade", "pack",
 )  # fmt: skip

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from sync.append import EpochReason
 
 app = typer.Typer()
-keys = typer.Typer(help="The node's keys: list them, rotate one, begin a new epoch.", no_args_is_help=True)
+keys = typer.Typer(
+    help="The node's keys: list them, rotate one, begin a new epoch.\n\nExample: firstvisit keys list --home HOME",
+    no_args_is_help=True,
+)
 app.add_typer(keys, name="keys")
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]

@@ -20,6 +20,16 @@ def say(text: str, marked: str = "", style: str = "green") -> None:
     _out.print(Text.assemble((marked + " ", style) if marked else "", printable(text)), soft_wrap=True)
 
 
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case _:
+            return printable(str(value))
+
+
 def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ...], empty: str) -> None:
     """Print rows as one JSON list, or as a table of these columns; `empty` where there are none."""
     listed = list(rows)
@@ -31,7 +41,7 @@ def show(rows: Iterable[dict[str, Any]], as_json: bool, columns: tuple[str, ...]
         return
     table = Table(*columns, box=None, pad_edge=False, header_style="bold")
     for row in listed:
-        table.add_row(*(Text("-" if row[name] is None else printable(str(row[name]))) for name in columns))
+        table.add_row(*(Text(_cell(row[name])) for name in columns))
     # a pipe has no width of its own, and an id cut in two helps nobody
     console = _out if sys.stdout.isatty() else Console(width=max(shutil.get_terminal_size().columns, 240))
     console.print(table)

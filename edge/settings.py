@@ -166,6 +166,8 @@ def _line(error: ValidationError) -> str:
     first = problems[0]
     key = _key(first["loc"])
     allowed = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch" and key.endswith(".id"):
+        allowed = "a name begins with a letter or a digit and has up to 64 letters, digits, dots, underscores, dashes"
     match first["type"]:
         case "extra_forbidden":
             text = f"{key if key.isprintable() else ascii(key)}: no such key"

@@ -38,6 +38,7 @@ class LoggedVisit:
             "person_id": self.person_id,
             "decision": self.decision,
             "original_decision": self.original_decision,
+            "compared_with": self.record.fields.get("gallery_n"),
             "arrived_at": rfc3339(to_us(self.arrived_at)),
             "camera_id": self.camera_id,
             "similarity": self.similarity,

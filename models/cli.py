@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 app = typer.Typer(
-    help="Recognition packs: which there are, what they may be used for, installing them.",
+    help="Recognition packs: which there are, what they may be used for, installing them.\n\n"
+    "Example: firstvisit models list",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

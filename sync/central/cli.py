@@ -15,7 +15,8 @@ from sync.records import valid_name
 from sync.stamp import rfc3339
 
 app = typer.Typer(
-    help="The central server: verifies, stores and acknowledges what nodes send.",
+    help="The central server: verifies, stores and acknowledges what nodes send.\n\n"
+    "Example: firstvisit central run --dir /var/lib/firstvisit-central",
     no_args_is_help=True,
     rich_markup_mode="rich",
 )
@@ -77,7 +78,10 @@ def init(
     open_authority(directory, central_id, utc_now(), name or ())
     print(f"made {directory}")
     print(f"  root key  {public.root.fingerprint}")
-    print(f"  for nodes {directory / CENTRAL_FILE}   (firstvisit join --central-key)")
+    if name:
+        print(f"  for nodes firstvisit central invite --dir {directory}, once it runs")
+    else:
+        print(f"  for nodes {directory / CENTRAL_FILE}   (firstvisit join --central-key)")
     print(f"  next      firstvisit central add-user --dir {directory} NAME")
     print(f"            firstvisit central run --dir {directory}")
 

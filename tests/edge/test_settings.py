@@ -46,7 +46,7 @@ def test_the_smallest_configuration_keeps_people_unembedded_for_a_day() -> None:
         ("[kisok]\nport = 8500\n", "kisok: no such key"),
         ("[recognition]\nevidence_fpir = 0.05\nreview_fpir = 0.05\n", "evidence_fpir lies below review_fpir"),
         ("[[camera]]\nid = 'door'\n", "camera[1].uri: missing"),
-        ("[[camera]]\nid = 'front door'\nuri = 'usb:0'\n", "camera[1].id = 'front door': string should match"),
+        ("[[camera]]\nid = 'front door'\nuri = 'usb:0'\n", "camera[1].id = 'front door': a name begins with"),
         ("[[camera]]\nid = 'd'\nuri = 'usb:0'\n[[camera]]\nid = 'd'\nuri = 'usb:1'\n", "two cameras are called d"),
     ],
 )

@@ -15,7 +15,7 @@ from sync.messages import Ack
 
 ARRIVED_US = 1_782_871_200_123_456
 KEYS = {
-    "visit_id", "person_id", "decision", "original_decision", "arrived_at", "camera_id",
+    "visit_id", "person_id", "decision", "original_decision", "compared_with", "arrived_at", "camera_id",
     "similarity", "margin", "grade", "pack", "acked", "seq", "hash",
 }  # fmt: skip
 
