@@ -36,14 +36,7 @@ class Alarms:
     def raise_alarm(self, code: str, detail: str, now_us: int, count: int = 1) -> None:
         """Count an alarm, for `doctor` and the pages to show; one that was settled is open again."""
         with self._open() as connection, immediate(connection, self._patience):
-            connection.execute(
-                "INSERT INTO alarms (code, detail, count, first_us, last_us) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (code) DO UPDATE SET detail = excluded.detail, count = count + excluded.count,"
-                " last_us = excluded.last_us",
-                (code, detail, count, now_us, now_us),
-            )
-            if _settles(connection):
-                connection.execute("DELETE FROM settled_alarms WHERE code = ?", (code,))
+            count_alarm(connection, code, detail, now_us, count)
 
     def settle(self, code: str, now_us: int) -> None:
         """Keep an alarm as looked at by somebody, until it happens again; raises SyncError where there is none such."""
@@ -79,6 +72,18 @@ class Alarms:
     def _open(self) -> Iterator[sqlite3.Connection]:
         with closing(open_checked(self._database, LEDGER_FORMAT)) as connection, named(self._database):
             yield connection
+
+
+def count_alarm(connection: sqlite3.Connection, code: str, detail: str, now_us: int, count: int = 1) -> None:
+    """`raise_alarm` in somebody else's transaction."""
+    connection.execute(
+        "INSERT INTO alarms (code, detail, count, first_us, last_us) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (code) DO UPDATE SET detail = excluded.detail, count = count + excluded.count,"
+        " last_us = excluded.last_us",
+        (code, detail, count, now_us, now_us),
+    )
+    if _settles(connection):
+        connection.execute("DELETE FROM settled_alarms WHERE code = ?", (code,))
 
 
 def _settles(connection: sqlite3.Connection) -> bool:

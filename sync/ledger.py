@@ -1,6 +1,7 @@
 """The node's ledger: one table that is evidence and outbox both. Writing to it: append.py; what leaves it: purge.py."""
 
-from collections.abc import Iterable, Iterator
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -263,10 +264,10 @@ class Ledger:
             ).fetchone()
         return (found[0], found[1]) if found else (0, 0)
 
-    def accept_ack(self, ack: Ack) -> bool:
+    def accept_ack(self, ack: Ack, also: Callable[[sqlite3.Connection], None] = lambda _: None) -> bool:
         """Mark what `ack` covers, in its epoch and all before, and keep it as evidence.
 
-        Its signature is the caller's to check.
+        Its signature is the caller's to check. also: done in the same transaction where the ack is kept.
 
         One that repeats the place of the newest kept, and says nothing of central's log, is kept only a minute later:
         a stranger can draw one a second out of central. Returns False, and changes nothing, where the ack's head is
@@ -293,6 +294,7 @@ class Ledger:
                 "INSERT OR IGNORE INTO acks (ack_hash, epoch, upto_seq, central_time_us, data) VALUES (?, ?, ?, ?, ?)",
                 (ack.ack_hash, ack.epoch, ack.upto_seq, ack.central_time_us, ack.data),
             )
+            also(self.connection)
         return True
 
     def has_ack(self, ack_hash: bytes) -> bool:

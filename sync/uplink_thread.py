@@ -2,12 +2,15 @@
 
 import logging
 import random
+import sqlite3
 import threading
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 from sync import SyncError
+from sync.alarms import count_alarm
 from sync.append import Writer
 from sync.in_force import KeyNotInForce
 from sync.ledger import Ledger
@@ -166,7 +169,7 @@ class UplinkThread:
         elif (end := ledger.closed_at(ack.epoch)) is not None and end < ack.upto_seq:
             log.info("central holds more of epoch %d than this machine seq=%d", ack.epoch, ack.upto_seq)
             uplink.pass_over((ack.epoch, end), ack.central_time_us, now_s)
-        elif not ledger.accept_ack(ack):
+        elif not ledger.accept_ack(ack, partial(self._witness, ack)):
             self._alarm("ACK_NOT_OURS", f"central acknowledges epoch {ack.epoch} seq {ack.upto_seq} with another hash")
         else:
             before = uplink.acked
@@ -176,7 +179,8 @@ class UplinkThread:
                     self._rollback(before, here)
                 case "progress" if self._forked and uplink.stopped is None:
                     self._heard_again()
-            self._witness(ack, ledger)
+            if self._log_silence.heard(ack) and newest(ledger) is not None:
+                self._alarm("LOG_WITHHELD", "central acknowledges, and has said nothing of its log for an hour")
             if self._silent:
                 self._silent = False
                 log.info("central answers again seq=%d", ack.upto_seq)
@@ -187,17 +191,18 @@ class UplinkThread:
         self._trust.forget_alarms("FORK", "ACK_NOT_OURS")
         log.info("central takes this chain again")
 
-    def _witness(self, ack: Ack, ledger: Ledger) -> None:
+    def _witness(self, ack: Ack, connection: sqlite3.Connection) -> None:
         """Central does hold the records, whatever it says of its log: the ack stands, and the alarm beside it."""
         try:
-            head = witness(ack, ledger, self._central)
+            head = witness(ack, connection, self._central)
         except LogFork as fork:
-            self._alarm("LOG_FORK", str(fork))
+            self._log_alarm("LOG_FORK", str(fork))
+            count_alarm(connection, "LOG_FORK", str(fork)[:_DETAIL_CHARS], time.time_ns() // 1000)
+        except SyncError as error:  # a damaged record of our own, which the night finds
+            log.error("log not witnessed error=%s", error)
         else:
             if head is not None:
                 log.debug("log witnessed size=%d", head.size)
-        if self._log_silence.heard(ack) and newest(ledger) is not None:
-            self._alarm("LOG_WITHHELD", "central acknowledges, and has said nothing of its log for an hour")
 
     def _refused(self, nack: Nack, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
         at = (nack.epoch, nack.seq)
@@ -306,10 +311,13 @@ class UplinkThread:
 
     # -- alarms ------------------------------------------------------------------------------------------------
 
-    def _alarm(self, code: str, detail: str) -> None:
+    def _log_alarm(self, code: str, detail: str) -> None:
         if code not in self._logged:
             self._logged.add(code)
             log.error("alarm code=%s detail=%s", code, detail[:_DETAIL_CHARS])
+
+    def _alarm(self, code: str, detail: str) -> None:
+        self._log_alarm(code, detail)
         self._alarms[code] += 1
         self._details[code] = detail[:_DETAIL_CHARS]
 

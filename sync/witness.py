@@ -36,26 +36,26 @@ class LogSilence:
         return False
 
 
-def witness(ack: Ack, ledger: Ledger, keys: CentralKeys) -> LogHead | None:
-    """Hold the checkpoint of an ack that `ledger` has accepted against everything known here, and remember it.
+def witness(ack: Ack, connection: sqlite3.Connection, keys: CentralKeys) -> LogHead | None:
+    """Hold the checkpoint of an accepted ack against everything known here, and remember it.
 
-    ledger: opened by a writer. Returns what central's log is now, None where the ack carries no checkpoint. Raises
-    LogFork, and remembers nothing: the ack itself is kept in the ledger, as evidence against central.
+    connection: in the transaction that accepts the ack; it comes but once. Returns what central's log is now, None
+    where the ack carries no checkpoint. Raises LogFork, and remembers nothing: the ack itself is to be kept in the
+    ledger, as evidence against central.
     """
     if ack.checkpoint is None:
         return None
-    with ledger.transaction() as transaction:
-        signed_back = _signed_back(transaction.connection, (ack.epoch, ack.upto_seq))
-        try:
-            head = ack.checkpoint.check(ack.head_hash, origin_of(keys.central_id), keys.keys["checkpoint"], signed_back)
-        except BadCheckpoint as error:
-            raise LogFork(f"ack of epoch {ack.epoch} seq {ack.upto_seq}: {error}") from error
-        if why := follows(head, _newest(transaction.connection)):
-            raise LogFork(f"ack of epoch {ack.epoch} seq {ack.upto_seq}: {why}")
-        transaction.connection.execute(
-            "INSERT OR REPLACE INTO log_head (one, size, root, epoch, upto_seq, ack_hash) VALUES (1, ?, ?, ?, ?, ?)",
-            (head.size, head.root, ack.epoch, ack.upto_seq, ack.ack_hash),
-        )
+    signed_back = _signed_back(connection, (ack.epoch, ack.upto_seq))
+    try:
+        head = ack.checkpoint.check(ack.head_hash, origin_of(keys.central_id), keys.keys["checkpoint"], signed_back)
+    except BadCheckpoint as error:
+        raise LogFork(f"ack of epoch {ack.epoch} seq {ack.upto_seq}: {error}") from error
+    if why := follows(head, _newest(connection)):
+        raise LogFork(f"ack of epoch {ack.epoch} seq {ack.upto_seq}: {why}")
+    connection.execute(
+        "INSERT OR REPLACE INTO log_head (one, size, root, epoch, upto_seq, ack_hash) VALUES (1, ?, ?, ?, ?, ?)",
+        (head.size, head.root, ack.epoch, ack.upto_seq, ack.ack_hash),
+    )
     return head
 
 

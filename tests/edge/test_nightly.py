@@ -50,7 +50,7 @@ def held(home: Home) -> Home:
             proof = log.proof(head.hash)
             ack = Ack.seal("puxi-01-a", 1, head.seq, head.hash, time_us, 8, key("ack"), proof)
             assert ledger.accept_ack(ack)
-            witness(ack, ledger, Trust(home.path).keys())
+            witness(ack, ledger.connection, Trust(home.path).keys())
     return home
 
 

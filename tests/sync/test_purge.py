@@ -55,7 +55,7 @@ class Office:
         proof = self.log.proof(head.hash) if checkpoint else None
         ack = Ack.seal("gate-1", head.epoch, head.seq, head.hash, START_US + self.days * DAY_US, 8, key("ack"), proof)
         assert self.node.accept_ack(ack)
-        witness(ack, self.node, Trust(self.home.path).keys())
+        witness(ack, self.node.connection, Trust(self.home.path).keys())
         return ack
 
     def purge(self, days: int, most: int = 1000) -> Record | None:

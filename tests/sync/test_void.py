@@ -43,7 +43,7 @@ class Site(ASite):
         """Of everything, with a checkpoint, which the node witnesses."""
         self.ack(checkpoint=True)
         acks = list(self.node.acks())
-        witness(Ack.parse(acks[-1], self.central.key("ack").public), self.node, Trust(self.path).keys())
+        witness(Ack.parse(acks[-1], self.central.key("ack").public), self.node.connection, Trust(self.path).keys())
 
     def replace(self, seq: int, **changes: object) -> None:
         """Put another record, signed by the same key, in the place of one, as root with the stolen key would."""

@@ -1,9 +1,11 @@
 """What a node believes of central's log, and what it will not let pass."""
 
+import sqlite3
 from dataclasses import dataclass, replace
 
 import pytest
 
+from sync.database import DatabaseError
 from sync.ledger import Ledger
 from sync.log_proof import LogHead, LogProof
 from sync.messages import Ack, CentralKeys
@@ -46,7 +48,7 @@ class Scene:
         return self.log.proof(head.hash, signed_back)
 
     def hear(self, proof: LogProof | None) -> LogHead | None:
-        return witness(self.ack(proof), self.ledger, self.keys)
+        return witness(self.ack(proof), self.ledger.connection, self.keys)
 
 
 @pytest.fixture
@@ -95,12 +97,31 @@ def test_a_checkpoint_is_kept_even_where_its_ack_repeats_a_place_within_the_minu
         assert scene.ledger.has_ack(again.ack_hash) == (proof is not None)
 
 
+def test_an_ack_and_its_checkpoint_are_kept_together_or_not_at_all(scene: Scene, home: BuiltHome) -> None:
+    """The same ack is not looked at twice. It takes no key that may sign, either: the node's may be revoked."""
+    scene.record(count=3)
+    head, reader = scene.ledger.head(), Ledger(home.database)
+    assert head
+    ack = Ack.seal("gate-1", head.epoch, head.seq, head.hash, scene.now_us, 8, key("ack"), scene.proof())
+
+    def cut(connection: sqlite3.Connection) -> None:
+        witness(ack, connection, scene.keys)
+        raise DatabaseError("power cut")
+
+    with pytest.raises(DatabaseError):
+        reader.accept_ack(ack, cut)
+    assert (reader.has_ack(ack.ack_hash), newest(reader)) == (False, None)
+    assert reader.accept_ack(ack, lambda connection: witness(ack, connection, scene.keys) and None)
+    assert newest(reader) == (scene.log.head(), (1, 3))
+    reader.close()
+
+
 def _refused(scene: Scene, proof: LogProof, why: str) -> None:
     """The ack is kept as evidence, but its checkpoint is not believed."""
     before = log_fields(scene.ledger)
     ack = scene.ack(proof)
     with pytest.raises(LogFork, match=why):
-        witness(ack, scene.ledger, scene.keys)
+        witness(ack, scene.ledger.connection, scene.keys)
     assert log_fields(scene.ledger) == before
     assert scene.ledger.has_ack(ack.ack_hash)
     assert scene.ledger.backlog() == 0
@@ -168,7 +189,7 @@ def test_the_proof_begins_at_the_newest_head_that_central_has_when_it_acknowledg
     scene.alive()  # signs a later head back, which central has not seen when it says what follows
     ack = Ack.seal("gate-1", head.epoch, head.seq, head.hash, scene.now_us, 8, key("ack"), proof)
     with pytest.raises(LogFork, match="had 14 leaves, now 8"):  # an old one; but not for where it begins
-        witness(ack, scene.ledger, scene.keys)
+        witness(ack, scene.ledger.connection, scene.keys)
 
 
 def test_a_node_follows_its_log_into_the_next_process(scene: Scene, home: BuiltHome) -> None:

@@ -55,7 +55,7 @@ class Two:
         ledger = node.ledger()
         try:
             assert ledger.accept_ack(ack)
-            return witness(ack, ledger, load_public(self.central.directory))
+            return witness(ack, ledger.connection, load_public(self.central.directory))
         finally:
             ledger.close()
 
