@@ -24,7 +24,7 @@ from sync import SyncError
 from sync.append import Writer
 from sync.canonical import Fields
 from sync.database import LEDGER_FORMAT, Patience, create, give_up, migrate
-from sync.files import close_to_others, write_durably
+from sync.files import close_to_others, sync_tree, write_durably
 from sync.ledger import Ledger
 from sync.ledger_tables import MIGRATIONS as LEDGER
 from sync.messages import Enrolment
@@ -197,12 +197,13 @@ def _fill(home: Home, settings: Settings, config: str, fence: Path | None, custo
 
 @contextmanager
 def all_or_nothing(path: Path) -> Iterator[None]:
-    """Make the folder for the block, closed to others, and leave it empty where the block fails."""
+    """Make the folder for the block, closed to others, durable at its end, and leave it empty where the block fails."""
     made = not path.exists()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o750)
         close_to_others(path)
         yield
+        sync_tree(path)
     except BaseException as error:
         if made:
             shutil.rmtree(path, ignore_errors=True)

@@ -38,12 +38,20 @@ def write_durably(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable; raises OSError."""
+    """Make the names in a folder durable, or what is in a file; raises OSError."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make a folder, its own name and all that lies in it durable, whoever wrote it and when; raises OSError."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for one in (*(Path(place, name) for name in names), Path(place)):
+            sync_folder(one)
+    sync_folder(folder.parent)
 
 
 def read_text(path: Path, what: str) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -294,6 +295,26 @@ def members_of(path: Path) -> dict[str, bytes]:
         inner = pyrage.decrypt(member.read(), [IDENTITY])
     with tarfile.open(fileobj=io.BytesIO(inner)) as content:
         return {info.name: content.extractfile(info).read() for info in content}  # type: ignore[union-attr]
+
+
+def test_what_was_restored_is_on_the_disk_before_it_is_said_to_be_there(
+    lived_in: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite syncs what it writes, and of a database copied here it writes a few pages only."""
+    back_up(lived_in, tmp_path / "b", LOCK, None, NOW_US)
+    synced, fsync = dict[int, int](), os.fsync
+
+    def noted(handle: int) -> None:
+        state = os.fstat(handle)
+        synced[state.st_ino] = state.st_mtime_ns
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    bring_back(tmp_path / "b", tmp_path / "new")
+    for place in (tmp_path / "new", *(tmp_path / "new").rglob("*")):
+        state = place.stat()
+        assert synced.get(state.st_ino) == state.st_mtime_ns, f"{place} is not as it was synced"
+    assert tmp_path.stat().st_ino in synced
 
 
 @pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "run.lock", "keys/../../evil", "node-x.pub"])
