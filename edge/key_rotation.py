@@ -38,7 +38,7 @@ def rotate(home: Home, role: Role, custody: Custody | None, clock: Clock) -> Rot
         if keys.custody(waiting) is not None:
             new = keys.load(waiting)
             if ledger.key_in_force(role) == new.public:
-                *_, record = ledger.records(("key.rotated",))
+                *_, record = (one for one in ledger.records(("key.rotated",)) if Rotation.of(one).new == new.public)
                 keys.replace(role, waiting)
                 return Rotated(record, new.public, _custody(home, role), resumed=True)
         old = home.signer(role)

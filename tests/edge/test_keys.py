@@ -15,7 +15,7 @@ import pytest
 
 from edge import EdgeError
 from edge.clock import Clock
-from edge.custody import NoKey
+from edge.custody import KeyFolder, NoKey
 from edge.doctor import examine
 from edge.epochs import begin_epoch, rekey
 from edge.home import Home
@@ -125,6 +125,21 @@ def test_a_rotation_killed_at_any_step_leaves_a_node_that_records_and_is_finishe
     home.open_ledger("node", Clock()).append("node.alive", {})
     assert sorted(path.name for path in (home.path / "keys").iterdir()) == ["desk.key", "node.key"]
     _good(home)
+
+
+def test_a_rotation_finished_behind_another_roles_says_which_record_was_its_own(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut:
+        cut.setattr(KeyFolder, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            rotate(home, "node", None, Clock())
+    rotate(home, "desk", None, Clock())
+    done = rotate(home, "node", None, Clock())
+    assert (done.resumed, done.record.fields["role"], done.record.seq) == (True, "node", 3)
 
 
 def test_a_new_epoch_goes_on_under_the_same_keys_and_verifies(home: Home) -> None:
