@@ -8,9 +8,8 @@ from typing import Literal, TypeAlias
 from sync import SyncError
 from sync.canonical import Fields
 from sync.database import Patience, give_up
-from sync.notices import KeyRevoked
 from sync.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
-from sync.signing import Signer, digest
+from sync.signing import PublicKey, Signer, digest
 from sync.stamp import Stamp
 
 EpochReason: TypeAlias = Literal["init", "restore", "clone", "fork", "rekey"]
@@ -57,10 +56,10 @@ class Transaction:
         epoch, seq = (before.epoch, before.seq + 1) if before else (1, 1)
         return self._put(kind, make(epoch, seq), before, now, epoch, seq)
 
-    def revokes(self, order: KeyRevoked) -> bool:
-        """Whether the key of this writer may not sign the next record once `order` stands."""
-        at = next_place(self.connection)
-        return order.key_id == self._writer.signer.public.key_id and at > (order.epoch, order.seq)
+    @property
+    def key(self) -> PublicKey:
+        """The key that signs what is appended."""
+        return self._writer.signer.public
 
     def begin_epoch(self, reason: EpochReason, fields: Fields, epoch: int | None = None) -> Record:
         """Append the first record of a new epoch, `epoch.started`, behind the last record there is.

@@ -40,7 +40,10 @@ class KeysInForce:
                     self._keys[role] = PublicKey.parse(str(keys[role]))
 
     def signer(self, role: Role, held: Signer, renew: Callable[[], Signer] | None, at: tuple[int, int]) -> Signer:
-        """Return `held` while it may sign the record at (epoch, seq), else what `renew` reads; raises KeyNotInForce."""
+        """Return `held` while it may sign the record at (epoch, seq), else what `renew` reads; raises KeyNotInForce.
+
+        A node goes on recording under a revoked key until it has another, though it is void; a desk is refused.
+        """
         wanted = self._keys.get(role)
         if wanted is not None and held.public != wanted:
             if renew is None or (renewed := renew()).public != wanted:
@@ -48,7 +51,7 @@ class KeysInForce:
                     f"the {role} key {held.public.key_id} is retired: {wanted.key_id} signs in its place"
                 )
             held = renewed
-        if (revoked := self.revocation(held.public, at)) is not None:
+        if role == "desk" and (revoked := self.revocation(held.public, at)) is not None:
             raise KeyNotInForce(
                 f"central has revoked the {role} key {revoked.key_id} after {place(revoked.epoch, revoked.seq)}"
                 f" ({revoked.reason}): firstvisit keys new-epoch --reason rekey makes new ones"

@@ -76,8 +76,8 @@ class Ledger:
         """Hold the write lock, commit durably at the end, roll back on any error.
 
         A key that another process has rotated is read anew. Raises KeyNotInForce where the writer's key is none in
-        force and its `renew` brings no other, and where central has revoked it. new_keys: it is a key of the epoch that
-        this transaction begins.
+        force and its `renew` brings no other, and where central has revoked it and it is a desk's. new_keys: it is a
+        key of the epoch that this transaction begins.
         """
         if self._writer is None:
             raise SyncError(f"{self._path}: opened for reading")

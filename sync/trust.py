@@ -9,7 +9,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from sync import SyncError, orders
-from sync.alarms import Alarm, Alarms
+from sync.alarms import Alarm, Alarms, count_alarm
 from sync.append import Transaction
 from sync.database import LEDGER_FORMAT, migrate, named, open_checked
 from sync.files import read_text, write_durably
@@ -17,7 +17,7 @@ from sync.in_force import KeyNotInForce
 from sync.ledger import Ledger
 from sync.messages import BadMessage, CentralKeys, Notice
 from sync.notices import BadBody, CodeRevoked, KeyRevoked, Order, Policy, ReportKnown, read_order
-from sync.records import Record
+from sync.records import Record, place
 from sync.web.tables import MIGRATIONS as WEB
 
 CENTRAL_FILE = "central.pub"
@@ -101,11 +101,11 @@ class Trust:
     def apply(self, data: bytes, ledger: Ledger, node_id: str, now_us: int) -> Record | None:
         """Apply a notice and append its `notice.applied`, both or neither.
 
-        ledger: opened by the node's writer, on this HOME. Returns the record, or None for a replay, and for a notice
-        that revokes the very key which would have to sign the answer: that is given when it comes again and there are
-        new keys. Raises BadMessage where the notice is not central's or not this node's, NoticeGap, or NoticeRefused
-        where its place is taken by another, it does not follow the one before, or it is not understood: then it is
-        held back, and those behind it may come.
+        ledger: opened by the node's writer, on this HOME. Returns the record, or None for a replay, and while the key
+        that would have to sign the answer is revoked, by this very notice perhaps: that is an alarm, and the answer is
+        given when the notice comes again and there are new keys. Raises BadMessage where the notice is not central's or
+        not this node's, NoticeGap, or NoticeRefused where its place is taken by another, it does not follow the one
+        before, or it is not understood: then it is held back, and those behind it may come.
         """
         if Notice.unverified(data).nseq <= self.last_nseq():
             notice = self._read_arrived(data)
@@ -118,13 +118,13 @@ class Trust:
             if notice.nseq <= last:
                 if not _arrived(transaction.connection, notice):
                     raise NoticeRefused(f"notice {notice.nseq} is another than the one that came before")
-                return _answer_late(notice, transaction)
+                return _answer_late(notice, ledger, transaction, now_us)
             if notice.nseq != last + 1:
                 raise NoticeGap(f"notice {notice.nseq} arrived, {last + 1} is missing")
             if notice.prev_hash != last_hash:
                 raise NoticeRefused(f"notice {notice.nseq} does not follow the notice {last} held here")
             try:
-                return self._carry_out(notice, transaction, now_us)
+                return self._carry_out(notice, ledger, transaction, now_us)
             except BadBody as error:
                 why = str(error)
             transaction.connection.execute(
@@ -142,7 +142,7 @@ class Trust:
             try:
                 notice = self._read_arrived(data)
                 with ledger.transaction() as transaction:
-                    self._carry_out(notice, transaction, now_us)
+                    self._carry_out(notice, ledger, transaction, now_us)
                     transaction.connection.execute("DELETE FROM held_notices WHERE nseq = ?", (nseq,))
             except (BadMessage, BadBody, KeyNotInForce) as error:
                 refused.append(f"notice {nseq}: {error}")
@@ -199,7 +199,7 @@ class Trust:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, notice: Notice, transaction: Transaction, now_us: int) -> Record | None:
+    def _carry_out(self, notice: Notice, ledger: Ledger, transaction: Transaction, now_us: int) -> Record | None:
         """Let a notice that is next take effect and answer it; raises BadBody, having changed nothing."""
         order = self._understood(notice)
         if order is not None:
@@ -208,9 +208,7 @@ class Trust:
             "INSERT INTO notices (nseq, hash, kind, data, applied_us) VALUES (?, ?, ?, ?, ?)",
             (notice.nseq, notice.hash, notice.kind, notice.data, now_us),
         )
-        if isinstance(order, KeyRevoked) and transaction.revokes(order):
-            return None
-        return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
+        return _answer(notice, ledger, transaction, now_us)
 
     def _understood(self, notice: Notice) -> Order | None:
         """What the notice orders, None of `keys`, which replace all but the root and the name; raises BadBody."""
@@ -243,10 +241,17 @@ class Trust:
             yield connection
 
 
-def _answer_late(notice: Notice, transaction: Transaction) -> Record | None:
-    """Answer a notice that was applied without one, for want of a key that might sign it."""
-    if notice.kind != "key.revoked":
+def _answer(notice: Notice, ledger: Ledger, transaction: Transaction, now_us: int) -> Record | None:
+    """Say in the chain that a notice is applied, unless what is said there now is void: then raise the alarm."""
+    if (revoked := ledger.revocation(transaction.key)) is not None:
+        why = f"central has revoked the node key after {place(revoked.epoch, revoked.seq)} ({revoked.reason})"
+        count_alarm(transaction.connection, "KEY_NOT_IN_FORCE", f"{why}: what it signs since is void", now_us)
         return None
+    return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
+
+
+def _answer_late(notice: Notice, ledger: Ledger, transaction: Transaction, now_us: int) -> Record | None:
+    """Answer a notice that was applied without one, for want of a key that might sign it."""
     applied = transaction.connection.execute(
         "SELECT 1 FROM notices WHERE nseq = ? AND hash = ?", (notice.nseq, notice.hash)
     ).fetchone()
@@ -255,7 +260,7 @@ def _answer_late(notice: Notice, transaction: Transaction) -> Record | None:
     ).fetchone()
     if not applied or answered:
         return None
-    return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
+    return _answer(notice, ledger, transaction, now_us)
 
 
 def _last(connection: sqlite3.Connection) -> tuple[int, bytes]:

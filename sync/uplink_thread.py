@@ -255,7 +255,7 @@ class UplinkThread:
         else:
             if record is not None:
                 log.info("notice applied nseq=%d seq=%d", record.fields["nseq"], record.seq)
-                self._central = self._trust.keys()
+            self._central = self._trust.keys()
         self._notices = self._trust.last_nseq()
 
     def _watch_timeout(self, uplink: Uplink, now_s: float) -> None:

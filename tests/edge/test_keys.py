@@ -225,6 +225,20 @@ def test_a_revoked_key_is_listed_as_such_and_hands_on_nothing(call: Call, home: 
     _good(home)
 
 
+def test_a_node_whose_own_key_is_revoked_goes_on_recording_and_the_doctor_says_so(home: Home) -> None:
+    node = home.signer("node").public
+    with closing(sqlite3.connect(home.database)) as connection, connection:
+        connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 2, 'compromised')", (node.key_id,))
+    assert home.open_ledger("node", Clock()).append("node.boot", {}).key_id == node.key_id
+    assert begin_epoch(home, "clone", Clock()).key_id == node.key_id  # it was moved as well
+    assert _keys_finding(home) == ("bad", "central has revoked the node key (compromised)")
+    with pytest.raises(RotationError, match="central has revoked the node key"):
+        rotate(home, "node", None, Clock())
+    assert rekey(home, Clock(), None, None).epoch == 3
+    home.open_ledger("node", Clock()).append("node.boot", {})
+    _good(home)
+
+
 def _keys_finding(home: Home) -> tuple[str, str]:
     (finding,) = [one for one in examine(home) if one.part == "keys"]
     return finding.state, finding.text

@@ -14,7 +14,6 @@ from sync import SyncError, canonical, notices
 from sync.canonical import Fields
 from sync.central.keys import create_keys, key_path, load_public
 from sync.database import DatabaseError
-from sync.in_force import KeyNotInForce
 from sync.ledger import Ledger
 from sync.messages import BadMessage, CentralKeys, CentralRole, Notice
 from sync.notices import AccountSet, BadBody, CodeRevoked, Erase, KeyRevoked, Order, Policy, ReportKnown
@@ -337,27 +336,35 @@ def test_a_revoked_key_stays_revoked_from_the_earliest_place_ever_named(
     assert apply_all(joined, central, ledger, *said).revoked_keys() == [KeyRevoked(key, 1, 40, "compromised")]
 
 
-def test_a_node_whose_own_key_is_revoked_writes_nothing_more_and_answers_under_new_keys(
+def test_a_node_whose_own_key_is_revoked_goes_on_recording_and_answers_under_new_keys(
     joined: Node, central: Central, ledger: Ledger
 ) -> None:
     joined.record(3)
     said = ordered(central, 1, FIRST_PREV_HASH, KeyRevoked(joined.key.public.key_id, 1, 2, "compromised"))
     trust = Trust(joined.home)
     assert trust.apply(said.data, ledger, "n1", NOW_US) is None  # it could only be signed by the key that it revokes
-    with pytest.raises(KeyNotInForce, match=r"central has revoked the node key .* after seq 2 \(compromised\)"):
-        joined.record()
-    with pytest.raises(KeyNotInForce):
-        trust.apply(said.data, ledger, "n1", NOW_US)
+    joined.record()
+    assert trust.apply(said.data, ledger, "n1", NOW_US) is None
+    (alarm,) = trust.alarms()
+    assert (alarm.code, alarm.count) == ("KEY_NOT_IN_FORCE", 2)
+    assert "central has revoked the node key after seq 2 (compromised)" in alarm.detail
+    behind = ordered(central, 2, said.hash, Erase(PERSON, "request"))
+    assert trust.apply(behind.data, ledger, "n1", NOW_US) is None
+    assert [one.person_id for one in trust.erasures()] == [PERSON]  # carried out all the same
+    assert joined.head() == 4
     fresh = create_key_file(joined.home / "fresh.key")
     renewed = Ledger(joined.home / DATABASE_FILE, replace(joined.writer, signer=fresh))
     with renewed.transaction(new_keys=True) as transaction:
         transaction.begin_epoch("rekey", {"keys": {"node": str(fresh.public)}})
-    keys = keys_notice(central, rotated(central, notice=signer(central, "code")), 2, said.hash)
+    keys = keys_notice(central, rotated(central, notice=signer(central, "code")), 3, behind.hash)
     assert trust.apply(keys.data, renewed, "n1", NOW_US)  # central repeats the first as it sealed it
     answer = trust.apply(said.data, renewed, "n1", NOW_US)
     assert answer is not None
     assert (answer.epoch, answer.fields["nseq"], answer.key_id) == (2, 1, fresh.public.key_id)
     assert trust.apply(said.data, renewed, "n1", NOW_US) is None
+    late = trust.apply(behind.data, renewed, "n1", NOW_US)
+    assert late is not None
+    assert late.fields["nseq"] == 2
     renewed.close()
 
 
