@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sync import verify_standalone
 from sync.audit import Bad
 from sync.certificate import code, examine
 from sync.evidence import bundle_of
@@ -215,24 +216,29 @@ def test_a_purge_told_of_by_a_record_that_became_void_is_still_held_to_centrals_
 
 
 def test_heads_of_the_log_signed_back_before_a_revocation_of_the_past_still_hold_what_central_built_on_them(
-    site: Site,
+    site: Site, tmp_path: Path
 ) -> None:
-    back = site.central.log.head()
-    site.node.append("node.alive", {**site.alive(), "log": {"size": back.size, "root": back.root.hex()}})
-    record = site.node.record(1, 10)
-    assert record
-    site.central.log.add(record.hash)
-    proof = site.central.log.proof(record.hash, back)
-    ack = Ack.seal(site.node_id, 1, 10, record.hash, site.true_us, 8, site.central.key("ack"), proof)
-    assert site.node.accept_ack(ack)
-    other = {"size": back.size, "root": "ab" * 32}  # behind what central took, a stolen key may say anything
+    def sign_back_and_acknowledge() -> None:
+        back = site.central.log.head()
+        record = site.node.append("node.alive", {**site.alive(), "log": {"size": back.size, "root": back.root.hex()}})
+        site.central.log.add(record.hash)
+        site.go(HOUR_US)
+        proof = site.central.log.proof(record.hash, back)
+        key = site.central.key("ack")
+        assert site.node.accept_ack(Ack.seal(site.node_id, 1, record.seq, record.hash, site.true_us, 8, key, proof))
+
+    sign_back_and_acknowledge()
+    sign_back_and_acknowledge()
+    other = {"size": 1, "root": "ab" * 32}  # behind what central took, a stolen key may say anything
     site.node.append("node.alive", {**site.alive(), "log": other})
-    rekey(site)
-    site.acknowledge()
-    revoke(site, site.node_key, 9)
+    revoke(site, site.node_key, 10)
     verdict = verify(site.path)
     assert verdict.ok, verdict.lines
-    assert [(run.first, run.last) for run in verdict.void] == [(10, 11)]
+    assert [(run.first, run.last) for run in verdict.void] == [(11, 12)]
+    assert any(line.endswith("; size 10 signed back") for line in verdict.lines), "of the acknowledged, not the other"
+    out = tmp_path / "ledger.jsonl"
+    write_export(site.node, (site.path / "node.pub").read_text(), (site.path / "central.pub").read_text(), out)
+    assert verify_standalone.verify(out, verify_standalone.Given(None))
 
 
 def test_an_export_holds_the_void_records_and_says_so(went_on: Site, tmp_path: Path) -> None:
