@@ -121,6 +121,8 @@ class Compact:
             f"record seq {record.seq} of epoch {record.epoch}, hash {record.hash.hex()}",
             f"arrived (device's wall clock): {rfc3339(number_of(record.fields, 'arrived_us') or 0)}",
         ]
+        if record.fields.get("source") == "file":
+            said.append("its source is a file, so it is a test: no certificate is issued for it")
         if self.ack is None:
             return [*said, "confirmed by central: not by this code"]
         try:
@@ -131,8 +133,14 @@ class Compact:
             raise Bad("the ack does not cover this record", at)
         if (ack.epoch, ack.upto_seq) == at and ack.head_hash != record.hash:
             raise Bad("not the record that central acknowledged: its ack names another hash", at)
-        tied = "names this very record" if (ack.epoch, ack.upto_seq) == at else "covers it; the bundle links them"
-        return [*said, f"confirmed by central: {rfc3339(ack.central_time_us)}, the ack {tied}"]
+        told = rfc3339(ack.central_time_us)
+        if (ack.epoch, ack.upto_seq) == at:
+            return [*said, f"confirmed by central: {told}, the ack names this very record"]
+        return [
+            *said,
+            f"confirmed by central: not by this code; the ack in it, of {told}, is of seq {ack.upto_seq}: only the"
+            " bundle shows whether this record leads there",
+        ]
 
 
 def _listed(fields: Fields, name: str) -> list[object]:

@@ -925,7 +925,11 @@ def read_bundle(path: Path) -> tuple[str, Ledger, list[bytes], list[Signed]]:
         with zipfile.ZipFile(path) as archive:
             if archive.namelist().count("bundle.json") != 1:
                 raise Bad("not exactly one bundle.json in it")
-            fields = decode(archive.read("bundle.json"))
+            with archive.open("bundle.json") as member:
+                data = member.read(64 * 1024**2 + 1)
+            if len(data) > 64 * 1024**2:
+                raise Bad("bundle.json is larger than 64 MiB")
+            fields = decode(data)
         required = {"format", "v", "visit", "node_pub", "central_pub", "notices", "statements", "acks", "records"}
         if fields.get("format") != "firstvisit-certificate" or fields.get("v") != 1:
             raise Bad("not a certificate bundle")
@@ -1021,6 +1025,8 @@ def _told(record: Record) -> Iterator[str]:
     compared = record.fields.get("gallery_n")
     yield said + (f", compared with {compared} people" if type(compared) is int else "")
     yield f"record {named(record.place)}, hash {record.hash.hex()}"
+    if record.fields.get("source") == "file":
+        yield "its source is a file, so it is a test: no certificate is issued for it"
     arrived_us = record.fields.get("arrived_us")
     yield f"arrived, by the device's clock: {_moment(arrived_us) if type(arrived_us) is int else 'not said'}"
 
@@ -1084,8 +1090,13 @@ def judge_code(fields: Fields, given: Given) -> Iterator[str]:
         raise At(record.place, "not the record that central acknowledged")
     yield origin
     yield from _told(record)
-    very = "" if ack and ack.place == record.place else "; the bundle links the record to it"
-    yield f"confirmed by central: {_moment(ack.time_us) + very if ack else 'not by this code'}"
+    if ack and ack.place == record.place:
+        yield f"confirmed by central: {_moment(ack.time_us)}"
+    else:
+        yield "confirmed by central: not by this code"
+    if ack and ack.place > record.place:
+        yield f"the ack in it, of {_moment(ack.time_us)}, is of {named(ack.place)}: only the bundle shows whether this"
+        yield "record leads there"
     yield "corrections and coverage are in the bundle"
 
 

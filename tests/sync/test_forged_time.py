@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from sync import verify_standalone
 from sync.bundle import Bundle
 from sync.certificate import Certificate, examine
+from sync.compact import Compact
 from sync.compare import compare
 from sync.evidence import bundle_of
 from sync.messages import Ack
 from sync.records import Record, seal
+from sync.verify import verify
 from sync.wire import SignedBody
 from tests.sync.a_site import DAY_US, HOUR_US, SECOND_US, ASite
 
@@ -103,3 +106,26 @@ def test_a_visit_written_behind_an_old_record_and_never_sent_proves_nothing_of_w
     compared = compare(certificate, honest)
     assert (compared.answer, compared.reason) == ("likely", "unconfirmed")
     assert compared.records_first is None
+
+
+def test_a_code_with_an_ack_of_a_later_record_does_not_say_that_central_confirmed_it(
+    site: ASite, tmp_path: Path
+) -> None:
+    """The code of a record written today behind an old one, beside a genuine ack: only a bundle could tie them."""
+    site.ack()
+    visit = site.visit()
+    site.append_alive()
+    later = site.ack()
+    genuine = bundle_of(site.path, visit)
+    honest = examine(genuine).record
+    before = site.node.record(1, honest.seq - 1)
+    assert before is not None
+    record = signed(site, before, honest, None, visit="v-forged", source="file")
+    code = Compact(record.body, record.signature, later.data, genuine.node_pub, genuine.central_pub)
+    (tmp_path / "code.txt").write_text(code.text())
+    for said in (
+        list(verify(tmp_path / "code.txt").lines),
+        verify_standalone.verify(tmp_path / "code.txt", verify_standalone.Given(None)),
+    ):
+        assert any(line.startswith("confirmed by central: not by this code") for line in said)
+        assert any("so it is a test" in line for line in said)
