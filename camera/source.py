@@ -84,7 +84,9 @@ def parse_uri(uri: str) -> Kind:
             )
         return "file"
     if scheme[1].lower() not in ("rtsp", "rtsps"):
-        raise CameraError(f"source {redact(uri)}: {scheme[1]}:// is not known; allowed: rtsp://, usb:N, a path")
+        raise CameraError(
+            f"source {redact(uri)}: {scheme[1]}:// is not known; allowed: rtsp://, rtsps://, usb:N, a path"
+        )
     try:
         parts = urlsplit(uri)
         host, _ = parts.hostname, parts.port

@@ -204,7 +204,12 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     found = Home(home)
     settings = found.settings()
     place = found.place(settings)
-    cameras = [f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}" for camera in settings.camera]
+    cameras = []
+    for number, camera in enumerate(settings.camera, 1):
+        try:
+            cameras.append(f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}")
+        except CameraError as error:
+            raise CameraError(f"{found.config}: camera[{number}].uri: {error}") from error
     say(str(found.config), "good")
     policy = found.policy(settings)
     say(f"  site {settings.site.id}, node {settings.node.id}, {policy_text(policy)}")

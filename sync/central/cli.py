@@ -176,6 +176,8 @@ def records(
     from sync.central.store.location import open_store
 
     with open_store(directory) as store:
+        if node is not None and store.enrolment(node) is None:
+            raise SyncError(f"node {node}: not enrolled here")
         for row in store.records(node):
             if as_json:
                 fields = {

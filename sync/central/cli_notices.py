@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from sync import SyncError
-from sync.notices import AccountSet, Erase, KeyRevoked, Order, Policy
+from sync.notices import AccountSet, Erase, KeyRevoked, Order, Policy, read_order
 from sync.stamp import rfc3339
 
 app = typer.Typer()
@@ -23,14 +23,23 @@ def revoke_key(
     key: Annotated[str, typer.Option(help="The key's id, 32 hex digits.", show_default=False)],
     at: Annotated[str, typer.Option(metavar="EPOCH:SEQ", help="The last place it is good for.", show_default=False)],
     reason: Annotated[str, typer.Option(help="compromised, lost, retired or error.", show_default=False)],
+    unseen: Annotated[bool, typer.Option("--unseen", help="Take a key of which nothing has come here yet.")] = False,
 ) -> None:
     """Count no more what a node's key signed behind a place; there is no way back.
 
     Example: firstvisit central revoke-key --dir central lakeside-a --key 0f3a… --at 1:1200 --reason lost
     """
     from sync.central.notices import place_of
+    from sync.central.rings import ring_of
+    from sync.central.store.location import open_store
 
-    _tell(directory, node, KeyRevoked(key, *place_of(at), reason))
+    said = KeyRevoked(key, *place_of(at), reason)
+    if not unseen:
+        read_order(said.KIND, said.fields())
+        with open_store(directory) as store:
+            if store.enrolment(node) is not None and ring_of(store, node).named(key) is None:
+                raise SyncError(f"{key}: no key of node {node} that is known here; --unseen if it is one all the same")
+    _tell(directory, node, said)
 
 
 @app.command()

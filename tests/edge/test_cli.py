@@ -250,6 +250,11 @@ def test_check_config_shows_cameras_without_their_passwords(call: Call, home: Ho
     assert "rtsp://192.0.2.10/stream1" in told.out
     assert "rtsp://[2001:db8::10]:554/stream1" in told.out
     assert SECRET not in told.out + told.err
+    home.config.write_text(text + f'[[camera]]\nid = "yard"\nuri = "http://admin:{SECRET}@192.0.2.11/x"\n')
+    told = call("check-config", home.path)
+    assert (told.code, told.err.count("\n")) == (2, 1)
+    assert f"{home.config}: camera[3].uri: source http://192.0.2.11/x: " in told.err
+    assert SECRET not in told.err
 
 
 BAD = [

@@ -35,7 +35,7 @@ def told(directory: Path) -> list[dict[str, object]]:
 
 
 def test_each_command_writes_the_next_notice_and_the_list_says_what_is_open(directory: Path) -> None:
-    call("revoke-key", directory, "n1", "--key", KEY, "--at", "1:1200", "--reason", "lost")
+    call("revoke-key", directory, "n1", "--key", KEY, "--at", "1:1200", "--reason", "lost", "--unseen")
     call("policy", directory, "n1", "--after-consent", "--unconsented-h", "4", "--ledger-days", "365")
     call("policy", directory, "n1", "--withdraw")
     call("erase", directory, "n1", PERSON, "--reason", "consent_withdrawn")
@@ -66,6 +66,10 @@ def test_each_command_writes_the_next_notice_and_the_list_says_what_is_open(dire
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        (
+            ("revoke-key", "n1", "--key", KEY, "--at", "1:1200", "--reason", "lost"),
+            "no key of node n1 that is known",
+        ),
         (("revoke-key", "n1", "--key", KEY, "--at", "1200", "--reason", "lost"), "a place is written EPOCH:SEQ"),
         (("revoke-key", "n1", "--key", "me", "--at", "1:1", "--reason", "lost"), "key is not of the form"),
         (("revoke-key", "n1", "--key", KEY, "--at", "1:1", "--reason", "so"), "reason is none of compromised, lost"),
