@@ -12,7 +12,7 @@ from sync import SyncError
 from sync.canonical import Fields
 from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
-from sync.central.log import CentralLog
+from sync.central.log import CentralLog, LogDamaged
 from sync.central.outbox import Outbox
 from sync.central.reading import Read, Signatures, Verdicts, read_frame
 from sync.central.rings import ring_of
@@ -362,7 +362,12 @@ class Ingest:
                 node.signed_back = head if head.size <= self._store.log_size() else None
                 return
             node.held_us = now_us
-        matches = self._log.holds(head)
+        try:
+            matches = self._log.holds(head)
+        except LogDamaged as error:  # nobody can say; the record is good
+            node.signed_back = None
+            self._refuse(batch, record.node_id, "LOG_DAMAGED", str(error), now_us)
+            return
         node.signed_back = head if matches else None
         batch.signed_back[record.node_id] = SignedBack(record.node_id, record.epoch, record.seq, head, matches)
         if not matches:
@@ -456,7 +461,7 @@ class Ingest:
 
     def _acks(self, now_us: int) -> list[Answer]:
         """The acks owed and due; what moved a head is due at once, but for a node that catches up."""
-        answers = []
+        answers, trouble = [], Batch()
         now_s, window = self._monotonic(), MAX_WINDOW_FRAMES if self._backfill is None else self._backfill.window()
         for node_id in list(self._owed):
             node = self._sound(node_id)
@@ -467,11 +472,17 @@ class Ingest:
                 if at == [node.epoch, node.seq] and 0 <= now_us - sent_us < ACK_PAUSE_US:
                     continue
                 at_us = self._told(now_us)
-                proof = self._proof(node_id, node, now_us)
+                try:
+                    proof = self._proof(node_id, node, now_us)
+                except LogDamaged as error:  # the record is kept all the same, which is what an ack says
+                    proof = None
+                    self._refuse(trouble, node_id, "LOG_DAMAGED", str(error), now_us)
                 ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, at_us, window, self._keys.ack, proof)
                 answers.append(Answer(node_id, "ack", ack.data))
                 self._acked[node_id] = (node.epoch, node.seq, now_us)
             del self._owed[node_id]
+        if trouble:
+            self._store.write(trouble)
         return answers
 
     def _proof(self, node_id: str, node: _Node, now_us: int) -> LogProof | None:
@@ -483,9 +494,8 @@ class Ingest:
             return None
         if self._store.awaits_keys(node_id):
             return None
-        proof = self._log.proof(node_id, node.epoch, node.seq, node.signed_back)
         self._checkpointed[node_id] = now_us
-        return proof
+        return self._log.proof(node_id, node.epoch, node.seq, node.signed_back)
 
     def _told(self, now_us: int) -> int:
         """The time to sign: later than in any word before, by which a node tells it from one played again.

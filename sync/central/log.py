@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import TypeVar
 
+from sync import SyncError
 from sync.central.keys import ServingKeys
 from sync.central.store.store import Store
 from sync.checkpoint import Checkpoint, origin_of
-from sync.database import DatabaseError
 from sync.log_proof import LogHead, LogProof
 from sync.merkle import Edge, MerkleError, consistency_proof, inclusion_proof, root
 from sync.messages import Enrolment, Statement
@@ -15,6 +15,10 @@ from sync.signing import Signer
 
 _T = TypeVar("_T")
 _KNOWN_ROOTS = 1024  # of sizes that nodes sign back; many sign the same ones
+
+
+class LogDamaged(SyncError):
+    """The log no longer says what was entered in it. The records beside it do: they are taken and acknowledged."""
 
 
 class CentralLog:
@@ -47,12 +51,12 @@ class CentralLog:
         """What an ack of the record at this place says of the log.
 
         signed_back: the newest head its node has signed back, None where there is none or it is not of this log.
-        Raises DatabaseError where the log is damaged or lacks the record.
+        Raises LogDamaged, also where the log lacks the record.
         """
         checkpoint, note = self.checkpoint()
         leaf = self._store.leaf_of(node_id, epoch, seq)
         if leaf is None:
-            raise DatabaseError(f"the log is damaged: node {node_id} epoch {epoch} seq {seq} is not in it")
+            raise LogDamaged(f"the log is damaged: node {node_id} epoch {epoch} seq {seq} is not in it")
         inclusion = self.inclusion(leaf, checkpoint.size)
         if signed_back is None:
             return LogProof(note, leaf, inclusion)
@@ -69,7 +73,7 @@ class CentralLog:
         return self.root_at(head.size) == head.root
 
     def root_at(self, size: int) -> bytes:
-        """The root when the log had this size; raises DatabaseError where it is damaged or shorter."""
+        """The root when the log had this size; raises LogDamaged, also where it is shorter."""
         if (known := self._roots.get(size)) is None:
             if len(self._roots) >= _KNOWN_ROOTS:
                 self._roots.clear()
@@ -80,7 +84,7 @@ class CentralLog:
         try:
             return make()
         except MerkleError as error:
-            raise DatabaseError(f"the log is damaged: {error}") from error
+            raise LogDamaged(f"the log is damaged: {error}") from error
 
 
 def enrolled(central_id: str, enrolment: Enrolment, now_us: int, key: Signer) -> Statement:

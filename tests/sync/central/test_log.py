@@ -292,7 +292,37 @@ def test_a_restored_node_follows_the_log_from_its_new_epoch_on(two: Two, tmp_pat
     assert verify(two.node.home).ok
 
 
-def test_a_damaged_log_stops_the_acks(two: Two) -> None:
+def test_a_record_that_the_log_has_lost_keeps_no_ack_from_anybody(two: Two) -> None:
+    two.send(two.node, count=2)
+    two.send(two.other)
+    two.store.database.execute("DELETE FROM log_runs WHERE node_id = 'n1'")
+    two.restart()
+    ledger = two.node.ledger()
+    repeated = list(ledger.records(["camera.up"]))
+    ledger.close()
+    (ack,) = two.deliver(two.node, repeated)
+    assert (ack.upto_seq, ack.checkpoint) == (2, None)
+    (ack,) = two.send(two.other)
+    assert ack.upto_seq == 2
+    assert ack.checkpoint
+    assert two.refused() == {("n1", "LOG_DAMAGED"): 1}
+
+
+def test_a_head_that_a_damaged_log_cannot_be_held_against_costs_no_record(two: Two) -> None:
+    two.send(two.node, count=3)
+    two.send(two.node, count=300)
+    two.store.database.execute("UPDATE log_tiles SET data = substr(data, 1, 32) WHERE level = 0 AND number = 0")
+    two.restart()
+    head = LogHead(100, b"x" * 32)
+    (ack,) = two.send(two.node, "node.alive", people=0, log=head.fields())
+    assert ack.upto_seq == 304
+    assert two.refused()["n1", "LOG_DAMAGED"] >= 1
+    assert two.store.signed_back("n1") == []
+    (ack,) = two.send(two.other)
+    assert ack.upto_seq == 1
+
+
+def test_a_log_with_a_damaged_edge_takes_nothing_more(two: Two) -> None:
     two.send(two.node, count=3)
     two.store.database.execute("UPDATE log_tiles SET data = substr(data, 33)")
     two.reopen()
