@@ -18,6 +18,7 @@ from sync.central.reading import Read, Signatures, Verdicts, read_frame
 from sync.central.rings import ring_of
 from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
+from sync.central.store.standing import StandingChanged
 from sync.central.store.store import Store
 from sync.database import DatabaseError
 from sync.keyring import KeyRing
@@ -129,7 +130,6 @@ class Ingest:
         self._signatures = Signatures()
         self._verdicts = Verdicts()  # of the frames being judged
         self._outbox = Outbox(store)
-        self._revocations: dict[str, int] = {}  # how many keys of each node were revoked when it was last looked
         self._backfill = backfill
         self._monotonic = monotonic
         self._nodes: dict[str, _Node] = {}
@@ -186,15 +186,7 @@ class Ingest:
         return answers
 
     def look(self, has: Callable[[str], bool]) -> list[Answer]:
-        """What somebody else has written for nodes since: notices go out at once, and a revoked key counts no more.
-
-        has: which nodes are this ingest's.
-        """
-        counts = self._store.revocation_counts()
-        for node_id, count in counts.items():
-            if count != self._revocations.get(node_id):
-                self._nodes.pop(node_id, None)  # read anew, with what was revoked
-        self._revocations = counts
+        """The notices that somebody else has written since for nodes online; has: which nodes are this ingest's."""
         return [Answer(node_id, "down", data) for node_id, data in self._outbox.look(has)]
 
     def remind(self, has: Callable[[str], bool]) -> list[Answer]:
@@ -251,7 +243,10 @@ class Ingest:
                     reason = "bad-frame" if isinstance(error, BadFrame) else "not-signed"
                     self._refuse(batch, frame.node_id, reason, str(error), now_us)
             if batch:
-                self._store.write(batch)
+                self._store.write(batch, self._standing)
+        except StandingChanged:  # a command came between: judged anew, by what stands now
+            self._nodes.clear()
+            return self._take(frames, greetings, now_us)
         except BaseException:
             self._nodes.clear()  # what was staged is not in the store
             raise

@@ -83,11 +83,6 @@ class Notices(Tables):
         )
         return [KeyRevoked.of(Notice.unverified(data).body) for (data,) in rows]
 
-    def revocation_counts(self) -> dict[str, int]:
-        """How many keys were revoked of each node that has any."""
-        rows = self._db.query("SELECT node_id, count(*) FROM notices WHERE kind = 'key.revoked' GROUP BY node_id")
-        return {row[0]: row[1] for row in rows}
-
     def _append_notice(self, node_id: str, seal: Seal, now_us: int) -> Notice:
         if not self._db.query("SELECT 1 FROM nodes WHERE node_id = ?", (node_id,)):
             raise SyncError(f"node {node_id}: not enrolled here")

@@ -2,9 +2,14 @@
 
 from collections.abc import Sequence
 
+from sync import SyncError
 from sync.central.store.batch import Batch
 from sync.central.store.database import Database, Migration, Tables
 from sync.messages import Enrolment
+
+
+class StandingChanged(SyncError):
+    """A command has changed who may sign or be heard since a batch was judged: nothing of it was written."""
 
 
 def _begin(database: Database) -> None:

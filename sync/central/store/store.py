@@ -8,9 +8,10 @@ from sync.central.store.evidence import Evidence
 from sync.central.store.log import Log
 from sync.central.store.nodes import Nodes
 from sync.central.store.notices import Notices, Seal
-from sync.central.store.standing import Standing
+from sync.central.store.standing import Standing, StandingChanged
 from sync.central.store.visits import Visits
 from sync.messages import Enrolment, Notice, Statement
+from sync.notices import KeyRevoked
 
 # in the order in which they are made
 MIGRATIONS = (
@@ -80,17 +81,25 @@ class Store(Evidence, Nodes, Notices, Visits, Log, Standing):
         """
         with self.database.transaction():
             notice = self._append_notice(node_id, seal, now_us)
+            if notice.kind == KeyRevoked.KIND:
+                self._change_standing()
             edge = self._append_statements([(node_id, statement)] if statement else [])
         self._edge = edge
         return notice
 
-    def write(self, batch: Batch) -> None:
-        """Commit a batch durably or change nothing."""
+    def write(self, batch: Batch, standing: int | None = None) -> None:
+        """Commit a batch durably or change nothing.
+
+        standing: by which the batch was judged, None where nothing was. Raises StandingChanged where it is another by
+        now: no record enters the log behind the statement that forbids it.
+        """
         with self.database.transaction():
             self._write_evidence(batch)
             self._write_visits(batch)
             self._write_rotations(batch)
             self._write_nodes(batch)
             self._write_answers(batch)
-            edge = self._append_records(batch)  # last: until the commit, nobody else can append
+            edge = self._append_records(batch)  # until the commit, nobody else can append
+            if standing is not None and standing != self.standing():  # asked last: what is entered before us is seen
+                raise StandingChanged(f"{self.database.name}: who may sign has changed")
         self._edge = edge

@@ -27,6 +27,7 @@ from sync.mqtt import BrokerAddress, Message
 from sync.notices import KeyRevoked
 from sync.records import Record, seal
 from sync.signing import Signer, create_key_file, digest
+from sync.verify import verify
 from sync.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
 from tests.sync.postgres_server import PostgresServer
 from tests.sync.uplink_site import Central, Node
@@ -214,6 +215,30 @@ def test_damage_to_what_is_held_of_one_node_costs_nobody_else(
     assert bench.held() == [1, 2]
 
 
+@pytest.mark.parametrize("between", [False, True], ids=["before", "while it is judged"])
+def test_what_a_revoked_key_signs_behind_its_place_is_refused_from_the_commit_of_its_notice_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, between: bool
+) -> None:
+    chain = bench.records(4)
+    bench.take(*chain[:3])
+    said = [KeyRevoked(bench.node.key.public.key_id, 1, 3, "lost")]
+    write = Store.write
+
+    def revoke_first(store: Store, batch: Batch, standing: int | None = None) -> None:
+        while said:
+            order(bench.central.directory, "n1", said.pop())
+        write(store, batch, standing)
+
+    if between:
+        monkeypatch.setattr(Store, "write", revoke_first)
+    else:
+        order(bench.central.directory, "n1", said.pop())
+    assert bench.take(*chain[3:])[-1] == Nack("n1", "REVOKED", 1, 4, chain[3].hash, 0)
+    assert bench.held() == [1, 2, 3]
+    assert bench.refused() == {"REVOKED": 1}
+    assert verify(bench.central.directory).ok
+
+
 def _records_of(node: Node) -> list[Record]:
     node.record(1)
     ledger = node.ledger()
@@ -351,7 +376,7 @@ def test_a_frame_that_is_too_big_or_none_at_all_is_refused(bench: Bench) -> None
 def test_nothing_is_acknowledged_that_was_not_committed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = bench.records(2)
 
-    def full(_store: Store, _batch: Batch) -> None:
+    def full(_store: Store, _batch: Batch, _standing: int) -> None:
         raise DatabaseError("central.db: database or disk is full")
 
     with monkeypatch.context() as patch:

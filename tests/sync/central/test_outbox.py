@@ -156,7 +156,6 @@ def test_revoked_keys_are_found_by_their_node(desk: Desk) -> None:
     order(desk.directory, "n1", revoked)
     assert desk.store.revocations("n1") == [revoked]
     assert desk.store.revocations("n2") == []
-    assert desk.store.revocation_counts() == {"n1": 1}
     (_, _enrolled), (_, stated) = desk.store.statements("n1")
     public = load_public(desk.directory)
     statement = Statement.parse(stated, public.keys["notice"])
