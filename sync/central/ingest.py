@@ -426,9 +426,6 @@ class Ingest:
         if held is not None and held[0] == record.hash:
             return
         self._check(record, node)
-        if node.keys.given_up(record):  # whoever has it may go on signing for its time: that must not end the chain
-            why = f"key {record.key_id} is revoked, and this is not what is held of it"
-            raise _Refused("REVOKED", record.epoch, record.seq, record.hash, why)
         self._fork(record, (record.epoch, record.seq), node, batch, staged, now_us)
 
     def _fork(
@@ -440,11 +437,19 @@ class Ingest:
         staged: _Staged,
         now_us: int,
     ) -> None:
-        """Two records signed for one chain exclude each other: keep both apart, take no more from this node."""
+        """Two records signed for one chain exclude each other: keep both apart, take no more from this node.
+
+        Nothing ends where the key of the later one is revoked: whoever has it could freeze the node at will, under new
+        keys too. One such pair a place is kept.
+        """
         why = f"{record.kind} at epoch {record.epoch} seq {record.seq} contradicts epoch {against[0]} seq {against[1]}"
         both = [(record.epoch, record.seq, record.hash, record.body, record.signature)]
         if (held := self._held(record.node_id, against, staged)) is not None:
             both.append((*against, *held))
+        if node.keys.given_up(record):
+            if not self._store.quarantined(record.node_id, record.epoch, record.seq):
+                batch.quarantine += [(record.node_id, *one, now_us, why) for one in both]
+            raise _Refused("REVOKED", record.epoch, record.seq, record.hash, f"{why}, by a revoked key")
         batch.quarantine += [(record.node_id, *one, now_us, why) for one in both]
         batch.states[record.node_id] = node.state = "fork"
         raise _Refused("FORK", record.epoch, record.seq, record.hash, why)

@@ -42,6 +42,13 @@ class Evidence(Tables):
         )
         return (found[0][0], found[0][1], found[0][2]) if found else None
 
+    def quarantined(self, node_id: str, epoch: int, seq: int) -> bool:
+        """Whether a record of this place is kept apart."""
+        found = self._db.query(
+            "SELECT 1 FROM quarantine WHERE node_id = ? AND epoch = ? AND seq = ? LIMIT 1", (node_id, epoch, seq)
+        )
+        return bool(found)
+
     def records(self, node_id: str | None = None, after: tuple[int, int] = (0, 0)) -> Iterator[RecordRow]:
         """Every record held, by node and then in chain order; `after`: an (epoch, seq) to begin behind.
 

@@ -278,6 +278,24 @@ def test_a_record_that_follows_another_than_the_last_held_is_a_fork(bench: Bench
     assert {row[0] for row in bench.query("SELECT hash FROM quarantine")} == {chain[1].hash, other.hash}
 
 
+def test_a_contradiction_by_a_key_that_is_revoked_freezes_nobody(bench: Bench) -> None:
+    chain = bench.records(3)
+    bench.take(*chain)
+    order(bench.central.directory, "n1", KeyRevoked(bench.node.key.public.key_id, 1, 9, "compromised"))
+    others = [forge(chain[1], bench.node.key, camera=camera) for camera in ("gate", "yard")]
+    for other in others:
+        assert bench.take(other)[-1] == Nack("n1", "REVOKED", 1, 2, other.hash, 0)
+    node = bench.store.node("n1")
+    assert node is not None
+    assert node.chain == "ok"
+    kept = {row[0] for row in bench.query("SELECT hash FROM quarantine")}
+    assert kept == {chain[1].hash, others[0].hash}, "of one place, the first is enough"
+    beside = forge(chain[2], bench.node.key, seq=4)  # a next one that follows no record held
+    assert bench.take(beside)[-1] == Nack("n1", "REVOKED", 1, 4, beside.hash, 0)
+    assert isinstance(bench.take(*bench.records(1)[3:])[-1], Ack), "the chain goes on"
+    assert bench.refused() == {"REVOKED": 3}
+
+
 def test_a_fork_needs_the_nodes_own_signature(bench: Bench) -> None:
     chain = bench.records(2)
     bench.take(*chain)
