@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -23,6 +24,7 @@ FIRST_HOUR, HOURS = 2, 3  # a random minute from 02:00 to 05:00, so that a fleet
 MISSED_AFTER = timedelta(hours=26)
 SOON_MINUTES = (10, 30)  # after a start that finds the last night missed
 STOP_S = 1.0
+LIMIT_S = 12 * 3600.0  # a check that hangs must not be the last
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +81,41 @@ class Running:
     """A check in its own process."""
 
     def __init__(self, path: Path) -> None:
-        self._started_us = time.time_ns() // 1000
+        self._started_us, self._began_s = time.time_ns() // 1000, time.monotonic()
+        # files, for nobody reads a pipe while the process looks, and a full one would hold it for ever
+        self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  # both go with this object
+        self._complained = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         command = [sys.executable, "-m", "sync.nightly", str(path.absolute())]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._complained, text=True
         )
 
     def poll(self) -> Checked | None:
         """What it found, None while it looks."""
         if self._process.poll() is None:
-            return None
-        said, complained = self._process.communicate()
+            if time.monotonic() - self._began_s < LIMIT_S:
+                return None
+            self.stop()
+            return self._failed(f"not done within {LIMIT_S / 3600:.0f} hours")
+        self._said.seek(0)
+        self._complained.seek(0)
+        complained = self._complained.read().strip().splitlines()
         try:
-            return Checked(**json.loads(said))
+            return Checked(**json.load(self._said))
         except (ValueError, TypeError):
-            why = (complained.strip().splitlines() or [f"exit code {self._process.returncode}"])[-1]
-            return Checked(self._started_us, time.time_ns() // 1000, ok=False, failed=True, why=why)
+            return self._failed((complained or [f"exit code {self._process.returncode}"])[-1])
 
     def stop(self) -> None:
         """End it, whatever it has found until now; returns within STOP_S."""
         self._process.terminate()
         try:
-            self._process.communicate(timeout=STOP_S)
+            self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.communicate()
+            self._process.wait()
+
+    def _failed(self, why: str) -> Checked:
+        return Checked(self._started_us, time.time_ns() // 1000, ok=False, failed=True, why=why)
 
 
 class Nightly:

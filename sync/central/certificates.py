@@ -1,14 +1,13 @@
 """Keeps central's own certificates in date while it runs, for years, and shows the new ones."""
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from sync import SyncError
 from sync.central.access import Access
 from sync.central.ca import BROKER_NAME, Authority, renew_if_due
+from sync.central.watching import Watcher
 from sync.tls import FOLDER, RENEW_BEFORE, TlsFiles, utc_now
 
 log = logging.getLogger(__name__)
@@ -27,16 +26,13 @@ class CertificateKeeper:
         renew_if_due(authority, directory, utc_now())
         self._shown = self._text()
         self._broker_told = False
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="certificates", daemon=True)
+        self._watcher = Watcher("certificates", log, self._watch, look_s, look_s)
 
     def start(self) -> None:
-        self._thread.start()
+        self._watcher.start()
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(2)
+        self._watcher.stop(2)
 
     def look(self) -> bool:
         """Renew what is due, and tell of a server's certificate that is another than before; returns whether it was."""
@@ -59,16 +55,9 @@ class CertificateKeeper:
             log.warning("the broker's certificate ends in two months: run central broker-config and restart the broker")
         self._broker_told = near
 
-    def _run(self) -> None:
-        trouble: str | None = None
-        while not self._stop.wait(self._look_s):
-            try:
-                self.look()
-                trouble = None
-            except (SyncError, OSError) as error:  # a full disk, or a renewal just under way: looked at again
-                if str(error) != trouble:
-                    trouble = str(error)
-                    log.error("certificates in trouble error=%s", error)
+    def _watch(self) -> float:
+        self.look()
+        return self._look_s
 
     def _text(self) -> str:
         return self.server.certificate.read_text(encoding="ascii")

@@ -6,12 +6,12 @@ Not in the store: a damaged one is the last to ask whether it is damaged.
 import json
 import logging
 import random
-import threading
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from sync import SyncError
+from sync.central.watching import Watcher
 from sync.files import write_durably
 from sync.nightly import Checked, Nightly
 
@@ -37,23 +37,20 @@ class CentralNight:
         self._directory = directory
         # central has no time zone of its own: its machine's nights
         self._nightly = Nightly(directory, None, random.Random(), last_check(directory))
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="nightly", daemon=True)
+        self._watcher = Watcher("nightly", log, self._look, LOOK_S, LOOK_S)
 
     def start(self) -> None:
-        self._thread.start()
+        self._watcher.start()
 
     def stop(self) -> None:
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join(5)
-
-    def _watch(self) -> None:
-        while not self._stopping.wait(LOOK_S):
-            found = self._nightly.follow(datetime.now(UTC))
-            if found is not None:
-                self.keep(found)
+        self._watcher.stop(5)
         self._nightly.stop()
+
+    def _look(self) -> float:
+        found = self._nightly.follow(datetime.now(UTC))
+        if found is not None:
+            self.keep(found)
+        return LOOK_S
 
     def keep(self, found: Checked) -> None:
         """Say what was found, and write it down for the console."""

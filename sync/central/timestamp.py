@@ -1,7 +1,6 @@
 """RFC 3161 tokens over central's checkpoints: somebody who belongs to neither side says when the log was as it is."""
 
 import logging
-import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,6 +16,7 @@ from sync.central.settings import load_settings
 from sync.central.store.location import open_store
 from sync.central.store.rows import Timestamp
 from sync.central.store.store import Store
+from sync.central.watching import Watcher
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse
@@ -83,29 +83,15 @@ class Timestamper:
         self, directory: Path, authority: TimestampAuthority, every_s: float = EVERY_S, retry_s: float = RETRY_S
     ) -> None:
         self._directory, self._authority = directory, authority
-        self._every_s, self._retry_s = every_s, retry_s
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="timestamps", daemon=True)
+        self._every_s = every_s
+        self._watcher = Watcher("timestamps", log, self._stamp_if_due, retry_s)
 
     def start(self) -> None:
-        self._thread.start()
+        self._watcher.start()
 
     def stop(self) -> None:
         """End soon; a request under way is not waited for."""
-        self._stopping.set()
-
-    def _run(self) -> None:
-        trouble: str | None = None
-        wait_s = 0.0
-        while not self._stopping.wait(wait_s):
-            try:
-                wait_s = self._stamp_if_due()
-                trouble = None
-            except SyncError as error:
-                wait_s = self._retry_s
-                if str(error) != trouble:
-                    trouble = str(error)
-                    log.warning("no timestamp error=%s", error)
+        self._watcher.stop()
 
     def _stamp_if_due(self) -> float:
         """Returns how long to wait then."""

@@ -3,6 +3,7 @@
 import random
 import shutil
 import sqlite3
+import sys
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from sync import nightly
 from sync.nightly import Checked, Nightly, Running, check, next_night
 from sync.stamp import to_us
 from sync.verify import verify, verify_after
@@ -72,6 +74,22 @@ def test_a_check_ends_when_it_is_told_to(filled_home: BuiltHome) -> None:
     began_s = time.monotonic()
     running.stop()
     assert time.monotonic() - began_s < 3
+
+
+def test_a_check_that_hangs_or_complains_at_length_ends(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def runs(script: str) -> None:
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+        (tmp_path / "python").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "python").chmod(0o755)
+
+    runs("yes 'no such thing' | head -n 20000 >&2; exit 3")
+    found = ended(Running(tmp_path))
+    assert (found.alarm, found.why) == ("CHECK_FAILED", "no such thing")
+    runs("exec sleep 600")
+    monkeypatch.setattr(nightly, "LIMIT_S", 0.2)
+    found = ended(Running(tmp_path))
+    assert found.alarm == "CHECK_FAILED"
+    assert found.why.startswith("not done within")
 
 
 @pytest.mark.parametrize("zone", ["Asia/Shanghai", "America/New_York", "Europe/London"])

@@ -74,6 +74,25 @@ def test_a_flipped_bit_is_named(central: Central) -> None:
     assert "node n1" in found.damage
 
 
+def test_an_unforeseen_fault_does_not_end_the_nights(
+    central: Central, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    follow, looks = Always.follow, list[datetime]()
+
+    def stumbling(self: Always, now: datetime):  # type: ignore[no-untyped-def]
+        looks.append(now)
+        if len(looks) < 3:
+            raise ValueError("nobody thought of this")
+        return follow(self, now)
+
+    monkeypatch.setattr(Always, "follow", stumbling)
+    through_the_night(central)
+    found = last_check(central.directory)
+    assert found is not None
+    assert found.ok
+    assert caplog.text.count("nightly in trouble error=nobody thought of this") == 1
+
+
 def test_an_answer_that_cannot_be_read_is_none(central: Central) -> None:
     (central.directory / FILE_NAME).write_text("{")
     assert last_check(central.directory) is None
