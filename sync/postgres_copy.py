@@ -4,6 +4,7 @@ Rows are read from the tables themselves, not through an index. What a copy cann
 and policies that change what is written or read, tables and indexes made otherwise, and an index that hides a row.
 """
 
+import os
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from psycopg import Connection
 
 _AT_ONCE = 1000  # rows
+_FOLDER = "/var/tmp"  # on a disk: /tmp is memory on many systems, and a store is large
 # what is read beside the evidence; any other table is nobody's here, and its name and columns are whatever they are
 _BESIDE = ("nodes", "enrolments", "openings", "notices", "quarantine")
 _TYPE_OF = {"TEXT": "text", "INTEGER": "bigint", "BLOB": "bytea"}
@@ -65,7 +67,7 @@ def copied(url: str) -> Iterator[Path]:
     Raises Bad where the tables are not to be believed, and DatabaseError where they cannot be read.
     """
     name = check_url(url)
-    with tempfile.TemporaryDirectory(prefix="firstvisit-") as folder:
+    with tempfile.TemporaryDirectory(prefix="firstvisit-", dir=os.environ.get("TMPDIR", _FOLDER)) as folder:
         path = Path(folder) / "central.db"
         with closing(connect(url)) as source, named(name), closing(sqlite3.connect(path)) as copy:
             source.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

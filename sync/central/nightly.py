@@ -33,7 +33,7 @@ class CentralNight:
     """One thread that waits for the night, has everything verified by a process of its own, and keeps the answer."""
 
     def __init__(self, directory: Path) -> None:
-        """directory: of a central whose store lies there."""
+        """directory: of a central, wherever its store lies."""
         self._directory = directory
         # central has no time zone of its own: its machine's nights
         self._nightly = Nightly(directory, None, random.Random(), last_check(directory))

@@ -23,7 +23,7 @@ from sync.central.lock import only_one
 from sync.central.log import state_unstated
 from sync.central.nightly import CentralNight
 from sync.central.shard import WHOLE, Shard
-from sync.central.store.location import migrate_store, open_store, store_url
+from sync.central.store.location import migrate_store, open_store
 from sync.central.timestamp import TimestampAuthority, Timestamper
 from sync.database import DatabaseError
 from sync.mqtt import BrokerAddress, Link, Message
@@ -206,7 +206,7 @@ def run(
             certificates.on_change = pages[-1].take_up
 
         timestamper = Timestamper(directory, stamps) if stamps is not None and shard.number == 1 else None
-        night = CentralNight(directory) if shard.number == 1 and store_url(directory) is None else None
+        night = CentralNight(directory) if shard.number == 1 else None
 
         def end(_signal: int, _frame: FrameType | None) -> None:
             server.stop()

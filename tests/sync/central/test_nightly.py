@@ -1,28 +1,26 @@
 """Central's night: found by a process of its own, kept beside the store, shown on the console."""
 
-import sqlite3
 import time
-from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from sync.central import nightly
+from sync.central import nightly, server
 from sync.central.enrol import enrol
 from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import load_serving_keys
 from sync.central.nightly import FILE_NAME, CentralNight, last_check
-from sync.central.store.sqlite import FILE_NAME as STORE_FILE
+from sync.mqtt import BrokerAddress
 from sync.nightly import Nightly
 from sync.wire import SignedBody, encode_frame
-from tests.sync.uplink_site import Central, Node, wait_for
+from tests.sync.uplink_site import Central, Node, free_port, wait_for
 
 
 @pytest.fixture
-def central(tmp_path: Path) -> Central:
+def central(tmp_path: Path, store_url: str | None) -> Central:
     """A central that holds ten records of a node."""
-    central, node = Central(tmp_path / "central"), Node(tmp_path / "home")
+    central, node = Central(tmp_path / "central", store_url=store_url), Node(tmp_path / "home")
     enrol(central.directory, node.home / "node.pub")
     node.record(10)
     ledger = node.ledger()
@@ -64,9 +62,19 @@ def test_a_good_store_is_found_good(central: Central) -> None:
     assert (found.ok, found.checked) == (True, 10), found.why
 
 
+def test_a_central_is_verified_at_night_wherever_its_store_lies(
+    central: Central, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nights = list[Path]()
+    monkeypatch.setattr(CentralNight, "start", lambda night: nights.append(night._directory))
+    monkeypatch.setattr(server.Server, "serve", lambda _: None)
+    server.run(central.directory, "c1", BrokerAddress("127.0.0.1", free_port()), "127.0.0.1", free_port())
+    assert nights == [central.directory]
+
+
 def test_a_flipped_bit_is_named(central: Central) -> None:
-    with closing(sqlite3.connect(central.directory / STORE_FILE)) as connection, connection:
-        connection.execute("UPDATE records SET body = x'7b7d' WHERE seq = 7")
+    with central.store() as store:
+        store.database.execute("UPDATE records SET body = ? WHERE seq = 7", (b"{}",))
     through_the_night(central)
     found = last_check(central.directory)
     assert found is not None
