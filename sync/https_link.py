@@ -131,8 +131,8 @@ class HttpsLink:
     def close(self, within_s: float) -> None:
         """Send what waits, at most `within_s`, and end."""
         deadline_s = time.monotonic() + within_s
-        while self._client is not None and self._outbox and time.monotonic() < deadline_s:
-            self._post(*self._outbox.popleft())
+        while self._client is not None and self._outbox and (left_s := deadline_s - time.monotonic()) > 0:
+            self._post(*self._outbox.popleft(), left_s)
         self._end()
         self._outage.up_s = None
 
@@ -144,8 +144,7 @@ class HttpsLink:
         except SyncError as error:
             self._lose(str(error))
             return []
-        timeout = httpx.Timeout(ANSWER_S, connect=CONNECT_S)
-        self._client = httpx.Client(base_url=str(self._address), verify=context, timeout=timeout, trust_env=False)
+        self._client = httpx.Client(base_url=str(self._address), verify=context, trust_env=False)
         self._outbox.clear()
         self._unanswered = False
         self._status = self.will.payload if self.will is not None else self._status
@@ -156,13 +155,15 @@ class HttpsLink:
             self.sessions += 1
         return came
 
-    def _post(self, channel: Channel, payload: bytes) -> list[Message]:
+    def _post(self, channel: Channel, payload: bytes, within_s: float | None = None) -> list[Message]:
         assert self._client is not None
+        within_s = ANSWER_S if within_s is None else within_s
+        timeout = httpx.Timeout(within_s, connect=min(CONNECT_S, within_s))  # of each read; `_read` counts them all
         path = f"/v1/{'ingest' if channel == 'up' else 'status'}/{self._node_id}"
         self._spoke_s = time.monotonic()
         try:
-            with self._client.stream("POST", path, content=payload) as response:
-                body = _read(response)
+            with self._client.stream("POST", path, content=payload, timeout=timeout) as response:
+                body = _read(response, self._spoke_s + within_s)
                 if response.status_code == 429:
                     return []  # what it was about goes again when it is overdue
                 if response.status_code != 200:
@@ -191,10 +192,12 @@ class HttpsLink:
             self._client = None
 
 
-def _read(response: httpx.Response) -> bytes:
+def _read(response: httpx.Response, deadline_s: float) -> bytes:
     body = b""
     for part in response.iter_bytes():
         body += part
+        if time.monotonic() > deadline_s:
+            raise BadFrame("an answer that does not end in time")
         if len(body) > MAX_ANSWER_BYTES:
             raise BadFrame(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
     return body

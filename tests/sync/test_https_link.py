@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from sync.https_link import HttpsLink, ServerAddress
 from sync.messages import Status
 from sync.session import parse_uplink
 from sync.tls import TlsFiles, new_key, utc_now
-from sync.wire import SignedBody, encode_frame, topic
+from sync.wire import SignedBody, encode_answers, encode_frame, topic
 from tests.sync.api_site import ApiSite
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Node, enrolled, free_port, wait_for
@@ -208,6 +209,43 @@ def test_a_server_that_answers_nonsense_is_an_outage_like_any_other(site: ApiSit
         assert made.sessions == 0
         made.close(0)
         listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("drip", [b"", b"F"])
+def test_no_answer_is_waited_for_longer_than_there_is_time(
+    site: ApiSite, node: Node, drip: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that answers once, and then begins an answer and does not end it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    folder = site.central.directory / "tls"
+    context.load_cert_chain(folder / "server.crt", folder / "server.key")
+
+    def serve(listener: socket.socket) -> None:
+        plain, _ = listener.accept()
+        with suppress(OSError), context.wrap_socket(plain, server_side=True) as peer:
+            peer.recv(65536)
+            nothing = encode_answers([])
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(nothing) + nothing)
+            peer.recv(65536)
+            peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            for _ in range(100):
+                peer.sendall(drip)
+                time.sleep(0.05)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener,), daemon=True).start()
+        address = ServerAddress("127.0.0.1", listener.getsockname()[1])
+        made = HttpsLink(address, "n1", random.Random(1), TlsFiles(node.home / "tls"))
+        wait_for(lambda: bool(made.poll(0.02)) or made.connected, "a session")
+        made.publish(topic("n1", "status"), said(node))
+        began_s = time.monotonic()
+        if drip:
+            monkeypatch.setattr("sync.https_link.ANSWER_S", 0.4)
+            made.poll(0.02)
+            assert made.lost_reason
+        else:
+            made.close(0.4)
+        assert time.monotonic() - began_s < 2
 
 
 def test_a_node_weeks_behind_drains_over_https_at_the_rate(site: ApiSite, node: Node) -> None:
