@@ -1,10 +1,8 @@
 """A connection to PostgreSQL as ours are: durable at commit, as patient as SQLite's, silent about passwords."""
 
 import re
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -29,20 +27,6 @@ def check_url(url: str) -> str:
     if parts.scheme not in _SCHEMES:
         raise SyncError(f"store URL: scheme {parts.scheme!r}, expected postgresql")
     return f"postgresql://{host or ''}{f':{port}' if port else ''}{parts.path}"
-
-
-def store_url(directory: Path) -> str | None:
-    """The PostgreSQL that a central's central.toml names, None where it names none or there is no such file."""
-    path = directory / "central.toml"
-    try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SyncError(f"{path}: {error}") from error
-    store = fields.get("store")
-    url = store.get("url") if isinstance(store, dict) else None
-    return url if isinstance(url, str) else None
 
 
 def connect(url: str) -> "Connection":

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from sync.audit import Bad
 from sync.database import CENTRAL_FORMAT
-from sync.postgres import check_url, connect, named, store_url
+from sync.postgres import check_url, connect, named
 from sync.schema import CENTRAL_TABLES, central_tables
+from sync.settings import store_url
 
 if TYPE_CHECKING:
     from psycopg import Connection

@@ -23,12 +23,12 @@ from sync.ledger_tables import has_kept, key_records
 from sync.log_audit import Signed, TreeAudit, witnessed
 from sync.messages import BadMessage, CentralKeys, Enrolment, Notice
 from sync.origin import enrolments_of, follow_notices, given_key, key_text, read_ack, settle
-from sync.postgres import store_url
 from sync.postgres_copy import central_database
 from sync.purge import Base, base_of
 from sync.readonly import READ_ERRORS, damage, read_snapshot
 from sync.records import BadRecord, Record, parse, place
 from sync.schema import CENTRAL_TABLES, altered_ledger, altered_records
+from sync.settings import store_url
 from sync.signing import digest
 from sync.stamp import from_us, rfc3339
 from sync.trust import key_notices

@@ -12,10 +12,10 @@ from sync.log_audit import read_note, root_at
 from sync.log_proof import LogHead
 from sync.messages import CentralKeys
 from sync.origin import follow_notices, key_text, read_ack
-from sync.postgres import store_url
 from sync.postgres_copy import central_database
 from sync.readonly import read_snapshot
 from sync.records import place
+from sync.settings import store_url
 from sync.trust import key_notices
 from sync.verify import Verdict, verify
 from sync.void import Void, hold

@@ -48,12 +48,12 @@ def init(
     """
     from sync.central.ca import check_names, open_authority
     from sync.central.keys import create_keys
-    from sync.central.settings import FILE_NAME as SETTINGS_FILE
-    from sync.central.settings import settings_text
     from sync.central.store.location import check_empty, create_store
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
     from sync.files import close_to_others, write_durably
     from sync.mqtt import BrokerAddress
+    from sync.settings import FILE_NAME as SETTINGS_FILE
+    from sync.settings import settings_text
     from sync.tls import utc_now
     from sync.trust import CENTRAL_FILE
 
@@ -101,10 +101,10 @@ def run(
     Example: firstvisit central run --dir /var/lib/firstvisit-central
     """
     from sync.central import server
-    from sync.central.settings import load_settings
     from sync.central.shard import Shard
     from sync.central.timestamp import configured_authority
     from sync.mqtt import BrokerAddress
+    from sync.settings import load_settings
 
     settings = load_settings(directory)
     server.run(

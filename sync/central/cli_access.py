@@ -110,8 +110,8 @@ def invite(
     """
     from sync.central.admission import invite as give_out
     from sync.central.ca import open_authority
-    from sync.central.settings import load_settings
     from sync.session import parse_uplink
+    from sync.settings import load_settings
     from sync.tls import utc_now
 
     settings = load_settings(directory)
@@ -199,7 +199,7 @@ def _show_qr(text: str) -> None:
 
 def _authority(directory: Path) -> "Authority":
     from sync.central.ca import open_authority
-    from sync.central.settings import load_settings
+    from sync.settings import load_settings
     from sync.tls import utc_now
 
     return open_authority(directory, load_settings(directory).id, utc_now())

@@ -12,11 +12,11 @@ from cryptography import x509
 from sync import SyncError
 from sync.central.keys import load_serving_keys
 from sync.central.log import CentralLog
-from sync.central.settings import load_settings
 from sync.central.store.location import open_store
 from sync.central.store.rows import Timestamp
 from sync.central.store.store import Store
 from sync.central.watching import Watcher
+from sync.settings import load_settings
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse

@@ -24,8 +24,6 @@ from nacl.signing import SigningKey
 from sync.broker import mosquitto
 from sync.central.enrol import enrol
 from sync.central.keys import create_keys, load_serving_keys
-from sync.central.settings import FILE_NAME as SETTINGS_FILE
-from sync.central.settings import settings_text
 from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
 from sync.chain import Chain
@@ -33,6 +31,8 @@ from sync.keyring import KeyRing
 from sync.messages import Ack, Enrolment
 from sync.mqtt import BrokerAddress, Link
 from sync.records import GENESIS_PREV, Record, seal
+from sync.settings import FILE_NAME as SETTINGS_FILE
+from sync.settings import settings_text
 from sync.signing import Ed25519Signer
 from sync.wire import MAX_WINDOW_FRAMES, SignedBody, encode_frame, parse_topic, topic
 from tests.bench.sync_node import write_frames

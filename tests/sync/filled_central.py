@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 from sync.central.log import enrolled
-from sync.central.settings import settings_text
 from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
 from sync.messages import CentralKeys, Enrolment, Notice
 from sync.records import ROLE_OF_KIND
+from sync.settings import settings_text
 from tests.sync.conftest import BuiltHome, key
 
 

@@ -1,5 +1,6 @@
 import os
 import random
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from sync.records import seal
 from sync.signing import Signer, digest
 from sync.stamp import Stamp
 from sync.verify import Verdict, verify
+from sync.verify_both import verify_both
 from tests.sync.filled_central import central_of
 
 GetSigner = Callable[[str], Signer]
@@ -612,6 +614,26 @@ def _bad_at_central(verdict: Verdict, seq: int, why: str = "") -> None:
     assert verdict.first_bad == seq, verdict.lines
     assert why in (verdict.why or "")
     assert any(line.startswith(f"bad: node gate-1: seq {seq}: ") for line in verdict.lines), verdict.lines
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('id = "hq"\n[stroe]\nurl = "postgresql://db/central"\n', "stroe: Extra inputs"),
+        ('id = "hq"\n[store]\nurl = 5\n', "store.url: "),
+        ('id = "hq"\n[store]\nurl = "mysql://db/central"\n', "store.url: "),
+        ('[store]\nurl = "postgresql://db/central"\n', "id: Field required"),
+    ],
+)
+def test_no_store_is_judged_beside_settings_that_may_name_another(
+    central: Path, filled_home, text: str, why: str
+) -> None:
+    assert verify(central).ok
+    (central / "central.toml").write_text(text)
+    with pytest.raises(SyncError, match=rf"central\.toml: {re.escape(why)}"):
+        verify(central)
+    with pytest.raises(SyncError, match=r"central\.toml: "):
+        verify_both(filled_home.path, central)
 
 
 def test_a_central_store_is_good_and_ends_where_the_home_ends(central: Path, filled_home) -> None:

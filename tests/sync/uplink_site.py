@@ -13,8 +13,6 @@ from sync.central.enrol import enrol
 from sync.central.inbox import Inbox
 from sync.central.keys import create_keys
 from sync.central.server import Server
-from sync.central.settings import FILE_NAME as SETTINGS_FILE
-from sync.central.settings import settings_text
 from sync.central.store.location import create_store, open_store
 from sync.central.store.sqlite import FILE_NAME
 from sync.central.store.store import Store
@@ -22,6 +20,8 @@ from sync.ledger import Ledger
 from sync.messages import Enrolment
 from sync.mqtt import BrokerAddress
 from sync.session import parse_uplink
+from sync.settings import FILE_NAME as SETTINGS_FILE
+from sync.settings import settings_text
 from sync.signing import Signer, create_key_file, load_key_file
 from sync.stamp import Stamp
 from sync.trust import DATABASE_FILE, Trust, join

@@ -4,12 +4,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sync.central.settings import FILE_NAME as SETTINGS_FILE
-from sync.central.settings import load_settings
 from sync.central.store.database import Database
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
 from sync.database import DatabaseError, Format, create, migrate
+from sync.settings import store_url
 from sync.web import tables
 
 if TYPE_CHECKING:
@@ -61,11 +60,6 @@ def open_store(directory: Path) -> Store:
 def accounts_path(directory: Path) -> Path:
     """The database in which DIR's console keeps who may sign in."""
     return directory / (FILE_NAME if store_url(directory) is None else ACCOUNTS_FILE)
-
-
-def store_url(directory: Path) -> str | None:
-    """What DIR's central.toml says of the store; None for central.db. Raises SyncError naming the file and the key."""
-    return load_settings(directory).store.url if (directory / SETTINGS_FILE).exists() else None
 
 
 def _open(directory: Path) -> Database:

@@ -14,7 +14,6 @@ import pytest
 from cryptography import x509
 
 from sync import SyncError
-from sync.central.settings import load_settings
 from sync.central.timestamp import (
     MAX_ANSWER_BYTES,
     TimestampAuthority,
@@ -23,6 +22,7 @@ from sync.central.timestamp import (
     configured_authority,
     stamp_now,
 )
+from sync.settings import load_settings
 from sync.verify import verify
 from tests.sync.uplink_site import wait_for
 from tests.sync.witnessed_site import Two, make_two

@@ -16,11 +16,11 @@ from sync.central.console.app import create_app
 from sync.central.enrol import enrol
 from sync.central.ingest import Arrived, Greeting, Ingest
 from sync.central.keys import create_keys, load_serving_keys
-from sync.central.settings import settings_text
 from sync.central.store.location import accounts_path, create_store, open_store
 from sync.ledger import Ledger
 from sync.messages import Enrolment, Status
 from sync.records import Role
+from sync.settings import settings_text
 from sync.signing import Ed25519Signer
 from sync.stamp import Stamp
 from sync.web.accounts import Accounts

@@ -6,9 +6,9 @@ import psycopg
 import pytest
 
 from sync import SyncError
-from sync.central.settings import settings_text
 from sync.central.store.location import accounts_path, create_store, migrate_store, open_store
 from sync.database import DatabaseError, NewerFormat
+from sync.settings import settings_text
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""central.toml: where the broker is, and where the console listens."""
+"""central.toml: where the broker and the store are, and where the console listens; here for the verifier too."""
 
 import tomllib
 from pathlib import Path
@@ -89,6 +89,11 @@ def load_settings(directory: Path) -> Settings:
     if not valid_name(settings.id):
         raise SyncError(f"{path}: id: {settings.id!r} is not a name (letters, digits, . _ -, at most 64)")
     return settings
+
+
+def store_url(directory: Path) -> str | None:
+    """What DIR's central.toml says of the store; None for central.db. Raises SyncError naming the file and the key."""
+    return load_settings(directory).store.url if (directory / FILE_NAME).exists() else None
 
 
 def settings_text(central_id: str, broker_url: str, store_url: str | None = None, api_name: str | None = None) -> str:
