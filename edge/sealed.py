@@ -21,7 +21,6 @@ from sync.files import read_text, sync_folder
 
 IDENTITY, CONTENT = "identity.age", "content.age"
 MIN_PASSPHRASE = 12  # characters, as of the accounts' passwords
-_MAX_IDENTITY_BYTES = 4096
 _MAX_WRAPPED_BYTES = 8192
 _BLOCK = 512  # of a tar
 
