@@ -35,6 +35,9 @@ disciplined by NTP, some of whose clients tell the kernel an error of 0 right af
 UNSEEN_STEP_US = (
     1_000_000  # a jump of the wall clock that step detection may miss between two heartbeats: 0.5 s + 0.3 s
 )
+PROMPT_US = 600_000_000
+"""How long before its record an arrival may lie and be believed: a node decides within seconds of the first frame, and
+whoever holds its key could sign now that somebody came hours ago. What is said later than this bounds nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,12 +145,15 @@ class Timeline:
         if elapsed is None:
             upper = Moment(Interval(None, moment.signed.hi_us), Interval(None, moment.carried.hi_us), None, True, "C")
             return Arrival(moment, upper, number, None)
+        grade = moment.grade
+        if elapsed[1] > PROMPT_US:  # anywhere up to the record, for all that anybody else knows
+            elapsed, grade = (0, elapsed[1]), max(grade, "B")
         earlier = Moment(
             Interval(None, moment.signed.hi_us),
             _back(moment.carried, elapsed),
             None if moment.claimed is None else _back(moment.claimed, elapsed),
             moment.contradicted,
-            moment.grade,
+            grade,
         )
         return Arrival(moment, earlier, number, (stamp.boot_us - elapsed[1], stamp.boot_us - elapsed[0]))
 

@@ -71,6 +71,23 @@ def test_whoever_waited_long_at_the_door_may_have_come_first_though_recorded_sec
     assert any("another question" in line for line in compared.lines())
 
 
+def test_nobody_can_sign_today_that_somebody_came_hours_ago(tmp_path: Path) -> None:
+    site, _ = sites(tmp_path)
+    early = site.kernel.wall_us
+    site.watch(HOUR_US)
+    honest = site.visit()
+    site.ack()
+    site.watch(HOUR_US)
+    late = site.visit(arrived_us=early)
+    site.ack()
+    assert told(answer(site, late, site, honest)) == ("undecidable", None, "overlap")
+    assert found(site, late).arrival.moment.grade == "B"
+    site.watch(HOUR_US)
+    last = site.visit()
+    site.ack()
+    assert told(answer(site, late, site, last)) == ("proven", 0, "one_clock")  # even its record lies before that one
+
+
 def test_arrivals_a_second_apart_are_undecidable_and_their_records_are_not(tmp_path: Path) -> None:
     site, _ = sites(tmp_path)
     first, second = site.visit(lasting_us=SECOND_US), site.visit(lasting_us=SECOND_US)
