@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -173,28 +174,24 @@ def _emptied(source: Path, to: Path) -> None:
 
 def _send(home: Path, central: Path, true: dict[Place, Held]) -> list[str]:
     """Send all a ledger gives to a central; whatever is acknowledged must be the true chain up to there."""
-    try:
-        store = open_store(central)
-        ledger = Ledger(home / "firstvisit.db")
-    except DatabaseError:
-        return []  # it refuses to work with it at all
     acks: list[Ack] = []
-    try:
-        keys = load_serving_keys(central)
-        ingest, after, now_us = Ingest(store, keys), (0, 0), 1_800_000_000_000_000
-        while (frame := ledger.next_frame(after)) is not None:
-            after, records = frame
-            now_us += 2_000_000
-            for answer in ingest.take([Arrived("n1", encode_frame(records))], now_us):
-                try:
-                    acks.append(Ack.parse(answer.payload, keys.ack.public))
-                except BadMessage:
-                    continue
-    except (SyncError, sqlite3.Error, UnicodeDecodeError, ValueError, TypeError):
-        pass  # nothing more is sent or taken; what was acknowledged until then counts
-    finally:
-        ledger.close()
-        store.close()
+    with ExitStack() as stack:
+        try:
+            store = stack.enter_context(open_store(central))
+            ledger = stack.enter_context(closing(Ledger(home / "firstvisit.db")))
+        except DatabaseError:
+            return []  # damaged so far that nobody works with it at all
+        try:
+            keys = load_serving_keys(central)
+            ingest, after, now_us = Ingest(store, keys), (0, 0), 1_800_000_000_000_000
+            while (frame := ledger.next_frame(after)) is not None:
+                after, records = frame
+                now_us += 2_000_000
+                for answer in ingest.take([Arrived("n1", encode_frame(records))], now_us):
+                    with suppress(BadMessage):
+                        acks.append(Ack.parse(answer.payload, keys.ack.public))
+        except (SyncError, sqlite3.Error, UnicodeDecodeError, ValueError, TypeError):
+            pass  # nothing more is sent or taken; what was acknowledged until then counts
     return [
         f"acknowledged what nobody signed: seq {ack.upto_seq}"
         for ack in acks
