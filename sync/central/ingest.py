@@ -256,9 +256,7 @@ class Ingest:
         # notices go first: an ack may be signed by a key that one of them brings
         answers = [Answer(node_id, "down", data) for node_id, data in self._notices(online, batch)]
         answers += self._acks(now_us)
-        for node_id, why in refusals:
-            nack = Nack(node_id, why.code, why.epoch, why.seq, why.hash, self._told(now_us))
-            answers.append(Answer(node_id, "ack", nack.seal(self._keys.ack)))
+        answers += [Answer(node_id, "ack", self._nack(node_id, why, now_us)) for node_id, why in refusals]
         for greeting, node in online:
             answers += self._greet(greeting, node, now_us)
         return answers
@@ -272,6 +270,13 @@ class Ingest:
         for node_id, nseq in newest.items():
             for data in self._outbox.answered(node_id, nseq):
                 yield node_id, data
+
+    def _nack(self, node_id: str, why: _Refused, now_us: int) -> bytes:
+        epoch, seq, node = why.epoch, why.seq, self._nodes.get(node_id)
+        if why.code == "GAP" and node is not None:
+            # what is missing now: another frame of the batch may have closed the gap, and the ack before this says so
+            epoch, seq = node.epoch, node.seq + 1
+        return Nack(node_id, why.code, epoch, seq, why.hash, self._told(now_us)).seal(self._keys.ack)
 
     def _greet(self, greeting: Greeting, node: _Node, now_us: int) -> Iterator[Answer]:
         status = greeting.status

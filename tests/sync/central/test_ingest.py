@@ -258,6 +258,15 @@ def test_a_gap_stores_nothing_and_names_the_record_missing(bench: Bench) -> None
     assert bench.held() == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_gap_that_the_same_batch_closes_is_not_told_as_if_records_were_lost(bench: Bench) -> None:
+    chain = bench.records(6)
+    frames = [Arrived("n1", frame_of(*part)) for part in (chain[4:], chain[:4])]  # after a broker has lost the first
+    answers = [bench.read(answer) for answer in bench.ingest.take(frames, bench.now_us)]
+    ack, gap = (next(one for one in answers if isinstance(one, kind)) for kind in (Ack, Nack))
+    assert (ack.upto_seq, gap) == (4, Nack("n1", "GAP", 1, 5, bytes(32), 0))
+    assert bench.held() == [1, 2, 3, 4]
+
+
 def test_two_records_for_one_place_are_a_fork_and_both_are_kept_apart(bench: Bench) -> None:
     chain = bench.records(3)
     bench.take(*chain)
