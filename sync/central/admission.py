@@ -119,8 +119,7 @@ class Admission:
         """
         asked = Renewal.parse(data)
         with open_store(self._directory) as store:
-            held = store.enrolment(asked.node_id)
-            if held is None:
+            if store.enrolment(asked.node_id) is None:
                 raise EnrolRefused("unknown-node", f"node {asked.node_id} is not enrolled")
             node = newest_key(ring_of(store, asked.node_id), "node")
         if node is None:
@@ -130,7 +129,7 @@ class Admission:
             newest = access.newest(asked.node_id)
         if newest is None:
             raise EnrolRefused("no-certificate", f"node {asked.node_id} has no certificate: join by invitation")
-        if held[1] == "revoked" or newest.revoked_us is not None:
+        if newest.revoked_us is not None:
             raise EnrolRefused("revoked", f"node {asked.node_id} is not admitted any more")
         certificate = x509.load_pem_x509_certificate(newest.text.encode())
         if certificate.not_valid_after_utc - now > RENEW_BEFORE:

@@ -320,8 +320,6 @@ class Ingest:
             return None
 
     def _judge(self, frame: Arrived, read: _Readings, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
-        if node.state == "revoked":
-            raise _Refused("REVOKED", node.epoch, node.seq, node.hash, "the node is revoked")
         if node.state != "ok":
             raise _Refused("FORK", node.epoch, node.seq, node.hash, "the chain has forked")
         if len(frame.payload) > MAX_FRAME_BYTES:

@@ -145,7 +145,7 @@ class Nodes(Tables):
 
 def _chain_state(text: str) -> ChainState:
     match text:
-        case "ok" | "fork" | "revoked" as state:
+        case "ok" | "fork" as state:
             return state
         case other:
             raise BadRow(f"nodes: unknown state {other!r}")

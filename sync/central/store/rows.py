@@ -12,7 +12,7 @@ from sync.messages import Notice
 from sync.stamp import Stamp
 from sync.visit_fields import Decision, number_of, settle, text_of
 
-ChainState: TypeAlias = Literal["ok", "fork", "revoked"]
+ChainState: TypeAlias = Literal["ok", "fork"]
 
 
 class BadRow(SyncError):

@@ -3,10 +3,8 @@
 import json
 import random
 import shutil
-import sqlite3
 import subprocess
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -168,7 +166,7 @@ def _attacks(evil: dict[str, Home], seen: list[bytes], node: NodeUnderTest, rng:
         Attack("a record in another's name", n1, encode_frame([_signed(forged)]), ("n1", "not-signed")),
         Attack("a replayed frame", n1, rng.choice(seen), None),
         Attack("another's frame on its own topic", own_topic, seen[0], ("evil", "not-signed")),
-        Attack("a revoked node", "fv1/gone/up", gone, ("gone", "REVOKED")),
+        Attack("a revoked key", "fv1/gone/up", gone, ("gone", "REVOKED")),
         Attack("duplicate JSON keys", own_topic, signed(doubled), ("evil", "BAD_SIG")),
         Attack("an integer of 2^53", own_topic, signed(huge), ("evil", "BAD_SIG")),
         Attack("half a frame", own_topic, own[: len(own) // 2], ("evil", "bad-frame")),
@@ -200,9 +198,11 @@ def _signed(record: Record) -> SignedBody:
 
 
 def _revoke(tested: Site, node_id: str) -> None:
-    """Take a node's right to write, while central is not running."""
-    with closing(sqlite3.connect(tested.central / "central.db", isolation_level=None)) as connection:
-        connection.execute("UPDATE nodes SET state = 'revoked' WHERE node_id = ?", (node_id,))
+    """Revoke all that a node's key ever signed, as an operator does."""
+    key = tested.nodes[node_id].home.signer("node").public.key_id
+    words = ("--key", key, "--at", "1:0", "--reason", "compromised")
+    done = firstvisit("central", "revoke-key", "--dir", str(tested.central), node_id, *words)
+    assert done.returncode == 0, done.stderr
 
 
 def _small_order_key(tested: Site, root: Path, result: Result) -> list[str]:
