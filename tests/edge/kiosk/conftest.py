@@ -1,6 +1,7 @@
 """A HOME with a desk, its kiosk served for real, and a hand that writes visits into its ledger."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,3 +82,11 @@ def visitor(kiosk: PageServer, sign_in: Callable[..., httpx.Response]) -> Iterat
     yield visitor
     for client in clients:
         client.close()
+
+
+def until(true: Callable[[], bool], within_s: float = 20) -> None:
+    """Wait for what the kiosk's own thread is about to read: a page shows what was written only after its next look."""
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)

@@ -19,7 +19,7 @@ from sync.records import Record
 from sync.web.backoff import FREE_FAILURES
 from sync.web.server import PageServer
 from tests.conftest import form_token
-from tests.edge.kiosk.conftest import PASSWORD, Desk
+from tests.edge.kiosk.conftest import PASSWORD, Desk, until
 from tests.edge.kiosk.door import Door
 
 Visitor = Callable[..., httpx.Client]
@@ -139,7 +139,7 @@ def test_each_route_lets_in_only_its_roles(visitor: Visitor, door: Door, name: s
     visit_id, _ = door.arrive("first")
     client = visitor(name)
     ids = {"visit_id": visit_id, "tablet_id": "none"}
-    _until(lambda: name is None or client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
+    until(lambda: name is None or client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
     for path in PAGES:
         assert client.get(path.format(**ids)).status_code == (200 if name else 303), path
     for path in PARTS:
@@ -181,7 +181,7 @@ def test_signing_in_needs_the_pages_own_form(visitor: Visitor, kiosk: PageServer
 def test_every_answer_carries_strict_headers(visitor: Visitor, door: Door) -> None:
     visit_id, _ = door.arrive("first")
     client = visitor("li")
-    _until(lambda: client.get(f"/crops/{visit_id}.jpg").status_code == 200)
+    until(lambda: client.get(f"/crops/{visit_id}.jpg").status_code == 200)
     paths = ("/", "/login", "/questions", f"/crops/{visit_id}.jpg", "/no-such-page", "/static/kiosk.css", "/session")
     for path in paths:
         headers = client.get(path).headers
@@ -257,7 +257,7 @@ def test_a_reentry_tells_how_long_and_in_whose_company(visitor: Visitor, door: D
         },
     )
     client = visitor("li")
-    _until(lambda: "外出 38 分钟" in client.get("/").text)
+    until(lambda: "外出 38 分钟" in client.get("/").text)
     assert "独自 → 与 1 人同行" in client.get("/").text
 
 
@@ -268,14 +268,14 @@ def test_the_device_page_tells_cameras_backlog_and_pack(visitor: Visitor, door: 
     door.ledger.append("camera.up", {"camera": "entrance", **camera})
     door.ledger.append("camera.down", {"camera": "side-door", "reason": "auth", **camera})
     client = visitor("li")
-    _until(lambda: "wrong user or password" in client.get("/node?lang=en").text)
+    until(lambda: "wrong user or password" in client.get("/node?lang=en").text)
     page = client.get("/node?lang=en").text
     assert "Running" in page
     assert "5 records on this machine only" in page
     assert "mobilefacenet" in page
     assert "b7120c095d60" in page
     door.ledger.append("node.stopped", {"reason": "stopped"})
-    _until(lambda: "Stopped" in client.get("/node").text)
+    until(lambda: "Stopped" in client.get("/node").text)
 
 
 def test_a_face_is_served_to_the_signed_in_only_and_kept_nowhere(visitor: Visitor, door: Door) -> None:
@@ -318,7 +318,7 @@ def _corrections(desk: Desk) -> list[Record]:
 def test_same_person_is_recorded_under_the_desk_key_and_joins_the_two(visitor: Visitor, door: Door, desk: Desk) -> None:
     visit_id, provisional, known = _question(door)
     client = visitor("li")
-    _until(lambda: visit_id in client.get("/questions").text)
+    until(lambda: visit_id in client.get("/questions").text)
     page = client.get("/questions").text
     assert page.count("data-face") == 2, "the visitor and the candidate side by side"
     done = client.get(_answer(client, visit_id, known).headers["location"])
@@ -345,7 +345,7 @@ def test_same_person_is_recorded_under_the_desk_key_and_joins_the_two(visitor: V
 def test_new_visitor_can_be_recognised_from_then_on(visitor: Visitor, door: Door, desk: Desk) -> None:
     visit_id, provisional, _ = _question(door)
     client = visitor("li")
-    _until(lambda: visit_id in client.get("/questions").text)
+    until(lambda: visit_id in client.get("/questions").text)
     _answer(client, visit_id, "new")
     (record,) = _corrections(desk)
     assert (record.fields["decision"], record.fields["person"]) == ("first", provisional)
@@ -356,7 +356,7 @@ def test_new_visitor_can_be_recognised_from_then_on(visitor: Visitor, door: Door
 def test_answering_twice_writes_once_and_a_contrary_answer_says_so(visitor: Visitor, door: Door, desk: Desk) -> None:
     visit_id, _, known = _question(door)
     li, wang = visitor("li"), visitor("wang")
-    _until(lambda: visit_id in li.get("/questions").text)
+    until(lambda: visit_id in li.get("/questions").text)
     answers: list[httpx.Response] = []
     token = {"csrf_token": form_token(li, "/"), "person": known}
     together = [
@@ -375,9 +375,9 @@ def test_answering_twice_writes_once_and_a_contrary_answer_says_so(visitor: Visi
 def test_a_question_lapses_with_the_face(visitor: Visitor, door: Door) -> None:
     visit_id, provisional, _ = _question(door)
     client = visitor("li")
-    _until(lambda: client.get("/fragments/count").text == "1")
+    until(lambda: client.get("/fragments/count").text == "1")
     door.ledger.append("retention.run", {"expired": [provisional], "basis": "unconsented"})
-    _until(lambda: client.get("/fragments/count").text == "")
+    until(lambda: client.get("/fragments/count").text == "")
     assert visit_id not in client.get("/questions").text
     card = _card(client, visit_id)
     assert "画面已销毁" in card
@@ -388,7 +388,7 @@ def test_nobody_but_a_candidate_can_be_the_answer(visitor: Visitor, door: Door, 
     visit_id, _, _ = _question(door)
     _, other = door.arrive("first")
     client = visitor("li")
-    _until(lambda: visit_id in client.get("/questions").text)
+    until(lambda: visit_id in client.get("/questions").text)
     assert _answer(client, visit_id, other).status_code == 404
     assert _answer(client, "v-none", "new").status_code == 404
     assert client.post(f"/questions/{visit_id}", data={"csrf_token": form_token(client, "/")}).status_code == 422
@@ -398,7 +398,7 @@ def test_nobody_but_a_candidate_can_be_the_answer(visitor: Visitor, door: Door, 
 def test_a_desk_whose_key_is_revoked_is_told_so_and_records_nothing(visitor: Visitor, door: Door, desk: Desk) -> None:
     visit_id, _, known = _question(door)
     client = visitor("li")
-    _until(lambda: visit_id in client.get("/questions").text)
+    until(lambda: visit_id in client.get("/questions").text)
     key_id = desk.home.signer("desk").public.key_id
     with closing(sqlite3.connect(desk.home.database)) as connection, connection:
         connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 1, 'compromised')", (key_id,))
@@ -465,16 +465,8 @@ def test_events_end_when_the_session_has_been_idle(
 
 
 def _card(client: httpx.Client, visit_id: str) -> str:
-    _until(lambda: client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
+    until(lambda: client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
     return client.get(f"/fragments/arrival/{visit_id}").text
-
-
-def _until(true: Callable[[], bool], within_s: float = 20) -> None:
-    """Wait for what another thread is about to read."""
-    deadline = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)
 
 
 def test_a_full_disk_is_said_at_the_top_of_the_arrivals_and_goes_when_there_is_room(
@@ -483,11 +475,11 @@ def test_a_full_disk_is_said_at_the_top_of_the_arrivals_and_goes_when_there_is_r
     client = visitor("li")
     assert "notice bad" not in client.get("/").text
     door.ledger.append("storage.full", {"since_us": 1_760_000_000_000_000})
-    _until(lambda: "磁盘已满：新的到访不再记录" in client.get("/").text)
+    until(lambda: "磁盘已满：新的到访不再记录" in client.get("/").text)
     assert "new arrivals are not recorded · since" in client.get("/fragments/trouble?lang=en").text
     assert "磁盘已满" in client.get("/node?lang=zh").text
     door.ledger.append("storage.full", {"since_us": 1_760_000_000_000_000, "until_us": 1_760_000_060_000_000})
-    _until(lambda: "notice bad" not in client.get("/fragments/trouble").text)
+    until(lambda: "notice bad" not in client.get("/fragments/trouble").text)
     assert "no arrivals recorded" in client.get("/node?lang=en").text
 
 

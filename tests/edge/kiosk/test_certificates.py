@@ -14,7 +14,7 @@ import pytest
 from sync.messages import Ack
 from sync.verify import verify
 from tests.conftest import form_token
-from tests.edge.kiosk.conftest import Desk
+from tests.edge.kiosk.conftest import Desk, until
 from tests.edge.kiosk.door import Door
 from tests.sync.a_site import ACentral
 
@@ -40,6 +40,10 @@ def acknowledge(door: Door, central: ACentral) -> None:
     )
 
 
+def until_shown(client: httpx.Client, visit: str) -> None:
+    until(lambda: client.get(f"/fragments/arrival/{visit}").status_code == 200)
+
+
 def exports(door: Door) -> list[dict[str, object]]:
     return [record.fields for record in door.ledger.records(("export.made",))]
 
@@ -50,6 +54,7 @@ def test_a_first_visit_is_certified_as_paper_and_as_evidence(
     visit, _ = door.arrive("first")
     acknowledge(door, central)
     client = visitor("li")
+    until_shown(client, visit)
     assert f'href="/certificates/{visit}"' in client.get("/").text
     path = f"/certificates/{visit}"
     told: dict[str, httpx.Response] = {}
@@ -80,6 +85,7 @@ def test_nobody_who_is_not_signed_in_or_comes_from_elsewhere_gets_one(
     assert visitor().get(path).status_code in (303, 401, 403)
     assert visitor().post(path, data={"form": "zip"}).status_code in (303, 401, 403)
     client = visitor("wang")
+    until_shown(client, visit)
     assert client.post(path, data={"form": "zip"}).status_code == 403
     good = {"csrf_token": form_token(client, path), "form": "zip"}
     assert client.post(path, data=good, headers={"origin": "http://elsewhere"}).status_code == 403
@@ -93,6 +99,7 @@ def test_what_cannot_be_certified_offers_none_and_says_why(door: Door, central: 
     seen, unsure = door.see(), door.arrive("unsure", candidates=(("p-1", 0.4),))[0]
     acknowledge(door, central)
     client = visitor("wang")
+    until_shown(client, unsure)
     page = client.get("/").text
     for visit, why in ((film, "来源是文件"), (seen, "没有比对任何人"), (unsure, "请先在")):
         assert f"/certificates/{visit}" not in page
@@ -106,6 +113,7 @@ def test_what_cannot_be_certified_offers_none_and_says_why(door: Door, central: 
 def test_a_node_without_central_and_a_damaged_visit_give_none(desk: Desk, door: Door, visitor: Visitor) -> None:
     visit, _ = door.arrive("first")
     client = visitor("wang")
+    until_shown(client, visit)
     assert "/certificates/" not in client.get("/").text
     assert "尚未加入中心" in client.get(f"/certificates/{visit}").text
     desk.home.central_pub.write_text(ACentral().pub())
@@ -128,6 +136,7 @@ def test_a_desk_whose_key_is_revoked_issues_none_and_says_why(
     visit, _ = door.arrive("first")
     acknowledge(door, central)
     client = visitor("li")
+    until_shown(client, visit)
     with closing(sqlite3.connect(desk.home.database)) as connection, connection:
         key_id = desk.home.signer("desk").public.key_id
         connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 1, 'lost')", (key_id,))
