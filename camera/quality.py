@@ -29,7 +29,8 @@ class BestShot:
     """One picture of a person worth embedding.
 
     chip: (S, S, 3) uint8 BGR, aligned. crop: JPEG of the face with a margin, at most CROP_PX px a side. quality: 0..1.
-    face_px: short side of the detected box.
+    face_px: short side of the detected box. masked: how likely nose or mouth are covered, live: how likely the face is
+    no photograph or screen, 0..1; None where nothing looked.
     """
 
     camera_id: str
@@ -39,12 +40,17 @@ class BestShot:
     crop: bytes
     quality: float
     face_px: float
+    masked: float | None = None
+    live: float | None = None
 
     def __post_init__(self) -> None:
         if self.chip.ndim != 3 or self.chip.shape[0] != self.chip.shape[1] or self.chip.shape[2] != 3:
             raise CameraError(f"camera {self.camera_id}: a chip must be (S, S, 3), is {self.chip.shape}")
         if not 0.0 <= self.quality <= 1.0:
             raise CameraError(f"camera {self.camera_id}: quality must be 0..1, is {self.quality}")
+        for name, value in (("masked", self.masked), ("live", self.live)):
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise CameraError(f"camera {self.camera_id}: {name} must be 0..1, is {value}")
 
 
 def face_px(face: Face) -> float:
