@@ -64,6 +64,7 @@ def erase(
 
     found = Home(home)
     found.settings()
+    found.migrate()
     with opened_vault(found.database, found.keys_database) as vault:
         erasure = erase_person(found.open_ledger("desk"), vault, person_id, reason, note)
     say(f"erased {person_id} seq={erasure.record.seq} {'complete' if erasure.complete else 'pending'}")

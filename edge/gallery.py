@@ -4,9 +4,9 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edge.vault import StoredTemplate, Vault, VaultError
+from edge.gallery_rows import Rows
+from edge.vault import SealedTemplate, StoredTemplate, Vault, VaultError
 from models.faces import Template
 
 log = logging.getLogger(__name__)
@@ -51,41 +51,30 @@ class Gallery:
     def __init__(self, vault: Vault, pack_id: str) -> None:
         self._vault = vault
         self._pack_id = pack_id
-        self._revision = -1
-        self._vectors = np.empty((0, 0), np.float32)  # rows beyond the templates held are spare room, zeroed
-        self._ids: list[int] = []
-        self._owners: list[str] = []
-        self._rows_of: dict[str, set[int]] = {}
-        self._known_since: dict[str, int] = {}
+        self._rows = Rows()
         self._damaged: set[int] = set()
-        self.refresh()
+        self._revision = vault.revision()
+        self._load()
 
     def __len__(self) -> int:
         """How many people can be recognised."""
-        return len(self._rows_of)
+        return self._rows.people
 
     def __contains__(self, person_id: str) -> bool:
-        return person_id in self._rows_of
+        return person_id in self._rows
 
     def refresh(self) -> None:
         """Follow what others have added, settled or erased since the last look; costs what has changed."""
         revision = self._vault.revision()
         if revision == self._revision:
             return
-        owners = self._vault.owners(self._pack_id)
-        for row in range(len(self._ids) - 1, -1, -1):  # from the end, so that a swap never moves an unseen row
-            if owners.get(self._ids[row]) != self._owners[row]:
-                self._remove(row)
-        for template_id in sorted(owners.keys() - set(self._ids)):
-            try:
-                stored = self._vault.template(template_id)
-            except VaultError as error:  # one damaged face must not blind the node to everybody else's
-                if template_id not in self._damaged:
-                    log.error("template left out: %s", error)
-                self._damaged.add(template_id)
-                continue
-            if stored is not None:
-                self._insert(stored)
+        changed = self._vault.changed_between(self._revision, revision)
+        if changed is None:
+            self._rows.clear()
+            self._load()
+        else:
+            for person_id in changed:
+                self._follow(person_id)
         self._revision = revision
 
     def add(self, stored: StoredTemplate) -> None:
@@ -99,51 +88,46 @@ class Gallery:
         """Compare `probe` (of this gallery's pack) with everybody but `excluded`."""
         if probe.pack_id != self._pack_id:
             raise ValueError(f"probe of pack {probe.pack_id} in a gallery of {self._pack_id}")
-        people = len(self._rows_of) - sum(person in self._rows_of for person in excluded)
+        rows = self._rows
+        scores, people = rows.scores(probe.vector), rows.people
+        for person in excluded:
+            if struck := rows.of(person):
+                scores[struck] = -np.inf
+                people -= 1
         if not people:
             return Match(None, None, 0, -1.0, None)
-        scores = self._vectors[: len(self._ids)] @ probe.vector
-        for person in excluded:
-            scores[list(self._rows_of.get(person, ()))] = -np.inf
-        best = self._strongest(scores)
-        best_rows = list(self._rows_of[best.person_id])
+        best_row = int(scores.argmax())
+        best = Candidate(rows.person_id(best_row), float(scores[best_row]))
         if people == 1:
             return Match(best, None, people, -1.0, best.person_id)
+        best_rows = rows.of(best.person_id)
         scores[best_rows] = -np.inf
-        second = self._strongest(scores)
-        between = self._vectors[best_rows] @ self._vectors[list(self._rows_of[second.person_id])].T
-        elder = min(best, second, key=lambda candidate: self._known_since[candidate.person_id])
+        second_row = int(scores.argmax())
+        second = Candidate(rows.person_id(second_row), float(scores[second_row]))
+        between = rows.vectors(best_rows) @ rows.vectors(rows.of(second.person_id)).T
+        elder = best if rows.since_us(best_row) <= rows.since_us(second_row) else second
         return Match(best, second, people, float(between.max()), elder.person_id)
 
-    def _strongest(self, scores: NDArray[np.float32]) -> Candidate:
-        row = int(scores.argmax())
-        return Candidate(self._owners[row], float(scores[row]))
+    def _load(self) -> None:
+        for sealed in self._vault.sealed_templates(self._pack_id):
+            self._take(sealed)
+
+    def _follow(self, person_id: str) -> None:
+        """Hold of this person what the vault holds."""
+        sealed = {found.template_id: found for found in self._vault.sealed_templates(self._pack_id, person_id)}
+        held = {self._rows.template_id(row): row for row in self._rows.of(person_id)}
+        for row in sorted((row for number, row in held.items() if number not in sealed), reverse=True):
+            self._rows.remove(row)  # from the end, so that a move never renumbers a row still to be removed
+        for number in sorted(sealed.keys() - held.keys()):
+            self._take(sealed[number])
+
+    def _take(self, sealed: SealedTemplate) -> None:
+        try:
+            self._insert(sealed.opened())
+        except (VaultError, ValueError) as error:  # one damaged face must not blind the node to everybody else's
+            if sealed.template_id not in self._damaged:
+                log.error("template left out: %s", error)
+            self._damaged.add(sealed.template_id)
 
     def _insert(self, stored: StoredTemplate) -> None:
-        row = len(self._ids)
-        if row == len(self._vectors):
-            wider = np.zeros((row + max(64, row), len(stored.vector)), np.float32)
-            if row:
-                wider[:row] = self._vectors[:row]
-            self._vectors = wider
-        self._vectors[row] = stored.vector
-        self._ids.append(stored.template_id)
-        self._owners.append(stored.person_id)
-        self._rows_of.setdefault(stored.person_id, set()).add(row)
-        self._known_since[stored.person_id] = stored.created_us
-
-    def _remove(self, row: int) -> None:
-        """Drop a row; the last one takes its place."""
-        owner, last = self._owners[row], len(self._ids) - 1
-        self._rows_of[owner].discard(row)
-        if not self._rows_of[owner]:
-            del self._rows_of[owner], self._known_since[owner]
-        if row != last:
-            self._vectors[row] = self._vectors[last]
-            self._ids[row], self._owners[row] = self._ids[last], self._owners[last]
-            rows = self._rows_of[self._owners[row]]
-            rows.discard(last)
-            rows.add(row)
-        self._vectors[last] = 0.0
-        self._ids.pop()
-        self._owners.pop()
+        self._rows.add(stored.template_id, stored.person_id, stored.created_us, stored.vector)

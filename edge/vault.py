@@ -5,6 +5,7 @@ together; the keys lie in keys.db, so that destroying one 32-byte row there eras
 other.
 """
 
+import json
 import secrets
 import sqlite3
 from collections.abc import Iterator
@@ -27,6 +28,8 @@ from sync.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, n
 from sync.stamp import to_us
 
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
+_PAGE = 2048  # templates read at a time
+_CHANGES_KEPT = 10_000  # revisions; a gallery further behind reads everybody anew
 
 KEYS_FORMAT = Format("person key database", 1)
 PEOPLE = Migrations("people")
@@ -62,6 +65,14 @@ def people(db: sqlite_utils.Database) -> None:
     db.table("gallery_revision").insert({"id": 1, "revision": 0})
 
 
+@PEOPLE()
+def gallery_changes(db: sqlite_utils.Database) -> None:
+    """Whose searchable templates each revision changed, for galleries in memory to follow at the cost of the change."""
+    db.table("gallery_changes").create(
+        {"revision": int, "person_id": str}, pk=("revision", "person_id"), not_null={"revision", "person_id"}
+    )
+
+
 @PERSON_KEYS()
 def person_keys(db: sqlite_utils.Database) -> None:
     """One AES-256 key a person."""
@@ -91,6 +102,23 @@ class StoredTemplate:
     person_id: str
     created_us: int
     vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class SealedTemplate:
+    """A template as it lies at rest, and the key that opens it."""
+
+    template_id: int
+    person_id: str
+    created_us: int
+    pack: str
+    sealed: bytes
+    key: bytes
+
+    def opened(self) -> StoredTemplate:
+        """Decrypt it; raises VaultError where it does not open."""
+        plain = _open(self.key, self.sealed, f"template:{self.person_id}:{self.pack}")
+        return StoredTemplate(self.template_id, self.person_id, self.created_us, np.frombuffer(plain, np.float32))
 
 
 class Vault:
@@ -144,14 +172,35 @@ class Vault:
         """Whether this person is in the database."""
         return bool(self._rows("SELECT 1 FROM people WHERE person_id = ?", person_id))
 
-    def owners(self, pack: str) -> dict[int, str]:
-        """Whose each searchable template of a pack is, by template id."""
-        found = self._rows(
-            "SELECT template_id, person_id FROM templates JOIN people USING (person_id)"
-            " WHERE pack = ? AND searchable = 1",
-            pack,
+    def changed_between(self, after: int, revision: int) -> list[str] | None:
+        """Whose searchable templates changed after one revision and up to another, None where that is forgotten."""
+        followed = self._rows(
+            "SELECT revision, person_id FROM gallery_changes WHERE revision > ? AND revision <= ?", after, revision
         )
-        return {row[0]: row[1] for row in found}
+        if len({row[0] for row in followed}) != revision - after:
+            return None
+        return sorted({row[1] for row in followed})
+
+    def sealed_templates(self, pack: str, person_id: str | None = None) -> Iterator[SealedTemplate]:
+        """Every searchable template of a pack whose key is there, oldest first, or one person's.
+
+        Read in pages, for whoever erases waits for a long reader of either database.
+        """
+        after = -1
+        while True:
+            page = self._rows(
+                "SELECT template_id, person_id, created_us, sealed FROM templates JOIN people USING (person_id)"
+                f" WHERE pack = ? AND searchable = 1 AND template_id > ? {'AND person_id = ? ' if person_id else ''}"
+                "ORDER BY template_id LIMIT ?",
+                *((pack, after, person_id, _PAGE) if person_id else (pack, after, _PAGE)),
+            )
+            keys = self._keys_of({row[1] for row in page})
+            for template_id, owner, created_us, sealed in page:
+                if owner in keys:
+                    yield SealedTemplate(template_id, owner, created_us, pack, sealed, keys[owner])
+            if len(page) < _PAGE:
+                return
+            after = page[-1][0]
 
     def template(self, template_id: int) -> StoredTemplate | None:
         """A template, decrypted, or None where it is gone."""
@@ -164,8 +213,7 @@ class Vault:
         if key is None:
             return None
         person_id, created_us, pack, sealed = found[0]
-        plain = _open(key, sealed, f"template:{person_id}:{pack}")
-        return StoredTemplate(template_id, person_id, created_us, np.frombuffer(plain, np.float32))
+        return SealedTemplate(template_id, person_id, created_us, pack, sealed, key).opened()
 
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, decrypted in memory, or None where there is none (any more)."""
@@ -259,7 +307,7 @@ class Vault:
             (person_id, pack, stored_us, _seal(key, vector.tobytes(), f"template:{person_id}:{pack}")),
         )
         if searchable:
-            _revise(connection)
+            _revise(connection, [person_id])
         return int(cursor.lastrowid or 0)
 
     def add_crop(
@@ -276,7 +324,7 @@ class Vault:
     def make_searchable(self, connection: sqlite3.Connection, person_id: str) -> None:
         """The desk has answered that a provisional person is somebody new."""
         connection.execute("UPDATE people SET searchable = 1 WHERE person_id = ?", (person_id,))
-        _revise(connection)
+        _revise(connection, [person_id])
 
     def absorb(self, connection: sqlite3.Connection, provisional_id: str, person_id: str) -> None:
         """The desk has answered that a provisional person is `person_id`: reseal what is theirs under that key.
@@ -303,19 +351,22 @@ class Vault:
                 (person_id, _seal(new, plain, f"crop:{visit_id}"), visit_id),
             )
         connection.execute("DELETE FROM people WHERE person_id = ?", (provisional_id,))
-        _revise(connection)
+        _revise(connection, [provisional_id, person_id])
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""
         for table in ("templates", "crops", "people"):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
-        _revise(connection)
+        _revise(connection, [person_id])
 
     def drop_outlived(self, connection: sqlite3.Connection, cutoff_us: int) -> None:
         """Drop the templates and crops stored before the cutoff, in the ledger's transaction; their people stay."""
+        found = connection.execute("SELECT DISTINCT person_id FROM templates WHERE stored_us <= ?", (cutoff_us,))
+        owners = [row[0] for row in found]
         for table in ("templates", "crops"):
             connection.execute(f"DELETE FROM {table} WHERE stored_us <= ?", (cutoff_us,))
-        _revise(connection)
+        if owners:
+            _revise(connection, owners)
 
     def destroy_keys(self, person_ids: list[str]) -> bool:
         """Destroy people's keys, in keys.db, its WAL and every copy of the keys; returns whether all were reached.
@@ -349,7 +400,6 @@ class Vault:
     def restart_galleries(self, connection: sqlite3.Connection, since_us: int) -> None:
         """Nobody who came between the backup and now is known here: "first" reaches back to now and no further."""
         connection.execute("UPDATE galleries SET since_us = ?", (since_us,))
-        _revise(connection)
 
     def scrub(self) -> bool:
         """Empty both write-ahead logs into their databases; returns whether keys.db's is empty."""
@@ -371,6 +421,14 @@ class Vault:
     def _rows(self, query: str, *values: object) -> list[tuple[Any, ...]]:
         with named(self._path):
             return self._database.execute(query, values).fetchall()
+
+    def _keys_of(self, person_ids: set[str]) -> dict[str, bytes]:
+        with named(self._keys_path):
+            found = self._keys.execute(
+                "SELECT person_id, key FROM person_keys WHERE person_id IN (SELECT value FROM json_each(?))",
+                (json.dumps(sorted(person_ids)),),
+            )
+            return dict(found.fetchall())
 
     def _key(self, person_id: str) -> bytes | None:
         with named(self._keys_path):
@@ -400,5 +458,11 @@ def _open(key: bytes, sealed: bytes, purpose: str) -> bytes:
         raise VaultError(f"{purpose}: does not open under its person's key") from error
 
 
-def _revise(connection: sqlite3.Connection) -> None:
+def _revise(connection: sqlite3.Connection, person_ids: list[str]) -> None:
+    """The searchable templates of these people may be others from here on."""
     connection.execute("UPDATE gallery_revision SET revision = revision + 1")
+    ((revision,),) = connection.execute("SELECT revision FROM gallery_revision").fetchall()
+    connection.executemany(
+        "INSERT OR IGNORE INTO gallery_changes VALUES (?, ?)", [(revision, person_id) for person_id in person_ids]
+    )
+    connection.execute("DELETE FROM gallery_changes WHERE revision <= ?", (revision - _CHANGES_KEPT,))

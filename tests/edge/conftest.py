@@ -51,8 +51,7 @@ def searchable() -> Callable[[Vault, str], list[StoredTemplate]]:
     """Everything that can be searched under a pack, decrypted."""
 
     def read(vault: Vault, pack: str) -> list[StoredTemplate]:
-        found = (vault.template(template_id) for template_id in sorted(vault.owners(pack)))
-        return [template for template in found if template is not None]
+        return [sealed.opened() for sealed in vault.sealed_templates(pack)]
 
     return read
 

@@ -50,6 +50,11 @@ def remember(vault: Vault, ledger: Ledger, person_id: str, seed: int, searchable
         vault.add_crop(connection, f"v-{person_id}", person_id, JPEG + person_id.encode(), NOW)
 
 
+def owners(vault: Vault) -> list[str]:
+    """Whose the searchable templates are, oldest first."""
+    return [sealed.person_id for sealed in vault.sealed_templates(PACK)]
+
+
 def raw_key(home: Home, person_id: str) -> bytes:
     connection = sqlite3.connect(home.keys_database)
     (key,) = connection.execute("SELECT key FROM person_keys WHERE person_id = ?", (person_id,)).fetchone()
@@ -204,7 +209,7 @@ def test_the_desks_answer_reseals_everything_under_the_older_person(
     with ledger.transaction() as transaction:
         vault.absorb(transaction.connection, "p-new", "p-old")
     assert [(p.person_id, p.templates) for p in vault.people()] == [("p-old", 2)]
-    assert set(vault.owners(PACK).values()) == {"p-old"}
+    assert owners(vault) == ["p-old", "p-old"]
     assert vault.crop("v-p-new") == JPEG + b"p-new"
     vault.sweep_keys()  # the provisional key opens nothing any more
     assert vault.crop("v-p-new") == JPEG + b"p-new"
@@ -223,13 +228,43 @@ def test_nothing_is_absorbed_into_somebody_forgotten(vault: Vault, ledger: Ledge
     assert [p.person_id for p in vault.people()] == ["p-new"]
 
 
+def test_each_change_of_the_searchable_names_whose_it_was_until_it_is_forgotten(
+    vault: Vault, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember(vault, ledger, "p-1", 1)
+    remember(vault, ledger, "p-2", 2, searchable=False)
+    first = vault.revision()
+    with ledger.transaction() as transaction:
+        vault.absorb(transaction.connection, "p-2", "p-1")
+    assert vault.changed_between(0, first) == ["p-1"]
+    assert vault.changed_between(first, vault.revision()) == ["p-1", "p-2"]
+    assert vault.changed_between(first, first) == []
+    monkeypatch.setattr("edge.vault._CHANGES_KEPT", 2)
+    for _ in range(2):
+        with ledger.transaction() as transaction:
+            vault.make_searchable(transaction.connection, "p-1")
+    assert vault.changed_between(vault.revision() - 2, vault.revision()) == ["p-1"]
+    assert vault.changed_between(first, vault.revision()) is None
+
+
+def test_more_templates_than_a_page_are_all_read_once(
+    vault: Vault, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge.vault._PAGE", 2)
+    for number in range(5):
+        remember(vault, ledger, f"p-{number}", number)
+    assert owners(vault) == [f"p-{number}" for number in range(5)]
+    vault.destroy_keys(["p-3"])
+    assert owners(vault) == ["p-0", "p-1", "p-2", "p-4"]
+
+
 def test_a_provisional_person_becomes_searchable_when_the_desk_says_new(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-1", 1, searchable=False)
-    assert vault.owners(PACK) == {}
+    assert owners(vault) == []
     revision = vault.revision()
     with ledger.transaction() as transaction:
         vault.make_searchable(transaction.connection, "p-1")
-    assert list(vault.owners(PACK).values()) == ["p-1"]
+    assert owners(vault) == ["p-1"]
     assert vault.revision() > revision
 
 
@@ -277,12 +312,12 @@ def test_each_template_has_its_own_life(vault: Vault, ledger: Ledger) -> None:
     later = NOW + timedelta(hours=20)
     with ledger.transaction() as transaction:
         added = vault.add_template(transaction.connection, "p-1", PACK, unit(2), later)
-    assert len(vault.owners(PACK)) == 2
+    assert owners(vault) == ["p-1", "p-1"]
     assert vault.outlived(to_us(NOW)) == []
     assert vault.outlived_templates(to_us(NOW)) == 2  # the first visit's template and crop
     with ledger.transaction() as transaction:
         vault.drop_outlived(transaction.connection, to_us(NOW))
-    assert list(vault.owners(PACK)) == [added]
+    assert [sealed.template_id for sealed in vault.sealed_templates(PACK)] == [added]
     assert [person.stored_us for person in vault.people()] == [to_us(later)]
     assert vault.crop("v-p-1") is None
     assert vault.outlived(to_us(later)) == ["p-1"]
@@ -336,7 +371,7 @@ def test_two_vaults_in_two_threads_see_each_other(home: Home, vault: Vault, ledg
 
     def look(database: Path, keys: Path) -> None:
         with opened(database, keys) as other:
-            found.extend(other.owners(PACK).values())
+            found.extend(owners(other))
 
     remember(vault, ledger, "p-1", 1)
     thread = threading.Thread(target=look, args=(home.database, home.keys_database))

@@ -561,7 +561,7 @@ def test_a_return_adds_the_face_of_that_visit(node: Node) -> None:
     known = must(node.arrive(person(0), 1, T0), "first")["person"]
     node.leave(1, after(10))
     must(node.arrive(like(person(0), 0.9), 2, after(5 * 3600)), "return")
-    assert list(node.vault.owners(PACK).values()) == [known, known]
+    assert [sealed.person_id for sealed in node.vault.sealed_templates(PACK)] == [known, known]
     (remembered,) = node.vault.people()
     assert remembered.stored_us == to_us(after(5 * 3600 + 1))
     node.leave(2, after(5 * 3600 + 9))

@@ -62,8 +62,8 @@ def test_faces_never_reach_the_wire_or_central(rig: Rig, film: Path, pack: str) 
     visits = visit_log(ledger)
     ledger.close()
     with opened(rig.home.database, rig.home.keys_database) as vault:
-        stored = [vault.template(template_id) for template_id in vault.owners(open_pack(store, pack).pack_id)]
-        vectors = [template.vector.tobytes() for template in stored if template is not None]
+        pack_id = open_pack(store, pack).pack_id
+        vectors = [sealed.opened().vector.tobytes() for sealed in vault.sealed_templates(pack_id)]
         crops = [crop for visit in visits if (crop := vault.crop(visit.visit_id))]
     assert len(vectors) >= 6
     assert len(crops) >= 6

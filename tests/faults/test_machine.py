@@ -292,12 +292,10 @@ class Evidence(RuleBasedStateMachine):
     @invariant()
     def the_erased_are_gone_and_the_others_are_not(self) -> None:
         assert {person.person_id for person in self.vault.people()} == self.people.keys()
-        owners = self.vault.owners(PACK_ID)
-        for template_id, person in owners.items():
-            template = self.vault.template(template_id)
-            assert template is not None
-            assert (template.vector == vector(self.people[person])).all()
+        templates = [sealed.opened() for sealed in self.vault.sealed_templates(PACK_ID)]
+        assert all((template.vector == vector(self.people[template.person_id])).all() for template in templates)
         with_keys = {row[0] for row in self.vault._keys.execute("SELECT person_id FROM person_keys")}
+        assert self.people.keys() <= with_keys
         assert not with_keys & self.erased
 
     def _state(self) -> str:
