@@ -11,12 +11,12 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from edge.surroundings import Sight, Surroundings
-from sync.append import Transaction
-from sync.canonical import Fields, encode
-from sync.database import LEDGER_FORMAT, named, open_checked
-from sync.ledger import Ledger
-from sync.records import Record
-from sync.signing import commitment
+from sync.format.canonical import Fields, encode
+from sync.format.records import Record
+from sync.format.signing import commitment
+from sync.node.append import Transaction
+from sync.node.ledger import Ledger
+from sync.storage.database import LEDGER_FORMAT, named, open_checked
 
 MIGRATIONS = Migrations("attestation")
 

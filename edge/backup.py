@@ -15,8 +15,8 @@ from edge.home import FENCE_FILE, Home
 from edge.key_copies import KeyCopies
 from edge.sealed import Lock, SealError, sealing
 from sync import SyncError
-from sync.database import LEDGER_FORMAT, named, open_checked
-from sync.verify import Verdict, verify
+from sync.storage.database import LEDGER_FORMAT, named, open_checked
+from sync.verify.verify import Verdict, verify
 
 FORMAT, VERSION = "firstvisit-backup", 1
 MANIFEST, DATABASE = "manifest.json", "firstvisit.db"

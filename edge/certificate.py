@@ -13,11 +13,11 @@ from typing import Literal, TypeAlias
 from edge import EdgeError
 from edge.certificate_pdf import draw_certificate
 from edge.home import Home
-from sync.audit import Bad
-from sync.bundle import zipped
-from sync.certificate import REFUSALS, Certificate, examine
-from sync.evidence import bundle_of
-from sync.ledger import Ledger
+from sync.audit.chain_audit import Bad
+from sync.certificate.bundle import zipped
+from sync.certificate.examine import REFUSALS, Certificate, examine
+from sync.certificate.found import bundle_of
+from sync.node.ledger import Ledger
 from sync.web.times import Times
 
 Form: TypeAlias = Literal["zip", "pdf"]

@@ -7,10 +7,10 @@ import segno
 
 from edge.certificate_time import Row, draw_times
 from edge.paper import HEIGHT_MM, WIDTH_MM, Colour, Paper, Weight
-from sync.certificate import Certificate, code
-from sync.coverage import Gap, GapReason
-from sync.records import Record
-from sync.visit_fields import number_of, text_of
+from sync.certificate.coverage import Gap, GapReason
+from sync.certificate.examine import Certificate, code
+from sync.format.records import Record
+from sync.format.visit_fields import number_of, text_of
 from sync.web.languages import Languages, Texts
 from sync.web.times import Times, lasting
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from edge.paper import WIDTH_MM, Colour, Paper
-from sync.timeline import Interval
+from sync.certificate.timeline import Interval
 from sync.web.languages import Texts
 from sync.web.times import Times
 

@@ -32,8 +32,8 @@ def ledger(
     opened = Home(home)
     opened.settings()
     if export is not None:
-        from sync.export import write_export
-        from sync.origin import enrolments_of, key_text
+        from sync.audit.export import write_export
+        from sync.audit.origin import enrolments_of, key_text
 
         desk = opened.open_ledger("desk")
         node_pub, *others = enrolments_of(home)
@@ -72,8 +72,8 @@ def verify(
 
     Example: firstvisit verify /var/lib/firstvisit/home --public-key node.pub
     """
-    from sync.verify import verify as verify_path
-    from sync.verify_both import verify_both
+    from sync.verify.verify import verify as verify_path
+    from sync.verify.verify_both import verify_both
 
     verdict = verify_both(path, central, public_key) if central else verify_path(path, public_key)
     if as_json:
@@ -103,10 +103,10 @@ def compare(
 
     Example: firstvisit compare --home demo v-0f3a… v-77c1…
     """
-    from sync.audit import Bad
-    from sync.certificate import examine
-    from sync.compare import compare as compare_visits
-    from sync.evidence import found_in
+    from sync.audit.chain_audit import Bad
+    from sync.certificate.compare import compare as compare_visits
+    from sync.certificate.examine import examine
+    from sync.certificate.found import found_in
 
     if one == two:
         raise EdgeError(f"visit {one!r} is given twice")
@@ -135,7 +135,7 @@ def certificate(
     """
     from edge.certificate import issue_file
     from edge.home import Home
-    from sync.certificate import lines
+    from sync.certificate.examine import lines
 
     opened = Home(home)
     opened.settings()

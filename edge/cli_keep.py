@@ -8,7 +8,7 @@ import typer
 
 from edge import EdgeError
 from edge.screen import say, show
-from sync.stamp import rfc3339
+from sync.format.stamp import rfc3339
 
 if TYPE_CHECKING:
     from edge.sealed import Lock

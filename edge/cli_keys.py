@@ -12,7 +12,7 @@ from edge.screen import say, show
 if TYPE_CHECKING:
     from edge.home import Home
     from edge.key_history import PastKey
-    from sync.append import EpochReason
+    from sync.node.append import EpochReason
 
 app = typer.Typer()
 keys = typer.Typer(
@@ -183,9 +183,9 @@ def join(
 
 def _join_by_invitation(home: "Home", text: str) -> None:
     from edge.settings import set_broker
-    from sync.invitation import Invitation
-    from sync.joining import Joining
-    from sync.session import parse_uplink
+    from sync.node.joining import Joining
+    from sync.transport.invitation import Invitation
+    from sync.transport.session import parse_uplink
 
     invitation = Invitation.parse(text)
     parse_uplink(invitation.uplink)
@@ -213,8 +213,8 @@ def _join_by_invitation(home: "Home", text: str) -> None:
 
 def _join_by_file(home: "Home", central_key: Path, broker: str) -> None:
     from edge.settings import set_broker
-    from sync.session import parse_uplink
-    from sync.trust import join as join_central
+    from sync.node.trust import join as join_central
+    from sync.transport.session import parse_uplink
 
     parse_uplink(broker)
     keys = join_central(home.path, central_key)
@@ -234,7 +234,7 @@ def _show_qr(text: str) -> None:
 
 
 def _listed(home: "Home", key: "PastKey") -> dict[str, str | None]:
-    from sync.records import place
+    from sync.format.records import place
 
     tenure, revoked = key.tenure, key.revoked
     return {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import EdgeError
-from sync.stamp import Stamp
+from sync.format.stamp import Stamp
 
 STEP_US = 500_000  # a change of wall minus boot time that no slewing explains
 SLEW_PPM = 500  # the kernel's limit on slewing, adjtimex(2)

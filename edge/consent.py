@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import Literal
 
 from edge.settings import Settings
-from sync.canonical import Fields
-from sync.ledger import Ledger
-from sync.notices import Policy
+from sync.format.canonical import Fields
+from sync.format.notices import Policy
+from sync.node.ledger import Ledger
 
 _KEYS = ("mode", "unconsented_horizon_s", "legal_basis_sha256")  # a policy's own in its record
 

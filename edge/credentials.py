@@ -12,8 +12,8 @@ from pathlib import Path
 from nacl.signing import SigningKey
 
 from edge import EdgeError
-from sync.files import read_text, write_durably
-from sync.signing import Ed25519Signer, KeyFileError, key_file_text, parse_key_file
+from sync.format.signing import Ed25519Signer, KeyFileError, key_file_text, parse_key_file
+from sync.storage.files import read_text, write_durably
 
 _TIMEOUT_S = 20.0
 

@@ -9,8 +9,8 @@ from typing import Literal, TypeAlias, get_args
 from edge import EdgeError
 from edge.credentials import create_credential, load_credential
 from edge.tpm import create_tpm_key, load_tpm_key, retire_tpm_key
-from sync.files import sync_folder
-from sync.signing import Signer, create_key_file, load_key_file
+from sync.format.signing import Signer, create_key_file, load_key_file
+from sync.storage.files import sync_folder
 
 Custody: TypeAlias = Literal["file", "systemd-creds", "tpm2"]
 

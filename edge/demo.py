@@ -28,13 +28,13 @@ from edge.home import Home
 from edge.visit_log import LoggedVisit, visit_log
 from models.pack import open_pack
 from models.store import Store, default_root
-from sync.broker import mosquitto
 from sync.central.store.location import open_store
-from sync.files import write_durably
-from sync.invitation import PREFIX as INVITATION
-from sync.keyring import KeyRing
-from sync.messages import Enrolment
-from sync.records import BadRecord, parse
+from sync.format.keyring import KeyRing
+from sync.format.messages import Enrolment
+from sync.format.records import BadRecord, parse
+from sync.storage.files import write_durably
+from sync.transport.broker import mosquitto
+from sync.transport.invitation import PREFIX as INVITATION
 
 MARKER = "firstvisit-demo.json"  # a folder without it is somebody's, and never emptied
 KIOSK_PORT, CENTRAL_PORT, API_PORT, BROKER_PORT = 8500, 8600, 8700, 1883
@@ -209,7 +209,7 @@ def _start(
     family: Family, home: Home, central: Path, ports: _Addresses, uri: str, pack: str
 ) -> subprocess.Popen[bytes]:
     config = ("--config", str(_broker(central) / "mosquitto.conf")) if ports.secured else ()
-    family.start("broker", "-m", "sync.broker", "--port", str(ports.broker), *config)
+    family.start("broker", "-m", "sync.transport.broker", "--port", str(ports.broker), *config)
     family.await_port(ports.broker)
     family.start("central", "-m", "edge", "central", "run", "--dir", str(central), "--port", str(ports.central))
     family.start("kiosk", "-m", "edge", "kiosk", "--home", str(home.path), "--port", str(ports.kiosk))
@@ -342,7 +342,7 @@ def _compared(row: LoggedVisit) -> str:
 
 
 def _verified(screen: Console, home: Home, central: Path) -> bool:
-    from sync.verify import verify
+    from sync.verify.verify import verify
 
     good = True
     for name, path, key in (("node", home.path, home.node_pub), ("central", central, central / "central.pub")):

@@ -26,12 +26,12 @@ from models import ModelsError
 from models.pack import open_pack
 from models.store import Store, default_root
 from sync import SyncError
-from sync.alarms import Alarms
-from sync.log_proof import LogHead
-from sync.stamp import rfc3339
-from sync.tls import RENEW_BEFORE, TlsFiles, tls_files, utc_now
-from sync.verify import verify, verify_after
-from sync.witness import newest
+from sync.format.log_proof import LogHead
+from sync.format.stamp import rfc3339
+from sync.node.alarms import Alarms
+from sync.node.witness import newest
+from sync.transport.tls import RENEW_BEFORE, TlsFiles, tls_files, utc_now
+from sync.verify.verify import verify, verify_after
 
 PROBE_S = 5.0
 LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes, so an ack is due as often

@@ -4,14 +4,14 @@ from edge.clock import Clock
 from edge.custody import Custody
 from edge.home import Home
 from edge.machine import elsewhere, read_traits, remember
-from sync.append import EpochReason, Transaction, Writer
-from sync.canonical import Fields
-from sync.files import read_text, write_durably
-from sync.ledger import Ledger
-from sync.messages import Enrolment
-from sync.origin import enrolments_of
-from sync.records import Record, Role
-from sync.signing import PublicKey
+from sync.audit.origin import enrolments_of
+from sync.format.canonical import Fields
+from sync.format.messages import Enrolment
+from sync.format.records import Record, Role
+from sync.format.signing import PublicKey
+from sync.node.append import EpochReason, Transaction, Writer
+from sync.node.ledger import Ledger
+from sync.storage.files import read_text, write_durably
 
 ROLES: tuple[Role, ...] = ("node", "desk")
 

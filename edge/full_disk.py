@@ -4,11 +4,11 @@ import logging
 from datetime import UTC, datetime
 
 from edge.reserve import Reserve
-from sync.alarms import Alarms
-from sync.canonical import Fields
-from sync.database import DiskFull
-from sync.ledger import Ledger
-from sync.stamp import from_us, rfc3339, to_us
+from sync.format.canonical import Fields
+from sync.format.stamp import from_us, rfc3339, to_us
+from sync.node.alarms import Alarms
+from sync.node.ledger import Ledger
+from sync.storage.database import DiskFull
 
 log = logging.getLogger(__name__)
 

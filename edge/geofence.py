@@ -15,7 +15,7 @@ from shapely.validation import explain_validity
 
 from edge import EdgeError
 from edge.settings import PlaceSettings
-from sync.canonical import Fields
+from sync.format.canonical import Fields
 
 METRES_PER_DEGREE = 111_320.0  # along a meridian, WGS-84, to 0.5 %
 # Krasovsky 1940, on which GCJ-02 is defined

@@ -21,17 +21,17 @@ from edge.reserve import MIB, Reserve
 from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
 from sync import SyncError
-from sync.append import Writer
-from sync.canonical import Fields
-from sync.database import LEDGER_FORMAT, Patience, create, give_up, migrate
-from sync.files import close_to_others, sync_tree, write_durably
-from sync.ledger import Ledger
-from sync.ledger_tables import MIGRATIONS as LEDGER
-from sync.messages import Enrolment
-from sync.records import Role
-from sync.signing import Signer
-from sync.trust import MIGRATIONS as TRUST
-from sync.trust import Trust
+from sync.format.canonical import Fields
+from sync.format.messages import Enrolment
+from sync.format.records import Role
+from sync.format.signing import Signer
+from sync.node.append import Writer
+from sync.node.ledger import Ledger
+from sync.node.trust import MIGRATIONS as TRUST
+from sync.node.trust import Trust
+from sync.storage.database import LEDGER_FORMAT, Patience, create, give_up, migrate
+from sync.storage.files import close_to_others, sync_tree, write_durably
+from sync.storage.ledger_tables import MIGRATIONS as LEDGER
 from sync.web.tables import MIGRATIONS as WEB
 
 FENCE_FILE = "fence.geojson"

@@ -19,9 +19,9 @@ from sqlite_utils.migrations import Migrations
 
 from edge.sealed import IDENTITY, Lock, SealError, Secret
 from sync import SyncError
-from sync.database import LEDGER_FORMAT, Patience, connect, give_up, immediate, named, open_checked
-from sync.files import read_text, sync_folder, write_durably
-from sync.records import valid_name
+from sync.format.records import valid_name
+from sync.storage.database import LEDGER_FORMAT, Patience, connect, give_up, immediate, named, open_checked
+from sync.storage.files import read_text, sync_folder, write_durably
 
 MIGRATIONS = Migrations("key_copies")
 INDEX, PEOPLE = "firstvisit-keys.json", "people"

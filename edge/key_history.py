@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from edge.home import Home
-from sync.keyring import Tenure, ring
-from sync.messages import Enrolment
-from sync.notices import KeyRevoked
-from sync.origin import enrolments_of
+from sync.audit.origin import enrolments_of
+from sync.format.keyring import Tenure, ring
+from sync.format.messages import Enrolment
+from sync.format.notices import KeyRevoked
 
 
 @dataclass(frozen=True, slots=True)

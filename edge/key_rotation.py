@@ -6,9 +6,9 @@ from edge import EdgeError
 from edge.clock import Clock
 from edge.custody import Custody
 from edge.home import Home
-from sync.records import Record, Role
-from sync.rotation import Rotation
-from sync.signing import PublicKey
+from sync.format.records import Record, Role
+from sync.format.rotation import Rotation
+from sync.format.signing import PublicKey
 
 
 class RotationError(EdgeError):

@@ -13,12 +13,12 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
-from sync.alarms import Alarms
-from sync.database import LEDGER_FORMAT, DiskFull, Patience, give_up, immediate, named, open_checked
-from sync.ledger import Ledger
-from sync.nightly import Checked, Nightly
-from sync.purge import purge
-from sync.stamp import to_us
+from sync.format.stamp import to_us
+from sync.node.alarms import Alarms
+from sync.node.ledger import Ledger
+from sync.node.purge import purge
+from sync.storage.database import LEDGER_FORMAT, DiskFull, Patience, give_up, immediate, named, open_checked
+from sync.verify.nightly import Checked, Nightly
 
 log = logging.getLogger(__name__)
 

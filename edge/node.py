@@ -38,13 +38,13 @@ from edge.visits import SourceFacts, Visits
 from edge.watch import Watch
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
-from sync.alarms import Alarms
-from sync.canonical import Fields
-from sync.ledger import Ledger
-from sync.renewal import RenewalThread
-from sync.session import parse_uplink
-from sync.trust import Trust
-from sync.uplink_thread import UplinkThread
+from sync.format.canonical import Fields
+from sync.node.alarms import Alarms
+from sync.node.ledger import Ledger
+from sync.node.renewal import RenewalThread
+from sync.node.trust import Trust
+from sync.node.uplink_thread import UplinkThread
+from sync.transport.session import parse_uplink
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from edge.home import Home
 from edge.retention import erase_ordered
 from edge.settings import Settings
 from edge.vault import Vault
-from sync.ledger import Ledger
-from sync.trust import Trust
+from sync.node.ledger import Ledger
+from sync.node.trust import Trust
 
 INCOMPLETE_AGAIN_S = 60.0  # a key that a reader holds in the log: each attempt waits for that reader for seconds
 

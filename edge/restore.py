@@ -17,10 +17,10 @@ from edge.retention import PEOPLE_PER_RECORD
 from edge.sealed import SealError, Secret, unsealing
 from edge.vault import KEYS_FORMAT, PERSON_KEYS, Vault, opened
 from sync import SyncError
-from sync.append import Transaction
-from sync.database import create
-from sync.records import Record
-from sync.verify import verify, verify_after
+from sync.format.records import Record
+from sync.node.append import Transaction
+from sync.storage.database import create
+from sync.verify.verify import verify, verify_after
 
 _MODES = {"firstvisit.toml": 0o640, DATABASE: 0o660, "node.pub": 0o644, "central.pub": 0o644, "fence.geojson": 0o644}
 _ENROLMENT = re.compile(r"node-[1-9][0-9]{0,15}\.pub")

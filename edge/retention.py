@@ -8,13 +8,13 @@ from datetime import datetime
 from edge import EdgeError
 from edge.consent import CapturePolicy
 from edge.vault import Vault
-from sync import orders
-from sync.canonical import Fields
-from sync.ledger import Ledger
-from sync.notices import ERASURE_REASONS
-from sync.records import Record
-from sync.signing import commitment
-from sync.stamp import to_us
+from sync.format.canonical import Fields
+from sync.format.notices import ERASURE_REASONS
+from sync.format.records import Record
+from sync.format.signing import commitment
+from sync.format.stamp import to_us
+from sync.node import orders
+from sync.node.ledger import Ledger
 
 PEOPLE_PER_RECORD = 100  # keeps retention.run far under a body's 8 KiB
 REASONS = ERASURE_REASONS

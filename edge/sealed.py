@@ -17,7 +17,7 @@ from typing import BinaryIO, cast
 import pyrage
 
 from edge import EdgeError
-from sync.files import read_text, sync_folder
+from sync.storage.files import read_text, sync_folder
 
 IDENTITY, CONTENT = "identity.age", "content.age"
 MIN_PASSPHRASE = 12  # characters, as of the accounts' passwords

@@ -9,7 +9,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge import EdgeError
-from sync.files import write_durably
+from sync.storage.files import write_durably
 
 CONFIG_VERSION: Literal[1] = 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]

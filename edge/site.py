@@ -3,8 +3,8 @@
 import logging
 
 from edge.attestation import Attestation, Standing, unattested
-from sync.canonical import Fields
-from sync.ledger import Ledger
+from sync.format.canonical import Fields
+from sync.node.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from edge import EdgeError
 from sync import SyncError
-from sync.files import write_durably
-from sync.signing import Domain, PublicKey, es256_signature, tagged
+from sync.format.signing import Domain, PublicKey, es256_signature, tagged
+from sync.storage.files import write_durably
 
 log = logging.getLogger(__name__)
 

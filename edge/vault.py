@@ -24,8 +24,8 @@ from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
 from edge.key_copies import KeyCopies
-from sync.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, named, open_checked
-from sync.stamp import to_us
+from sync.format.stamp import to_us
+from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, named, open_checked
 
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 _PAGE = 2048  # templates read at a time

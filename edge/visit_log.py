@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sync.canonical import Fields
-from sync.ledger import Ledger
-from sync.records import Record
-from sync.stamp import from_us, rfc3339, to_us
-from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.format.stamp import from_us, rfc3339, to_us
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
+from sync.node.ledger import Ledger
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from edge.gallery import Gallery, Match
 from edge.vault import Vault
 from models.calibration import Calibration
 from models.faces import Template
-from sync.append import Transaction
-from sync.canonical import Fields
-from sync.ledger import Ledger
-from sync.records import Record
-from sync.stamp import from_us, to_us
-from sync.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.format.stamp import from_us, to_us
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.node.append import Transaction
+from sync.node.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ from edge.vault import Vault
 from edge.visits import SourceFacts, StopReason, Visits
 from models.faces import Embedder, Template
 from models.pack import Pack
-from sync.canonical import Fields
-from sync.database import DiskFull
-from sync.ledger import Ledger
-from sync.stamp import to_us
-from sync.witness import log_fields
+from sync.format.canonical import Fields
+from sync.format.stamp import to_us
+from sync.node.ledger import Ledger
+from sync.node.witness import log_fields
+from sync.storage.database import DiskFull
 
 log = logging.getLogger(__name__)
 

@@ -30,8 +30,8 @@ from edge.kiosk.shown import ShownVisit
 from edge.nightly import Checks
 from edge.paper import PaperError
 from sync import SyncError
-from sync.alarms import Alarms
-from sync.in_force import KeyNotInForce
+from sync.node.alarms import Alarms
+from sync.node.in_force import KeyNotInForce
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
 from sync.web.languages import Languages

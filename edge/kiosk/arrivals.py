@@ -4,8 +4,8 @@ import threading
 from dataclasses import replace
 
 from edge.kiosk.shown import FORGETTING, ShownVisit, decided, later
-from sync.records import Record
-from sync.visit_fields import DECISION_OF_KIND
+from sync.format.records import Record
+from sync.format.visit_fields import DECISION_OF_KIND
 
 FEED = 60  # visits on the first page
 

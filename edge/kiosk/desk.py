@@ -8,9 +8,9 @@ from pathlib import Path
 from edge import EdgeError
 from edge.kiosk.shown import ShownVisit
 from edge.vault import Vault, VaultError, opened
-from sync.canonical import Fields
-from sync.ledger import Ledger
-from sync.records import Record
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.node.ledger import Ledger
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import threading
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
-from sync.records import Record
+from sync.format.records import Record
 
 CameraStatus: TypeAlias = Literal["up", "down", "blind", "starting", "off"]
 

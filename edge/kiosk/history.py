@@ -4,9 +4,9 @@ from itertools import islice
 
 from edge.kiosk.arrivals import FEED
 from edge.kiosk.shown import FORGETTING, KINDS
-from sync.ledger import Ledger
-from sync.records import Record
-from sync.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.format.records import Record
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.node.ledger import Ledger
 
 _SHORTEST_S = 3 * 86_400
 _DAY_S = 86_400

@@ -13,8 +13,8 @@ from edge.kiosk.arrivals import Arrivals
 from edge.kiosk.health import Health
 from edge.kiosk.history import begin_behind, last_boot, last_visit, window_us
 from sync import SyncError
-from sync.ledger import Ledger
-from sync.records import Record
+from sync.format.records import Record
+from sync.node.ledger import Ledger
 from sync.web.live import Live
 
 _log = logging.getLogger(__name__)

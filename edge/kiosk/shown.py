@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from sync.canonical import Fields
-from sync.records import Record
-from sync.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
 
 FORGETTING = ("retention.run", "person.erased")
 KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, *FORGETTING)

@@ -12,7 +12,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
-from sync.database import DatabaseError, Format, create, immediate, migrate, named, open_checked
+from sync.storage.database import DatabaseError, Format, create, immediate, migrate, named, open_checked
 
 FILE_NAME = "ca.db"
 Kind: TypeAlias = Literal["node", "central", "server", "broker"]

@@ -10,20 +10,20 @@ from pathlib import Path
 from cryptography import x509
 
 from sync import SyncError
-from sync.canonical import Fields
 from sync.central.access import Access, EnrolRefused, Request
 from sync.central.ca import Authority
 from sync.central.enrol import enrol_text
 from sync.central.keys import load_public
 from sync.central.rings import newest_key, ring_of
 from sync.central.store.location import open_store
-from sync.invitation import TOKEN_BYTES, VALID_S, Invitation
-from sync.keyring import ring
-from sync.messages import Enrolment
-from sync.possession import Ask, BadAsk, Renewal
-from sync.records import BadRecord, Record, Role, valid_name
-from sync.signing import PublicKey
-from sync.tls import RENEW_BEFORE, pem, read_request
+from sync.format.canonical import Fields
+from sync.format.keyring import ring
+from sync.format.messages import Enrolment
+from sync.format.records import BadRecord, Record, Role, valid_name
+from sync.format.signing import PublicKey
+from sync.transport.invitation import TOKEN_BYTES, VALID_S, Invitation
+from sync.transport.possession import Ask, BadAsk, Renewal
+from sync.transport.tls import RENEW_BEFORE, pem, read_request
 
 
 def invite(

@@ -15,21 +15,21 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from sync import canonical
-from sync.canonical import Fields
 from sync.central.access import EnrolRefused
 from sync.central.admission import Admission
 from sync.central.ca import Authority
 from sync.central.inbox import Full, Inbox
 from sync.central.ingest import read_status
 from sync.central.shard import WHOLE, Shard
-from sync.database import DatabaseError
-from sync.messages import Status
-from sync.possession import MAX_BYTES as MAX_QUESTION_BYTES
-from sync.possession import BadAsk
-from sync.records import valid_name
-from sync.tls import common_name, utc_now
-from sync.wire import MAX_FRAME_BYTES, encode_answers
+from sync.format import canonical
+from sync.format.canonical import Fields
+from sync.format.messages import Status
+from sync.format.records import valid_name
+from sync.format.wire import MAX_FRAME_BYTES, encode_answers
+from sync.storage.database import DatabaseError
+from sync.transport.possession import MAX_BYTES as MAX_QUESTION_BYTES
+from sync.transport.possession import BadAsk
+from sync.transport.tls import common_name, utc_now
 
 log = logging.getLogger(__name__)
 

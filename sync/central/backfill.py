@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sync.wire import MAX_FRAME_RECORDS, MAX_WINDOW_FRAMES
+from sync.format.wire import MAX_FRAME_RECORDS, MAX_WINDOW_FRAMES
 
 LIVE_RECORDS = 200  # what a node may send at once without counting as one that catches up: some hours without a network
 LIVE_RECORDS_PER_S = 5.0  # and what it may send for ever: a busy entrance makes one in ten seconds

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from sync import SyncError
 from sync.central.ca import Authority, server_names, write_pair
-from sync.files import write_durably
-from sync.tls import CENTRAL_NAME, RENEW_BEFORE, TlsFiles, new_key, pem
-from sync.wire import MAX_FRAME_BYTES
+from sync.format.wire import MAX_FRAME_BYTES
+from sync.storage.files import write_durably
+from sync.transport.tls import CENTRAL_NAME, RENEW_BEFORE, TlsFiles, new_key, pem
 
 _MAX_PACKET_BYTES = 300_000  # a frame of MAX_FRAME_BYTES and its topic
 

@@ -16,9 +16,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from sync import SyncError
 from sync.central.access import Access, Kind
-from sync.files import write_durably
-from sync.records import valid_name
-from sync.tls import (
+from sync.format.records import valid_name
+from sync.storage.files import write_durably
+from sync.transport.tls import (
     CENTRAL_NAME,
     FOLDER,
     RENEW_BEFORE,

@@ -8,7 +8,7 @@ from pathlib import Path
 from sync.central.access import Access
 from sync.central.ca import BROKER_NAME, Authority, renew_if_due
 from sync.central.watching import Watcher
-from sync.tls import FOLDER, RENEW_BEFORE, TlsFiles, utc_now
+from sync.transport.tls import FOLDER, RENEW_BEFORE, TlsFiles, utc_now
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from sync import SyncError
 from sync.central.cli_access import app as access_app
 from sync.central.cli_log import app as log_app
 from sync.central.cli_notices import app as notices_app
-from sync.records import valid_name
-from sync.stamp import rfc3339
+from sync.format.records import valid_name
+from sync.format.stamp import rfc3339
 
 app = typer.Typer(
     help="The central server: verifies, stores and acknowledges what nodes send.\n\n"
@@ -50,12 +50,12 @@ def init(
     from sync.central.keys import create_keys
     from sync.central.store.location import check_empty, create_store
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
-    from sync.files import close_to_others, write_durably
-    from sync.mqtt import BrokerAddress
-    from sync.settings import FILE_NAME as SETTINGS_FILE
-    from sync.settings import settings_text
-    from sync.tls import utc_now
-    from sync.trust import CENTRAL_FILE
+    from sync.storage.files import close_to_others, write_durably
+    from sync.storage.key_files import CENTRAL_FILE
+    from sync.storage.settings import FILE_NAME as SETTINGS_FILE
+    from sync.storage.settings import settings_text
+    from sync.transport.mqtt import BrokerAddress
+    from sync.transport.tls import utc_now
 
     BrokerAddress.parse(broker)
     check_names(name or ())
@@ -103,8 +103,8 @@ def run(
     from sync.central import server
     from sync.central.shard import Shard
     from sync.central.timestamp import configured_authority
-    from sync.mqtt import BrokerAddress
-    from sync.settings import load_settings
+    from sync.storage.settings import load_settings
+    from sync.transport.mqtt import BrokerAddress
 
     settings = load_settings(directory)
     server.run(

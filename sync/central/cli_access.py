@@ -25,7 +25,7 @@ def renew_certificates(directory: DirOption, name: NameOption = None) -> None:
     Example: firstvisit central renew-certificates --dir central --name central.example
     """
     from sync.central.ca import LOCAL_NAMES, renew, server_names
-    from sync.tls import FOLDER, TlsFiles, utc_now
+    from sync.transport.tls import FOLDER, TlsFiles, utc_now
 
     authority, now = _authority(directory), utc_now()
     renew(authority, directory, now, (*LOCAL_NAMES, *name) if name else ())
@@ -51,7 +51,7 @@ def broker_config(
     """
     from sync.central.broker_config import write_broker_config
     from sync.central.ca import LOCAL_NAMES, server_names
-    from sync.tls import FOLDER, TlsFiles, utc_now
+    from sync.transport.tls import FOLDER, TlsFiles, utc_now
 
     authority = _authority(directory)
     names = (*(name or ()), *server_names(TlsFiles(directory / FOLDER, "server")), *LOCAL_NAMES)
@@ -70,7 +70,7 @@ def revoke_certificate(
 
     Example: firstvisit central revoke-certificate --dir central lakeside-a
     """
-    from sync.tls import utc_now
+    from sync.transport.tls import utc_now
 
     count = _authority(directory).revoke(node, utc_now())
     if not count:
@@ -86,7 +86,7 @@ def certificates(directory: DirOption) -> None:
     Example: firstvisit central certificates --dir central
     """
     from sync.central.access import Access
-    from sync.stamp import rfc3339
+    from sync.format.stamp import rfc3339
 
     _authority(directory)
     with Access(directory) as access:
@@ -110,9 +110,9 @@ def invite(
     """
     from sync.central.admission import invite as give_out
     from sync.central.ca import open_authority
-    from sync.session import parse_uplink
-    from sync.settings import load_settings
-    from sync.tls import utc_now
+    from sync.storage.settings import load_settings
+    from sync.transport.session import parse_uplink
+    from sync.transport.tls import utc_now
 
     settings = load_settings(directory)
     if settings.api.url is None:
@@ -140,8 +140,8 @@ def pending(directory: DirOption) -> None:
     Example: firstvisit central pending --dir central
     """
     from sync.central.access import Access
-    from sync.messages import Enrolment
-    from sync.stamp import rfc3339
+    from sync.format.messages import Enrolment
+    from sync.format.stamp import rfc3339
 
     _authority(directory)
     with Access(directory) as access:
@@ -164,7 +164,7 @@ def confirm(
     Example: firstvisit central confirm --dir central lakeside-a 0f3a 91bc 44d0 7e21 5a5a 0c1d 2e3f 4051
     """
     from sync.central.admission import confirm as let_in
-    from sync.tls import utc_now
+    from sync.transport.tls import utc_now
 
     enrolment = let_in(directory, _authority(directory), node, "".join(fingerprint), utc_now(), rekey)
     print(f"let in {enrolment.node_id} of site {enrolment.site_id}")
@@ -182,7 +182,7 @@ def reject(
     Example: firstvisit central reject --dir central lakeside-a
     """
     from sync.central.admission import reject as turn_away
-    from sync.tls import utc_now
+    from sync.transport.tls import utc_now
 
     _authority(directory)
     print(f"turned away {turn_away(directory, node, utc_now())} asking as {node}")
@@ -199,7 +199,7 @@ def _show_qr(text: str) -> None:
 
 def _authority(directory: Path) -> "Authority":
     from sync.central.ca import open_authority
-    from sync.settings import load_settings
-    from sync.tls import utc_now
+    from sync.storage.settings import load_settings
+    from sync.transport.tls import utc_now
 
     return open_authority(directory, load_settings(directory).id, utc_now())

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sync import SyncError
-from sync.canonical import Fields
-from sync.stamp import rfc3339
+from sync.format.canonical import Fields
+from sync.format.stamp import rfc3339
 
 if TYPE_CHECKING:
     from sync.central.log import CentralLog
     from sync.central.store.rows import Timestamp
     from sync.central.store.store import Store
     from sync.central.timestamp import TimestampAuthority
-    from sync.checkpoint import Checkpoint
+    from sync.format.checkpoint import Checkpoint
 
 app = typer.Typer()
 
@@ -43,7 +43,7 @@ def show_log(
     from sync.central.log import CentralLog
     from sync.central.store.location import open_store
     from sync.central.timestamp import configured_authority
-    from sync.checkpoint import verifier_key
+    from sync.format.checkpoint import verifier_key
 
     keys, authority = load_serving_keys(directory), configured_authority(directory)
     with open_store(directory) as store:

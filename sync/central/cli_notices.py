@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from sync import SyncError
-from sync.notices import AccountSet, Erase, KeyRevoked, Order, Policy, read_order
-from sync.stamp import rfc3339
+from sync.format.notices import AccountSet, Erase, KeyRevoked, Order, Policy, read_order
+from sync.format.stamp import rfc3339
 
 app = typer.Typer()
 
@@ -147,7 +147,7 @@ def rotate_keys(
 
     from sync.central.keys import key_path
     from sync.central.notices import announce, rotate
-    from sync.messages import CentralRole
+    from sync.format.messages import CentralRole
 
     root = root_key or key_path(directory, "root")
     if role is None:

@@ -8,9 +8,8 @@ from sync.central.keys import key_path, load_public, load_role, load_root
 from sync.central.log import enrolled, epoch_opened
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
-from sync.files import read_text
-from sync.messages import Enrolment, Notice
-from sync.trust import FIRST_PREV_HASH
+from sync.format.messages import FIRST_PREV_HASH, Enrolment, Notice
+from sync.storage.files import read_text
 
 
 def enrol(directory: Path, node_pub: Path, rekey: bool = False) -> tuple[Enrolment, bool]:

@@ -8,8 +8,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from sync.central.ingest import Answer, Arrived, Greeting
-from sync.messages import Status
-from sync.wire import MAX_ANSWERS, MAX_WINDOW_FRAMES, Channel
+from sync.format.messages import Status
+from sync.format.wire import MAX_ANSWERS, MAX_WINDOW_FRAMES, Channel
 
 AWAY_S = 45.0  # without a word, after which a node counts as gone: it speaks every fifteen
 _BUSY_S = 1.0

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from sync import SyncError
-from sync.canonical import Fields
 from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
 from sync.central.log import CentralLog, LogDamaged
@@ -20,15 +19,16 @@ from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
 from sync.central.store.standing import StandingChanged
 from sync.central.store.store import Store
-from sync.database import DatabaseError
-from sync.keyring import KeyRing
-from sync.ledger import Head
-from sync.log_proof import LogHead, LogProof
-from sync.messages import Ack, BadMessage, Nack, NackCode, Status
-from sync.records import GENESIS_PREV, BadRecord, Record
-from sync.signing import digest
-from sync.visit_fields import number_of, text_of
-from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody
+from sync.format.canonical import Fields
+from sync.format.chain import Head
+from sync.format.keyring import KeyRing
+from sync.format.log_proof import LogHead, LogProof
+from sync.format.messages import Ack, BadMessage, Nack, NackCode, Status
+from sync.format.records import GENESIS_PREV, BadRecord, Record
+from sync.format.signing import digest
+from sync.format.visit_fields import number_of, text_of
+from sync.format.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, SignedBody
+from sync.storage.database import DatabaseError
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from sync import SyncError
-from sync.files import write_durably
-from sync.messages import CentralKeys, CentralRole
-from sync.signing import Ed25519Signer, Signer, create_key_file, load_key_file
-from sync.trust import CENTRAL_FILE, read_central_file
+from sync.format.messages import CentralKeys, CentralRole
+from sync.format.signing import Ed25519Signer, Signer, create_key_file, load_key_file
+from sync.storage.files import write_durably
+from sync.storage.key_files import CENTRAL_FILE, read_central_file
 
 KeyName: TypeAlias = Literal["root", "ack", "notice", "checkpoint", "code"]
 

@@ -6,12 +6,12 @@ from typing import TypeVar
 from sync import SyncError
 from sync.central.keys import ServingKeys
 from sync.central.store.store import Store
-from sync.checkpoint import Checkpoint, origin_of
-from sync.log_proof import LogHead, LogProof
-from sync.merkle import Edge, MerkleError, consistency_proof, inclusion_proof, root
-from sync.messages import Enrolment, Statement
-from sync.notices import KeyRevoked
-from sync.signing import Signer
+from sync.format.checkpoint import Checkpoint, origin_of
+from sync.format.log_proof import LogHead, LogProof
+from sync.format.merkle import Edge, MerkleError, consistency_proof, inclusion_proof, root
+from sync.format.messages import Enrolment, Statement
+from sync.format.notices import KeyRevoked
+from sync.format.signing import Signer
 
 _T = TypeVar("_T")
 _KNOWN_ROOTS = 1024  # of sizes that nodes sign back; many sign the same ones

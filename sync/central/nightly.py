@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sync import SyncError
 from sync.central.watching import Watcher
-from sync.files import write_durably
-from sync.nightly import Checked, Nightly
+from sync.storage.files import write_durably
+from sync.verify.nightly import Checked, Nightly
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sync.keyring import KeyRing, signature_verifies
-from sync.records import BadRecord, Record, parse
-from sync.signing import PublicKey
-from sync.wire import SignedBody, decode_frame
+from sync.format.keyring import KeyRing, signature_verifies
+from sync.format.records import BadRecord, Record, parse
+from sync.format.signing import PublicKey
+from sync.format.wire import SignedBody, decode_frame
 
 MAX_THREADS = 8
 _WORTH_A_THREAD = 16  # signatures; handing fewer over costs more than it saves

@@ -3,10 +3,10 @@
 import logging
 
 from sync.central.store.store import Store
-from sync.keyring import KeyRing, ring
-from sync.messages import Enrolment
-from sync.records import BadRecord, Role, parse
-from sync.signing import PublicKey
+from sync.format.keyring import KeyRing, ring
+from sync.format.messages import Enrolment
+from sync.format.records import BadRecord, Role, parse
+from sync.format.signing import PublicKey
 
 log = logging.getLogger(__name__)
 

@@ -25,10 +25,10 @@ from sync.central.nightly import CentralNight
 from sync.central.shard import WHOLE, Shard
 from sync.central.store.location import migrate_store, open_store
 from sync.central.timestamp import TimestampAuthority, Timestamper
-from sync.database import DatabaseError
-from sync.mqtt import BrokerAddress, Link, Message
-from sync.tls import tls_files, utc_now
-from sync.wire import parse_topic, topic
+from sync.format.wire import parse_topic, topic
+from sync.storage.database import DatabaseError
+from sync.transport.mqtt import BrokerAddress, Link, Message
+from sync.transport.tls import tls_files, utc_now
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from sync.central.store.location import open_store
 from sync.central.store.rows import Timestamp
 from sync.central.store.store import Store
 from sync.central.watching import Watcher
-from sync.settings import load_settings
+from sync.storage.settings import load_settings
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sync import SyncError
-from sync.tls import TlsFiles
+from sync.transport.tls import TlsFiles
 from sync.web.crowd import Listener
 from sync.web.hosts import KnownHosts
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from sync.database import connect, immediate, named
+from sync.storage.database import connect, immediate, named
 
 MIGRATIONS = Migrations("web")
 

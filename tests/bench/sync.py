@@ -21,20 +21,20 @@ from pathlib import Path
 
 from nacl.signing import SigningKey
 
-from sync.broker import mosquitto
 from sync.central.enrol import enrol
 from sync.central.keys import create_keys, load_serving_keys
 from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
-from sync.chain import Chain
-from sync.keyring import KeyRing
-from sync.messages import Ack, Enrolment
-from sync.mqtt import BrokerAddress, Link
-from sync.records import GENESIS_PREV, Record, seal
-from sync.settings import FILE_NAME as SETTINGS_FILE
-from sync.settings import settings_text
-from sync.signing import Ed25519Signer
-from sync.wire import MAX_WINDOW_FRAMES, SignedBody, encode_frame, parse_topic, topic
+from sync.format.chain import Chain
+from sync.format.keyring import KeyRing
+from sync.format.messages import Ack, Enrolment
+from sync.format.records import GENESIS_PREV, Record, seal
+from sync.format.signing import Ed25519Signer
+from sync.format.wire import MAX_WINDOW_FRAMES, SignedBody, encode_frame, parse_topic, topic
+from sync.storage.settings import FILE_NAME as SETTINGS_FILE
+from sync.storage.settings import settings_text
+from sync.transport.broker import mosquitto
+from sync.transport.mqtt import BrokerAddress, Link
 from tests.bench.sync_node import write_frames
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.postgres_server import PostgresServer, free_port, missing

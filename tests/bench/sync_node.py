@@ -11,11 +11,11 @@ import sys
 import time
 from pathlib import Path
 
-from sync.messages import Ack
-from sync.mqtt import BrokerAddress, Link
-from sync.trust import read_central_file
-from sync.uplink import Uplink
-from sync.wire import topic
+from sync.format.messages import Ack
+from sync.format.wire import topic
+from sync.node.uplink import Uplink
+from sync.storage.key_files import read_central_file
+from sync.transport.mqtt import BrokerAddress, Link
 
 HEADER = struct.Struct(">II")
 

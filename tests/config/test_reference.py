@@ -11,8 +11,8 @@ from pydantic.fields import FieldInfo
 
 from edge.settings import Settings as NodeSettings
 from edge.settings import load_settings as load_node
-from sync.settings import Settings as CentralSettings
-from sync.settings import load_settings as load_central
+from sync.storage.settings import Settings as CentralSettings
+from sync.storage.settings import load_settings as load_central
 
 CONFIG = Path(__file__).parents[2] / "config"
 NODE_HEADING, CENTRAL_HEADING = "## The node: firstvisit.toml", "## The central server: central.toml"

@@ -30,7 +30,7 @@ from edge.retention import erase
 from edge.sealed import Lock, SealError, Secret
 from edge.vault import Vault, opened
 from sync import SyncError
-from sync.verify import verify
+from sync.verify.verify import verify
 
 PACK = "test@000000000000"
 JPEG = b"\xff\xd8\xff\xe0 JFIF a face of nobody, long enough to be found again \xff\xd9"

@@ -17,8 +17,8 @@ from edge.certificate import NoCertificate, issue_file
 from edge.home import Home
 from edge.settings import new_config
 from sync import SyncError
-from sync.evidence import bundle_of
-from sync.verify import verify
+from sync.certificate.found import bundle_of
+from sync.verify.verify import verify
 from tests.sync.a_site import DAY_US, HOUR_US, SECOND_US, ASite
 
 Pages = Callable[[Path], list[str]]

@@ -19,8 +19,8 @@ from edge import cli
 from edge.clock import Clock
 from edge.home import Home
 from edge.vault import opened
-from sync import canonical
-from sync.alarms import Alarms
+from sync.format import canonical
+from sync.node.alarms import Alarms
 
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)
 SECRET = "s3cret-pass"

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.clock import STEP_US, Clock, KernelTime, Step, read_kernel
-from sync.stamp import Stamp
+from sync.format.stamp import Stamp
 
 NOW = KernelTime(1_790_000_000_000_000, 50_000_000, "a" * 32, 1500, True)
 HOUR_US = 3_600_000_000

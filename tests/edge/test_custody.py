@@ -21,7 +21,7 @@ from edge.home import Home, create_home
 from edge.key_rotation import rotate
 from edge.settings import new_config
 from edge.tpm import TpmError, TpmSigner, create_tpm_key, load_tpm_key, retire_tpm_key
-from sync.verify import verify
+from sync.verify.verify import verify
 from tests.edge.swtpm_process import SwtpmProcess
 
 MakeTpmHome = Callable[[], Home]

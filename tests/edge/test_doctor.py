@@ -7,8 +7,8 @@ import pytest
 
 from edge.doctor import LATE_S, LOST_S, certificate, delivery, witnessed
 from sync.central.ca import open_authority
-from sync.log_proof import LogHead
-from sync.tls import TlsFiles, utc_now
+from sync.format.log_proof import LogHead
+from sync.transport.tls import TlsFiles, utc_now
 
 NOW_US = 1_800_000_000_000_000
 

@@ -20,11 +20,11 @@ from edge.home import Home, create_home
 from edge.kiosk.health import Health
 from edge.reserve import MIB, Reserve
 from edge.settings import new_config
-from sync.alarms import Alarms
-from sync.database import DiskFull
-from sync.ledger import Ledger
-from sync.records import Record
-from sync.verify import verify
+from sync.format.records import Record
+from sync.node.alarms import Alarms
+from sync.node.ledger import Ledger
+from sync.storage.database import DiskFull
+from sync.verify.verify import verify
 from tests.small_disk import SmallDisk, small_disk
 
 PATIENCE_S = 120.0

@@ -14,7 +14,7 @@ from edge.gallery import Gallery
 from edge.home import Home
 from edge.vault import SealedTemplate, StoredTemplate, Vault, opened
 from models.faces import Template
-from sync.ledger import Ledger
+from sync.node.ledger import Ledger
 
 PACK = "test@000000000000"
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edge.geofence import FenceError, gcj02_to_wgs84, load_fence, place_fields, wgs84_to_gcj02
 from edge.settings import PlaceSettings
-from sync import canonical
+from sync.format import canonical
 
 # published pair of the gcj02 converters' own tests: Shanghai, lat, lon
 WGS84 = (31.1774276, 121.5272106)

@@ -14,9 +14,9 @@ from edge.clock import Clock
 from edge.geofence import FenceError
 from edge.home import Home, HomeError, create_home
 from edge.settings import SettingsError, new_config
-from sync.database import NewerFormat
-from sync.messages import Enrolment
-from sync.verify import verify
+from sync.format.messages import Enrolment
+from sync.storage.database import NewerFormat
+from sync.verify.verify import verify
 
 SQUARE = '{"type":"Polygon","coordinates":[[[121.5,31.2],[121.6,31.2],[121.6,31.3],[121.5,31.3],[121.5,31.2]]]}'
 BOW_TIE = '{"type":"Polygon","coordinates":[[[121.5,31.2],[121.6,31.3],[121.6,31.2],[121.5,31.3],[121.5,31.2]]]}'

@@ -22,8 +22,8 @@ from edge.home import Home
 from edge.key_history import key_history
 from edge.key_rotation import RotationError, rotate
 from sync import SyncError
-from sync.records import Role
-from sync.verify import verify
+from sync.format.records import Role
+from sync.verify.verify import verify
 from tests.edge.test_cli import Call, call
 
 __all__ = ["call"]  # a fixture
@@ -79,7 +79,7 @@ from edge.clock import Clock
 from edge.custody import KeyFolder
 from edge.home import Home
 from edge.key_rotation import RotationError, rotate
-from sync.append import Transaction
+from sync.node.append import Transaction
 step, where, role = sys.argv[2:]
 owner = {"create": KeyFolder, "hand_over": KeyFolder, "append_placed": Transaction, "replace": KeyFolder,
          "rename": Path}[step]

@@ -18,16 +18,16 @@ from edge.home import Home
 from edge.kiosk.app import create_app
 from edge.machine import Trait, elsewhere, read_traits, remember
 from edge.node import RunOptions, run
-from sync.alarms import Alarms
 from sync.central.enrol import enrol, readmit
 from sync.central.notices import order
-from sync.mqtt import BrokerAddress
-from sync.notices import KeyRevoked
-from sync.records import Record
-from sync.trust import join
-from sync.uplink_thread import UplinkThread
-from sync.verify import verify
-from sync.verify_both import verify_both
+from sync.format.notices import KeyRevoked
+from sync.format.records import Record
+from sync.node.alarms import Alarms
+from sync.node.trust import join
+from sync.node.uplink_thread import UplinkThread
+from sync.transport.mqtt import BrokerAddress
+from sync.verify.verify import verify
+from sync.verify.verify_both import verify_both
 from tests.edge.conftest import FindBytes
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Central, free_port, wait_for

@@ -17,14 +17,14 @@ from edge.home import Home
 from edge.nightly import KEPT_CHECKS, Checks, Night
 from edge.restore import restore
 from edge.sealed import Lock, Secret
-from sync.alarms import Alarms
-from sync.ledger import Ledger
-from sync.messages import Ack, CentralKeys
-from sync.nightly import Checked
-from sync.purge import DAY_US
-from sync.trust import Trust
-from sync.verify import verify
-from sync.witness import witness
+from sync.format.messages import Ack, CentralKeys
+from sync.node.alarms import Alarms
+from sync.node.ledger import Ledger
+from sync.node.purge import DAY_US
+from sync.node.trust import Trust
+from sync.node.witness import witness
+from sync.verify.nightly import Checked
+from sync.verify.verify import verify
 from tests.sync.a_log import ALog
 from tests.sync.conftest import key
 
@@ -169,7 +169,7 @@ def test_a_central_that_contradicts_itself_is_its_own_alarm_and_no_reason_not_to
 def test_somebody_who_holds_the_lock_delays_the_night_and_does_not_end_it(
     held: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.05)
+    monkeypatch.setattr("sync.storage.database.BUSY_TIMEOUT_S", 0.05)
     waits: list[int] = []
     with closing(sqlite3.connect(held.database, isolation_level=None)) as other:
 

@@ -22,8 +22,8 @@ from edge.visit_log import LoggedVisit, visit_log
 from models.pack import Pack
 from models.store import Store
 from sync.central.keys import create_keys
-from sync.trust import join
-from sync.verify import verify
+from sync.node.trust import join
+from sync.verify.verify import verify
 
 JPEG_START = b"\xff\xd8\xff\xe0"
 AT_ONCE = {"until_end": True, "fast": True}

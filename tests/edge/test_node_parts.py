@@ -21,8 +21,8 @@ from edge.node import RunOptions, run
 from edge.watch import WORKERS_STOP_S, fuse, stop_all
 from models import ModelsError
 from models.store import Store
-from sync.database import DatabaseError, NewerFormat, connect
-from sync.ledger import Ledger
+from sync.node.ledger import Ledger
+from sync.storage.database import DatabaseError, NewerFormat, connect
 
 T0 = datetime(2026, 7, 1, 2, tzinfo=UTC)
 
@@ -138,7 +138,7 @@ def kinds(home: Home) -> list[str]:
 def test_a_write_lock_held_by_somebody_else_is_waited_out_and_nothing_is_lost(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("sync.storage.database.BUSY_TIMEOUT_S", 0.1)
     asked: list[bool] = []
     stranger = connect(home.database)
     stranger.execute("BEGIN IMMEDIATE")

@@ -24,12 +24,12 @@ from edge.orders import Orders
 from edge.settings import set_broker
 from edge.vault import Vault, opened
 from sync.central.keys import create_keys, key_path
-from sync.ledger import Ledger
-from sync.messages import Notice
-from sync.notices import AccountSet, Erase, Order, Policy
-from sync.signing import load_key_file
-from sync.trust import FIRST_PREV_HASH, Trust, join
-from sync.verify import verify
+from sync.format.messages import FIRST_PREV_HASH, Notice
+from sync.format.notices import AccountSet, Erase, Order, Policy
+from sync.format.signing import load_key_file
+from sync.node.ledger import Ledger
+from sync.node.trust import Trust, join
+from sync.verify.verify import verify
 
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)
 LI, WANG, NOBODY = "p-" + "1a" * 10, "p-" + "2b" * 10, "p-" + "3c" * 10

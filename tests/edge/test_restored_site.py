@@ -14,13 +14,13 @@ from edge.home import Home
 from edge.restore import restore
 from edge.sealed import Lock, Secret
 from edge.settings import set_broker
-from sync.alarms import Alarms
-from sync.broker import mosquitto
 from sync.central.enrol import enrol
-from sync.mqtt import BrokerAddress
-from sync.trust import join
-from sync.uplink_thread import UplinkThread
-from sync.verify import verify
+from sync.node.alarms import Alarms
+from sync.node.trust import join
+from sync.node.uplink_thread import UplinkThread
+from sync.transport.broker import mosquitto
+from sync.transport.mqtt import BrokerAddress
+from sync.verify.verify import verify
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Central, free_port, wait_for
 

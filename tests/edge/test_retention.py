@@ -12,10 +12,10 @@ from edge.consent import CapturePolicy
 from edge.home import Home
 from edge.retention import PEOPLE_PER_RECORD, REASONS, erase, expire
 from edge.vault import Vault, opened
-from sync.ledger import Ledger
-from sync.records import MAX_BODY_BYTES
-from sync.signing import commitment
-from sync.verify import verify
+from sync.format.records import MAX_BODY_BYTES
+from sync.format.signing import commitment
+from sync.node.ledger import Ledger
+from sync.verify.verify import verify
 
 PACK = "test@000000000000"
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)

@@ -16,8 +16,8 @@ from edge.node import RunOptions, run
 from edge.settings import new_config
 from edge.site import Site
 from edge.surroundings import Surroundings
-from sync.ledger import Ledger
-from sync.verify import verify
+from sync.node.ledger import Ledger
+from sync.verify.verify import verify
 
 ROUTER, OTHER_ROUTER = ("192.168.1.1", "a4:2b:8c:00:00:01"), ("192.168.1.1", "b8:27:eb:00:00:02")
 DOOR, SPARE = ("192.168.1.20", "c0:56:e3:00:00:03"), ("192.168.1.20", "c0:56:e3:00:00:04")

@@ -14,9 +14,9 @@ from edge.home import Home
 from edge.retention import erase
 from edge.vault import Vault, VaultError, opened
 from sync import SyncError
-from sync.database import DatabaseError, NewerFormat
-from sync.ledger import Ledger
-from sync.stamp import to_us
+from sync.format.stamp import to_us
+from sync.node.ledger import Ledger
+from sync.storage.database import DatabaseError, NewerFormat
 
 PACK = "test@000000000000"
 NOW = datetime(2026, 7, 1, 2, tzinfo=UTC)
@@ -120,7 +120,7 @@ def test_an_erased_person_leaves_no_byte_of_key_face_or_ciphertext(
 def test_a_long_reader_makes_an_erasure_pending_until_it_has_gone(
     home: Home, vault: Vault, ledger: Ledger, find_bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("sync.storage.database.BUSY_TIMEOUT_S", 0.2)
     remember(vault, ledger, "p-1", 1)
     key = raw_key(home, "p-1")
     reader = sqlite3.connect(home.keys_database, isolation_level=None)
@@ -352,7 +352,7 @@ def test_a_database_of_a_newer_version_is_refused(home: Home) -> None:
 
 
 def test_a_locked_key_database_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("sync.storage.database.BUSY_TIMEOUT_S", 0.2)
     other = sqlite3.connect(home.keys_database, isolation_level=None)
     with opened(home.database, home.keys_database) as vault:
         other.execute("BEGIN IMMEDIATE")

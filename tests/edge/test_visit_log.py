@@ -10,8 +10,8 @@ import pytest
 from edge.clock import Clock
 from edge.home import Home
 from edge.visit_log import visit_log
-from sync.ledger import Ledger
-from sync.messages import Ack
+from sync.format.messages import Ack
+from sync.node.ledger import Ledger
 
 ARRIVED_US = 1_782_871_200_123_456
 KEYS = {

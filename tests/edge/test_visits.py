@@ -21,10 +21,10 @@ from edge.vault import Vault, opened
 from edge.visits import MAX_COMPANY, REENTRY_AFTER, SourceFacts, Visits
 from models.calibration import Calibration
 from models.faces import Template
-from sync.ledger import Ledger
-from sync.records import MAX_BODY_BYTES, Record
-from sync.stamp import to_us
-from sync.verify import verify
+from sync.format.records import MAX_BODY_BYTES, Record
+from sync.format.stamp import to_us
+from sync.node.ledger import Ledger
+from sync.verify.verify import verify
 
 PACK = "test@000000000000"
 T0 = datetime(2026, 7, 1, 2, tzinfo=UTC)

@@ -14,7 +14,7 @@ from pathlib import Path
 from nacl.exceptions import BadSignatureError
 from nacl.signing import VerifyKey
 
-from sync.verify import verify
+from sync.verify.verify import verify
 from tests.faults.journal import Account, Place
 from tests.faults.site import NodeUnderTest, Site, reading
 

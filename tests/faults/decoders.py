@@ -15,30 +15,39 @@ from nacl.signing import SigningKey
 from camera import CameraError
 from camera.source import parse_uri
 from edge.settings import SettingsError, parse_settings
-from sync import SyncError, canonical
-from sync.audit import Bad as AuditBad
-from sync.bundle import BadBundle, Bundle, read_bundle
-from sync.canonical import Fields, NotCanonical
-from sync.certificate import examine
-from sync.checkpoint import BadCheckpoint, Checkpoint
-from sync.compact import BadCompact, Compact
-from sync.export import BadExport, read_export
-from sync.invitation import Invitation
-from sync.log_proof import LogHead, LogProof
-from sync.messages import Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Statement, Status
-from sync.notices import BadBody, read_order
-from sync.possession import Ask, BadAsk
-from sync.records import BadRecord, Record, parse, seal
-from sync.rotation import Rotation
-from sync.session import parse_uplink
-from sync.signing import Ed25519Signer, PublicKey, parse_key_file
-from sync.stamp import Stamp
-from sync.tls import new_key, read_request, request
+from sync import SyncError
+from sync.audit.chain_audit import Bad as AuditBad
+from sync.audit.export import BadExport, read_export
+from sync.certificate.bundle import BadBundle, Bundle, read_bundle
+from sync.certificate.compact import BadCompact, Compact
+from sync.certificate.examine import examine
+from sync.format import canonical
+from sync.format.canonical import Fields, NotCanonical
+from sync.format.checkpoint import BadCheckpoint, Checkpoint
+from sync.format.log_proof import LogHead, LogProof
+from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Statement, Status
+from sync.format.notices import BadBody, read_order
+from sync.format.records import BadRecord, Record, parse, seal
+from sync.format.rotation import Rotation
+from sync.format.signing import Ed25519Signer, PublicKey, parse_key_file
+from sync.format.stamp import Stamp
+from sync.format.wire import (
+    BadFrame,
+    SignedBody,
+    decode_answers,
+    decode_frame,
+    encode_answers,
+    encode_frame,
+    parse_topic,
+)
+from sync.transport.invitation import Invitation
+from sync.transport.possession import Ask, BadAsk
+from sync.transport.session import parse_uplink
+from sync.transport.tls import new_key, read_request, request
 from sync.verify_standalone import Bad as StandaloneBad
 from sync.verify_standalone import Unreadable
 from sync.verify_standalone import decode as standalone_decode
 from sync.verify_standalone import read_export as standalone_export
-from sync.wire import BadFrame, SignedBody, decode_answers, decode_frame, encode_answers, encode_frame, parse_topic
 
 KEY = Ed25519Signer(SigningKey(b"z" * 32))
 OTHER = Ed25519Signer(SigningKey(b"y" * 32))
@@ -212,14 +221,14 @@ def _standalone_export(path: Path) -> object:
 
 
 def _inside_code(data: bytes, _folder: Path) -> object:
-    from sync.compact import PREFIX, base45
+    from sync.certificate.compact import PREFIX, base45
 
     return Compact.parse(PREFIX + base45(zlib.compress(data)))
 
 
 def _invitation(data: bytes, _folder: Path) -> object:
     """With the check that belongs to it: whoever makes one up makes that too."""
-    from sync.invitation import PREFIX, _check
+    from sync.transport.invitation import PREFIX, _check
 
     return Invitation.parse(PREFIX + base64.urlsafe_b64encode(data + _check(data)).decode().rstrip("="))
 
@@ -262,7 +271,7 @@ def _central() -> str:
 
 
 def _export(record: Record, enrolment: str, central: str) -> bytes:
-    from sync.export import Header
+    from sync.audit.export import Header
 
     header = Header(enrolment, central, (), ())
     line = {"body": record.body.decode(), "signature": record.signature.hex()}

@@ -49,8 +49,8 @@ def main() -> None:
 
 def keep_journal(journal: Journal) -> None:
     """Write down every record of this process before its commit and after its return, and every ack accepted."""
-    from sync.append import Transaction
-    from sync.ledger import Ledger
+    from sync.node.append import Transaction
+    from sync.node.ledger import Ledger
 
     put, transaction, accept_ack = Transaction._put, Ledger.transaction, Ledger.accept_ack
 
@@ -102,9 +102,9 @@ def set_back(by_s: float) -> None:
 
 def hasten() -> None:
     """A night that was missed is made up at once."""
-    import sync.nightly
+    import sync.verify.nightly
 
-    nightly: Any = sync.nightly
+    nightly: Any = sync.verify.nightly
     nightly.SOON_MINUTES = (0.0, 0.01)
 
 

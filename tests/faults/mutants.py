@@ -39,7 +39,7 @@ def _late_commit(connection: sqlite3.Connection, *_patience: object) -> Iterator
 @_mutant
 def synchronous_normal() -> None:
     """A commit returns before its log is on the disk."""
-    import sync.database as database
+    import sync.storage.database as database
 
     module: Any = database
     connect = module.connect
@@ -55,7 +55,7 @@ def synchronous_normal() -> None:
 @_mutant
 def puback_is_ack() -> None:
     """What the broker has confirmed counts as held by central."""
-    from sync.uplink_thread import UplinkThread
+    from sync.node.uplink_thread import UplinkThread
 
     thread: Any = UplinkThread
     watch = thread._watch_timeout
@@ -71,9 +71,9 @@ def puback_is_ack() -> None:
 
 
 def _acknowledge(home: Any, upto: tuple[int, int]) -> None:
-    from sync.database import connect
-    from sync.ledger import Ledger
-    from sync.messages import Ack
+    from sync.format.messages import Ack
+    from sync.node.ledger import Ledger
+    from sync.storage.database import connect
 
     connection = connect(home / "firstvisit.db")
     found = connection.execute("SELECT hash FROM ledger WHERE epoch = ? AND seq = ?", upto).fetchone()
@@ -89,7 +89,7 @@ def _acknowledge(home: Any, upto: tuple[int, int]) -> None:
 @_mutant
 def lost_frames_are_skipped() -> None:
     """A gap is not sent again: the node goes on behind it."""
-    from sync.uplink import Uplink
+    from sync.node.uplink import Uplink
 
     uplink: Any = Uplink
 
@@ -115,8 +115,8 @@ def gaps_are_taken() -> None:
     judge = ingest._judge
 
     def lenient(self: Any, frame: Any, node: Any, *rest: Any) -> Any:
-        from sync.records import parse
-        from sync.wire import BadFrame, decode_frame
+        from sync.format.records import parse
+        from sync.format.wire import BadFrame, decode_frame
 
         try:
             first = decode_frame(frame.payload)[0]
@@ -161,7 +161,7 @@ def wall_clock_is_true() -> None:
 
 def claims_are_believed() -> None:
     """A record's interval is what its node claims, and nothing is held against it; for whoever reads the stamps."""
-    import sync.timeline as timeline
+    import sync.certificate.timeline as timeline
 
     reader: Any = timeline.Timeline
     of = reader.of
@@ -176,11 +176,11 @@ def claims_are_believed() -> None:
 @_mutant
 def stored_hash_is_believed() -> None:
     """The verifier links the chain by the hashes stored beside the bodies, and computes none."""
-    import sync.audit
-    import sync.chain
+    import sync.audit.chain_audit
+    import sync.format.chain
 
-    chain: Any = sync.chain.Chain
-    audit: Any = sync.audit.Audit
+    chain: Any = sync.format.chain.Chain
+    audit: Any = sync.audit.chain_audit.Audit
     row = audit.row
 
     def trusting(self: Any, body: Any, signature: Any, columns: Any = None) -> None:
@@ -188,16 +188,16 @@ def stored_hash_is_believed() -> None:
         row(self, body, signature, columns)
 
     def add(self: Any, body: bytes, signature: bytes) -> Any:
-        record = sync.chain.parse(body, signature)
+        record = sync.format.chain.parse(body, signature)
         if self._stored is not None:
             record = replace(record, hash=self._stored)
         if record.prev_hash != self.head_hash:
-            raise sync.chain.BadRecord("prev is not the hash of the record before")
+            raise sync.format.chain.BadRecord("prev is not the hash of the record before")
         self.epoch, self.seq, self.head_hash = record.epoch, record.seq, record.hash
         return record
 
     audit.row, chain.add = trusting, add
-    module: Any = sync.audit
+    module: Any = sync.audit.chain_audit
     module.digest = lambda *_: _Anything()
 
 
@@ -215,12 +215,12 @@ class _Anything:
 @_mutant
 def acks_are_not_compared() -> None:
     """The verifier looks at the chain alone and holds no stored ack against it."""
-    import sync.audit
+    import sync.audit.chain_audit
 
-    acks: Any = sync.audit.Acks
+    acks: Any = sync.audit.chain_audit.Acks
     acks.add = lambda *_: None
     acks.check = lambda *_: None
-    module: Any = sync.audit
+    module: Any = sync.audit.chain_audit
     module._check_mark = lambda *_: None
 
 
@@ -236,7 +236,7 @@ def duplicates_are_not_compared() -> None:
 @_mutant
 def signatures_are_not_checked() -> None:
     """Central believes a record by its form."""
-    from sync.keyring import KeyRing
+    from sync.format.keyring import KeyRing
 
     ring: Any = KeyRing
     ring.check = lambda *_: None
@@ -264,7 +264,7 @@ def erased_keys_stay() -> None:
 @_mutant
 def deleted_bytes_stay() -> None:
     """What is deleted is only unlinked inside the database file."""
-    import sync.database as database
+    import sync.storage.database as database
 
     module: Any = database
     connect = module.connect
@@ -280,7 +280,7 @@ def deleted_bytes_stay() -> None:
 @_mutant
 def purge_takes_unanchored() -> None:
     """A purge counts days and asks neither for an ack nor for a checkpoint."""
-    import sync.purge
+    import sync.node.purge
 
     def newest(connection: Any, *_rest: Any) -> Any:
         rows = connection.execute(
@@ -288,7 +288,7 @@ def purge_takes_unanchored() -> None:
         ).fetchall()
         return rows[1] if len(rows) > 1 else None
 
-    module: Any = sync.purge
+    module: Any = sync.node.purge
     module._due = newest
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from edge.home import Home
 from models.store import Store, default_root
 from sync.central.store.location import open_store
-from sync.verify import Verdict, verify
+from sync.verify.verify import Verdict, verify
 
 PATIENCE_S = 90.0  # generous: the machine is shared
 
@@ -67,7 +67,7 @@ class Rig:
         return done.stdout
 
     def start_broker(self) -> None:
-        self._start("broker", "-m", "sync.broker", "--port", str(self.broker_port))
+        self._start("broker", "-m", "sync.transport.broker", "--port", str(self.broker_port))
         eventually(lambda: _answers(self.broker_port), "the broker listens")
 
     def start_central(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from edge.home import Home
 from edge.settings import set_broker
 from sync import SyncError
-from sync.broker import mosquitto
+from sync.transport.broker import mosquitto
 from tests.faults.feed import SOURCE
 from tests.faults.journal import Account, Place, last_shown_ns, read
 from tests.faults.rig import firstvisit, free_port

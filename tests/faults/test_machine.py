@@ -34,14 +34,14 @@ from sync.central.enrol import enrol, readmit
 from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import create_keys, load_serving_keys
 from sync.central.store.location import create_store, open_store
-from sync.mqtt import BrokerAddress
-from sync.purge import base_of, purge
-from sync.records import Record, parse
-from sync.trust import join
-from sync.uplink import Uplink
-from sync.uplink_thread import UplinkThread
-from sync.verify import verify
-from sync.wire import SignedBody, decode_frame, encode_frame
+from sync.format.records import Record, parse
+from sync.format.wire import SignedBody, decode_frame, encode_frame
+from sync.node.purge import base_of, purge
+from sync.node.trust import join
+from sync.node.uplink import Uplink
+from sync.node.uplink_thread import UplinkThread
+from sync.transport.mqtt import BrokerAddress
+from sync.verify.verify import verify
 from tests.faults.checker import central_rows, node_rows
 from tests.faults.feed import PACK_ID, vector
 from tests.faults.journal import Place

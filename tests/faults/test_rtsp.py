@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.verify import verify
+from sync.verify.verify import verify
 from tests.faults.rig import PATIENCE_S, Rig, eventually, firstvisit, free_port
 
 SERVER = Path(__file__).parents[1] / "camera" / "rtsp_server.py"

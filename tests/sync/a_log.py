@@ -1,9 +1,9 @@
 """A log of central's in memory, real to the last hash, that a test may also rewrite."""
 
-from sync.checkpoint import Checkpoint, origin_of
-from sync.log_proof import LogHead, LogProof
-from sync.merkle import Edge, consistency_proof, inclusion_proof, leaf_hash
-from sync.signing import Ed25519Signer
+from sync.format.checkpoint import Checkpoint, origin_of
+from sync.format.log_proof import LogHead, LogProof
+from sync.format.merkle import Edge, consistency_proof, inclusion_proof, leaf_hash
+from sync.format.signing import Ed25519Signer
 
 
 class ALog:

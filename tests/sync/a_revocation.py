@@ -1,12 +1,12 @@
 """A key revoked behind the back of its node, which goes on under it until it hears, and then under new ones."""
 
-from sync.append import Writer
-from sync.database import immediate
-from sync.ledger import Ledger
-from sync.messages import Enrolment, Notice
-from sync.notices import KeyRevoked
-from sync.rotation import Rotation
-from sync.signing import Signer
+from sync.format.messages import Enrolment, Notice
+from sync.format.notices import KeyRevoked
+from sync.format.rotation import Rotation
+from sync.format.signing import Signer
+from sync.node.append import Writer
+from sync.node.ledger import Ledger
+from sync.storage.database import immediate
 from tests.sync.a_site import ASite, made_key
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from edge.clock import Clock, KernelTime
-from sync.append import Writer
-from sync.database import LEDGER_FORMAT, migrate
-from sync.ledger import Ledger
-from sync.log_proof import LogProof
-from sync.messages import Ack, CentralKeys, CentralRole, Enrolment
-from sync.records import Record
-from sync.signing import Ed25519Signer
-from sync.trust import MIGRATIONS as TRUST
+from sync.format.log_proof import LogProof
+from sync.format.messages import Ack, CentralKeys, CentralRole, Enrolment
+from sync.format.records import Record
+from sync.format.signing import Ed25519Signer
+from sync.node.append import Writer
+from sync.node.ledger import Ledger
+from sync.node.trust import MIGRATIONS as TRUST
+from sync.storage.database import LEDGER_FORMAT, migrate
 from tests.sync.a_log import ALog
 
 START_US = 1_790_000_000_000_000

@@ -11,9 +11,9 @@ from sync.central.admission import confirm, invite
 from sync.central.api import create_api
 from sync.central.ca import Authority, open_authority
 from sync.central.inbox import Inbox
-from sync.invitation import Invitation
-from sync.joining import Joining
-from sync.tls import FOLDER, TlsFiles, pinned, utc_now
+from sync.node.joining import Joining
+from sync.transport.invitation import Invitation
+from sync.transport.tls import FOLDER, TlsFiles, pinned, utc_now
 from sync.web.server import PageServer
 from tests.sync.uplink_site import Central, Node, free_port
 

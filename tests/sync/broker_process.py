@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from sync import SyncError
-from sync.broker import HOST, Kind, check_free, mosquitto
+from sync.transport.broker import HOST, Kind, check_free, mosquitto
 
 START_TIMEOUT_S = 15.0
 
@@ -33,7 +33,7 @@ class BrokerProcess:
     def start(self) -> None:
         """Start it and wait until it listens; raises SyncError with its last words where it does not."""
         check_free(self.port)
-        command = [sys.executable, "-m", "sync.broker", "--port", str(self.port), "--kind", self.kind]
+        command = [sys.executable, "-m", "sync.transport.broker", "--port", str(self.port), "--kind", self.kind]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self._words)
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s:
@@ -81,7 +81,8 @@ class ConfiguredBroker:
     def start(self) -> None:
         """Start it and wait until it listens; raises SyncError with its last words where it does not."""
         words = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the broker may speak
-        command = [sys.executable, "-m", "sync.broker", "--port", str(self._port), "--config", str(self._config)]
+        arguments = ["--port", str(self._port), "--config", str(self._config)]
+        command = [sys.executable, "-m", "sync.transport.broker", *arguments]
         self._process = subprocess.Popen(command, stdout=words, stderr=words)
         deadline_s = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline_s and self._process.poll() is None:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
-from sync.append import Writer
-from sync.database import LEDGER_FORMAT, migrate
-from sync.ledger import Ledger
-from sync.messages import Ack, CentralKeys, CentralRole, Enrolment
-from sync.signing import Ed25519Signer, Signer
-from sync.stamp import Stamp
-from sync.trust import MIGRATIONS as TRUST
+from sync.format.messages import Ack, CentralKeys, CentralRole, Enrolment
+from sync.format.signing import Ed25519Signer, Signer
+from sync.format.stamp import Stamp
+from sync.node.append import Writer
+from sync.node.ledger import Ledger
+from sync.node.trust import MIGRATIONS as TRUST
+from sync.storage.database import LEDGER_FORMAT, migrate
 from tests.sync.postgres_server import PostgresServer, free_port, missing
 
 _BOOT_ID = "0123456789abcdef0123456789abcdef"

@@ -6,9 +6,9 @@ from pathlib import Path
 from sync.central.log import enrolled
 from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
-from sync.messages import CentralKeys, Enrolment, Notice
-from sync.records import ROLE_OF_KIND
-from sync.settings import settings_text
+from sync.format.messages import CentralKeys, Enrolment, Notice
+from sync.format.records import ROLE_OF_KIND
+from sync.storage.settings import settings_text
 from tests.sync.conftest import BuiltHome, key
 
 

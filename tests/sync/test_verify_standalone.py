@@ -15,21 +15,22 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, SECP256R1, Ellip
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from sync import SyncError, canonical, verify_standalone
-from sync.bundle import zipped as packed
-from sync.certificate import examine
-from sync.compact import Compact
-from sync.evidence import bundle_of
-from sync.export import write_export
-from sync.messages import Ack, Enrolment
-from sync.origin import enrolments_of
-from sync.purge import purge
-from sync.rotation import Rotation
-from sync.signing import Domain, PublicKey, es256_signature, tagged
-from sync.trust import Trust
-from sync.verify import verify
+from sync import SyncError, verify_standalone
+from sync.audit.export import write_export
+from sync.audit.origin import enrolments_of
+from sync.certificate.bundle import zipped as packed
+from sync.certificate.compact import Compact
+from sync.certificate.examine import examine
+from sync.certificate.found import bundle_of
+from sync.format import canonical
+from sync.format.messages import Ack, Enrolment
+from sync.format.rotation import Rotation
+from sync.format.signing import Domain, PublicKey, es256_signature, tagged
+from sync.node.purge import purge
+from sync.node.trust import Trust
+from sync.node.witness import witness
+from sync.verify.verify import verify
 from sync.verify_standalone import Given
-from sync.witness import witness
 from tests.sync.a_revocation import rekey, revoke, rotate
 from tests.sync.a_site import DAY_US, HOUR_US, ASite, made_key
 from tests.sync.conftest import BuiltHome

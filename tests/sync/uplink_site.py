@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sync.append import Writer
 from sync.central.enrol import enrol
 from sync.central.inbox import Inbox
 from sync.central.keys import create_keys
@@ -16,16 +15,17 @@ from sync.central.server import Server
 from sync.central.store.location import create_store, open_store
 from sync.central.store.sqlite import FILE_NAME
 from sync.central.store.store import Store
-from sync.ledger import Ledger
-from sync.messages import Enrolment
-from sync.mqtt import BrokerAddress
-from sync.session import parse_uplink
-from sync.settings import FILE_NAME as SETTINGS_FILE
-from sync.settings import settings_text
-from sync.signing import Signer, create_key_file, load_key_file
-from sync.stamp import Stamp
-from sync.trust import DATABASE_FILE, Trust, join
-from sync.uplink_thread import UplinkThread
+from sync.format.messages import Enrolment
+from sync.format.signing import Signer, create_key_file, load_key_file
+from sync.format.stamp import Stamp
+from sync.node.append import Writer
+from sync.node.ledger import Ledger
+from sync.node.trust import DATABASE_FILE, Trust, join
+from sync.node.uplink_thread import UplinkThread
+from sync.storage.settings import FILE_NAME as SETTINGS_FILE
+from sync.storage.settings import settings_text
+from sync.transport.mqtt import BrokerAddress
+from sync.transport.session import parse_uplink
 from tests.sync.broker_process import BrokerProcess
 
 

@@ -9,14 +9,14 @@ from sync.central.keys import load_public, load_serving_keys
 from sync.central.log import CentralLog
 from sync.central.store.location import open_store
 from sync.central.store.store import Store
-from sync.log_proof import LogHead
-from sync.merkle import Edge, leaf_hash
-from sync.messages import Ack, Statement
-from sync.records import Record
-from sync.signing import PublicKey
-from sync.trust import join
-from sync.wire import SignedBody, encode_frame
-from sync.witness import log_fields, witness
+from sync.format.log_proof import LogHead
+from sync.format.merkle import Edge, leaf_hash
+from sync.format.messages import Ack, Statement
+from sync.format.records import Record
+from sync.format.signing import PublicKey
+from sync.format.wire import SignedBody, encode_frame
+from sync.node.trust import join
+from sync.node.witness import log_fields, witness
 from tests.sync.uplink_site import Central, Node
 
 NOW_US = 1_760_000_000_000_000

@@ -18,7 +18,7 @@ from sync.central.nightly import last_check
 from sync.central.store.location import accounts_path, open_store
 from sync.central.store.rows import VisitRow
 from sync.central.store.store import Store
-from sync.visit_fields import Decision
+from sync.format.visit_fields import Decision
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
 from sync.web.languages import Languages

@@ -4,10 +4,10 @@ import threading
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from sync.canonical import Fields
 from sync.central.store.rows import NodeRow
 from sync.central.store.store import Store
-from sync.visit_fields import number_of, text_of
+from sync.format.canonical import Fields
+from sync.format.visit_fields import number_of, text_of
 
 Inside: TypeAlias = Literal["in", "out", "unknown"]
 

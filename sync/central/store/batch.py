@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from sync.arrivals import Arrival, Correction, arrival, correction
-from sync.canonical import Fields
 from sync.central.store.rows import ChainState, SignedBack
-from sync.messages import Status
-from sync.records import Record
+from sync.format.canonical import Fields
+from sync.format.messages import Status
+from sync.format.records import Record
+from sync.storage.arrivals import Arrival, Correction, arrival, correction
 
 EvidenceRow: TypeAlias = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
 """A row of `records`, its columns in order."""

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-from sync.database import NewerFormat
+from sync.storage.database import NewerFormat
 
 _OF_0_1 = {"nodes_and_notices"}  # a step that has been cut into several since
 Row: TypeAlias = tuple[Any, ...]

@@ -7,9 +7,9 @@ import orjson
 from sync.central.store.batch import Batch
 from sync.central.store.database import Migration, Tables
 from sync.central.store.rows import RecordRow
-from sync.database import DatabaseError
-from sync.ledger import Head
-from sync.schema import RECORDS
+from sync.format.chain import Head
+from sync.storage.database import DatabaseError
+from sync.storage.schema import RECORDS
 
 _PAGE = 500  # records read at once
 

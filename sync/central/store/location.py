@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from sync.central.store.database import Database
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
-from sync.database import DatabaseError, Format, create, migrate
-from sync.settings import store_url
+from sync.storage.database import DatabaseError, Format, create, migrate
+from sync.storage.settings import store_url
 from sync.web import tables
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from sync.central.store.batch import Batch, EvidenceRow
 from sync.central.store.database import Database, Migration, Tables
 from sync.central.store.rows import SignedBack, Timestamp
-from sync.database import DatabaseError
-from sync.log_proof import LogHead
-from sync.merkle import Edge, MerkleError, leaf_hash
-from sync.messages import Statement
-from sync.schema import LOG, TIMESTAMPS
+from sync.format.log_proof import LogHead
+from sync.format.merkle import Edge, MerkleError, leaf_hash
+from sync.format.messages import Statement
+from sync.storage.database import DatabaseError
+from sync.storage.schema import LOG, TIMESTAMPS
 
 _PAGE = 10_000  # records of an older store entered at once
 

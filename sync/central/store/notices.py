@@ -6,9 +6,8 @@ from sync import SyncError
 from sync.central.store.batch import Batch
 from sync.central.store.database import Migration, Tables
 from sync.central.store.rows import NoticeRow
-from sync.messages import Notice
-from sync.notices import KeyRevoked
-from sync.trust import FIRST_PREV_HASH
+from sync.format.messages import FIRST_PREV_HASH, Notice
+from sync.format.notices import KeyRevoked
 
 Seal = Callable[[int, bytes], Notice]
 """Makes the notice of this nseq, which follows the one of this hash."""

@@ -9,8 +9,8 @@ from psycopg.sql import SQL, Identifier
 from psycopg.types.string import StrDumper
 
 from sync.central.store.database import Row, Values
-from sync.database import DatabaseError
-from sync.postgres import check_url, connect, definition, named, statement
+from sync.storage.database import DatabaseError
+from sync.storage.postgres import check_url, connect, definition, named, statement
 
 
 class _Text(StrDumper):

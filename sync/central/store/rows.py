@@ -6,11 +6,11 @@ from typing import Literal, TypeAlias
 import orjson
 
 from sync import SyncError
-from sync.canonical import Fields
-from sync.log_proof import LogHead
-from sync.messages import Notice
-from sync.stamp import Stamp
-from sync.visit_fields import Decision, number_of, settle, text_of
+from sync.format.canonical import Fields
+from sync.format.log_proof import LogHead
+from sync.format.messages import Notice
+from sync.format.stamp import Stamp
+from sync.format.visit_fields import Decision, number_of, settle, text_of
 
 ChainState: TypeAlias = Literal["ok", "fork"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sync.central.shard import SLOTS
 from sync.central.store.database import Row, Values
-from sync.database import CENTRAL_FORMAT, DatabaseError, create, immediate, migrate, named, open_checked
+from sync.storage.database import CENTRAL_FORMAT, DatabaseError, create, immediate, migrate, named, open_checked
 from sync.web import tables
 
 FILE_NAME = "central.db"

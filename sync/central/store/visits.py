@@ -6,14 +6,14 @@ from typing import Any
 
 import orjson
 
-from sync.arrivals import arrival, correction, visit_key
-from sync.canonical import Fields
 from sync.central.store.batch import Batch
 from sync.central.store.database import Database, Migration, Tables
 from sync.central.store.evidence import Evidence
 from sync.central.store.rows import VisitRow
-from sync.schema import LISTS
-from sync.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.format.canonical import Fields
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.storage.arrivals import arrival, correction, visit_key
+from sync.storage.schema import LISTS
 
 _AT_ONCE = 1000  # rows
 

@@ -12,10 +12,10 @@ from edge.attestation import Attestation
 from edge.nightly import Checks
 from edge.surroundings import Surroundings
 from edge.vault import opened
-from sync.alarms import Alarms
-from sync.keyring import KeyRing
-from sync.nightly import Checked
-from sync.records import Record
+from sync.format.keyring import KeyRing
+from sync.format.records import Record
+from sync.node.alarms import Alarms
+from sync.verify.nightly import Checked
 from sync.web.backoff import FREE_FAILURES
 from sync.web.server import PageServer
 from tests.conftest import form_token

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sync.keyring import KeyRing
+from sync.format.keyring import KeyRing
 from sync.web.server import PageServer
 from tests.edge.kiosk import door as door_program
 from tests.edge.kiosk.conftest import PASSWORD, Desk

@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sync.messages import Ack
-from sync.verify import verify
+from sync.format.messages import Ack
+from sync.verify.verify import verify
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk, until
 from tests.edge.kiosk.door import Door

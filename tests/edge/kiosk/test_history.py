@@ -14,9 +14,9 @@ from edge.kiosk.health import Health
 from edge.kiosk.history import begin_behind, window_us
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shown import KINDS
-from sync.append import Writer
-from sync.ledger import Ledger
-from sync.stamp import Stamp
+from sync.format.stamp import Stamp
+from sync.node.append import Writer
+from sync.node.ledger import Ledger
 from sync.web.live import Live
 
 DAY_US = 86_400 * 10**6

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync import SyncError
+from sync.audit.export import write_export
 from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import load_serving_keys
 from sync.central.store.location import open_store
-from sync.database import DatabaseError
-from sync.export import write_export
-from sync.ledger import Ledger
-from sync.messages import Ack, BadMessage
-from sync.verify import verify
-from sync.wire import encode_frame
+from sync.format.messages import Ack, BadMessage
+from sync.format.wire import encode_frame
+from sync.node.ledger import Ledger
+from sync.storage.database import DatabaseError
+from sync.verify.verify import verify
 from tests.faults.checker import Held, node_rows
 from tests.faults.journal import Place
 from tests.faults.mutants import apply

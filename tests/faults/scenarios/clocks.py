@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from sync.messages import Ack
-from sync.records import Record, parse
-from sync.timeline import Timeline
+from sync.certificate.timeline import Timeline
+from sync.format.messages import Ack
+from sync.format.records import Record, parse
 from tests.faults.checker import check
 from tests.faults.clocks import ClockSetting
 from tests.faults.journal import Place
@@ -142,7 +142,7 @@ def _judge(
 
 def _evidence(node: NodeUnderTest) -> tuple[list[Record], list[Ack]]:
     """The chain and the acks as they lie in the HOME; that they verify is the checker's to say."""
-    from sync.trust import Trust
+    from sync.node.trust import Trust
 
     key = Trust(node.home.path).keys().keys["ack"]
     with reading(node.home.database) as connection:

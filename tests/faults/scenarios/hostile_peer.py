@@ -13,14 +13,14 @@ from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
 from edge.home import Home
-from sync.broker import mosquitto
-from sync.canonical import encode
 from sync.central.broker_config import write_broker_config
 from sync.central.ca import LOCAL_NAMES, Authority, open_authority, write_pair
-from sync.mqtt import BrokerAddress, Link
-from sync.records import Record, parse, seal
-from sync.tls import TlsFiles, new_key, tls_files, utc_now
-from sync.wire import SignedBody, decode_frame, encode_frame
+from sync.format.canonical import encode
+from sync.format.records import Record, parse, seal
+from sync.format.wire import SignedBody, decode_frame, encode_frame
+from sync.transport.broker import mosquitto
+from sync.transport.mqtt import BrokerAddress, Link
+from sync.transport.tls import TlsFiles, new_key, tls_files, utc_now
 from tests.faults.checker import central_alarms, central_rows, check, node_rows
 from tests.faults.journal import quantile
 from tests.faults.rig import firstvisit, free_port

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge.vault import opened
-from sync.verify import verify
+from sync.verify.verify import verify
 from tests.faults.checker import central_rows, check_acked, node_rows
 from tests.faults.rig import firstvisit
 from tests.faults.scenario import Result, Scenario, Work

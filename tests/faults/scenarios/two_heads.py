@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from edge.home import Home
-from sync.verify import verify
+from sync.verify.verify import verify
 from tests.faults.checker import (
     Held,
     central_alarms,

@@ -20,10 +20,10 @@ from sync.central.ca import renew
 from sync.central.certificates import CertificateKeeper
 from sync.central.inbox import Full, Inbox
 from sync.central.ingest import Answer
-from sync.messages import Status
-from sync.tls import TlsFiles, pinned, utc_now
+from sync.format.messages import Status
+from sync.format.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, decode_answers, encode_answers
+from sync.transport.tls import TlsFiles, pinned, utc_now
 from sync.web.crowd import OF_ONE_HOLDER, STRANGERS
-from sync.wire import MAX_FRAME_BYTES, MAX_WINDOW_FRAMES, BadFrame, decode_answers, encode_answers
 from tests.sync.api_site import ApiSite
 from tests.sync.uplink_site import Node
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sync.central.backfill import CREDIT_S, LIVE_RECORDS, LIVE_RECORDS_PER_S, Backfill
-from sync.wire import MAX_FRAME_RECORDS, MAX_WINDOW_FRAMES
+from sync.format.wire import MAX_FRAME_RECORDS, MAX_WINDOW_FRAMES
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Central, Node, enrolled, free_port, wait_for
 

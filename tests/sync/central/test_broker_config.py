@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from sync import SyncError
-from sync.broker import mosquitto
 from sync.central.broker_config import write_broker_config
 from sync.central.ca import Authority, open_authority, write_pair
-from sync.mqtt import BrokerAddress, Link
-from sync.tls import CENTRAL_NAME, TlsFiles, new_key, tls_files, utc_now
-from sync.wire import MAX_FRAME_BYTES
+from sync.format.wire import MAX_FRAME_BYTES
+from sync.transport.broker import mosquitto
+from sync.transport.mqtt import BrokerAddress, Link
+from sync.transport.tls import CENTRAL_NAME, TlsFiles, new_key, tls_files, utc_now
 from tests.sync.broker_process import ConfiguredBroker
 from tests.sync.uplink_site import Central, Node, enrolled, free_port, wait_for
 

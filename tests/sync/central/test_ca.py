@@ -18,7 +18,7 @@ from sync import SyncError
 from sync.central.access import Access
 from sync.central.ca import BROKER_NAME, Authority, open_authority, renew, renew_if_due, server_names
 from sync.central.certificates import CertificateKeeper
-from sync.tls import (
+from sync.transport.tls import (
     CENTRAL_NAME,
     TlsFiles,
     common_name,

@@ -20,9 +20,9 @@ from sync import SyncError
 from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import load_serving_keys
 from sync.central.store.location import open_store
-from sync.records import seal
-from sync.trust import read_central_file
-from sync.wire import SignedBody, encode_frame
+from sync.format.records import seal
+from sync.format.wire import SignedBody, encode_frame
+from sync.storage.key_files import read_central_file
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Node, free_port, wait_for
 
@@ -243,7 +243,7 @@ def test_a_short_password_is_refused_and_a_long_one_taken(directory: Path) -> No
 def test_run_takes_records_without_the_vision_libraries_and_ends_within_seconds(
     directory: Path, node: Node, broker: BrokerProcess
 ) -> None:
-    from sync.trust import join
+    from sync.node.trust import join
 
     join(node.home, directory / "central.pub")
     central("enroll", "--dir", directory, node.home / "node.pub")

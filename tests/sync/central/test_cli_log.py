@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 from sync import SyncError
 from sync.central.cli import app
 from sync.central.keys import load_public
-from sync.checkpoint import Checkpoint, origin_of
-from sync.merkle import leaf_hash, verify_consistency, verify_inclusion
+from sync.format.checkpoint import Checkpoint, origin_of
+from sync.format.merkle import leaf_hash, verify_consistency, verify_inclusion
 from tests.sync.witnessed_site import Two, make_two
 
 

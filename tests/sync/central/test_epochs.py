@@ -13,13 +13,13 @@ from sync.central.ingest import Answer, Arrived, Ingest
 from sync.central.keys import load_public, load_serving_keys
 from sync.central.notices import order
 from sync.central.store.store import Store
-from sync.messages import Ack, BadMessage, Enrolment, Nack
-from sync.notices import KeyRevoked
-from sync.records import GENESIS_PREV, Record, seal
-from sync.rotation import Rotation
-from sync.signing import Signer, create_key_file
-from sync.verify import verify
-from sync.wire import SignedBody, encode_frame
+from sync.format.messages import Ack, BadMessage, Enrolment, Nack
+from sync.format.notices import KeyRevoked
+from sync.format.records import GENESIS_PREV, Record, seal
+from sync.format.rotation import Rotation
+from sync.format.signing import Signer, create_key_file
+from sync.format.wire import SignedBody, encode_frame
+from sync.verify.verify import verify
 from tests.sync.uplink_site import Central, Node
 
 _AT = {"wall_us": 1, "boot_us": 1, "boot_id": "b" * 32, "maxerror_us": 1, "source": "synced", "steps": 0}

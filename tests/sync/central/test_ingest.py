@@ -10,8 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync.append import Transaction
-from sync.canonical import Fields
 from sync.central.enrol import enrol
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest
 from sync.central.keys import load_public, load_serving_keys
@@ -20,15 +18,17 @@ from sync.central.server import Server, _turns
 from sync.central.store.batch import Batch
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
-from sync.database import DatabaseError
-from sync.ledger import Ledger
-from sync.messages import Ack, BadMessage, Nack, Notice, Status
-from sync.mqtt import BrokerAddress, Message
-from sync.notices import KeyRevoked
-from sync.records import Record, seal
-from sync.signing import Signer, create_key_file, digest
-from sync.verify import verify
-from sync.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
+from sync.format.canonical import Fields
+from sync.format.messages import Ack, BadMessage, Nack, Notice, Status
+from sync.format.notices import KeyRevoked
+from sync.format.records import Record, seal
+from sync.format.signing import Signer, create_key_file, digest
+from sync.format.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
+from sync.node.append import Transaction
+from sync.node.ledger import Ledger
+from sync.storage.database import DatabaseError
+from sync.transport.mqtt import BrokerAddress, Message
+from sync.verify.verify import verify
 from tests.sync.postgres_server import PostgresServer
 from tests.sync.uplink_site import Central, Node
 

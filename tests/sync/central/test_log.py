@@ -15,18 +15,18 @@ from sync.central.keys import key_path, load_public, load_role, load_serving_key
 from sync.central.log import enrolled, state_unstated
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
-from sync.checkpoint import Checkpoint, origin_of
-from sync.database import DatabaseError
-from sync.ledger import Ledger
-from sync.log_proof import LogHead
-from sync.merkle import leaf_hash, verify_consistency, verify_inclusion
-from sync.messages import Ack, BadMessage, Enrolment, Notice, Statement
-from sync.signing import load_key_file
-from sync.trust import DATABASE_FILE
-from sync.verify import verify
-from sync.wire import SignedBody, encode_frame
-from sync.witness import LogFork
-from tests.sync.test_merkle import naive_root
+from sync.format.checkpoint import Checkpoint, origin_of
+from sync.format.log_proof import LogHead
+from sync.format.merkle import leaf_hash, verify_consistency, verify_inclusion
+from sync.format.messages import Ack, BadMessage, Enrolment, Notice, Statement
+from sync.format.signing import load_key_file
+from sync.format.wire import SignedBody, encode_frame
+from sync.node.ledger import Ledger
+from sync.node.trust import DATABASE_FILE
+from sync.node.witness import LogFork
+from sync.storage.database import DatabaseError
+from sync.verify.verify import verify
+from tests.sync.format.test_merkle import naive_root
 from tests.sync.uplink_site import Node
 from tests.sync.witnessed_site import NOW_US, Two, make_two
 

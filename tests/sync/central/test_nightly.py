@@ -11,9 +11,9 @@ from sync.central.enrol import enrol
 from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import load_serving_keys
 from sync.central.nightly import FILE_NAME, CentralNight, last_check
-from sync.mqtt import BrokerAddress
-from sync.nightly import Nightly
-from sync.wire import SignedBody, encode_frame
+from sync.format.wire import SignedBody, encode_frame
+from sync.transport.mqtt import BrokerAddress
+from sync.verify.nightly import Nightly
 from tests.sync.uplink_site import Central, Node, free_port, wait_for
 
 

@@ -14,9 +14,9 @@ from sync.central.outbox import BATCH, Outbox
 from sync.central.shard import Shard
 from sync.central.store.batch import Batch
 from sync.central.store.store import Store
-from sync.database import DatabaseError
-from sync.messages import Notice, Statement, Status
-from sync.notices import AccountSet, BadBody, Erase, KeyRevoked, Policy
+from sync.format.messages import Notice, Statement, Status
+from sync.format.notices import AccountSet, BadBody, Erase, KeyRevoked, Policy
+from sync.storage.database import DatabaseError
 from tests.sync.postgres_server import PostgresServer
 from tests.sync.uplink_site import Central, Node
 

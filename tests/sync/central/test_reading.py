@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from sync.central.reading import Signatures, Verdicts, read_frame
-from sync.keyring import KeyRing
-from sync.records import BadRecord, Record
-from sync.wire import SignedBody, encode_frame
+from sync.format.keyring import KeyRing
+from sync.format.records import BadRecord, Record
+from sync.format.wire import SignedBody, encode_frame
 
 
 @pytest.fixture

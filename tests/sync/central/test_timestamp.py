@@ -22,8 +22,8 @@ from sync.central.timestamp import (
     configured_authority,
     stamp_now,
 )
-from sync.settings import load_settings
-from sync.verify import verify
+from sync.storage.settings import load_settings
+from sync.verify.verify import verify
 from tests.sync.uplink_site import wait_for
 from tests.sync.witnessed_site import Two, make_two
 

@@ -13,7 +13,7 @@ import pytest
 
 from sync.central.shard import Shard
 from sync.central.store.location import open_store
-from sync.trust import join
+from sync.node.trust import join
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.central.test_cli import BARE, Running, central
 from tests.sync.postgres_server import PostgresServer

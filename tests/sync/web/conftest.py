@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sync.database import Format, create
+from sync.storage.database import Format, create
 from sync.web.tables import MIGRATIONS
 
 

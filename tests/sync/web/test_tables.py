@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from sync.database import DatabaseError, DiskFull, connect, immediate
+from sync.storage.database import DatabaseError, DiskFull, connect, immediate
 from sync.web.accounts import Accounts
 from sync.web.tables import locked
 
 
 def test_a_lock_that_another_process_holds_is_named(db: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sync.database.BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("sync.storage.database.BUSY_TIMEOUT_S", 0.1)
     accounts = Accounts(db)
     with closing(connect(db)) as holder, immediate(holder):
         with pytest.raises(DatabaseError, match=r"^[^\n]*pages\.db: database is locked$"):

@@ -11,21 +11,21 @@ import httpx
 import pytest
 from nacl.signing import SigningKey
 
-from sync.append import Writer
 from sync.central.console.app import create_app
 from sync.central.enrol import enrol
 from sync.central.ingest import Arrived, Greeting, Ingest
 from sync.central.keys import create_keys, load_serving_keys
 from sync.central.store.location import accounts_path, create_store, open_store
-from sync.ledger import Ledger
-from sync.messages import Enrolment, Status
-from sync.records import Role
-from sync.settings import settings_text
-from sync.signing import Ed25519Signer
-from sync.stamp import Stamp
+from sync.format.messages import Enrolment, Status
+from sync.format.records import Role
+from sync.format.signing import Ed25519Signer
+from sync.format.stamp import Stamp
+from sync.format.wire import encode_frame
+from sync.node.append import Writer
+from sync.node.ledger import Ledger
+from sync.storage.settings import settings_text
 from sync.web.accounts import Accounts
 from sync.web.server import PageServer
-from sync.wire import encode_frame
 
 PASSWORD = "correct horse battery"
 PACK = "mobilefacenet@b7120c095d60"

@@ -12,9 +12,9 @@ from sync.central.log import CentralLog
 from sync.central.nightly import CentralNight
 from sync.central.notices import order
 from sync.central.store.location import open_store
-from sync.log_proof import LogHead
-from sync.nightly import Checked
-from sync.notices import Erase, Policy
+from sync.format.log_proof import LogHead
+from sync.format.notices import Erase, Policy
+from sync.verify.nightly import Checked
 from sync.web.server import PageServer
 from tests.conftest import form_token
 from tests.sync.central.console.conftest import PASSWORD, NodeAndCentral

@@ -7,8 +7,8 @@ import pytest
 
 from sync import SyncError
 from sync.central.store.location import accounts_path, create_store, migrate_store, open_store
-from sync.database import DatabaseError, NewerFormat
-from sync.settings import settings_text
+from sync.storage.database import DatabaseError, NewerFormat
+from sync.storage.settings import settings_text
 
 
 @pytest.fixture

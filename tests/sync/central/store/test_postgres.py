@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from sync.central.store.postgres import PostgresDatabase
-from sync.database import DatabaseError
+from sync.storage.database import DatabaseError
 from tests.sync.postgres_server import PostgresServer, free_port, missing
 
 

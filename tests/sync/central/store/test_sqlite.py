@@ -8,10 +8,10 @@ import pytest
 
 from sync.central.store.location import create_store, migrate_store, open_store
 from sync.central.store.sqlite import SqliteDatabase
-from sync.database import CENTRAL_FORMAT, DatabaseError, NewerFormat
-from sync.records import ROLE_OF_KIND
-from sync.schema import RECORDS
-from sync.verify import verify
+from sync.format.records import ROLE_OF_KIND
+from sync.storage.database import CENTRAL_FORMAT, DatabaseError, NewerFormat
+from sync.storage.schema import RECORDS
+from sync.verify.verify import verify
 
 
 def test_a_store_opens_again_in_wal_mode_and_fully_synchronous(tmp_path: Path) -> None:

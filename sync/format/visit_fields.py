@@ -1,0 +1,57 @@
+"""What the records of a visit say together: its decision, and the desk's corrections of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from sync.format.canonical import Fields
+
+Decision: TypeAlias = Literal["seen", "first", "return", "unsure"]
+
+DECISION_OF_KIND: Mapping[str, Decision] = {
+    "visit.seen": "seen",
+    "visit.first": "first",
+    "visit.return": "return",
+    "visit.unsure": "unsure",
+}
+"""The kinds that begin a visit, and what each says of the visitor."""
+
+CORRECTED = "visit.corrected"
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What stands of a visit. original: the node's own decision. person_id: None where nobody was compared."""
+
+    decision: Decision
+    original: Decision
+    person_id: str | None
+    corrected: bool
+
+
+def settle(kind: str, decided: Fields, correction: Fields | None) -> Settled:
+    """Apply a visit's newest `visit.corrected` (None without one) to the record that decided it.
+
+    A decision or a person that the correction lacks, or names in a way that this version does not know, stays the
+    node's own: the word of a later version must not become a claim that nobody made.
+    """
+    original = DECISION_OF_KIND[kind]
+    later = correction if correction is not None else {}
+    return Settled(
+        decision=DECISION_OF_KIND.get(f"visit.{later.get('decision')}", original),
+        original=original,
+        person_id=text_of(later, "person") or text_of(decided, "person"),
+        corrected=correction is not None,
+    )
+
+
+def number_of(fields: Fields, name: str) -> int | None:
+    """A number of a body, None where it is not one: central judges envelopes only."""
+    value = fields.get(name)
+    return value if type(value) is int else None
+
+
+def text_of(fields: Fields, name: str) -> str | None:
+    """A text of a body, None where it is not one."""
+    value = fields.get(name)
+    return value if isinstance(value, str) else None

@@ -1,0 +1,1 @@
+"""What lies on a disk: files of keys and settings, SQLite and PostgreSQL, and the tables of both ends."""

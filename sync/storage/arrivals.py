@@ -1,0 +1,77 @@
+"""What central's lists keep of the records that make a visit, so that no database has to read bodies to find them."""
+
+import hashlib
+import sqlite3
+from typing import TypeAlias
+
+import orjson
+
+from sync.format.canonical import Fields
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, text_of
+
+Arrival: TypeAlias = tuple[int, int, str, int, int, bytes]
+"""A row of `visits`: order_us, tie, node_id, epoch, seq, visit."""
+Correction: TypeAlias = tuple[str, bytes, int, int]
+"""A row of `corrections`: node_id, visit, epoch, seq."""
+
+_KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
+_FIND_CORRECTION = "SELECT 1 FROM corrections WHERE node_id = ? AND visit = ? AND epoch = ? AND seq = ?"
+
+
+def arrival(node_id: str, fields: Fields, record_hash: bytes, received_us: int) -> Arrival | None:
+    """The row that lists a record among the visits; None where it begins none.
+
+    order_us: by what visits are listed: the arrival, or the receipt where that is earlier or the arrival no number, so
+    that no node can put its own before everybody's with a time that never was. tie: among equals the order of the
+    chain, and then 23 bits of the hash; 63 bits in all, as both databases' integers hold.
+    """
+    if fields["kind"] not in DECISION_OF_KIND:
+        return None
+    arrived_us = number_of(fields, "arrived_us")
+    order_us = received_us if arrived_us is None else min(arrived_us, received_us)
+    tie = fields["seq"] % 2**40 << 23 | int.from_bytes(record_hash[:3], "big") >> 1
+    return order_us, tie, node_id, fields["epoch"], fields["seq"], visit_key(fields)
+
+
+def correction(node_id: str, fields: Fields) -> Correction | None:
+    """The row that finds a correction by its visit; None where the record is none."""
+    if fields["kind"] != CORRECTED:
+        return None
+    return node_id, visit_key(fields), fields["epoch"], fields["seq"]
+
+
+def visit_key(fields: Fields) -> bytes:
+    """16 bytes for the visit a body names: nodes write names as long as they like, an index takes no such keys."""
+    return hashlib.sha256((text_of(fields, "visit") or "").encode()).digest()[:16]
+
+
+def altered_lists(connection: sqlite3.Connection) -> str | None:
+    """Say where central's lists of visits are not what its verified records call for; None where they are.
+
+    The connection gives text as bytes, as `readonly.py` opens it.
+    """
+    listed = 0
+    for node, body, digest, received_us, *row in connection.execute(
+        "SELECT r.node_id, r.body, r.hash, r.received_us, v.order_us, v.tie, v.visit FROM records AS r NOT INDEXED"
+        " LEFT JOIN visits AS v ON v.node_id = r.node_id AND v.epoch = r.epoch AND v.seq = r.seq"
+        f" WHERE r.kind IN {_KINDS}"
+    ):
+        node_id, fields = node.decode(), orjson.loads(body)
+        expected = arrival(node_id, fields, digest, received_us)
+        listed += expected is not None
+        if expected is not None and (*expected[:2], expected[5]) != tuple(row):
+            return f"table visits: does not list node {node_id} epoch {fields['epoch']} seq {fields['seq']} as it is"
+    if fault := _superfluous(connection, "visits", listed):
+        return fault
+    listed = 0
+    for node, body in connection.execute(f"SELECT node_id, body FROM records NOT INDEXED WHERE kind = '{CORRECTED}'"):
+        node_id, fields = node.decode(), orjson.loads(body)
+        listed += 1
+        if not connection.execute(_FIND_CORRECTION, correction(node_id, fields) or ()).fetchone():
+            return f"table corrections: lacks node {node_id} epoch {fields['epoch']} seq {fields['seq']}"
+    return _superfluous(connection, "corrections", listed)
+
+
+def _superfluous(connection: sqlite3.Connection, table: str, listed: int) -> str | None:
+    (rows,) = connection.execute(f"SELECT count(*) FROM {table} NOT INDEXED").fetchone()
+    return f"table {table}: {rows} rows, {listed} of them of a record" if rows != listed else None

@@ -1,0 +1,1 @@
+"""`firstvisit verify`: whatever lies there, judged; both ends against each other, and every night."""
