@@ -18,6 +18,7 @@ from edge.cli_evidence import app as evidence_app
 from edge.cli_keep import app as keep_app
 from edge.cli_keys import Grade
 from edge.cli_keys import app as keys_app
+from edge.cli_measure import app as measure_app
 from edge.kiosk.cli import app as kiosk_app
 from edge.screen import say, show
 from models import ModelsError
@@ -33,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # a plain traceback is what a log can hold
 )
+models_app.add_typer(measure_app)
 app.add_typer(models_app, name="models")
 app.add_typer(kiosk_app, name="kiosk")
 app.add_typer(evidence_app)

@@ -1,0 +1,80 @@
+"""`firstvisit models eval`: how right a pack is on a folder of faces. Here, and not in models/, because an image is
+weighed by the camera's own quality, as the node does."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from models.cli import PIPE_COLUMNS
+
+if TYPE_CHECKING:
+    from models.evaluation import Evaluation
+
+app = typer.Typer()
+
+
+@app.command("eval")
+def evaluate_packs(
+    faces: Annotated[Path, typer.Option(metavar="DIR", help="Images as DIR/PERSON/IMAGE.", show_default=False)],
+    pack: Annotated[list[str] | None, typer.Option(help="A pack, or several; default: all that are installed.")] = None,
+    probe_images: Annotated[
+        int, typer.Option(min=1, max=20, help="Make a probe of so many images of a person, as a track does.")
+    ] = 1,
+    seed: Annotated[int, typer.Option(help="Of the random galleries and intervals.")] = 0,
+    cache: Annotated[
+        Path | None, typer.Option(help="A folder that keeps the vectors, so that a rerun is fast.")
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the DET curves.")] = None,
+) -> None:
+    """Measure packs on a folder of faces: verification and open-set identification, with 95 % intervals.
+
+    Terms as in ISO/IEC 19795-1 and NIST FRTE. Nothing is calibrated here: thresholds are those at which these very
+    non-mates come to the FPIR.
+    Example: firstvisit models eval --faces ./lfw --pack mobilefacenet --pack dlib --json eval.json --plot det.png
+    """
+    from camera.quality import quality
+    from models.det_plot import plot as draw
+    from models.det_plot import require_matplotlib
+    from models.evaluation import evaluate
+    from models.evaluation_table import tables
+    from models.face_set import embed_folder, find_images
+    from models.fusion import fused
+    from models.pack import open_pack
+    from models.store import Store, default_root
+
+    if plot is not None:
+        require_matplotlib()
+    find_images(faces)
+    store = Store(default_root())
+    measured: list[Evaluation] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
+        for name in pack or store.installed():
+            opened = open_pack(store, name)
+            task = progress.add_task(name, total=None)
+
+            def tick(done: int, total: int, task: TaskID = task) -> None:
+                progress.update(task, completed=done, total=total)
+
+            found = embed_folder(faces, opened, tick, quality=quality, cache=cache)
+            for path in found.unreadable if not measured else ():
+                print(f"{path}: not an image, left out", file=sys.stderr)
+            progress.update(task, description=f"{name}: searching", total=None)
+            measured.append(evaluate(found, opened.pack_id, fuse=fused, probe_images=probe_images, seed=seed))
+            progress.remove_task(task)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)
+    for table in tables(measured):
+        console.print(table)
+    for one in measured:
+        for line in one.left_out:
+            console.print(f"{one.pack_id}: left out: {line}", soft_wrap=True)
+    if json_file is not None:
+        json_file.write_text(json.dumps([one.as_dict() for one in measured], indent=1) + "\n", encoding="utf-8")
+    if plot is not None:
+        draw(measured, plot)
