@@ -34,7 +34,8 @@ from edge.settings import Settings
 from edge.site import Site
 from edge.surroundings import Surroundings
 from edge.vault import Vault
-from edge.visits import SourceFacts, Visits
+from edge.visit_records import SourceFacts
+from edge.visits import Visits
 from edge.watch import Watch
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
@@ -108,7 +109,7 @@ def run(home: Home, options: RunOptions) -> bool:
         site = Site(configured, Attestation(home.database, Surroundings(cameras)))
         place = site.place(ledger)
         gallery = Gallery(vault, pack.pack_id)
-        sources = {camera_id: SourceFacts(parse_uri(uri), uri_digest(uri)) for camera_id, uri in cameras.items()}
+        sources = _sources(cameras, settings, options)
         visits = Visits(
             ledger,
             vault,
@@ -170,6 +171,15 @@ def _cameras(settings: Settings, options: RunOptions) -> dict[str, str]:
     if not settings.camera:
         raise EdgeError("no camera: add a [[camera]] to firstvisit.toml or give --source")
     return {camera.id: camera.uri for camera in settings.camera}
+
+
+def _sources(cameras: dict[str, str], settings: Settings, options: RunOptions) -> dict[str, SourceFacts]:
+    """How records name each camera's source; one given on the command line watches an entrance."""
+    zones = {} if options.sources else {camera.id: camera.zone for camera in settings.camera}
+    return {
+        camera_id: SourceFacts(parse_uri(uri), uri_digest(uri), zones.get(camera_id, "entrance"))
+        for camera_id, uri in cameras.items()
+    }
 
 
 def _refuse_files(cameras: dict[str, str], options: RunOptions, *, joined: bool) -> None:

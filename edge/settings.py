@@ -9,6 +9,7 @@ import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge import EdgeError
+from edge.stays import Zone
 from sync.storage.files import write_durably
 
 CONFIG_VERSION: Literal[1] = 1
@@ -95,6 +96,7 @@ class VisitSettings(_Section):
 class CameraSettings(_Section):
     id: Name
     uri: Annotated[str, Field(min_length=1)]
+    zone: Zone = "entrance"
 
 
 class KioskSettings(_Section):

@@ -215,6 +215,13 @@ class Vault:
         person_id, created_us, pack, sealed = found[0]
         return SealedTemplate(template_id, person_id, created_us, pack, sealed, key).opened()
 
+    def templates_of(self, person_id: str, pack: str) -> list[StoredTemplate]:
+        """One person's templates of a pack, searchable or not; none once they are erased."""
+        found = self._rows(
+            "SELECT template_id FROM templates WHERE person_id = ? AND pack = ? ORDER BY template_id", person_id, pack
+        )
+        return [stored for row in found if (stored := self.template(row[0])) is not None]
+
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, decrypted in memory, or None where there is none (any more)."""
         found = self._rows("SELECT person_id, sealed FROM crops WHERE visit_id = ?", visit_id)

@@ -3,7 +3,6 @@
 import logging
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -11,13 +10,17 @@ from camera.pipeline import Arrival, Ended
 from edge.consent import Horizon
 from edge.decision import Rule, Strictness, Verdict, decide, grade
 from edge.gallery import Gallery, Match
+from edge.open_visit import TOLD_BY, OpenVisit, recalled
+from edge.parties import Party
 from edge.vault import Vault
+from edge.visit_book import VisitBook
+from edge.visit_records import SourceFacts, arrival_fields, decision_fields, party_fields, reentry_fields
 from models.calibration import Calibration
 from models.faces import Template
 from sync.format.canonical import Fields
 from sync.format.records import Record
-from sync.format.stamp import from_us, to_us
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.format.stamp import to_us
+from sync.format.visit_fields import CORRECTED
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
@@ -28,31 +31,6 @@ StopReason: TypeAlias = Literal["source_end", "stopped", "error", "storage_full"
 
 SHORTEST_VISIT_GAP = timedelta(seconds=3)
 REENTRY_AFTER = timedelta(minutes=5)
-MAX_COMPANY = 16  # ids named in one record, to keep its body far under 8 KiB
-
-
-@dataclass(frozen=True, slots=True)
-class SourceFacts:
-    """How a record names a camera's source; kind: rtsp, usb or file; digest: SHA-256 of the URI without credentials."""
-
-    kind: str
-    digest: str
-
-    @property
-    def live(self) -> bool:
-        return self.kind != "file"
-
-
-@dataclass(slots=True)
-class _Visit:
-    visit_id: str
-    person_id: str | None  # None under after_consent
-    last_seen: datetime
-    left: bool = False  # a visit.left has been written; within the gap the person may still come back into it
-    watched_from: datetime | None = None  # after a crash: nobody knows whether they were out before
-    tracks: set[tuple[str, int]] = field(default_factory=set)  # every one; who was seen with an ended one still was
-    live: set[tuple[str, int]] = field(default_factory=set)
-    company: set[str] = field(default_factory=set)
 
 
 class Visits:
@@ -85,9 +63,7 @@ class Visits:
         self._gap = max(gap, SHORTEST_VISIT_GAP)
         self._gap_over_restarts = gap  # the end of a source ended its visits, unless the gap says otherwise
         self._strictness = strictness
-        self._visits: dict[str, _Visit] = {}
-        self._current: dict[str, str] = {}  # person -> their newest visit
-        self._of_track: dict[tuple[str, int], str] = {}
+        self._book = VisitBook(sources)
         self._heard = (0, 0)  # (epoch, seq) of the desk's last answer followed
 
     def follow(self, horizon: Horizon) -> None:
@@ -108,36 +84,17 @@ class Visits:
         transaction: the one that appends this run's node.boot, so that behind every boot nothing is open. It reads no
         further back than the last boot from before the gap.
         """
-        known: dict[str, _Visit] = {}
-        after = self._last_boot_before(now - self._gap_over_restarts)
-        for record in self._ledger.records((*DECISION_OF_KIND, CORRECTED, "visit.reentry", "visit.left"), after):
-            self._heard = (record.epoch, record.seq)
-            fields = record.fields
-            if not isinstance(fields.get("visit"), str):
-                continue
-            visit = known.setdefault(fields["visit"], _Visit(fields["visit"], None, now, left=True))
-            if record.kind == "visit.left":
-                visit.left = True
-                if "end_us" in fields:
-                    visit.last_seen = from_us(fields["end_us"])
-                else:
-                    visit.watched_from = from_us(record.stamp.wall_us)
-            elif record.kind == "visit.reentry":
-                visit.left, visit.last_seen = False, from_us(fields["at_us"])
-            elif record.kind == CORRECTED:
-                visit.person_id = fields["person"] if isinstance(fields.get("person"), str) else visit.person_id
-            else:
-                visit.person_id, visit.last_seen, visit.left = (
-                    fields.get("person"), from_us(fields["arrived_us"]), False
-                )  # fmt: skip
+        told = list(self._ledger.records(TOLD_BY, self._last_boot_before(now - self._gap_over_restarts)))
+        if told:
+            self._heard = (told[-1].epoch, told[-1].seq)
+        known = recalled(told, now)
         abandoned = [visit for visit in known.values() if not visit.left]
         for visit in abandoned:
-            transaction.append("visit.left", {"visit": visit.visit_id, "reason": "crash"})
+            transaction.append("visit.left", visit.left_fields("crash", end_known=False))
             visit.left, visit.watched_from = True, now
         for visit in known.values():
             if visit.person_id is not None and max(now - visit.last_seen, timedelta(0)) < self._gap_over_restarts:
-                self._visits[visit.visit_id] = visit
-                self._make_current(visit)
+                self._book.remember(visit)
         return len(abandoned)
 
     def _last_boot_before(self, moment: datetime) -> tuple[int, int]:
@@ -150,71 +107,59 @@ class Visits:
 
     def seen(self, camera_id: str, track_ids: Iterable[int], at: datetime) -> None:
         """These arrived tracks are visible at `at`."""
-        for track_id in track_ids:
-            visit_id = self._of_track.get((camera_id, track_id))
-            if visit_id is not None:
-                visit = self._visits[visit_id]
-                visit.last_seen = max(visit.last_seen, at)
+        self._book.seen(camera_id, track_ids, at)
 
     def shift(self, jump: timedelta) -> None:
-        """The wall clock was moved: move what was seen with it, or everybody in view would seem to have been out."""
-        for visit in self._visits.values():
-            visit.last_seen += jump
-            if visit.watched_from is not None:
-                visit.watched_from += jump
+        """The wall clock was moved."""
+        self._book.shift(jump)
 
     def unwatched_until(self, now: datetime) -> None:
-        """Nobody was watched for a while: whoever is seen again may have been in view all along."""
-        for visit in self._visits.values():
-            visit.watched_from = now
+        """Nobody was watched for a while."""
+        self._book.unwatched_until(now)
 
-    def arrived_unnamed(self, arrival: Arrival) -> Record:
-        """Record an arrival that nobody may be compared for."""
+    def arrived_unnamed(self, arrival: Arrival) -> Record | None:
+        """Record an arrival that nobody may be compared for; None at an inner camera, where they came in before."""
+        source = self._sources[arrival.camera_id]
+        if not source.entrance:
+            return None
         visit_id = _new_id("v")
-        company = self._company(arrival)
-        record = self._ledger.append(
-            "visit.seen",
-            {**self._envelope(visit_id, arrival, company), "party": 1 + len(arrival.together), "grade": "C"},
-        )
-        self._open(visit_id, None, arrival, company)
+        beside = self._book.beside(arrival)
+        party = self._book.enter(arrival, visit_id)
+        fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, (), self._place)
+        together = {"party": max(len(party.visits) if party else 1, 1 + len(arrival.together)), "grade": "C"}
+        record = self._ledger.append("visit.seen", fields | party_fields(party) | together)
+        self._open(OpenVisit(visit_id, None, arrival.first_seen_at), arrival, beside, party)
         return record
 
     def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
         """Decide an arrival and record it; None where it continues a visit that is already recorded."""
         self._gallery.refresh()
         self._hear_the_desk()
-        company = self._company(arrival)
-        present = frozenset(p for v in company if (p := self._visits[v].person_id) is not None)
-        match = self._gallery.search(probe, present)
+        beside = self._book.beside(arrival)
+        match = self._gallery.search(probe, self._book.people(beside))
         rule = self.rule()
         verdict = decide(match, rule)
-        if verdict.person_id is not None:
-            resumed = self._resumable(verdict.person_id, arrival.first_seen_at)
-            if resumed is not None:
-                return self._resume(resumed, arrival, company)
-        return self._record(arrival, probe, match, rule, verdict, company, now)
+        resumed = self._resumable(verdict, match, rule, probe, beside, arrival.first_seen_at)
+        if resumed is not None:
+            return self._resume(resumed, arrival, beside)
+        return self._record(arrival, probe, match, rule, verdict, beside, now)
 
     def ended(self, ended: Ended) -> None:
         """A track is over; an unnamed visit is over with it."""
-        visit_id = self._of_track.get((ended.camera_id, ended.track_id))
-        if visit_id is None:
-            return
-        visit = self._visits[visit_id]
-        visit.live.discard((ended.camera_id, ended.track_id))
-        visit.last_seen = max(visit.last_seen, ended.last_seen_at)
-        if visit.person_id is None:
+        visit = self._book.ended(ended)
+        if visit is not None and visit.person_id is None:
             self._leave([visit], "track_end")
 
     def sweep(self, now: datetime) -> None:
         """Close the visits whose gap has passed, and forget those that can no longer be resumed."""
-        over = [v for v in self._visits.values() if not v.live and now - v.last_seen > self._gap]
-        self._leave([v for v in over if not v.left], "gap")
-        for visit in over:
-            self._forget(visit)
+        over = self._book.over(now, self._gap)
+        self._leave([visit for visit in over if not visit.left], "gap")
+        self._book.forget(over)
+        self._book.forget_parties(now)
 
     def close(self, reason: StopReason) -> None:
         """Close every open visit."""
-        self._leave([v for v in self._visits.values() if not v.left], reason)
+        self._leave(self._book.open_visits(), reason)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -226,44 +171,44 @@ class Visits:
             if not isinstance(visit_id, str) or not isinstance(person_id, str):
                 log.warning("answer not understood seq=%d", record.seq)  # signed, so it stays; the node goes on
                 continue
-            visit = self._visits.get(visit_id)
-            if visit is None or visit.person_id == person_id:
+            visit = self._book.get(visit_id)
+            if visit is None:
                 continue
-            if visit.person_id is not None and self._current.get(visit.person_id) == visit.visit_id:
-                del self._current[visit.person_id]
-            visit.person_id = person_id
-            self._make_current(visit)
+            visit.unanswered = False
+            if visit.person_id != person_id:
+                self._book.rename(visit, person_id)
 
-    def _make_current(self, visit: _Visit) -> None:
-        """Let a visit be the one its person comes back into, unless they have a newer one."""
-        assert visit.person_id is not None
-        newest = self._visits.get(self._current.get(visit.person_id, ""))
-        if newest is None or newest.last_seen <= visit.last_seen:
-            self._current[visit.person_id] = visit.visit_id
+    def _resumable(
+        self, verdict: Verdict, match: Match, rule: Rule, probe: Template, beside: set[str], at: datetime
+    ) -> OpenVisit | None:
+        """The visit that this arrival continues: its person's newest, or one whose question the desk has not answered.
 
-    def _resumable(self, person_id: str, at: datetime) -> _Visit | None:
-        visit_id = self._current.get(person_id)
-        visit = self._visits.get(visit_id) if visit_id else None
-        return visit if visit and at - visit.last_seen <= self._gap else None
+        Such a visitor is not searched, but seen at the next camera they are still in the same visit.
+        """
+        if verdict.person_id is not None:
+            visit = self._book.newest_of(verdict.person_id)
+            return visit if visit and at - visit.last_seen <= self._gap else None
+        likest, likeness = None, max(rule.upper, match.similarity or -1.0)
+        for visit in self._book.unanswered():
+            if visit.person_id is None or visit.visit_id in beside or at - visit.last_seen > self._gap:
+                continue
+            for stored in self._vault.templates_of(visit.person_id, self._pack_id):
+                if (similarity := float(stored.vector @ probe.vector)) >= likeness:
+                    likest, likeness = visit, similarity
+        return likest
 
-    def _resume(self, visit: _Visit, arrival: Arrival, company: set[str]) -> Record | None:
+    def _resume(self, visit: OpenVisit, arrival: Arrival, beside: set[str]) -> Record | None:
+        """Take up a visit; at an entrance and after REENTRY_AFTER out this is a re-entry, which is a record."""
         out = arrival.first_seen_at - max(visit.last_seen, visit.watched_from or visit.last_seen)
+        party = self._book.enter(arrival, visit.visit_id) if out >= REENTRY_AFTER else None
         record = None
-        if out >= REENTRY_AFTER:
-            record = self._ledger.append(
-                "visit.reentry",
-                {
-                    "visit": visit.visit_id,
-                    "camera": arrival.camera_id,
-                    "at_us": to_us(arrival.first_seen_at),
-                    "out_us": round(out.total_seconds() * 1e6),
-                    "company_before": sorted(visit.company)[:MAX_COMPANY],
-                    "company_after": sorted(company)[:MAX_COMPANY],
-                },
-            )
-            visit.company = set()  # from here on it is the company they came back in
+        if party is not None:
+            company = beside | party.visits - {visit.visit_id}
+            fields = reentry_fields(visit, arrival, out, company, party.agents, party)
+            record = self._ledger.append("visit.reentry", fields)
+            visit.company, visit.agents = set(), set()  # from here on it is the company they came back in
         visit.left, visit.watched_from = False, None
-        self._attach(visit, arrival, company)
+        self._book.attach(visit, arrival, beside, party)
         return record
 
     def _record(
@@ -273,37 +218,26 @@ class Visits:
         match: Match,
         rule: Rule,
         verdict: Verdict,
-        company: set[str],
+        beside: set[str],
         now: datetime,
     ) -> Record:
         source = self._sources[arrival.camera_id]
         visit_id, known = _new_id("v"), verdict.person_id
         person_id = known or _new_id("p")
-        fields = self._envelope(visit_id, arrival, company)
+        if known is not None and (before := self._book.newest_of(known)) and not before.left:
+            self._leave([before], "gap")  # before the sweep has come to it: nobody is here twice
+        party = self._book.enter(arrival, visit_id)
+        fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, (), self._place)
+        fields |= party_fields(party) | decision_fields(match, rule, verdict)
+        # an empty gallery begins with this very person
+        since_us = self._vault.gallery_since_us(self._pack_id)
         fields |= {
             "person": person_id,
             "pack": self._pack_id,
-            "upper_e6": _e6(rule.upper),
-            "lower_e6": _e6(rule.lower),
-            "gallery_n": match.people,
+            "gallery_since_us": since_us if since_us is not None else to_us(now),
             "unconsented_horizon_s": self._horizon.seconds(now),
             "grade": grade(verdict.decision, match, rule, arrival, source.live),
         }
-        # an empty gallery begins with this very person
-        since_us = self._vault.gallery_since_us(self._pack_id)
-        fields["gallery_since_us"] = since_us if since_us is not None else to_us(now)
-        if match.best is not None:
-            fields["similarity_e6"] = _e6(match.best.similarity)
-        if match.margin is not None:
-            fields["margin_e6"] = _e6(match.margin)
-        if verdict.decision == "unsure":
-            fields["candidates"] = [
-                {"person": candidate.person_id, "similarity_e6": _e6(candidate.similarity)}
-                for candidate in (match.best, match.second)
-                if candidate is not None and candidate.similarity >= rule.lower
-            ]
-        if verdict.merge is not None:
-            fields["merge"] = list(verdict.merge)
         searchable = verdict.decision != "unsure"
         if known is None:
             self._vault.create_key(person_id)
@@ -319,71 +253,24 @@ class Visits:
         stored = self._vault.template(template_id) if template_id is not None and searchable else None
         if stored is not None:
             self._gallery.add(stored)
-        self._open(visit_id, person_id, arrival, company)
+        visit = OpenVisit(visit_id, person_id, arrival.first_seen_at, unanswered=verdict.decision == "unsure")
+        self._open(visit, arrival, beside, party)
         return record
 
-    def _envelope(self, visit_id: str, arrival: Arrival, company: set[str]) -> Fields:
-        source = self._sources[arrival.camera_id]
-        fields: Fields = {
-            "visit": visit_id,
-            "site": self._site_id,
-            "camera": arrival.camera_id,
-            "source": source.kind,
-            "source_hash": source.digest,
-            "arrived_us": to_us(arrival.first_seen_at),
-            "shots": len(arrival.shots),
-            "quality_e6": _e6(arrival.shots[0].quality),
-        }
-        if company:
-            fields["company"] = sorted(company)[:MAX_COMPANY]
-        if self._place is not None:
-            fields["place"] = self._place
-        return fields
+    def _open(self, visit: OpenVisit, arrival: Arrival, beside: set[str], party: Party | None) -> None:
+        self._book.remember(visit)
+        self._book.attach(visit, arrival, beside, party)
 
-    def _company(self, arrival: Arrival) -> set[str]:
-        together = (self._of_track.get((arrival.camera_id, track_id)) for track_id in arrival.together)
-        return {visit_id for visit_id in together if visit_id is not None}
-
-    def _open(self, visit_id: str, person_id: str | None, arrival: Arrival, company: set[str]) -> None:
-        visit = self._visits[visit_id] = _Visit(visit_id, person_id, arrival.first_seen_at)
-        if person_id is not None:
-            self._current[person_id] = visit_id
-        self._attach(visit, arrival, company)
-
-    def _attach(self, visit: _Visit, arrival: Arrival, company: set[str]) -> None:
-        track = (arrival.camera_id, arrival.track_id)
-        self._of_track[track] = visit.visit_id
-        visit.tracks.add(track)
-        visit.live.add(track)
-        visit.company |= company
-        visit.last_seen = max(visit.last_seen, *(shot.captured_at for shot in arrival.shots))
-        for other in company:
-            self._visits[other].company.add(visit.visit_id)
-
-    def _leave(self, visits: list[_Visit], reason: str) -> None:
+    def _leave(self, visits: list[OpenVisit], reason: str) -> None:
         if not visits:
             return
         with self._ledger.transaction() as transaction:
             for visit in visits:
-                transaction.append(
-                    "visit.left", {"visit": visit.visit_id, "end_us": to_us(visit.last_seen), "reason": reason}
-                )
+                transaction.append("visit.left", visit.left_fields(reason))
         for visit in visits:
             visit.left = True
-            if visit.person_id is None:
-                self._forget(visit)
-
-    def _forget(self, visit: _Visit) -> None:
-        for track in visit.tracks:
-            self._of_track.pop(track, None)
-        self._visits.pop(visit.visit_id, None)
-        if visit.person_id is not None and self._current.get(visit.person_id) == visit.visit_id:
-            del self._current[visit.person_id]
+        self._book.forget(visit for visit in visits if visit.person_id is None)
 
 
 def _new_id(prefix: str) -> str:
     return f"{prefix}-{secrets.token_hex(10)}"
-
-
-def _e6(value: float) -> int:
-    return round(value * 1e6)

@@ -24,7 +24,8 @@ from edge.orders import Orders
 from edge.retention import expire
 from edge.site import Site
 from edge.vault import Vault
-from edge.visits import SourceFacts, StopReason, Visits
+from edge.visit_records import SourceFacts
+from edge.visits import StopReason, Visits
 from models.faces import Embedder, Template
 from models.pack import Pack
 from sync.format.canonical import Fields

@@ -67,7 +67,9 @@ def test_the_reference_lists_every_variable_that_the_program_reads() -> None:
 
 def test_the_example_of_a_node_loads() -> None:
     settings = load_node(CONFIG / "node.example.toml")
-    assert [camera.id for camera in settings.camera] == ["door", "side-door"]
+    assert [(camera.id, camera.zone) for camera in settings.camera] == [
+        ("door", "entrance"), ("side-door", "entrance"), ("model", "model")
+    ]  # fmt: skip
     assert settings.capture.mode == "after_consent", "the example must not compare anybody without consent"
 
 

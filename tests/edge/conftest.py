@@ -3,18 +3,23 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from edge.clock import Clock
 from edge.demo_film import write_walk_in
 from edge.home import Home, create_home
 from edge.settings import new_config
-from edge.vault import StoredTemplate, Vault
+from edge.vault import StoredTemplate, Vault, opened
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
+from sync.node.ledger import Ledger
+from tests.edge.visiting import Node
 
 MakeHome = Callable[..., Home]
 FindBytes = Callable[[Path, bytes], list[str]]
+MakeNode = Callable[..., Node]
 
 
 @pytest.fixture
@@ -33,6 +38,28 @@ def make_home(tmp_path: Path) -> MakeHome:
 def home(make_home: MakeHome) -> Home:
     """A new HOME in mode ephemeral."""
     return make_home()
+
+
+@pytest.fixture
+def make_node(home: Home) -> Iterator[MakeNode]:
+    """Makes a node of `home` whose arrivals a test brings itself."""
+    opened_ledgers: list[Ledger] = []
+    with opened(home.database, home.keys_database) as vault:
+
+        def make(**more: Any) -> Node:
+            ledger = home.open_ledger("node", Clock())
+            opened_ledgers.append(ledger)
+            return Node(home, ledger, vault, **more)
+
+        yield make
+        for ledger in opened_ledgers:
+            ledger.close()
+
+
+@pytest.fixture
+def node(make_node: MakeNode) -> Node:
+    """A node in mode ephemeral whose arrivals a test brings itself."""
+    return make_node()
 
 
 @pytest.fixture

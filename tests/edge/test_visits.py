@@ -3,159 +3,24 @@
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
 import pytest
 
-from camera.pipeline import Arrival, Ended
-from camera.quality import BestShot
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
-from edge.decision import Rule, Strictness, Verdict, decide, grade
-from edge.gallery import Candidate, Gallery, Match
-from edge.home import Home
-from edge.vault import Vault, opened
-from edge.visits import MAX_COMPANY, REENTRY_AFTER, SourceFacts, Visits
-from models.calibration import Calibration
-from models.faces import Template
-from sync.format.records import MAX_BODY_BYTES, Record
+from edge.decision import Verdict, decide, grade
+from edge.gallery import Candidate, Match
+from edge.open_visit import MAX_COMPANY
+from edge.vault import opened
+from edge.visits import REENTRY_AFTER
+from sync.format.records import MAX_BODY_BYTES
 from sync.format.stamp import to_us
-from sync.node.ledger import Ledger
 from sync.verify.verify import verify
-
-PACK = "test@000000000000"
-T0 = datetime(2026, 7, 1, 2, tzinfo=UTC)
-DIM = 128
-CHIP = np.random.default_rng(99).integers(0, 256, (16, 16, 3), np.uint8)
-CROP = b"\xff\xd8\xff\xe0 the crop of a test, found by its bytes \xff\xd9"
-# 0.1 a decade: upper 0.452, lower 0.298, margin 0.077 among 1,000 at FPIR 0.3 % and 10 %
-STRANGERS = Calibration(((1e-1, 0.0), (1e-2, 0.1), (1e-6, 0.5)), "made up for these tests")
-RULE = Rule(upper=0.5, lower=0.25, margin=0.125)  # exact in binary, so that the edges can be tried
-PLACE = {"lat_e7": 1, "lon_e7": 2, "accuracy_e6": 3, "source": "installer", "inside": "unknown"}
-
-
-def after(seconds: float) -> datetime:
-    return T0 + timedelta(seconds=seconds)
-
-
-def person(number: int) -> np.ndarray:
-    """The face of a person: people's vectors are at right angles."""
-    return np.eye(DIM, dtype=np.float32)[number]
-
-
-def like(first: np.ndarray, similarity: float, spare: int = DIM - 1) -> np.ndarray:
-    """A face that is this similar to another one."""
-    return (similarity * first + np.sqrt(1 - similarity**2) * person(spare)).astype(np.float32)
-
-
-def arrival(
-    track: int,
-    at: datetime,
-    *,
-    camera: str = "door",
-    together: tuple[int, ...] = (),
-    shots: int = 3,
-    quality: float = 0.8,
-) -> Arrival:
-    taken = tuple(
-        BestShot(camera, track, at + timedelta(seconds=0.3 * i), CHIP, CROP, quality - i / 100, 80.0)
-        for i in range(shots)
-    )
-    return Arrival(camera, track, at, taken, frozenset(together))
-
-
-@dataclass
-class Node:
-    """Visits of one HOME with everything real but the camera and the networks."""
-
-    home: Home
-    ledger: Ledger
-    vault: Vault
-    gap: timedelta = timedelta(hours=4)
-    policy: CapturePolicy = CapturePolicy("ephemeral", "test", timedelta(hours=24))  # noqa: RUF009  # frozen
-    place: dict[str, Any] | None = None
-    visits: Visits = field(init=False)
-    gallery: Gallery = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.start()
-
-    def start(self, gap: timedelta | None = None) -> None:
-        """Begin as a new run does."""
-        self.gap = self.gap if gap is None else gap
-        declare(self.policy, self.ledger)
-        self.gallery = Gallery(self.vault, PACK)
-        sources = {
-            "door": SourceFacts("rtsp", "a" * 64),
-            "side": SourceFacts("usb", "b" * 64),
-            "film": SourceFacts("file", "c" * 64),
-        }
-        self.visits = Visits(
-            self.ledger,
-            self.vault,
-            self.gallery,
-            STRANGERS,
-            Horizon(self.policy, self.ledger),
-            site_id="puxi-01",
-            pack_id=PACK,
-            sources=sources,
-            place=self.place,
-            gap=self.gap,
-            strictness=Strictness(0.003, 0.10, 0.5),
-        )
-
-    def arrive(self, who: np.ndarray, track: int, at: datetime, **more: Any) -> Record | None:
-        return self.visits.arrived(arrival(track, at, **more), Template(who, PACK), at + timedelta(seconds=1))
-
-    def leave(self, track: int, at: datetime, camera: str = "door") -> None:
-        self.visits.ended(Ended(camera, track, at))
-
-    def recover(self, now: datetime) -> int:
-        """What `run` does at its start."""
-        with self.ledger.transaction() as transaction:
-            closed = self.visits.recover(transaction, now)
-            transaction.append("node.boot", {})
-        return closed
-
-    def records(self, *kinds: str) -> list[Record]:
-        wanted = kinds or ("visit.seen", "visit.first", "visit.return", "visit.unsure", "visit.reentry", "visit.left")
-        return list(self.ledger.records(wanted))
-
-    def kinds(self) -> list[str]:
-        return [record.kind.removeprefix("visit.") for record in self.records()]
-
-
-def must(record: Record | None, kind: str) -> dict[str, Any]:
-    assert record is not None
-    assert record.kind == f"visit.{kind}"
-    return record.fields
-
+from tests.edge.visiting import CHIP, CROP, PACK, PLACE, RULE, STRANGERS, T0, Node, after, arrival, like, must, person
 
 MakeNode = Callable[..., Node]
-
-
-@pytest.fixture
-def make_node(home: Home) -> Iterator[MakeNode]:
-    opened_ledgers: list[Ledger] = []
-    with opened(home.database, home.keys_database) as vault:
-
-        def make(**more: Any) -> Node:
-            ledger = home.open_ledger("node", Clock())
-            opened_ledgers.append(ledger)
-            return Node(home, ledger, vault, **more)
-
-        yield make
-        for ledger in opened_ledgers:
-            ledger.close()
-
-
-@pytest.fixture
-def node(make_node: MakeNode) -> Node:
-    return make_node()
-
 
 # -- the rules ---------------------------------------------------------------------------------------------------
 
@@ -230,11 +95,14 @@ def test_a_first_visit_says_what_it_was_compared_with(make_node: MakeNode) -> No
     rule = node.visits.rule()
     assert re.fullmatch("v-[0-9a-f]{20}", fields.pop("visit"))
     assert re.fullmatch("p-[0-9a-f]{20}", fields.pop("person"))
+    assert re.fullmatch("g-[0-9a-f]{20}", fields.pop("party_id"))
     for envelope in ("v", "node", "epoch", "seq", "prev", "kind", "key", "at"):
         fields.pop(envelope)
     assert fields == {
         "site": "puxi-01",
         "camera": "side",
+        "zone": "entrance",
+        "party": 1,
         "source": "usb",
         "source_hash": "b" * 64,
         "arrived_us": round(after(10).timestamp() * 1e6),
@@ -582,7 +450,7 @@ def test_an_unnamed_arrival_is_seen_with_its_party_and_nothing_of_a_person(unnam
     fields = must(record, "seen")
     assert set(fields) - {"v", "node", "epoch", "seq", "prev", "kind", "key", "at"} == {
         "visit", "site", "camera", "source", "source_hash", "arrived_us", "party", "quality_e6", "shots",
-        "grade", "place",
+        "grade", "place", "zone", "party_id",
     }  # fmt: skip
     assert fields["party"] == 3
     assert fields["grade"] == "C"
