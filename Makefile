@@ -3,6 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
+define install
+	@echo 'installing FirstVisit and the packages it needs into $(VENV), once: a minute or two'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --disable-pip-version-check --progress-bar off -e '.[$(1)]'
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench faults fuzz clean
 
@@ -37,12 +43,10 @@ clean: ## what the targets above made, but for installed packs
 
 $(VENV)/.demo: pyproject.toml
 	@.ci/debian-packages demo
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[demo]'
+	$(call install,demo)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml
 	@.ci/debian-packages demo
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(call install,dev)
 	@touch $@ $(VENV)/.demo

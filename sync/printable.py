@@ -1,4 +1,4 @@
-"""Text of unknown origin, made fit for a terminal or a line of a log."""
+"""What is printed: text of unknown origin made fit for a terminal or a line of a log, and numbers with their nouns."""
 
 import logging
 from types import TracebackType
@@ -26,3 +26,8 @@ class LineFormatter(logging.Formatter):
 
     def formatException(self, ei: _Raised) -> str:  # noqa: N802  # logging's name
         return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 head`, `2 heads`; noun: one whose plural ends in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -15,6 +15,7 @@ from sync.format.log_proof import LogHead, follows
 from sync.format.merkle import TILE_WIDTH, Edge, leaf_hash, root
 from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment, Statement
 from sync.format.records import place
+from sync.printable import counted
 
 Signed: TypeAlias = Sequence[tuple[Place, LogHead]]
 """The heads of central's log that a node signed back, each with the place of its `node.alive`, in chain order."""
@@ -128,15 +129,15 @@ class TreeAudit:
         if heads:
             nodes, size = sum(bool(signs) for signs in signed.values()), max(one.head.size for one in heads)
             lines.append(
-                f"log: {len(heads)} heads signed back by {nodes} nodes are all of it, up to size {size};"
-                " what lies behind that, central alone vouches for"
+                f"log: {counted(len(heads), 'head')} signed back by {counted(nodes, 'node')},"
+                f" all of it up to size {size}; what lies behind that, central alone vouches for"
             )
         else:
             lines.append("log: no node has signed a head back: central alone vouches for it")
         if stamped:
             lines.append(
-                f"log: {len(stamped)} timestamps are over checkpoints of it, up to size {stamped[-1].head.size};"
-                " whether they hold for their authority is for `firstvisit central log` to say"
+                f"log: {counted(len(stamped), 'timestamp')} over checkpoints of it, up to size {stamped[-1].head.size};"
+                " what the authority's signature is worth, `firstvisit central log` says"
             )
         lines.extend(_check_enrolments(stated, enrolments))
         return lines

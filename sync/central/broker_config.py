@@ -62,9 +62,9 @@ mosquitto for FirstVisit. To start it as this machine's broker, as root:
     chown -R mosquitto: {folder}
     ln -sf {folder}/mosquitto.conf /etc/mosquitto/mosquitto.conf && systemctl restart mosquitto
 
-After `firstvisit central revoke-certificate`, and once a year for the broker's own certificate, run
-`firstvisit central broker-config` again, give the folder back to mosquitto as above, and `systemctl restart mosquitto`:
-a session that is open already is ended by nothing less.
+The broker's certificate holds for five years; central's log says two months before when it is due. Then, and after
+`firstvisit central revoke-certificate`, run `firstvisit central broker-config` again, give the folder back to mosquitto
+as above, and `systemctl restart mosquitto`: a session that is open already is ended by nothing less.
 
 broker.key is the broker's alone. Nothing here lets anybody speak for a node or for central: what they say is signed
 with other keys.

@@ -24,6 +24,7 @@ from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Settled, numbe
 from sync.format.visit_fields import settle as settle_visit
 from sync.format.void import Void, Voids, hold
 from sync.format.void import lines as void_lines
+from sync.printable import counted
 
 Refusal: TypeAlias = Literal["file", "seen", "unsure"]
 """Why a visit gets no certificate: its source was a file, nobody was compared, nobody has answered."""
@@ -197,7 +198,7 @@ def lines(certificate: Certificate) -> list[str]:
     compared = certificate.fields.get("gallery_n")
     watched = certificate.coverage
     said = [
-        f"{certificate.records} records verified, {len(certificate.bundle.acks)} acks of central",
+        f"{counted(certificate.records, 'record')} verified, {counted(len(certificate.bundle.acks), 'ack')} of central",
         *void_lines(certificate.void),
         certificate.origin,
         f"visit {certificate.visit}: {certificate.settled.decision}"

@@ -23,7 +23,7 @@ from sync.format.wire import (
 from sync.node.append import Transaction, Writer, last_record, next_place
 from sync.node.in_force import KeysInForce
 from sync.storage.database import LEDGER_FORMAT, create, immediate, named, open_checked
-from sync.storage.ledger_tables import MIGRATIONS, held_upto, kept_rows
+from sync.storage.ledger_tables import MIGRATIONS, held_upto, kept_rows, key_records
 
 SAME_ACK_INTERVAL_US = 60_000_000
 
@@ -321,14 +321,7 @@ class Ledger:
             yield from (row[0] for row in self.connection.execute("SELECT data FROM acks ORDER BY rowid"))
 
     def _read_keys(self) -> None:
-        first_look = self._keys.upto == (0, 0)
-        rows = kept_rows(self.connection, ("epoch.started", "key.rotated")) if first_look else []
-        rows += self.connection.execute(
-            "SELECT body, signature FROM ledger WHERE kind IN ('epoch.started', 'key.rotated')"
-            " AND (epoch, seq) > (?, ?) ORDER BY epoch, seq",
-            self._keys.upto,
-        ).fetchall()
-        for body, signature in rows:
+        for body, signature in key_records(self.connection, self._keys.upto):
             self._keys.follow(parse(body, signature))
         if self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'revoked_keys'").fetchone():
             # made with the notices' tables, and written by them alone (orders.py)

@@ -70,6 +70,9 @@ def kept(db: sqlite_utils.Database) -> None:
     )
 
 
+_THE_END = (2**63 - 1, 0)  # no epoch is higher
+
+
 def has_kept(connection: sqlite3.Connection) -> bool:
     """Whether there is a table of kept records: not in a HOME that no command of this version has written to yet."""
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'kept_records'").fetchone() is not None
@@ -89,16 +92,20 @@ def kept_rows(
     ).fetchall()
 
 
-def key_records(connection: sqlite3.Connection, upto: tuple[int, int]) -> list[tuple[bytes, bytes]]:
-    """Body and signature of every record up to (epoch, seq) that changes the keys of the chain, in chain order."""
+def key_records(
+    connection: sqlite3.Connection, after: tuple[int, int] = (0, 0), upto: tuple[int, int] = _THE_END
+) -> list[tuple[bytes, bytes]]:
+    """Body and signature of every record that changes the keys of the chain, after one (epoch, seq) up to another.
+
+    In chain order; those that a purge has spared are among them.
+    """
     kinds = ("epoch.started", "key.rotated")
-    return (
-        kept_rows(connection, kinds)
-        + connection.execute(
-            "SELECT body, signature FROM ledger WHERE kind IN (?, ?) AND (epoch, seq) <= (?, ?) ORDER BY epoch, seq",
-            (*kinds, *upto),
-        ).fetchall()
-    )
+    rows = connection.execute(
+        "SELECT body, signature FROM ledger WHERE kind IN (?, ?) AND (epoch, seq) > (?, ?) AND (epoch, seq) <= (?, ?)"
+        " ORDER BY epoch, seq",
+        (*kinds, *after, *upto),
+    ).fetchall()
+    return kept_rows(connection, kinds, after) + rows
 
 
 def held_upto(connection: sqlite3.Connection) -> tuple[int, int]:

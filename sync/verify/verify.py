@@ -28,6 +28,7 @@ from sync.format.void import Void
 from sync.format.void import lines as void_lines
 from sync.node.purge import Base, base_of
 from sync.node.trust import key_notices
+from sync.printable import counted
 from sync.storage.arrivals import altered_lists
 from sync.storage.database import CENTRAL_FORMAT, LEDGER_FORMAT, check_format, program
 from sync.storage.ledger_tables import has_kept, key_records
@@ -122,7 +123,7 @@ def verify_after(home: Path, epoch: int, seq: int, head: str) -> Verdict:
             with _damage_named(database):
                 for revocation in follow_notices(keys.central, key_notices(connection))[1]:
                     keys.ring.revoke(revocation)
-                for body, signature in key_records(connection, (epoch, seq)):
+                for body, signature in key_records(connection, upto=(epoch, seq)):
                     if not keys.ring.cuts_off(changed := parse(body, signature)):
                         keys.ring.follow(changed)
                 here = connection.execute(
@@ -136,7 +137,7 @@ def verify_after(home: Path, epoch: int, seq: int, head: str) -> Verdict:
             return _bad_verdict("home", words, bad)
         except BadRecord as error:
             return _bad_verdict("home", words, Bad(f"a change of keys: {error}"))
-        lines = (words, f"{audit.checked} records verified behind it", *void_lines(audit.voids.runs))
+        lines = (words, f"{counted(audit.checked, 'record')} verified behind it", *void_lines(audit.voids.runs))
         return Verdict(True, "home", lines, None, None, audit.checked, void=tuple(audit.voids.runs))
 
     return read_snapshot(database, read)
@@ -501,7 +502,7 @@ def _said(value: object) -> str:
 def _summary(audit: Audit) -> str:
     if not audit.rows:
         return "no records yet"
-    return f"{audit.checked} records verified, {audit.spans()}, head {audit.chain.head_hash.hex()}"
+    return f"{counted(audit.checked, 'record')} verified, {audit.spans()}, head {audit.chain.head_hash.hex()}"
 
 
 def _purged(audit: Audit, acks: Acks) -> Iterator[str]:

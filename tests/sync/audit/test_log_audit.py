@@ -92,7 +92,7 @@ def test_central_says_how_far_its_log_is_vouched_for(lived: Two) -> None:
     assert verdict.ok, verdict.lines
     assert f"log: 548 leaves, root {lived.log().checkpoint()[0].root.hex()}" in verdict.lines
     assert line(verdict.lines, "log: 6 heads") == (
-        "log: 6 heads signed back by 2 nodes are all of it, up to size 547;"
+        "log: 6 heads signed back by 2 nodes, all of it up to size 547;"
         " what lies behind that, central alone vouches for"
     )
 
@@ -360,7 +360,7 @@ def test_a_central_on_postgres_is_verified_to_the_last_leaf(far: Two) -> None:
     verdict = verify(far.central.directory)
     assert verdict.ok, verdict.lines
     assert f"log: 43 leaves, root {far.log().checkpoint()[0].root.hex()}" in verdict.lines
-    assert line(verdict.lines, "log: 1 heads signed back by 1 nodes")
+    assert line(verdict.lines, "log: 1 head signed back by 1 node,")
     both = verify_both(far.node.home, far.central.directory)
     assert both.ok, both.lines
 

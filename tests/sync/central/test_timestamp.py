@@ -228,7 +228,7 @@ def test_verify_holds_each_token_against_the_log(tsa: Tsa, two: Two) -> None:
     two.send(two.node, count=5)
     verdict = verify(two.central.directory)
     assert verdict.ok, verdict.lines
-    assert any("log: 1 timestamps are over checkpoints of it, up to size 7" in line for line in verdict.lines)
+    assert any("log: 1 timestamp over checkpoints of it, up to size 7" in line for line in verdict.lines)
     two.store.database.execute("UPDATE log_timestamps SET note = replace(note, char(10) || '7', char(10) || '8')")
     assert "is over no checkpoint of this central" in (verify(two.central.directory).why or "")
 
