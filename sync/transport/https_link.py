@@ -13,7 +13,7 @@ from sync import SyncError
 from sync.format.wire import BadFrame, Channel, decode_answers, parse_topic, topic
 from sync.transport.mqtt import Message, Will
 from sync.transport.outage import Outage
-from sync.transport.tls import TlsFiles, explain, own_fault, utc_now
+from sync.transport.tls import TlsFiles, explain
 
 log = logging.getLogger(__name__)
 
@@ -61,19 +61,22 @@ class HttpsLink:
     def __init__(self, address: ServerAddress, node_id: str, rng: random.Random, tls: TlsFiles) -> None:
         """tls: the node's certificates, read anew for every session. rng: spreads retries."""
         self._address, self._node_id, self._tls = address, node_id, tls
-        self._outage = Outage(log, "server", address, rng)
+        self._outage = Outage(log, "server", address, rng, tls)
         self._client: httpx.Client | None = None
         self._outbox: deque[tuple[Channel, bytes]] = deque()
         self._status = b""
         self._spoke_s = 0.0
         self._unanswered = False
         self._waits_since_s = 0.0
-        self.sessions = 0
         self.will: Will | None = None  # said at once: a server has no last will, it sees who has fallen silent
 
     @property
     def connected(self) -> bool:
-        return self._outage.up_s is not None
+        return self._outage.connected
+
+    @property
+    def sessions(self) -> int:
+        return self._outage.sessions
 
     @property
     def unconfirmed(self) -> int:
@@ -86,16 +89,12 @@ class HttpsLink:
 
     @property
     def lost_reason(self) -> str | None:
-        return self._outage.reason if not self.connected else None
+        return self._outage.lost_reason
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Send what waits, ask for what is due, and return what came; for up to `timeout_s` where nothing does."""
-        now_s = time.monotonic()
         if self._client is None:
-            if now_s < self._outage.retry_at_s:
-                time.sleep(min(timeout_s, self._outage.retry_at_s - now_s))
-                return []
-            return self._open()
+            return [] if self._outage.waited(timeout_s) else self._open()
         came: list[Message] = []
         for _ in range(_POSTS_A_POLL):
             if self._client is None or not self._outbox:
@@ -134,7 +133,7 @@ class HttpsLink:
         while self._client is not None and self._outbox and (left_s := deadline_s - time.monotonic()) > 0:
             self._post(*self._outbox.popleft(), left_s)
         self._end()
-        self._outage.up_s = None
+        self._outage.end()
 
     # -- inside ------------------------------------------------------------------------------------------------
 
@@ -152,7 +151,6 @@ class HttpsLink:
         came = self._post("status", self._status)
         if self._client is not None:
             self._outage.come_up()
-            self.sessions += 1
         return came
 
     def _post(self, channel: Channel, payload: bytes, within_s: float | None = None) -> list[Message]:
@@ -180,8 +178,6 @@ class HttpsLink:
         return [Message(topic(self._node_id, channel), data, retained=False) for channel, data in answers]
 
     def _lose(self, reason: str) -> None:
-        if not self.connected and (fault := own_fault(self._tls, utc_now())) is not None:
-            reason = fault
         self._outage.lose(reason)
         self._outbox.clear()
         self._end()

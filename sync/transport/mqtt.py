@@ -16,7 +16,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from sync import SyncError
 from sync.format.wire import MAX_FRAME_BYTES
 from sync.transport.outage import Outage
-from sync.transport.tls import TlsFiles, explain, own_fault, utc_now
+from sync.transport.tls import TlsFiles, explain
 
 log = logging.getLogger(__name__)
 
@@ -114,14 +114,18 @@ class Link:
         self._subscribed = False
         self._refused: str | None = None
         self._began_s = 0.0
-        self._outage = Outage(log, "broker", address, rng)
-        self.sessions = 0  # how many sessions have come up so far
+        self._outage = Outage(log, "broker", address, rng, self._tls)
         self.will: Will | None = None  # for the next session
 
     @property
     def connected(self) -> bool:
         """Whether a session is up, its subscriptions confirmed."""
-        return self._outage.up_s is not None
+        return self._outage.connected
+
+    @property
+    def sessions(self) -> int:
+        """How many sessions have come up so far."""
+        return self._outage.sessions
 
     @property
     def unconfirmed(self) -> int:
@@ -136,16 +140,14 @@ class Link:
     @property
     def lost_reason(self) -> str | None:
         """Why there is no session now; None while there is one."""
-        return self._outage.reason if not self.connected else None
+        return self._outage.lost_reason
 
     def poll(self, timeout_s: float) -> list[Message]:
         """Drive the session for up to `timeout_s` and return what arrived, in order."""
-        now_s = time.monotonic()
         if self._client is None:
-            if now_s < self._outage.retry_at_s:
-                time.sleep(min(timeout_s, self._outage.retry_at_s - now_s))
+            if self._outage.waited(timeout_s):
                 return []
-            self._open(now_s)
+            self._open()
         if self._client is not None:
             self._drive(self._client, timeout_s)
         taken = list(self._inbox)
@@ -175,11 +177,11 @@ class Link:
         if self._client is not None:
             self._client.disconnect()
             self._client = None
-        self._outage.up_s = None
+        self._outage.end()
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _open(self, now_s: float) -> None:
+    def _open(self) -> None:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id=self._client_id,
@@ -202,7 +204,7 @@ class Link:
         self._inbox.clear()
         self._subscribed = False
         self._refused = None
-        self._began_s = now_s
+        self._began_s = time.monotonic()
         try:
             if self._tls is not None:
                 client.tls_set_context(self._tls.context())
@@ -229,20 +231,14 @@ class Link:
                 self._lose(self._refused or f"connection lost ({code.name})")
                 return
             if self._subscribed and not self._awaited and not self.connected:
-                self._come_up()
+                self._outage.come_up()
             if len(self._inbox) == before:
                 break
             timeout_s = 0.0
         if not self.connected and time.monotonic() > self._began_s + SESSION_TIMEOUT_S:
             self._lose("no answer from the broker")
 
-    def _come_up(self) -> None:
-        self.sessions += 1
-        self._outage.come_up()
-
     def _lose(self, reason: str) -> None:
-        if not self.connected and (fault := own_fault(self._tls, utc_now())) is not None:
-            reason = fault  # in TLS 1.3 the other side refuses without a word that reaches us
         self._outage.lose(reason)
         self._unconfirmed.clear()
         if self._client is not None:

@@ -17,10 +17,11 @@ class Session(Protocol):
     """What `Link` and `HttpsLink` are to the thread that drives one."""
 
     will: Will | None
-    sessions: int
 
     @property
     def connected(self) -> bool: ...
+    @property
+    def sessions(self) -> int: ...
     @property
     def unconfirmed(self) -> int: ...
     @property
