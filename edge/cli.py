@@ -8,7 +8,7 @@ import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from models.cli import app as models_app
 from sync import SyncError
 from sync.central.cli import app as central_app
 from sync.printable import LineFormatter, printable
+
+if TYPE_CHECKING:
+    from edge.visit_log import LoggedVisit
 
 app = typer.Typer(
     name="firstvisit",
@@ -176,20 +179,26 @@ def visits(
     ledger = opened.open_ledger()
     rows = visit_log(ledger)
     if not follow:
-        listed = [row.listed() for row in rows]
+        listed = [_visit_row(row, as_json) for row in rows]
         show(listed, as_json, _VISIT_COLUMNS, "no visits yet")
         return
     after = (0, 0)
     while True:
         for row in rows:
             after = (row.record.epoch, row.record.seq)
-            one = row.listed()
+            one = _visit_row(row, as_json)
             print(
                 json.dumps(one) if as_json else "  ".join(printable(str(one[name])) for name in _VISIT_COLUMNS),
                 flush=True,
             )
         time.sleep(0.5)
         rows = visit_log(ledger, after)
+
+
+def _visit_row(visit: "LoggedVisit", as_json: bool) -> dict[str, Any]:
+    """A row of the list; for people a void visit says so in its decision."""
+    row = visit.listed()
+    return row if as_json or visit.void is None else row | {"decision": f"{visit.decision} (void)"}
 
 
 @app.command("check-config")

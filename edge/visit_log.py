@@ -1,13 +1,16 @@
 """The visits of a ledger as people and programs read them: each decision with what the desk said of it later."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sync.format.canonical import Fields
+from sync.format.notices import KeyRevoked
 from sync.format.records import Record
 from sync.format.stamp import from_us, rfc3339, to_us
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
+from sync.format.void import voided_by
 from sync.node.ledger import Ledger
 
 
@@ -15,7 +18,8 @@ from sync.node.ledger import Ledger
 class LoggedVisit:
     """One visit. decision: as corrected; original_decision: the node's own. similarity, margin: -1..1.
 
-    person_id, similarity, margin, pack: None where nobody was compared, or with nobody. record: the decision's.
+    person_id, similarity, margin, pack: None where nobody was compared, or with nobody. record: the decision's. void:
+    why it proves nothing, being signed after its key was revoked; None where it counts.
     """
 
     visit_id: str
@@ -30,6 +34,7 @@ class LoggedVisit:
     pack: str | None
     acked: bool
     record: Record
+    void: str | None = None
 
     def listed(self) -> dict[str, Any]:
         """The row as `firstvisit visits --json` prints it; times are RFC 3339."""
@@ -48,25 +53,29 @@ class LoggedVisit:
             "acked": self.acked,
             "seq": self.record.seq,
             "hash": self.record.hash.hex(),
+            "void": self.void,
         }
 
 
 def visit_log(ledger: Ledger, after: tuple[int, int] = (0, 0)) -> list[LoggedVisit]:
-    """Every visit decided after (epoch, seq), oldest first, with its newest correction applied."""
-    acked = ledger.acked_upto()
+    """Every visit decided after (epoch, seq), oldest first, with its newest correction applied that is not void."""
+    acked, revoked = ledger.acked_upto(), ledger.revoked()
     decided: dict[str, Record] = {}
     corrections: dict[str, Fields] = {}
     for record in ledger.records((*DECISION_OF_KIND, CORRECTED), after):
-        if record.kind == CORRECTED:
-            corrections[record.fields["visit"]] = record.fields
-        else:
+        if record.kind != CORRECTED:
             decided[record.fields["visit"]] = record
-    return [_row(record, corrections.get(visit_id), acked) for visit_id, record in decided.items()]
+        elif voided_by(revoked, record.key_id, (record.epoch, record.seq)) is None:
+            corrections[record.fields["visit"]] = record.fields
+    return [_row(record, corrections.get(visit_id), acked, revoked) for visit_id, record in decided.items()]
 
 
-def _row(record: Record, correction: Fields | None, acked: tuple[int, int]) -> LoggedVisit:
+def _row(
+    record: Record, correction: Fields | None, acked: tuple[int, int], revoked: Sequence[KeyRevoked]
+) -> LoggedVisit:
     fields = record.fields
     settled = settle(record.kind, fields, correction)
+    void = voided_by(revoked, record.key_id, (record.epoch, record.seq))
     return LoggedVisit(
         visit_id=fields["visit"],
         person_id=settled.person_id,
@@ -80,6 +89,7 @@ def _row(record: Record, correction: Fields | None, acked: tuple[int, int]) -> L
         pack=fields.get("pack"),
         acked=(record.epoch, record.seq) <= acked,
         record=record,
+        void=void.reason if void else None,
     )
 
 

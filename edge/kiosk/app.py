@@ -287,6 +287,7 @@ class _View:
             "count": len(self._arrivals.questions()),
             "acked": self._watch.delivery.acked,
             "refused_certificate": self.refused,
+            "void": self._watch.void,
         }
 
     def refused(self, visit: ShownVisit) -> str:
@@ -295,6 +296,8 @@ class _View:
             return "alone"
         if visit.source == "file":
             return "file"
+        if self._watch.void(visit):
+            return "void"
         return visit.decision if visit.decision in ("seen", "unsure") else ""
 
     def today(self) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from itertools import takewhile
 
 from edge.kiosk import health as vitals
 from edge.kiosk import shown
-from edge.kiosk.arrivals import Arrivals
+from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.health import Health
 from edge.kiosk.history import begin_behind, last_boot, last_visit, window_us
+from edge.kiosk.shown import ShownVisit
 from sync import SyncError
+from sync.format.notices import KeyRevoked
 from sync.format.records import Record
+from sync.format.void import voided_by
 from sync.node.ledger import Ledger
 from sync.web.live import Live
 
@@ -49,6 +52,7 @@ class LedgerWatch:
         self._version: int | None = None
         self._recalled: set[tuple[str, str]] = set()
         self._delivery = Delivery()
+        self._revoked: tuple[KeyRevoked, ...] = ()
         self._caught_up = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="ledger-watch", daemon=True)
@@ -57,6 +61,10 @@ class LedgerWatch:
     def delivery(self) -> Delivery:
         """As of the last look."""
         return self._delivery
+
+    def void(self, visit: ShownVisit) -> KeyRevoked | None:
+        """Central's word, as of the last look, by which the visit's decision proves nothing."""
+        return voided_by(self._revoked, visit.decided.key_id, visit.at)
 
     def start(self) -> None:
         """Begin, and return once the last days recorded have been read."""
@@ -100,6 +108,7 @@ class LedgerWatch:
             return False
         before, head = self._delivery, ledger.head()
         self._delivery = Delivery(head.seq if head else 0, ledger.backlog(), ledger.acked_upto(), ledger.last_ack_us())
+        revoked, self._revoked = self._revoked, ledger.revoked()
         if self._after is None:
             self._begin(ledger)
         else:
@@ -107,6 +116,8 @@ class LedgerWatch:
             acked = self._delivery.acked
             if acked != before.acked:
                 self._live.publish("acked", f"{acked[0]}.{acked[1]}")
+            if self._revoked != revoked:
+                self._tell([visit.visit_id for visit in self._arrivals.newest(FEED) if self.void(visit)], node=False)
         self._version = version
         return True
 

@@ -39,6 +39,11 @@ class Voids:
             self.runs.append(one)
 
 
+def voided_by(revocations: Iterable[KeyRevoked], key_id: str, at: Place) -> KeyRevoked | None:
+    """Which of these makes void what the key signed at (epoch, seq); None where it counts."""
+    return next((one for one in revocations if one.key_id == key_id and at > (one.epoch, one.seq)), None)
+
+
 def hold(runs: Iterable[Void], at: Place) -> bool:
     """Whether the record at (epoch, seq) is one of these."""
     return any(run.epoch == at[0] and run.first <= at[1] <= run.last for run in runs)

@@ -7,6 +7,7 @@ from sync.format.notices import KeyRevoked
 from sync.format.records import Record, Role, place
 from sync.format.rotation import Rotation
 from sync.format.signing import PublicKey, Signer
+from sync.format.void import voided_by
 
 
 class KeyNotInForce(SyncError):
@@ -60,5 +61,4 @@ class KeysInForce:
 
     def revocation(self, key: PublicKey, at: tuple[int, int]) -> KeyRevoked | None:
         """What forbids the key the record at (epoch, seq)."""
-        mine = (one for one in self.revoked if one.key_id == key.key_id)
-        return next((one for one in mine if at > (one.epoch, one.seq)), None)
+        return voided_by(self.revoked, key.key_id, at)

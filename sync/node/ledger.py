@@ -93,6 +93,12 @@ class Ledger:
             self._read_keys()
             return self._keys.revocation(key, next_place(self.connection))
 
+    def revoked(self) -> tuple[KeyRevoked, ...]:
+        """Every key that central has revoked, by the notices applied here; what is void by them: `voided_by`."""
+        with self._errors():
+            self._read_keys()
+            return tuple(self._keys.revoked)
+
     def append(self, kind: str, fields: Fields) -> Record:
         """Append one record in a transaction of its own and return it, durable."""
         with self.transaction() as transaction:

@@ -1,7 +1,9 @@
 """Visits as people and programs read them, with what the desk said later."""
 
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,12 +13,16 @@ from edge.clock import Clock
 from edge.home import Home
 from edge.visit_log import visit_log
 from sync.format.messages import Ack
+from sync.format.records import Role
 from sync.node.ledger import Ledger
+from tests.edge.test_cli import Call, call
+
+__all__ = ["call"]  # a fixture
 
 ARRIVED_US = 1_782_871_200_123_456
 KEYS = {
     "visit_id", "person_id", "decision", "original_decision", "compared_with", "arrived_at", "camera_id",
-    "similarity", "margin", "grade", "pack", "acked", "seq", "hash",
+    "similarity", "margin", "grade", "pack", "acked", "seq", "hash", "void",
 }  # fmt: skip
 
 
@@ -104,3 +110,39 @@ def test_a_correction_in_a_word_of_a_later_version_leaves_the_decision(node: Led
     desk.append("visit.corrected", {"visit": "v-1", "decision": "guided", "person": "p-old", "account": "a-1"})
     (row,) = visit_log(node)
     assert (row.decision, row.original_decision, row.person_id) == ("unsure", "unsure", "p-old")
+
+
+def _revoke(home: Home, role: Role, seq: int) -> None:
+    """Central's word, as applied here, that the key counts up to a record of the first epoch."""
+    with closing(sqlite3.connect(home.database)) as connection, connection:
+        values = (home.signer(role).public.key_id, seq)
+        connection.execute("INSERT INTO revoked_keys VALUES (?, 1, ?, 'compromised')", values)
+
+
+def test_what_a_revoked_key_went_on_signing_is_listed_as_void(home: Home, call: Call) -> None:
+    ledger = home.open_ledger("node", Clock())
+    visit(ledger, "first", "v-1", person="p-1")
+    last = ledger.head()
+    assert last is not None
+    visit(ledger, "first", "v-2", person="p-2")
+    assert [row.void for row in visit_log(ledger)] == [None, None]
+    _revoke(home, "node", last.seq)
+    assert [row.void for row in visit_log(ledger)] == [None, "compromised"]
+    ledger.close()
+    listed = json.loads(call("visits", "--home", home.path, "--json").out)
+    assert [row["void"] for row in listed] == [None, "compromised"]
+    shown = call("visits", "--home", home.path).out.splitlines()
+    assert ["first (void)" in line for line in shown[1:]] == [False, True]
+
+
+def test_a_correction_that_is_void_changes_no_decision(home: Home) -> None:
+    node, desk = home.open_ledger("node", Clock()), home.open_ledger("desk", Clock())
+    visit(node, "unsure", "v-1", person="p-new")
+    desk.append("visit.corrected", {"visit": "v-1", "decision": "return", "person": "p-old", "account": "a-1"})
+    assert visit_log(node)[0].decision == "return"
+    head = node.head()
+    assert head is not None
+    _revoke(home, "desk", head.seq - 1)
+    assert visit_log(node)[0].decision == "unsure"
+    node.close()
+    desk.close()

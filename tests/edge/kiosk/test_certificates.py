@@ -145,3 +145,19 @@ def test_a_desk_whose_key_is_revoked_issues_none_and_says_why(
     assert answer.status_code == 409
     assert "没有出具：本台的前台密钥已失效" in answer.text
     assert exports(door) == []
+
+
+def test_a_visit_signed_after_its_key_was_revoked_is_marked_and_gets_none(
+    desk: Desk, door: Door, central: ACentral, visitor: Visitor
+) -> None:
+    visit, _ = door.arrive("first")
+    acknowledge(door, central)
+    client = visitor("li")
+    until_shown(client, visit)
+    assert "此前已被吊销" not in client.get(f"/fragments/arrival/{visit}").text
+    with closing(sqlite3.connect(desk.home.database)) as connection, connection:
+        key_id = desk.home.signer("node").public.key_id
+        connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 1, 'lost')", (key_id,))
+    until(lambda: "签名密钥此前已被吊销" in client.get(f"/fragments/arrival/{visit}").text)
+    assert "不出具证书" in client.get(f"/certificates/{visit}").text
+    assert "proves nothing" in client.get(f"/fragments/arrival/{visit}?lang=en").text
