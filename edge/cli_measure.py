@@ -31,6 +31,9 @@ def evaluate_packs(
     ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there.")] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the DET curves.")] = None,
+    errors: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="The worst errors of the first pack, as pairs of images.")
+    ] = None,
 ) -> None:
     """Measure packs on a folder of faces: verification and open-set identification, with 95 % intervals.
 
@@ -41,6 +44,7 @@ def evaluate_packs(
     from camera.quality import quality
     from models.det_plot import plot as draw
     from models.det_plot import require_matplotlib
+    from models.error_page import write_page
     from models.evaluation import evaluate
     from models.evaluation_table import tables
     from models.face_set import embed_folder, find_images
@@ -66,6 +70,8 @@ def evaluate_packs(
             for path in found.unreadable if not measured else ():
                 print(f"{path}: not an image, left out", file=sys.stderr)
             progress.update(task, description=f"{name}: searching", total=None)
+            if errors is not None and not measured:
+                write_page(found, opened.pack_id, errors)
             measured.append(evaluate(found, opened.pack_id, fuse=fused, probe_images=probe_images, seed=seed))
             progress.remove_task(task)
     console = Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from models.bootstrap import rate, resampled
+from models.error_page import find_errors
 from models.evaluation import evaluate
 from models.face_set import FaceSet
 from models.fusion import fused
@@ -127,3 +128,14 @@ def test_intervals_come_from_whole_people() -> None:
     shares = np.array([w[people][right].sum() / w[people].sum() for w in resampled(50, seed=1)])
     interval = rate(0.5, shares)
     assert 0.2 < interval.high - interval.low < 0.36
+
+
+def test_the_worst_errors_are_the_pairs_that_were_planted() -> None:
+    faces = faces_of([2] * 60, 0.05)
+    faces.vectors[8] = -faces.vectors[9]  # somebody like nobody: missed
+    faces.vectors[20] = faces.vectors[30]  # two people who look the same: 31 is named as the other
+    faces.qualities[::2] = 0.9
+    faces.qualities[8] = 0.1
+    errors = find_errors(faces, fpir=2 / 60)
+    assert [(error.probe, error.own) for error in errors.false_firsts] == [(8, 9), (21, 20), (31, 30)]
+    assert [(error.one, error.other) for error in errors.false_returns] == [(20, 30)]
