@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
@@ -13,14 +14,16 @@ from camera.quality import (
     MIN_QUALITY_ALONE,
     BestShot,
     BestShots,
+    Glimpse,
     crop_jpeg,
     face_px,
     frontality,
+    glimpse,
     quality,
 )
 from camera.source import Frame
 from camera.tracker import Sighting, Tracker
-from models.faces import Detector, Embedder
+from models.faces import Detector, Embedder, Face, Image
 
 SHOTS_TO_ARRIVE = 3
 SHOTS_APART_S = 0.2  # neighbouring frames show the same face again and add nothing to a template
@@ -91,11 +94,11 @@ class _Person:
 class Pipeline:
     """Analyses the frames of one camera, in their order.
 
-    min_face_px: faces with a shorter side are tracked but never shot. max_shots: pictures kept a track, and so the
-    bound of its memory. decide_after_s: a track arrives at this age when it has SHOTS_TO_ARRIVE shots, and up to as
-    much later while they still get better, for whoever walks up is best seen last; with fewer shots when it ends, if
-    the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of sight for longer has ended. All seconds are frame
-    time.
+    refine: Pack.refine, for the shots that are decided on. min_face_px: faces with a shorter side are tracked but never
+    shot. max_shots: pictures kept a track, and so the bound of its memory. decide_after_s: a track arrives at this age
+    when it has SHOTS_TO_ARRIVE shots, and up to as much later while they still get better, for whoever walks up is best
+    seen last; with fewer shots when it ends, if the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of
+    sight for longer has ended. All seconds are frame time.
     """
 
     def __init__(
@@ -103,6 +106,7 @@ class Pipeline:
         camera_id: str,
         detector: Detector,
         embedder: Embedder,
+        refine: Callable[[Image, Face], Face],
         *,
         min_face_px: int = 32,
         max_shots: int = 5,
@@ -112,6 +116,7 @@ class Pipeline:
         self._camera_id = camera_id
         self._detector = detector
         self._embedder = embedder
+        self._refine = refine
         self._min_face_px = min_face_px
         self._max_shots = max_shots
         self._decide_after_ns = int(decide_after_s * 1e9)
@@ -170,11 +175,7 @@ class Pipeline:
             return
         value = quality(frame.image, face)
         if value >= MIN_QUALITY and person.shots.wanted(value, frame.captured_at):
-            chip = self._embedder.align(frame.image, face)
-            crop = crop_jpeg(frame.image, face)
-            person.shots.add(
-                BestShot(self._camera_id, sighting.track_id, frame.captured_at, chip, crop, value, face_px(face))
-            )
+            person.shots.add(glimpse(frame.image, face, frame.captured_at, value))
 
     def _is_due(self, track_id: int, frame: Frame) -> bool:
         person = self._people[track_id]
@@ -187,11 +188,19 @@ class Pipeline:
 
     def _arrive(self, track_id: int) -> Arrival:
         person = self._people[track_id]
-        shots = person.shots.best_first() if person.shots is not None else ()
+        kept = person.shots.best_first() if person.shots is not None else ()
+        shots = tuple(self._shot(track_id, moment) for moment in kept)
         arrival = Arrival(self._camera_id, track_id, person.first_seen_at, shots, frozenset(person.together))
         person.shots = None
         person.together.clear()
         return arrival
+
+    def _shot(self, track_id: int, moment: Glimpse) -> BestShot:
+        """Cut a shot, refined and encoded only now: of a face that walks up, most moments are beaten by the next."""
+        face = self._refine(moment.region, moment.face)
+        chip = self._embedder.align(moment.region, face)
+        crop = crop_jpeg(moment.region, face)
+        return BestShot(self._camera_id, track_id, moment.captured_at, chip, crop, moment.quality, face_px(face))
 
     def _end(self, track_ids: tuple[int, ...]) -> tuple[tuple[Arrival, ...], tuple[Ended, ...]]:
         late: list[Arrival] = []

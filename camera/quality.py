@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from camera import CameraError
 from models.faces import Face
 
+REGION_MARGIN = 0.75  # of the box's longer side, on each side: what refining, a tilted chip and the crop may reach for
 CROP_PX = 320
 CROP_MARGIN = 0.45  # of the box's longer side, on each side: hair, chin and shoulders, so that people can be told apart
 CROP_JPEG_QUALITY = 88
@@ -51,6 +52,30 @@ class BestShot:
         for name, value in (("masked", self.masked), ("live", self.live)):
             if value is not None and not 0.0 <= value <= 1.0:
                 raise CameraError(f"camera {self.camera_id}: {name} must be 0..1, is {value}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Glimpse:
+    """A moment of a track that a shot can still be cut from: region (H, W, 3) uint8 BGR of a frame around a face.
+
+    face: in the region's pixels. quality: 0..1.
+    """
+
+    captured_at: datetime
+    region: NDArray[np.uint8]
+    face: Face
+    quality: float
+
+
+def glimpse(image: NDArray[np.uint8], face: Face, at: datetime, quality_now: float) -> Glimpse:
+    """Return what is worth keeping of image (H, W, 3) uint8 BGR for a shot of one face; the image may go."""
+    x0, y0, x1, y1 = (float(value) for value in face.box_xyxy)
+    margin = REGION_MARGIN * max(x1 - x0, y1 - y0)
+    left, top = max(0, int(x0 - margin)), max(0, int(y0 - margin))
+    region = image[top : int(y1 + margin) + 1, left : int(x1 + margin) + 1].copy()
+    corner = np.array([left, top], dtype=np.float32)
+    within = Face(face.box_xyxy - np.tile(corner, 2), face.landmarks_xy - corner, face.score)
+    return Glimpse(at, region, within, quality_now)
 
 
 def face_px(face: Face) -> float:
@@ -133,7 +158,7 @@ def crop_jpeg(image: NDArray[np.uint8], face: Face) -> bytes:
 
 
 class BestShots:
-    """The best few shots of one track, spread over time: one in any window of apart_s, at most max_shots.
+    """The best few moments of one track, spread over time: one in any window of apart_s, at most max_shots.
 
     Windows are fixed from the first shot on: were a shot only kept apart from its neighbours, a face that grows better
     with every frame, as all that walk up do, would push one single shot along.
@@ -143,19 +168,19 @@ class BestShots:
         self._max_shots = max_shots
         self._apart = timedelta(seconds=apart_s)
         self._started_at: datetime | None = None
-        self._by_window: dict[int, BestShot] = {}
+        self._by_window: dict[int, Glimpse] = {}
 
     def __len__(self) -> int:
         return len(self._by_window)
 
     def wanted(self, quality_now: float, at: datetime) -> bool:
-        """Return whether a shot of this quality and time would be kept, before its crop is cut."""
+        """Return whether a shot of this quality and time would be kept, before it is cut out."""
         rival = self._by_window.get(self._window(at))
         if rival is None and len(self._by_window) >= self._max_shots:
             rival = self._worst()
         return rival is None or quality_now > rival.quality
 
-    def add(self, shot: BestShot) -> None:
+    def add(self, shot: Glimpse) -> None:
         """Keep a shot if it is wanted, in the place of the one it beats."""
         if not self.wanted(shot.quality, shot.captured_at):
             return
@@ -175,11 +200,11 @@ class BestShots:
         best = max(self._by_window.values(), key=lambda shot: shot.quality, default=None)
         return best is not None and self._window(at) - self._window(best.captured_at) <= 1
 
-    def best_first(self) -> tuple[BestShot, ...]:
+    def best_first(self) -> tuple[Glimpse, ...]:
         """Return what was kept, best first."""
         return tuple(sorted(self._by_window.values(), key=lambda shot: -shot.quality))
 
-    def _worst(self) -> BestShot:
+    def _worst(self) -> Glimpse:
         return min(self._by_window.values(), key=lambda shot: shot.quality)
 
     def _window(self, at: datetime) -> int:

@@ -27,6 +27,7 @@ from edge.vault import Vault
 from edge.visit_records import SourceFacts
 from edge.visits import StopReason, Visits
 from models.faces import Embedder, Template
+from models.fusion import fused
 from models.pack import Pack
 from sync.format.canonical import Fields
 from sync.format.stamp import to_us
@@ -76,7 +77,9 @@ class Watch:
         self._pack = pack
         self._sources = sources
         self._fast = fast
-        self._pipelines = {camera_id: Pipeline(camera_id, pack.detector, pack.embedder) for camera_id in sources}
+        self._pipelines = {
+            camera_id: Pipeline(camera_id, pack.detector, pack.embedder, pack.refine) for camera_id in sources
+        }
         self._slots = Slots(sources, lossless=fast)
         self._events: queue.SimpleQueue[CameraEvent] = queue.SimpleQueue()
         self._started_at = self._alive_since = datetime.now(UTC)
@@ -356,6 +359,4 @@ def stop_all(workers: list[CameraWorker]) -> None:
 def fuse(embedder: Embedder, arrival: Arrival, pack_id: str) -> Template:
     """Return one template for a track: its shots' vectors, weighted by quality."""
     vectors = embedder.embed(np.stack([shot.chip for shot in arrival.shots]))
-    weights = np.array([[max(shot.quality, 1e-3)] for shot in arrival.shots], np.float32)
-    vector = (vectors * weights).sum(axis=0)
-    return Template((vector / np.linalg.norm(vector)).astype(np.float32), pack_id)
+    return Template(fused(vectors, [shot.quality for shot in arrival.shots]), pack_id)

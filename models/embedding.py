@@ -11,7 +11,8 @@ from models.runtime import Network
 class ChipEmbedder:
     """Embedder over one network whose preparation of a chip is wholly told by numbers.
 
-    A chip's RGB values have `mean_rgb` subtracted and are divided by `std_rgb`, both in 0..255.
+    A chip's RGB values have `mean_rgb` subtracted and are divided by `std_rgb`, both in 0..255. A face's vector is the
+    mean over its chip and the chip mirrored: measured: models/README.md.
     """
 
     def __init__(
@@ -50,12 +51,15 @@ class ChipEmbedder:
         if chips.ndim != 4 or chips.shape[1:] != (self._chip_px, self._chip_px, 3):
             raise ModelsError(f"chips must be (N, {self._chip_px}, {self._chip_px}, 3), not {chips.shape}")
         # One by one: half of these files fix the batch at 1, and on one thread a larger batch is no faster.
-        rows = [self._vector(chip) for chip in chips]
-        return np.stack(rows) if rows else np.empty((0, self._dim), dtype=np.float32)
+        rows = [self._read(chip) + self._read(chip[:, ::-1]) for chip in chips]
+        if not rows:
+            return np.empty((0, self._dim), dtype=np.float32)
+        vectors = np.stack(rows)
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
-    def _vector(self, chip_bgr: Image) -> Float32:
+    def _read(self, chip_bgr: Image) -> Float32:
         rgb = chip_bgr[np.newaxis, :, :, ::-1].transpose(0, 3, 1, 2)
         vector = self._network.run((rgb - self._shift) * self._scale)[0].reshape(-1)
         if vector.shape != (self._dim,):
             raise ModelsError(f"the network gives {vector.size} numbers a face, its manifest says dim = {self._dim}")
-        return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
+        return vector

@@ -9,6 +9,7 @@ from models import ModelsError
 from models.calibration import CAUTIOUS, Calibration
 from models.download import sha256_of
 from models.insight import files_of, open_folder
+from models.manifest import RECIPE
 
 MIN_SCORE = 0.5  # insightface's own default, FaceAnalysis.prepare(det_thresh)
 UNPACKED_LIMIT_BYTES = 2 << 30  # the largest known pack unpacks to 0.5 GB
@@ -35,6 +36,7 @@ def as_pack(folder: Path, name: str, calibration: Calibration | None) -> str:
         f"about = {_quoted(f'added from the folder {folder.resolve().name}')}",
         'licence = "not stated: ask whoever trained it"',
         "commercial_use = false",
+        f"recipe = {RECIPE}",
         "",
         describe(folder),
         calibration_toml(calibration or CAUTIOUS),

@@ -63,8 +63,11 @@ class InsightEmbedder:
         """Return (N, dim) float32, rows of norm 1, for chips (N, chip_px, chip_px, 3) uint8 BGR."""
         if chips.ndim != 4 or chips.shape[1:] != (self.chip_px, self.chip_px, 3):
             raise ModelsError(f"chips must be (N, {self.chip_px}, {self.chip_px}, 3), not {chips.shape}")
-        rows = [vector / np.linalg.norm(vector) for vector in map(self._vector, chips)]
+        rows = [vector / np.linalg.norm(vector) for vector in map(self._mirrored, chips)]
         return np.stack(rows) if rows else np.empty((0, self._dim), dtype=np.float32)
+
+    def _mirrored(self, chip: Image) -> Float32:
+        return self._vector(chip) + self._vector(np.ascontiguousarray(chip[:, ::-1]))
 
     def _vector(self, chip: Image) -> Float32:
         return np.asarray(self._model.get_feat(chip), dtype=np.float32).reshape(-1)

@@ -17,6 +17,11 @@ STRICT = ConfigDict(extra="forbid", strict=False)
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PACK_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
+# How an image becomes a vector. Raised whenever the same networks give other vectors than before, which are never
+# compared with the old ones, nor by thresholds measured on them. 0: before recipes were numbered. 1: landmarks refined
+# (refine.py), mirrored chips averaged (embedding.py).
+RECIPE = 1
+
 
 @dataclass(frozen=True, slots=True)
 class PipSource:
@@ -150,7 +155,10 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One pack, as its TOML file tells it; `installed` is the sha256 of each file as it lies in the store."""
+    """One pack, as its TOML file tells it; `installed` is the sha256 of each file as it lies in the store.
+
+    recipe: the RECIPE that its thresholds were measured with.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -160,6 +168,7 @@ class Manifest:
     commercial_use: bool
     files: tuple[PackFile, ...] = ()
     calibration: Calibration = CAUTIOUS
+    recipe: int = 0
     terms: str = ""
     archive: ArchiveSpec | None = None
     detector: DetectorSpec | None = None
@@ -187,8 +196,9 @@ class Manifest:
 
     @property
     def pack_id(self) -> str:
-        """NAME@ and 12 hex digits over the distributed files' sha256, the same on every machine that has this pack."""
-        digest = hashlib.sha256("".join(sorted(file.sha256 for file in self.files)).encode()).hexdigest()
+        """NAME@ and 12 hex digits over recipe and distributed files' sha256, the same wherever this pack is."""
+        made_of = f"recipe {self.recipe}\n" + "".join(sorted(file.sha256 for file in self.files))
+        digest = hashlib.sha256(made_of.encode()).hexdigest()
         return f"{self.name}@{digest[:12]}"
 
     @property

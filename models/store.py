@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import platformdirs
@@ -75,7 +75,11 @@ class Store:
         return sorted(path.parent.name for path in self.root.glob("[!.]*/pack.toml"))
 
     def manifest(self, name: str) -> Manifest:
-        """Return an installed pack's manifest; raises ModelsError that says how to install it where it is not."""
+        """Return an installed pack's manifest; raises ModelsError that says how to install it where it is not.
+
+        What a shipped pack's files are used for, and how well that was measured, is the program's to say: it may be
+        newer than the install.
+        """
         if name not in self.installed():
             if name in self._shipped:
                 raise ModelsError(f"pack {name} is not installed under {self.root}: firstvisit models install {name}")
@@ -83,7 +87,11 @@ class Store:
         found = manifest.load(self.root / name / "pack.toml")
         if found.name != name or not found.installed:
             raise ModelsError(f"{self.root / name / 'pack.toml'}: is not the manifest of an installed {name}")
-        return found
+        text = self._shipped.get(name)
+        wanted = manifest.parse(text, f"packs/{name}.toml") if text else None
+        if wanted is None or not _same_files(found, wanted):
+            return found
+        return replace(found, recipe=wanted.recipe, calibration=wanted.calibration, accuracy=wanted.accuracy)
 
     def list(self) -> tuple[Status, ...]:
         """Return every shipped and every installed pack."""
@@ -249,12 +257,7 @@ class Store:
             found = self.manifest(wanted.name)
         except ModelsError:
             return False
-        if wanted.archive is not None:
-            same = found.archive is not None and found.archive.sha256 == wanted.archive.sha256
-        else:
-            made_of = {(file.name, file.sha256, file.convert) for file in found.files}
-            same = made_of == {(file.name, file.sha256, file.convert) for file in wanted.files}
-        return same and not self.verify(wanted.name)
+        return _same_files(found, wanted) and not self.verify(wanted.name)
 
     def _repair(self, name: str) -> str:
         return f": firstvisit models install {name} repairs it" if name in self._shipped else ": add the pack again"
@@ -284,6 +287,14 @@ class Store:
             target.rename(staging.with_name("replaced"))  # removed with the staging folder
         staging.rename(target)
         _sync(self.root)
+
+
+def _same_files(found: Manifest, wanted: Manifest) -> bool:
+    """Whether an installed pack is made of the very files that a manifest lists."""
+    if wanted.archive is not None:
+        return found.archive is not None and found.archive.sha256 == wanted.archive.sha256
+    made_of = {(file.name, file.sha256, file.convert) for file in found.files}
+    return made_of == {(file.name, file.sha256, file.convert) for file in wanted.files}
 
 
 def _installed_text(text: str, hashes: dict[str, str]) -> str:

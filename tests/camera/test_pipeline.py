@@ -27,12 +27,16 @@ class Scripted:
 
     def __init__(self) -> None:
         self.script: list[Face] = []
-        self.looks = 0
+        self.looks = self.refined = 0
 
     def detect(self, image: np.ndarray) -> list[Face]:
         assert image.dtype == np.uint8
         self.looks += 1
         return self.script
+
+    def refine(self, _region: np.ndarray, face: Face) -> Face:
+        self.refined += 1
+        return face
 
     def align(self, image: np.ndarray, face: Face) -> np.ndarray:
         x, y = face.landmarks_xy.mean(axis=0).astype(int)
@@ -48,7 +52,7 @@ class Door:
 
     def __init__(self) -> None:
         self.networks = Scripted()
-        self.pipeline = Pipeline("door", self.networks, self.networks)
+        self.pipeline = Pipeline("door", self.networks, self.networks, self.networks.refine)
         self.number = 0
         self.steps: list[Step] = []
 
@@ -168,6 +172,14 @@ def test_every_frame_is_looked_at_while_somebody_is_there(make_face: MakeFace) -
     assert door.networks.looks == 30
 
 
+def test_only_the_shots_that_are_decided_on_are_refined(make_face: MakeFace) -> None:
+    door = Door()
+    for step in range(15):  # somebody walks up: every picture beats the one before
+        door.show([make_face(300, 150, width_px=40 + 4 * step)], 0.1)
+    door.show([], 4.0)
+    assert door.networks.refined == sum(len(arrival.shots) for arrival in door.arrivals) <= 5
+
+
 def test_a_covered_camera_is_blind_until_it_sees_again() -> None:
     dark = np.zeros_like(ROOM)
     door = Door().show([], 2.0).show([], 6.0, dark).show([], 3.0)
@@ -195,7 +207,7 @@ def test_a_camera_that_never_delivered_has_a_gap_as_long_as_the_window() -> None
 
 
 def arrivals_of(path: Path, pack: Pack) -> tuple[list[Arrival], list[Ended]]:
-    pipeline = Pipeline("door", pack.detector, pack.embedder)
+    pipeline = Pipeline("door", pack.detector, pack.embedder, pack.refine)
     frames = recorded_frames("door", str(path), run_started_at=START, run_started_ns=0)
     steps = [*map(pipeline.step, frames), pipeline.finish()]
     return [a for step in steps for a in step.arrivals], [e for step in steps for e in step.ended]

@@ -8,7 +8,19 @@ import numpy as np
 import pytest
 
 from camera import CameraError
-from camera.quality import CROP_PX, BestShot, BestShots, crop_jpeg, face_px, frontality, quality, sharpness
+from camera.quality import (
+    CROP_PX,
+    BestShot,
+    BestShots,
+    Glimpse,
+    crop_jpeg,
+    face_px,
+    frontality,
+    glimpse,
+    quality,
+    sharpness,
+)
+from models.align import ARCFACE_112_XY, aligned_chip
 from models.faces import Face
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -23,8 +35,11 @@ def turned(face: Face, degrees: float) -> Face:
     return Face(face.box_xyxy, points.astype(np.float32), face.score)
 
 
-def shot(at_s: float, value: float) -> BestShot:
-    return BestShot("door", 1, T0 + timedelta(seconds=at_s), CHIP, b"", value, 50.0)
+SOMEBODY = Face(np.array([20, 10, 80, 100], np.float32), np.full((5, 2), 50, np.float32), 0.9)
+
+
+def shot(at_s: float, value: float) -> Glimpse:
+    return Glimpse(T0 + timedelta(seconds=at_s), CHIP, SOMEBODY, value)
 
 
 def test_a_face_that_looks_at_the_camera_is_wholly_frontal(make_face: MakeFace) -> None:
@@ -79,6 +94,22 @@ def test_a_crop_is_a_small_jpeg_with_the_face_in_it(make_face: MakeFace, x: int,
     assert crop is not None
     assert max(crop.shape[:2]) <= CROP_PX
     assert crop[..., 1].max() > 200
+
+
+@pytest.mark.parametrize("centre", [(300, 200), (20, 30), (590, 390)])
+@pytest.mark.parametrize("degrees", [0, 40])
+def test_a_glimpse_gives_the_very_chip_and_crop_that_the_frame_gives(
+    make_face: MakeFace, centre: tuple[float, float], degrees: float
+) -> None:
+    image = np.random.default_rng(3).integers(0, 255, (400, 600, 3), dtype=np.uint8)
+    face = turned(make_face(*centre), degrees)
+    kept = glimpse(image, face, T0, 0.5)
+    template_xy = np.array(ARCFACE_112_XY, np.float32)
+    of_frame = aligned_chip(image, face.landmarks_xy, template_xy, 112)
+    of_region = aligned_chip(kept.region, kept.face.landmarks_xy, template_xy, 112)
+    assert np.abs(of_frame.astype(int) - of_region).max() <= 2  # warpAffine rounds coordinates to 1/32 px
+    assert crop_jpeg(kept.region, kept.face) == crop_jpeg(image, face)
+    assert kept.region.base is None  # else every kept moment would hold on to its whole frame
 
 
 def test_the_best_shots_are_spread_over_time() -> None:

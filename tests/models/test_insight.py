@@ -8,6 +8,7 @@ import pytest
 
 from models import ModelsError
 from models.insight import template_for
+from models.manifest import RECIPE
 from models.pack import open_pack
 from models.store import Store
 
@@ -49,6 +50,15 @@ def test_a_damaged_added_pack_is_refused_before_it_is_loaded(shared: Path, tmp_p
         open_pack(store, "mine")
     store.add(shared / "models" / "insightface-pack", "mine")
     assert open_pack(store, "mine").name == "mine"
+
+
+def test_an_added_pack_whose_thresholds_belong_to_another_recipe_is_refused(shared: Path, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.add(shared / "models" / "insightface-pack", "mine")
+    path = tmp_path / "mine" / "pack.toml"
+    path.write_text(path.read_text().replace(f"recipe = {RECIPE}", f"recipe = {RECIPE + 1}"))
+    with pytest.raises(ModelsError, match=r"pack mine was measured with recipe \d+, .*add the pack again"):
+        open_pack(store, "mine")
 
 
 def test_folders_that_are_no_pack_are_refused_by_name(shared: Path, tmp_path: Path) -> None:

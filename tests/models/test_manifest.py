@@ -12,6 +12,7 @@ def test_every_shipped_manifest_is_whole(name: str) -> None:
     assert pack.name == name
     assert pack.files or pack.archive
     assert pack.commercial_use or pack.terms
+    assert pack.recipe == manifest.RECIPE
     for file in pack.files:
         assert file.sources
 
@@ -63,10 +64,12 @@ def test_a_manifest_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         manifest.load(tmp_path / "pack.toml")
 
 
-def test_the_pack_id_depends_on_the_files_and_not_on_thresholds(make_manifest) -> None:
+def test_the_pack_id_depends_on_files_and_recipe_and_not_on_thresholds(make_manifest) -> None:
     text = make_manifest("tiny", {"net.onnx": b"net"})
     measured = text + '[calibration]\nmeasured = "here"\npoints = [[0.1, 0.2], [0.01, 0.3]]\n'
     other = make_manifest("tiny", {"net.onnx": b"another net"})
     assert tomllib.loads(measured)["calibration"]
-    ids = [manifest.parse(each, "tiny.toml").pack_id for each in (text, measured, other)]
-    assert ids[0] == ids[1] != ids[2]
+    recipe = text.replace("[detector]", "recipe = 7\n[detector]")
+    ids = [manifest.parse(each, "tiny.toml").pack_id for each in (text, measured, other, recipe)]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 3

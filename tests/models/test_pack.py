@@ -52,3 +52,10 @@ def test_the_pack_id_names_the_pack_and_stays(store_with_dlib: Store) -> None:
 def test_a_pack_that_is_not_installed_is_refused_with_the_command(tmp_path: pytest.TempPathFactory) -> None:
     with pytest.raises(ModelsError, match="firstvisit models install mobilefacenet"):
         open_pack(Store(tmp_path), "mobilefacenet")
+
+
+def test_a_mirrored_face_is_the_same_vector(any_pack: Pack, group_photo: np.ndarray) -> None:
+    """Chip and mirrored chip are averaged; one alone differs from the other by far more than rounding."""
+    chip = any_pack.embedder.align(group_photo, any_pack.detector.detect(group_photo)[0])
+    both = any_pack.embedder.embed(np.stack([chip, chip[:, ::-1]]))
+    assert both[0] == pytest.approx(both[1], abs=1e-5)

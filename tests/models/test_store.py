@@ -115,6 +115,7 @@ def test_new_thresholds_reach_an_installed_pack_without_fetching(store: Store, f
     text = store._shipped["tiny"] + '[calibration]\nmeasured = "anew"\npoints = [[0.1, 0.2], [0.01, 0.3]]\n'
     newer = Store(store.root, {"tiny": text})
     before = store.manifest("tiny").pack_id
+    assert newer.manifest("tiny").calibration.measured == "anew"
     assert not newer.install("tiny").already
     assert newer.manifest("tiny").calibration.measured == "anew"
     assert newer.manifest("tiny").pack_id == before
