@@ -10,6 +10,7 @@ import typer
 from sync import SyncError
 from sync.central.cli_access import app as access_app
 from sync.central.cli_log import app as log_app
+from sync.central.cli_nodes import app as nodes_app
 from sync.central.cli_notices import app as notices_app
 from sync.format.records import valid_name
 from sync.format.stamp import rfc3339
@@ -21,6 +22,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(access_app)
+app.add_typer(nodes_app)
 app.add_typer(notices_app)
 app.add_typer(log_app)
 

@@ -131,6 +131,34 @@ def test_records_print_nothing_that_drives_a_terminal(directory: Path, node: Nod
         assert listed.rstrip("\n").isprintable()
 
 
+def test_nodes_says_how_each_stands(directory: Path, node: Node, tmp_path: Path) -> None:
+    other = Node(tmp_path / "other", "n2")
+    assert central("nodes", "--dir", directory).stdout == "no nodes yet: firstvisit central enroll or invite\n"
+    for one in (node, other):
+        central("enroll", "--dir", directory, one.home / "node.pub")
+    ledger = node.ledger()
+    records = [ledger.append("camera.up", {}) for _ in range(3)]
+    head = ledger.head()
+    ledger.close()
+    assert head is not None
+    frame = encode_frame([SignedBody(one.body, one.signature) for one in records])
+    forged = encode_frame([SignedBody(records[0].body, bytes(64))])
+    now_us = 1_760_000_000_000_000
+    with open_store(directory) as store:
+        ingest = Ingest(store, load_serving_keys(directory))
+        ingest.take([Arrived("n1", frame)], now_us)
+        ingest.take([Arrived("n2", forged)], now_us)
+    first, second = map(json.loads, central("nodes", "--dir", directory, "--json").stdout.splitlines())
+    assert (first["node"], first["state"], first["epoch"], first["seq"]) == ("n1", "offline", 1, head.seq)
+    assert (first["backlog"], first["alarms"], first["head_received_at"]) == (None, [], "2025-10-09T08:53:20.000Z")
+    assert (second["node"], second["state"], second["seq"]) == ("n2", "never", 0)
+    assert [alarm["count"] for alarm in second["alarms"]] == [1]
+    header, n1, n2 = central("nodes", "--dir", directory).stdout.splitlines()
+    assert header.split() == ["node", "site", "state", "last", "seen", "head", "backlog", "alarms"]
+    assert f"1:{head.seq}" in n1
+    assert f"{second['alarms'][0]['code']} x1" in n2
+
+
 @pytest.mark.parametrize("what", ["node.pub", "central.pub", "folder"])
 def test_a_fifo_in_place_of_a_file_is_refused_and_waited_for_by_nobody(
     directory: Path, tmp_path: Path, what: str
