@@ -16,13 +16,14 @@ from edge.key_copies import KeyCopies
 from edge.sealed import Lock, SealError, sealing
 from sync import SyncError
 from sync.storage.database import LEDGER_FORMAT, named, open_checked
+from sync.storage.key_files import STATEMENTS_FILE
 from sync.verify.verify import Verdict, verify
 
 FORMAT, VERSION = "firstvisit-backup", 1
 MANIFEST, DATABASE = "manifest.json", "firstvisit.db"
 _TLS = ("tls/ca.crt", "tls/client.crt", "tls/client.key")
 _SIGNING = ("keys/node.key", "keys/desk.key")
-FILES = ("firstvisit.toml", "node.pub", "central.pub", FENCE_FILE, *_TLS, *_SIGNING)
+FILES = ("firstvisit.toml", "node.pub", "central.pub", STATEMENTS_FILE, FENCE_FILE, *_TLS, *_SIGNING)
 """What a backup holds beside the database and the enrolments of earlier epochs (node-N.pub), where it is there.
 
 Of the signing keys only those of custody `file`: another leaves its machine in no form that could be used elsewhere.

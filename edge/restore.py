@@ -20,9 +20,11 @@ from sync import SyncError
 from sync.format.records import Record
 from sync.node.append import Transaction
 from sync.storage.database import create
+from sync.storage.key_files import STATEMENTS_FILE
 from sync.verify.verify import verify, verify_after
 
-_MODES = {"firstvisit.toml": 0o640, DATABASE: 0o660, "node.pub": 0o644, "central.pub": 0o644, "fence.geojson": 0o644}
+_PUBLIC = ("node.pub", "central.pub", STATEMENTS_FILE, "fence.geojson")
+_MODES = {"firstvisit.toml": 0o640, DATABASE: 0o660, **dict.fromkeys(_PUBLIC, 0o644)}
 _ENROLMENT = re.compile(r"node-[1-9][0-9]{0,15}\.pub")
 _MAX_SMALL_BYTES = 1024**2  # of every member but the database
 

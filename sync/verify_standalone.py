@@ -576,6 +576,7 @@ class Enrolment:
             raise Bad("node key file: keys missing")
         self.node, self.site = text(fields, "node"), text(fields, "site")
         self.keys = {"node": Key(listed.get("node")), "desk": Key(listed.get("desk"))}
+        self.listed = {role: listed[role] for role in self.keys}
         self.epoch = count(fields, "epoch", 2) if "epoch" in fields else 1  # 1 is said by saying nothing
         if not self.keys["node"].signed("enrolment", body, signature):
             raise Bad("node key file: not signed by the node key it names")
@@ -958,10 +959,18 @@ def judge_bundle(
     if given.mismatch:
         raise Bad(given.mismatch)
     lists, revocations = central_words(central, ledger.notices)
+    keys, node = NodeKeys(enrolments, revocations), enrolments[0].node
+    let_in = dict[int, int]()
     for data in statements:
         fields = opened_by("statement", data, [one.keys["notice"] for one in lists])
         text(fields, "central"), text(fields, "kind"), count(fields, "at_us")
-    keys, node = NodeKeys(enrolments, revocations), enrolments[0].node
+        if fields.get("node") != node:
+            raise Bad("a statement of central's is about another node")
+        for enrolment in enrolments:
+            if fields["kind"] == "node.enrolled" and fields.get("epoch") == enrolment.epoch:
+                if fields.get("keys") != enrolment.listed:
+                    raise Bad(f"central let the node in with other keys in epoch {enrolment.epoch}")
+                let_in.setdefault(enrolment.epoch, fields["at_us"])
     acks = [Ack(data, [one.keys["ack"] for one in lists]) for data in ledger.acks]
     if len(set(ledger.acks)) != len(ledger.acks) or any(ack.node != node for ack in acks):
         raise Bad("an ack stands twice, or is another node's")
@@ -999,6 +1008,9 @@ def judge_bundle(
     yield f"{len(records) - len(keys.void)} records of node {node} and {len(acks)} acks of central verified"
     yield from keys.void_lines(keys.void)
     yield origin
+    counts = max((its.epoch for its in enrolments if its.epoch <= record.place[0]), default=0)
+    if counts in let_in:
+        yield f"central states in its log that it let this node in with these keys, at {_moment(let_in[counts])}"
     yield from _told(record)
     anchors = [ack.time_us for ack in acks if record.anchor and ack.hash.hex() == record.anchor["ack_hash"]]
     yield f"signed after: {_moment(anchors[0]) if anchors else 'not proven'}"

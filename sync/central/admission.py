@@ -25,6 +25,8 @@ from sync.transport.invitation import TOKEN_BYTES, VALID_S, Invitation
 from sync.transport.possession import Ask, BadAsk, Renewal
 from sync.transport.tls import RENEW_BEFORE, pem, read_request
 
+_TOLD_STATEMENTS = 20  # the newest; an answer has room for them, and a node is seldom let in twice
+
 
 def invite(
     directory: Path, authority: Authority, server: str, uplink: str, node_id: str | None, now: datetime
@@ -102,7 +104,8 @@ class Admission:
         # the token is spent by who proves all keys, and by nobody else
         token_sha256, key_id = hashlib.sha256(ask.token).digest(), keys["node"].key_id
         with Access(self._directory) as access:
-            return _answer(access.ask(token_sha256, enrolment.node_id, ask.node_pub, ask.csr, key_id, _us(now)))
+            request = access.ask(token_sha256, enrolment.node_id, ask.node_pub, ask.csr, key_id, _us(now))
+        return self._answer(request)
 
     def answer(self, token_sha256: bytes) -> Fields:
         """What became of a question; raises EnrolRefused where none was asked with that token."""
@@ -110,7 +113,7 @@ class Admission:
             request = access.request(token_sha256)
         if request is None:
             raise EnrolRefused("token", "nothing was asked with this invitation")
-        return _answer(request)
+        return self._answer(request)
 
     def renew(self, data: bytes, now: datetime) -> Fields:
         """A certificate anew for a node that is enrolled and not revoked, or the one it has while that has time left.
@@ -139,6 +142,15 @@ class Admission:
             return {"v": 1, "certificate": newest.text}
         return {"v": 1, "certificate": self._authority.issue_client(asked.node_id, key, now).text}
 
+    def _answer(self, request: Request) -> Fields:
+        fields: Fields = {"v": 1, "node": request.node_id, "state": request.state}
+        if request.certificate is not None:
+            fields["certificate"] = request.certificate
+            with open_store(self._directory) as store:
+                stated = [data.hex() for _, data in store.statements(request.node_id)]
+            fields["statements"] = stated[-_TOLD_STATEMENTS:]
+        return fields
+
     def _keys(self, enrolment: Enrolment, rotated: Sequence[Record]) -> Mapping[Role, PublicKey]:
         """The keys a node must show: those it names, or what it has rotated them to, by our store or by its records."""
         with open_store(self._directory) as store:
@@ -164,13 +176,6 @@ class Admission:
         """Whether a certificate may be used; one that is revoked may not, at once."""
         with Access(self._directory) as access:
             return access.in_force(serial)
-
-
-def _answer(request: Request) -> Fields:
-    fields: Fields = {"v": 1, "node": request.node_id, "state": request.state}
-    if request.certificate is not None:
-        fields["certificate"] = request.certificate
-    return fields
 
 
 def _us(moment: datetime) -> int:

@@ -1,6 +1,6 @@
 """A certificate bundle, checked whole and believed only then: what it proves of one visit."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -46,7 +46,8 @@ class Certificate:
     central said of its log then; log_index: where the head record lies in it. coverage: of the camera. custody: where
     the node's key lay, as it says itself; key: that key. enrolment: the one that counts in the record's epoch. central:
     the list of its keys. origin: what the keys prove of the origin, for people. records: how many were verified. void:
-    those besides that were signed after their key was revoked; they link others and prove nothing.
+    those besides that were signed after their key was revoked; they link others and prove nothing. stated: central's
+    word, of those in the bundle, that it let the node in with the keys of `enrolment`.
     """
 
     bundle: Bundle
@@ -67,6 +68,7 @@ class Certificate:
     origin: str
     records: int
     void: tuple[Void, ...] = ()
+    stated: Statement | None = None
 
     @property
     def visit(self) -> str:
@@ -105,6 +107,7 @@ class Certificate:
             "log_size": self.log.size if self.log else None,
             "coverage": self.coverage.fields(),
             "later": [{"seq": one.seq, "kind": one.kind} for one in self.later],
+            "let_in_us": self.stated.at_us if self.stated else None,
             "refusal": self.refusal(),
         }
 
@@ -120,7 +123,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     lists, revocations = follow_notices(keys.central, bundle.notices)
     for revocation in revocations:
         keys.ring.revoke(revocation)
-    _check_statements(bundle.statements, lists)
+    statements = _statements(bundle, keys.node_id, lists)
     acks = _acks(bundle, keys.node_id, lists)
     voids = Voids()
     linked = _records(bundle, keys.node_id, keys.ring, acks, voids)
@@ -140,6 +143,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     until_us = _looked_back_from(arrival.moment, arrived_us)
     key = keys.ring.in_force("node", (record.epoch, record.seq))
     assert key is not None  # the record was checked against it
+    enrolment = Enrolment.parse_text(_enrolment_for(bundle, record.epoch))
     shown = confirmed if confirmed and confirmed.checkpoint else _with_checkpoint(linked, link, acks)
     return Certificate(
         bundle=bundle,
@@ -155,11 +159,12 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         coverage=coverage([one for one in records if one.kind in KINDS], camera, until_us, _born_us(records, until_us)),
         custody=_custody(records[:at]),
         key=key,
-        enrolment=Enrolment.parse_text(_enrolment_for(bundle, record.epoch)),
+        enrolment=enrolment,
         central=CentralKeys.parse_text(bundle.central_pub),
         origin=keys.origin,
         records=len(records),
         void=tuple(voids.runs),
+        stated=next((one for one in statements if _lets_in(one, enrolment.epoch)), None),
     )
 
 
@@ -201,6 +206,7 @@ def lines(certificate: Certificate) -> list[str]:
         f"{counted(certificate.records, 'record')} verified, {counted(len(certificate.bundle.acks), 'ack')} of central",
         *void_lines(certificate.void),
         certificate.origin,
+        *_let_in(certificate),
         f"visit {certificate.visit}: {certificate.settled.decision}"
         + (f", compared with {compared} people" if compared is not None else "")
         + (f", first said {certificate.settled.original}" if certificate.settled.corrected else ""),
@@ -412,13 +418,36 @@ def _log_heads(acks: Iterable[Ack], lists: Sequence[CentralKeys]) -> dict[bytes,
     return heads
 
 
-def _check_statements(statements: Iterable[bytes], lists: Sequence[CentralKeys]) -> None:
-    for number, data in enumerate(statements, 1):
-        for listed in lists:
-            try:
-                Statement.parse(data, listed.keys["notice"])
-                break
-            except BadMessage:
-                continue
-        else:
-            raise Bad(f"statement {number}: not signed by central's notice key")
+def _let_in(certificate: Certificate) -> Iterator[str]:
+    if certificate.stated is not None:
+        at = rfc3339(certificate.stated.at_us, timespec="seconds")
+        yield f"central states in its log that it let this node in with these keys, at {at}"
+
+
+def _lets_in(statement: Statement, epoch: int) -> bool:
+    return statement.kind == "node.enrolled" and statement.fields.get("epoch") == epoch
+
+
+def _statements(bundle: Bundle, node_id: str, lists: Sequence[CentralKeys]) -> list[Statement]:
+    """What central's log says of the node; raises Bad where it is unsigned, another node's, or of other keys."""
+    found: list[Statement] = []
+    enrolments = [Enrolment.parse_text(text) for text in (bundle.node_pub, *bundle.enrolments)]
+    for number, data in enumerate(bundle.statements, 1):
+        said = _statement(number, data, lists)
+        if said.fields.get("node") != node_id:
+            raise Bad(f"statement {number}: it is not about node {node_id}")
+        for enrolment in enrolments:
+            keys = {role: str(key) for role, key in enrolment.keys.items()}
+            if _lets_in(said, enrolment.epoch) and said.fields.get("keys") != keys:
+                raise Bad(f"statement {number}: central let the node in with other keys in epoch {enrolment.epoch}")
+        found.append(said)
+    return found
+
+
+def _statement(number: int, data: bytes, lists: Sequence[CentralKeys]) -> Statement:
+    for listed in lists:
+        try:
+            return Statement.parse(data, listed.keys["notice"])
+        except BadMessage:
+            continue
+    raise Bad(f"statement {number}: not signed by central's notice key")

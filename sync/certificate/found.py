@@ -12,6 +12,7 @@ from sync.format.messages import Ack
 from sync.format.records import Record, parse
 from sync.node.ledger import Ledger
 from sync.node.trust import DATABASE_FILE, key_notices
+from sync.storage.key_files import read_statements
 
 
 class Exported:
@@ -88,6 +89,7 @@ def _of_home(home: Path, visit: str) -> Bundle:
     ledger = Ledger(home / DATABASE_FILE)
     try:
         with ledger.snapshot():
-            return gather(ledger, visit, node_pub, others, central_pub, key_notices(ledger.connection))
+            notices = key_notices(ledger.connection)
+            return gather(ledger, visit, node_pub, others, central_pub, notices, read_statements(home))
     finally:
         ledger.close()

@@ -40,11 +40,18 @@ class Source(Protocol):
 
 
 def gather(
-    source: Source, visit: str, node_pub: str, enrolments: Iterable[str], central_pub: str, notices: Iterable[bytes]
+    source: Source,
+    visit: str,
+    node_pub: str,
+    enrolments: Iterable[str],
+    central_pub: str,
+    notices: Iterable[bytes],
+    statements: Iterable[bytes] = (),
 ) -> Bundle:
     """Collect the bundle of a visit, nothing about it verified; raises SyncError where there is no such visit.
 
     node_pub, enrolments, central_pub: the texts of these files. notices: central's about keys, oldest first.
+    statements: from its log, about this node.
     """
     decided = [one for one in source.naming(visit, DECISION_OF_KIND) if one.fields.get("visit") == visit]
     if not decided:
@@ -83,7 +90,7 @@ def gather(
         node_pub=node_pub,
         central_pub=central_pub,
         notices=tuple(notices),
-        statements=(),
+        statements=tuple(statements),
         acks=tuple(acks.values()),
         records=tuple(SignedBody(chosen[place].body, chosen[place].signature) for place in sorted(chosen)),
         enrolments=tuple(enrolments),

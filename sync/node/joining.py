@@ -17,14 +17,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from sync import SyncError
 from sync.format import canonical
-from sync.format.canonical import Fields, NotCanonical
-from sync.format.messages import BadMessage, CentralKeys, Enrolment
+from sync.format.canonical import Fields, NotCanonical, hex_bytes
+from sync.format.messages import BadMessage, CentralKeys, Enrolment, Statement
 from sync.format.records import Record
 from sync.format.signing import Signer
 from sync.format.wire import SignedBody
 from sync.node.trust import join_text
 from sync.storage.files import read_text, write_durably
-from sync.storage.key_files import CENTRAL_FILE, read_central_file
+from sync.storage.key_files import CENTRAL_FILE, STATEMENTS_FILE, read_central_file, statements_text
 from sync.transport.https_link import CONNECT_S
 from sync.transport.invitation import Invitation
 from sync.transport.possession import Ask
@@ -128,6 +128,7 @@ class Joining:
         write_durably(files.key, key_pem(self._key), 0o600)
         write_durably(files.certificate, self._certificate)
         write_durably(self._folder / SERVER_FILE, self._invitation.server + "\n")
+        write_durably(self._home / STATEMENTS_FILE, statements_text(self._statements))
         return join_text(self._home, self.central.central_pub, self._invitation.server)
 
     def forget(self) -> None:
@@ -184,10 +185,23 @@ class Joining:
         state, certificate = fields.get("state"), fields.get("certificate")
         if state == "confirmed" and isinstance(certificate, str):
             self._certificate = certificate
+            self._statements = self._believed(fields.get("statements", []))
             return "confirmed"
         if state in ("waiting", "rejected"):
             return "waiting" if state == "waiting" else "rejected"
         raise SyncError(f"{self._invitation.server}: an answer that is not understood")
+
+    def _believed(self, told: object) -> list[bytes]:
+        """Those of central's statements that it signed with the key it goes by now; a central before 0.3 tells none."""
+        believed: list[bytes] = []
+        for text in told if isinstance(told, list) else ():
+            try:
+                data = hex_bytes(text)
+                Statement.parse(data, self.central.keys.keys["notice"])
+            except SyncError:
+                continue  # a certificate without one proves no less than before
+            believed.append(data)
+        return believed
 
     def _call(self, method: str, path: str, body: bytes = b"") -> Fields:
         return self._request(pinned(self._folder / "joining.ca"), method, path, body)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +18,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sync import SyncError, verify_standalone
 from sync.audit.export import write_export
 from sync.audit.origin import enrolments_of
+from sync.central.log import enrolled, epoch_opened
 from sync.certificate.bundle import zipped as packed
 from sync.certificate.compact import Compact
 from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
 from sync.format import canonical
-from sync.format.messages import Ack, Enrolment
+from sync.format.messages import Ack, Enrolment, Statement
 from sync.format.rotation import Rotation
 from sync.format.signing import Domain, PublicKey, es256_signature, tagged
 from sync.node.purge import purge
@@ -32,7 +33,7 @@ from sync.node.witness import witness
 from sync.verify.verify import verify
 from sync.verify_standalone import Given
 from tests.sync.a_revocation import rekey, revoke, rotate
-from tests.sync.a_site import DAY_US, HOUR_US, ASite, made_key
+from tests.sync.a_site import DAY_US, HOUR_US, START_US, ASite, made_key
 from tests.sync.conftest import BuiltHome
 
 FILE = Path(verify_standalone.__file__)
@@ -180,7 +181,9 @@ def zipped(bundle: bytes, path: Path) -> Path:
 
 
 def test_both_judge_a_thousand_mutated_bundles_alike(site: ASite, visit: str, tmp_path: Path) -> None:
-    whole, path, rng, said = bundle_of(site.path, visit).encode(), tmp_path / "b.zip", random.Random(12), Counter[str]()
+    bundle, path, rng, said = bundle_of(site.path, visit), tmp_path / "b.zip", random.Random(12), Counter[str]()
+    stated = enrolled("hq", Enrolment.parse_text(bundle.node_pub), START_US, site.central.key("notice"))
+    whole = replace(bundle, statements=(stated.data,)).encode()
     zipped(whole, path)
     assert ours(path) == theirs(path) == ("good", None)
     assert any("central's log: shown to hold it" in line for line in verify_standalone.verify(path, Given(None)))
@@ -274,6 +277,28 @@ def export(site: ASite, out: Path) -> Path:
     node_pub, *others = enrolments_of(site.path)
     write_export(site.node, node_pub, (site.path / "central.pub").read_text(), out, others)
     return out
+
+
+def test_both_read_what_central_s_log_says_of_the_node(site: ASite, visit: str, tmp_path: Path) -> None:
+    bundle, path = bundle_of(site.path, visit), tmp_path / "stated.zip"
+    enrolment = Enrolment.parse_text(bundle.node_pub)
+    notice, stranger = site.central.key("notice"), made_key("stranger")
+
+    def judged(*statements: Statement) -> str:
+        zipped(replace(bundle, statements=tuple(one.data for one in statements)).encode(), path)
+        assert theirs(path)[0] == ours(path)[0]
+        return theirs(path)[0]
+
+    good = enrolled("hq", enrolment, START_US, notice)
+    assert judged(good, epoch_opened("hq", enrolment.node_id, 3, START_US, notice)) == "good"
+    said = "central states in its log that it let this node in with these keys, at 2026-09-21"
+    assert any(line.startswith(said) for line in verify(path).lines)
+    assert any(line.startswith(said) for line in verify_standalone.verify(path, Given(None)))
+    assert judged(enrolled("hq", enrolment, START_US, stranger)) == "bad"
+    assert judged(enrolled("hq", replace(enrolment, node_id="puxi-02"), START_US, notice)) == "bad"
+    assert judged(good, enrolled("hq", replace(enrolment, desk=stranger.public), START_US, notice)) == "bad"
+    assert judged(enrolled("hq", replace(enrolment, desk=stranger.public, epoch=2), START_US, notice)) == "good"
+    assert not any(line.startswith(said) for line in verify(path).lines)
 
 
 def test_both_follow_a_key_rotated_into_a_tpm_its_revocation_and_a_purge(site: ASite, tmp_path: Path) -> None:

@@ -20,11 +20,13 @@ from sync.central.access import Access
 from sync.central.admission import reject
 from sync.central.ca import open_authority
 from sync.format import canonical
+from sync.format.messages import Statement
 from sync.format.records import seal
 from sync.format.rotation import Rotation
 from sync.format.signing import Signer, create_key_file
 from sync.node.joining import Joining, JoinRefused
 from sync.node.trust import Trust
+from sync.storage.key_files import read_statements
 from sync.transport.invitation import Invitation
 from sync.transport.possession import Ask, BadAsk, Renewal
 from sync.transport.tls import (
@@ -80,6 +82,16 @@ def test_a_node_is_let_in_once_its_fingerprint_is_confirmed_and_not_before(site:
     assert stat.S_IMODE(files.key.stat().st_mode) == 0o600
     assert sorted(path.name for path in files.folder.iterdir()) == ["ca.crt", "client.crt", "client.key", "server"]
     assert Trust(node.home).root == Trust(node.home).keys().root.fingerprint
+
+
+def test_a_node_let_in_keeps_what_central_s_log_says_of_it(site: ApiSite, node: Node) -> None:
+    site.joined(node)
+    with site.central.store() as store:
+        ((_, stated),) = store.statements("n1")
+    assert read_statements(node.home) == (stated,)
+    said = Statement.parse(stated, Trust(node.home).keys().keys["notice"])
+    assert (said.kind, said.fields["node"]) == ("node.enrolled", "n1")
+    assert said.fields["keys"] == {role: str(key) for role, key in node.enrolment.keys.items()}
 
 
 def test_a_join_that_is_cut_off_anywhere_goes_on_with_the_same_invitation(site: ApiSite, node: Node) -> None:
