@@ -9,6 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -204,8 +205,9 @@ class CameraWorker:
         self._events.put(CameraEvent(self.camera_id, kind, at, reason, message))
 
 
-def probe(uri: str, timeout_s: float, camera_id: str = "probe") -> Frame:
-    """Open a source, return its first frame and close it again.
+@contextmanager
+def watching(uri: str, timeout_s: float, camera_id: str) -> Iterator[Iterator[Frame]]:
+    """Open any source for the length of a block, which reads its frames and sees its first loss as SourceError.
 
     Raises CameraError in one line without credentials: unknown kind of source, wrong password, no answer within
     timeout_s, no such device, unreadable file.
@@ -221,10 +223,16 @@ def probe(uri: str, timeout_s: float, camera_id: str = "probe") -> Frame:
             camera_id, uri, numbers=frame_numbers(), open_timeout_s=timeout_s, stall_timeout_s=timeout_s
         )
     try:
-        return next(frames)
+        yield frames
     finally:
         if isinstance(frames, Generator):
             frames.close()
+
+
+def probe(uri: str, timeout_s: float, camera_id: str = "probe") -> Frame:
+    """Open a source, return its first frame and close it again; raises CameraError as `watching` does."""
+    with watching(uri, timeout_s, camera_id) as frames:
+        return next(frames)
 
 
 def _where(error: Exception) -> str:

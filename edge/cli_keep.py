@@ -1,4 +1,4 @@
-"""The commands about what a node keeps: whom it remembers, forgetting somebody, a backup and its way back."""
+"""The commands about what a node keeps: forgetting somebody, a backup and its way back."""
 
 import time
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edge import EdgeError
-from edge.screen import say, show
+from edge.screen import say
 from sync.format.stamp import rfc3339
 
 if TYPE_CHECKING:
@@ -16,32 +16,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
-
-
-@app.command()
-def people(home: HomeOption, as_json: JsonOption = False) -> None:
-    """List whom the node remembers: random ids, since when, until when.
-
-    Example: firstvisit people --home demo --json
-    """
-    from edge.home import Home
-    from edge.vault import opened as opened_vault
-
-    found = Home(home)
-    kept_us = round(found.policy(found.settings()).kept.total_seconds() * 1e6)
-    with opened_vault(found.database, found.keys_database) as vault:
-        listed = [
-            {
-                "person_id": person.person_id,
-                "created_at": rfc3339(person.created_us, timespec="seconds"),
-                "expires_at": rfc3339(person.stored_us + kept_us, timespec="seconds"),
-                "searchable": person.searchable,
-                "templates": person.templates,
-            }
-            for person in vault.people()
-        ]
-    show(listed, as_json, ("person_id", "created_at", "expires_at", "searchable", "templates"), "nobody is remembered")
 
 
 @app.command()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.gallery_rows import Rows
-from edge.vault import SealedTemplate, StoredTemplate, Vault, VaultError
+from edge.vault import VISITORS, SealedTemplate, StoredTemplate, Vault, VaultError
 from models.faces import Template
 
 log = logging.getLogger(__name__)
@@ -48,8 +48,10 @@ class Match:
 class Gallery:
     """The searchable people of one pack; follows the vault, which others write too."""
 
-    def __init__(self, vault: Vault, pack_id: str) -> None:
+    def __init__(self, vault: Vault, pack_id: str, of: int = VISITORS) -> None:
+        """of: whom to search, VISITORS or ROSTER."""
         self._vault = vault
+        self._of = of
         self._pack_id = pack_id
         self._rows = Rows()
         self._damaged: set[int] = set()
@@ -109,12 +111,14 @@ class Gallery:
         return Match(best, second, people, float(between.max()), elder.person_id)
 
     def _load(self) -> None:
-        for sealed in self._vault.sealed_templates(self._pack_id):
+        for sealed in self._vault.sealed_templates(self._pack_id, gallery=self._of):
             self._take(sealed)
 
     def _follow(self, person_id: str) -> None:
         """Hold of this person what the vault holds."""
-        sealed = {found.template_id: found for found in self._vault.sealed_templates(self._pack_id, person_id)}
+        sealed = {
+            found.template_id: found for found in self._vault.sealed_templates(self._pack_id, person_id, self._of)
+        }
         held = {self._rows.template_id(row): row for row in self._rows.of(person_id)}
         for row in sorted((row for number, row in held.items() if number not in sealed), reverse=True):
             self._rows.remove(row)  # from the end, so that a move never renumbers a row still to be removed

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
+from zoneinfo import ZoneInfo
 
 import sdnotify
 
@@ -29,9 +30,11 @@ from edge.gallery import Gallery
 from edge.home import Home
 from edge.nightly import Night
 from edge.orders import Orders
+from edge.passes import Passes
 from edge.retention import expire, finish_erasures
 from edge.settings import Settings
 from edge.site import Site
+from edge.staff import Staff
 from edge.surroundings import Surroundings
 from edge.vault import Vault
 from edge.visit_records import SourceFacts
@@ -109,6 +112,8 @@ def run(home: Home, options: RunOptions) -> bool:
         site = Site(configured, Attestation(home.database, Surroundings(cameras)))
         place = site.place(ledger)
         gallery = Gallery(vault, pack.pack_id)
+        zone = ZoneInfo(settings.site.timezone)
+        staff = Staff(vault, pack.pack_id, Passes(ledger, zone, datetime.now(zone).date()))
         sources = _sources(cameras, settings, options)
         visits = Visits(
             ledger,
@@ -116,6 +121,7 @@ def run(home: Home, options: RunOptions) -> bool:
             gallery,
             pack.calibration,
             Horizon(policy, ledger),
+            staff,
             site_id=settings.site.id,
             pack_id=pack.pack_id,
             sources=sources,
@@ -135,10 +141,11 @@ def run(home: Home, options: RunOptions) -> bool:
             renewal.start()
             stack.callback(renewal.stop)
         disk = FullDisk(reserve, ledger, Alarms(home.database, patience.wait_on))
-        zone, days = settings.site.timezone, home.ledger_days(settings)
-        night = Night(home.path, home.database, ledger, zone, days, patience.wait_on)
+        night = Night(
+            home.path, home.database, ledger, settings.site.timezone, home.ledger_days(settings), patience.wait_on
+        )
         watch = Watch(
-            ledger, vault, visits, gallery, clock, orders, pack, sources, disk, night, site, fast=options.fast
+            ledger, vault, visits, gallery, staff, clock, orders, pack, sources, disk, night, site, fast=options.fast
         )
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
         if uplink is None or options.drain_s is None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import sqlite_utils
@@ -29,7 +29,12 @@ from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, imme
 
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 _PAGE = 2048  # templates read at a time
+_OF_VISITORS = "person_id NOT IN (SELECT person_id FROM people WHERE searchable = 2)"
 _CHANGES_KEPT = 10_000  # revisions; a gallery further behind reads everybody anew
+
+Role: TypeAlias = Literal["staff", "agent"]
+PROVISIONAL, VISITORS, ROSTER = 0, 1, 2
+"""Which gallery finds a person, as people.searchable holds it: none, the visitors', or that of staff and agents."""
 
 KEYS_FORMAT = Format("person key database", 1)
 PEOPLE = Migrations("people")
@@ -73,6 +78,17 @@ def gallery_changes(db: sqlite_utils.Database) -> None:
     )
 
 
+@PEOPLE()
+def roster(db: sqlite_utils.Database) -> None:
+    """Staff and agents who have agreed to be known; visitor_id: as whom they came before; sealed: their label."""
+    db.table("roster").create(
+        {"person_id": str, "role": str, "visitor_id": str, "sealed": bytes},
+        pk="person_id",
+        foreign_keys=[("person_id", "people", "person_id")],
+        not_null={"role"},
+    )
+
+
 @PERSON_KEYS()
 def person_keys(db: sqlite_utils.Database) -> None:
     """One AES-256 key a person."""
@@ -85,13 +101,31 @@ class VaultError(EdgeError):
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody the node remembers, by the templates of their visits; stored_us: when the newest of them was stored."""
+    """Somebody the node remembers, by the templates of their visits; stored_us: when the newest of them was stored.
+
+    enrolled: on the roster, and remembered until they are taken off it.
+    """
 
     person_id: str
     created_us: int
     stored_us: int
     searchable: bool
     templates: int
+    enrolled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Somebody on the roster; visitor_id: the person they were as a visitor before, None where they were none.
+
+    packs: those that have a template of theirs; the others do not know them.
+    """
+
+    person_id: str
+    role: Role
+    enrolled_us: int
+    visitor_id: str | None
+    packs: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +190,7 @@ class Vault:
     def people(self) -> list[Person]:
         """Everybody remembered, oldest first."""
         return [
-            Person(person_id, created_us, stored_us, bool(searchable), templates)
+            Person(person_id, created_us, stored_us, bool(searchable), templates, searchable == ROSTER)
             for person_id, created_us, stored_us, searchable, templates in self._rows(
                 "SELECT person_id, created_us, max(stored_us), searchable, count(*)"
                 " FROM people JOIN templates USING (person_id) GROUP BY person_id ORDER BY created_us, person_id"
@@ -181,8 +215,10 @@ class Vault:
             return None
         return sorted({row[1] for row in followed})
 
-    def sealed_templates(self, pack: str, person_id: str | None = None) -> Iterator[SealedTemplate]:
-        """Every searchable template of a pack whose key is there, oldest first, or one person's.
+    def sealed_templates(
+        self, pack: str, person_id: str | None = None, gallery: int = VISITORS
+    ) -> Iterator[SealedTemplate]:
+        """Every template of a pack that a gallery searches and whose key is there, oldest first, or one person's.
 
         Read in pages, for whoever erases waits for a long reader of either database.
         """
@@ -190,9 +226,9 @@ class Vault:
         while True:
             page = self._rows(
                 "SELECT template_id, person_id, created_us, sealed FROM templates JOIN people USING (person_id)"
-                f" WHERE pack = ? AND searchable = 1 AND template_id > ? {'AND person_id = ? ' if person_id else ''}"
+                f" WHERE pack = ? AND searchable = ? AND template_id > ? {'AND person_id = ? ' if person_id else ''}"
                 "ORDER BY template_id LIMIT ?",
-                *((pack, after, person_id, _PAGE) if person_id else (pack, after, _PAGE)),
+                *((pack, gallery, after, person_id, _PAGE) if person_id else (pack, gallery, after, _PAGE)),
             )
             keys = self._keys_of({row[1] for row in page})
             for template_id, owner, created_us, sealed in page:
@@ -222,6 +258,24 @@ class Vault:
         )
         return [stored for row in found if (stored := self.template(row[0])) is not None]
 
+    def roster(self) -> list[Enrolled]:
+        """Staff and agents, the longest enrolled first."""
+        found = self._rows(
+            "SELECT person_id, role, created_us, visitor_id, group_concat(DISTINCT pack) FROM roster"
+            " JOIN people USING (person_id) LEFT JOIN templates USING (person_id)"
+            " GROUP BY person_id ORDER BY created_us, person_id"
+        )
+        return [
+            Enrolled(person_id, role, enrolled_us, visitor_id, frozenset((packs or "").split(",")))
+            for person_id, role, enrolled_us, visitor_id, packs in found
+        ]
+
+    def label(self, person_id: str) -> bytes | None:
+        """What was kept with somebody on the roster, None where there is nothing (any more)."""
+        found = self._rows("SELECT sealed FROM roster WHERE person_id = ? AND sealed IS NOT NULL", person_id)
+        key = self._key(person_id) if found else None
+        return None if key is None else _open(key, found[0][0], f"label:{person_id}")
+
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, decrypted in memory, or None where there is none (any more)."""
         found = self._rows("SELECT person_id, sealed FROM crops WHERE visit_id = ?", visit_id)
@@ -234,12 +288,13 @@ class Vault:
         return int(found[0][0]) if found else None
 
     def outlived(self, cutoff_us: int) -> list[str]:
-        """Everybody of whom nothing was stored after the cutoff."""
+        """Everybody of whom nothing was stored after the cutoff, but who is on the roster."""
         return [
             row[0]
             for row in self._rows(
-                "SELECT person_id FROM people WHERE NOT EXISTS (SELECT 1 FROM templates"
+                "SELECT person_id FROM people WHERE searchable <> ? AND NOT EXISTS (SELECT 1 FROM templates"
                 " WHERE templates.person_id = people.person_id AND stored_us > ?)",
+                ROSTER,
                 cutoff_us,
             )
         ]
@@ -251,10 +306,10 @@ class Vault:
         return [row[0] for row in self._rows("SELECT person_id FROM people") if row[0] not in held]
 
     def outlived_templates(self, cutoff_us: int) -> int:
-        """How many templates and crops were stored before the cutoff, whoever's they are."""
+        """How many templates and crops were stored before the cutoff, whoever's they are, but for the roster's."""
         ((count,),) = self._rows(
-            "SELECT (SELECT count(*) FROM templates WHERE stored_us <= ?)"
-            " + (SELECT count(*) FROM crops WHERE stored_us <= ?)",
+            f"SELECT (SELECT count(*) FROM templates WHERE stored_us <= ? AND {_OF_VISITORS})"
+            f" + (SELECT count(*) FROM crops WHERE stored_us <= ? AND {_OF_VISITORS})",
             cutoff_us,
             cutoff_us,
         )
@@ -284,6 +339,26 @@ class Vault:
         connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, created_us, int(searchable)))
         connection.execute("INSERT OR IGNORE INTO galleries VALUES (?, ?)", (pack, created_us))
         return self._add_template(connection, person_id, pack, vector, created_us, searchable)
+
+    def enrol(
+        self,
+        connection: sqlite3.Connection,
+        person_id: str,
+        role: Role,
+        pack: str,
+        vectors: NDArray[np.float32],
+        now: datetime,
+        *,
+        visitor_id: str | None,
+        label: bytes | None,
+    ) -> None:
+        """Put a new person on the roster by one template a row of `vectors`, in the ledger's transaction."""
+        now_us, key = to_us(now), self._key(person_id)
+        sealed = None if label is None or key is None else _seal(key, label, f"label:{person_id}")
+        connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, now_us, ROSTER))
+        connection.execute("INSERT INTO roster VALUES (?, ?, ?, ?)", (person_id, role, visitor_id, sealed))
+        for vector in vectors:
+            self._add_template(connection, person_id, pack, vector, now_us, True)
 
     def add_template(
         self, connection: sqlite3.Connection, person_id: str, pack: str, vector: NDArray[np.float32], stored: datetime
@@ -362,16 +437,21 @@ class Vault:
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""
-        for table in ("templates", "crops", "people"):
+        for table in ("roster", "templates", "crops", "people"):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
         _revise(connection, [person_id])
 
     def drop_outlived(self, connection: sqlite3.Connection, cutoff_us: int) -> None:
-        """Drop the templates and crops stored before the cutoff, in the ledger's transaction; their people stay."""
-        found = connection.execute("SELECT DISTINCT person_id FROM templates WHERE stored_us <= ?", (cutoff_us,))
+        """Drop the templates and crops stored before the cutoff, in the ledger's transaction; their people stay.
+
+        Those of the roster stay too: their consent does not end with a day.
+        """
+        found = connection.execute(
+            f"SELECT DISTINCT person_id FROM templates WHERE stored_us <= ? AND {_OF_VISITORS}", (cutoff_us,)
+        )
         owners = [row[0] for row in found]
         for table in ("templates", "crops"):
-            connection.execute(f"DELETE FROM {table} WHERE stored_us <= ?", (cutoff_us,))
+            connection.execute(f"DELETE FROM {table} WHERE stored_us <= ? AND {_OF_VISITORS}", (cutoff_us,))
         if owners:
             _revise(connection, owners)
 

@@ -65,13 +65,21 @@ class VisitBook:
         visit.person_id = person_id
         self.remember(visit)
 
-    def enter(self, arrival: Arrival, visit_id: str) -> Party | None:
-        """The party that a visitor comes in with; None at an inner camera."""
+    def enter(self, arrival: Arrival, visit_id: str | None = None) -> Party | None:
+        """The party that a visitor, or without a visit an agent, comes in with; None at an inner camera."""
         if not self._sources[arrival.camera_id].entrance:
             return None
         party = self._parties.enter(arrival.camera_id, arrival.first_seen_at)
-        party.visits.add(visit_id)
+        if visit_id is not None:
+            party.visits.add(visit_id)
         return party
+
+    def met(self, visit_ids: Iterable[str], agent: str) -> None:
+        """An agent was near those visitors."""
+        for visit_id in visit_ids:
+            visit = self._visits.get(visit_id)
+            if visit is not None:
+                visit.meet([agent])
 
     def attach(self, visit: OpenVisit, arrival: Arrival, beside: set[str], party: Party | None) -> None:
         """This track is of this visit: seen beside those, and where they have just come in, with that party."""
@@ -97,16 +105,14 @@ class VisitBook:
         for track_id in track_ids:
             visit_id = self._of_track.get((camera_id, track_id))
             if visit_id is not None:
-                visit = self._visits[visit_id]
-                visit.last_seen = max(visit.last_seen, at)
-                visit.path.seen(self._sources[camera_id].zone, at, at)
+                self._saw(self._visits[visit_id], camera_id, at)
 
     def ended(self, ended: Ended) -> OpenVisit | None:
         """A track is over; returns its visit."""
         visit = self._visits.get(self._of_track.get((ended.camera_id, ended.track_id), ""))
         if visit is not None:
             visit.live.discard((ended.camera_id, ended.track_id))
-            visit.last_seen = max(visit.last_seen, ended.last_seen_at)
+            self._saw(visit, ended.camera_id, ended.last_seen_at)
         return visit
 
     def forget(self, visits: Iterable[OpenVisit]) -> None:
@@ -134,3 +140,7 @@ class VisitBook:
         """Nobody was watched for a while: whoever is seen again may have been in view all along."""
         for visit in self._visits.values():
             visit.watched_from = now
+
+    def _saw(self, visit: OpenVisit, camera_id: str, at: datetime) -> None:
+        visit.last_seen = max(visit.last_seen, at)
+        visit.path.seen(self._sources[camera_id].zone, at, at)

@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
@@ -12,7 +12,8 @@ from edge.decision import Rule, Strictness, Verdict, decide, grade
 from edge.gallery import Gallery, Match
 from edge.open_visit import TOLD_BY, OpenVisit, recalled
 from edge.parties import Party
-from edge.vault import Vault
+from edge.staff import Staff
+from edge.vault import Enrolled, Vault
 from edge.visit_book import VisitBook
 from edge.visit_records import SourceFacts, arrival_fields, decision_fields, party_fields, reentry_fields
 from models.calibration import Calibration
@@ -43,6 +44,7 @@ class Visits:
         gallery: Gallery,
         calibration: Calibration,
         horizon: Horizon,
+        staff: Staff,
         *,
         site_id: str,
         pack_id: str,
@@ -56,6 +58,7 @@ class Visits:
         self._gallery = gallery
         self._calibration = calibration
         self._horizon = horizon
+        self._staff = staff
         self._site_id = site_id
         self._pack_id = pack_id
         self._sources = sources
@@ -105,13 +108,15 @@ class Visits:
 
     # -- what the cameras tell -----------------------------------------------------------------------------------
 
-    def seen(self, camera_id: str, track_ids: Iterable[int], at: datetime) -> None:
+    def seen(self, camera_id: str, track_ids: Sequence[int], at: datetime) -> None:
         """These arrived tracks are visible at `at`."""
         self._book.seen(camera_id, track_ids, at)
+        self._staff.seen(camera_id, track_ids, at)
 
     def shift(self, jump: timedelta) -> None:
         """The wall clock was moved."""
         self._book.shift(jump)
+        self._staff.shift(jump)
 
     def unwatched_until(self, now: datetime) -> None:
         """Nobody was watched for a while."""
@@ -132,20 +137,30 @@ class Visits:
         return record
 
     def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
-        """Decide an arrival and record it; None where it continues a visit that is already recorded."""
+        """Decide an arrival and record it.
+
+        None where it continues a visit that is already recorded, or is one of staff or an agent, who are no visitors.
+        """
         self._gallery.refresh()
+        self._staff.refresh()
         self._hear_the_desk()
         beside = self._book.beside(arrival)
         match = self._gallery.search(probe, self._book.people(beside))
         rule = self.rule()
+        staff_rule = self._strictness.rule(self._calibration, len(self._staff))
+        known = self._staff.recognise(probe, arrival, match, staff_rule, rule)
+        if known.member is not None:
+            self._pass_by(arrival, known.member, beside)
+            return None
         verdict = decide(match, rule)
         resumed = self._resumable(verdict, match, rule, probe, beside, arrival.first_seen_at)
         if resumed is not None:
             return self._resume(resumed, arrival, beside)
-        return self._record(arrival, probe, match, rule, verdict, beside, now)
+        return self._record(arrival, probe, match, rule, verdict, beside, known.maybe, now)
 
     def ended(self, ended: Ended) -> None:
         """A track is over; an unnamed visit is over with it."""
+        self._staff.ended(ended)
         visit = self._book.ended(ended)
         if visit is not None and visit.person_id is None:
             self._leave([visit], "track_end")
@@ -156,6 +171,7 @@ class Visits:
         self._leave([visit for visit in over if not visit.left], "gap")
         self._book.forget(over)
         self._book.forget_parties(now)
+        self._staff.sweep(now)
 
     def close(self, reason: StopReason) -> None:
         """Close every open visit."""
@@ -177,6 +193,17 @@ class Visits:
             visit.unanswered = False
             if visit.person_id != person_id:
                 self._book.rename(visit, person_id)
+
+    def _pass_by(self, arrival: Arrival, member: Enrolled, beside: set[str]) -> None:
+        """Count one of staff; an agent was near whoever is in one frame or comes in within seconds."""
+        self._staff.passed(arrival, member)
+        if member.role != "agent":
+            return
+        party = self._book.enter(arrival)
+        if party is not None:
+            party.agents.add(member.person_id)
+            beside = beside | party.visits
+        self._book.met(beside, member.person_id)
 
     def _resumable(
         self, verdict: Verdict, match: Match, rule: Rule, probe: Template, beside: set[str], at: datetime
@@ -201,13 +228,15 @@ class Visits:
         """Take up a visit; at an entrance and after REENTRY_AFTER out this is a re-entry, which is a record."""
         out = arrival.first_seen_at - max(visit.last_seen, visit.watched_from or visit.last_seen)
         party = self._book.enter(arrival, visit.visit_id) if out >= REENTRY_AFTER else None
+        agents = self._agents(arrival, party)
         record = None
         if party is not None:
             company = beside | party.visits - {visit.visit_id}
-            fields = reentry_fields(visit, arrival, out, company, party.agents, party)
+            fields = reentry_fields(visit, arrival, out, company, agents, party)
             record = self._ledger.append("visit.reentry", fields)
             visit.company, visit.agents = set(), set()  # from here on it is the company they came back in
         visit.left, visit.watched_from = False, None
+        visit.meet(agents)
         self._book.attach(visit, arrival, beside, party)
         return record
 
@@ -219,6 +248,7 @@ class Visits:
         rule: Rule,
         verdict: Verdict,
         beside: set[str],
+        maybe_staff: str | None,
         now: datetime,
     ) -> Record:
         source = self._sources[arrival.camera_id]
@@ -227,8 +257,11 @@ class Visits:
         if known is not None and (before := self._book.newest_of(known)) and not before.left:
             self._leave([before], "gap")  # before the sweep has come to it: nobody is here twice
         party = self._book.enter(arrival, visit_id)
-        fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, (), self._place)
+        agents = self._agents(arrival, party)
+        fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, agents, self._place)
         fields |= party_fields(party) | decision_fields(match, rule, verdict)
+        if maybe_staff is not None:
+            fields["maybe_staff"] = maybe_staff
         # an empty gallery begins with this very person
         since_us = self._vault.gallery_since_us(self._pack_id)
         fields |= {
@@ -254,8 +287,13 @@ class Visits:
         if stored is not None:
             self._gallery.add(stored)
         visit = OpenVisit(visit_id, person_id, arrival.first_seen_at, unanswered=verdict.decision == "unsure")
+        visit.meet(agents)
         self._open(visit, arrival, beside, party)
         return record
+
+    def _agents(self, arrival: Arrival, party: Party | None) -> set[str]:
+        """The agents in one frame with an arrival, or in the party it comes in with."""
+        return self._staff.agents_beside(arrival) | (party.agents if party is not None else set())
 
     def _open(self, visit: OpenVisit, arrival: Arrival, beside: set[str], party: Party | None) -> None:
         self._book.remember(visit)

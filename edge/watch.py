@@ -23,6 +23,7 @@ from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire
 from edge.site import Site
+from edge.staff import Staff
 from edge.vault import Vault
 from edge.visit_records import SourceFacts
 from edge.visits import StopReason, Visits
@@ -52,6 +53,7 @@ class Watch:
         vault: Vault,
         visits: Visits,
         gallery: Gallery,
+        staff: Staff,
         clock: Clock,
         orders: Orders,
         pack: Pack,
@@ -70,6 +72,7 @@ class Watch:
         self._vault = vault
         self._visits = visits
         self._gallery = gallery
+        self._staff = staff
         self._clock = clock
         self._orders = orders
         self._policy = orders.policy()
@@ -299,9 +302,11 @@ class Watch:
                 "until_us": to_us(now),
                 "cameras": cameras,
                 "people": len(self._gallery),
+                **self._staff.counted(),
                 **log_fields(self._ledger),
             },
         )
+        self._staff.told(now)
         self._alive_since = now
 
     def _obey(self) -> None:

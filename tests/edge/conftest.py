@@ -63,6 +63,14 @@ def node(make_node: MakeNode) -> Node:
 
 
 @pytest.fixture
+def desk(home: Home) -> Iterator[Ledger]:
+    """The ledger of `home` under the desk key."""
+    ledger = home.open_ledger("desk", Clock())
+    yield ledger
+    ledger.close()
+
+
+@pytest.fixture
 def find_bytes() -> FindBytes:
     """Which files under a folder hold these bytes, write-ahead logs and shared memory included."""
 

@@ -89,6 +89,7 @@ def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
 def test_the_commands_are_those_that_were_promised() -> None:
     promised = {
         "demo", "init", "run", "visits", "ledger", "verify", "compare", "certificate", "join", "people",
+        "people list", "people enrol", "people remove",
         "erase", "check-config", "doctor",
         "attest", "keys list", "keys rotate", "keys new-epoch", "backup", "restore",
         "central init", "central run", "central enroll", "central readmit", "central records", "central nodes",
@@ -97,7 +98,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "central invite", "central pending", "central confirm", "central reject",
         "central revoke-key", "central policy", "central erase", "central disable-account", "central notices",
         "central rotate-keys", "central log", "central timestamp",
-        "kiosk", "kiosk add-user", "models list", "models install", "models add", "models verify",
+        "kiosk", "kiosk add-user", "models list", "models install", "models add", "models verify", "models eval",
     }  # fmt: skip
     assert {" ".join(words) for words, _ in commands()} == promised
 
@@ -127,6 +128,8 @@ def test_visits_people_and_ledger_are_json_of_the_documented_keys(call: Call, li
     (person,) = json.loads(call("people", "--home", lived_in.path, "--json").out)
     assert person == {
         "person_id": "p-1",
+        "role": "visitor",
+        "agent_code": None,
         "created_at": "2026-07-01T02:00:00Z",
         "expires_at": "2026-07-02T02:00:00Z",
         "searchable": True,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from edge.clock import Clock
 from edge.gallery import Gallery
 from edge.home import Home
-from edge.vault import SealedTemplate, StoredTemplate, Vault, opened
+from edge.vault import VISITORS, SealedTemplate, StoredTemplate, Vault, opened
 from models.faces import Template
 from sync.node.ledger import Ledger
 
@@ -78,7 +78,8 @@ class FewPeople:
     def revision(self) -> int:
         return self.count
 
-    def sealed_templates(self, _pack: str) -> list[SealedTemplate]:
+    def sealed_templates(self, _pack: str, gallery: int) -> list[SealedTemplate]:
+        assert gallery == VISITORS
         return []
 
 

@@ -35,13 +35,6 @@ def node(home: Home) -> Iterator[Ledger]:
     ledger.close()
 
 
-@pytest.fixture
-def desk(home: Home) -> Iterator[Ledger]:
-    ledger = home.open_ledger("desk", Clock())
-    yield ledger
-    ledger.close()
-
-
 def ephemeral(hours: float = 24) -> CapturePolicy:
     return CapturePolicy("ephemeral", "test", timedelta(hours=hours))
 

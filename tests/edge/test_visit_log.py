@@ -33,13 +33,6 @@ def node(home: Home) -> Iterator[Ledger]:
     ledger.close()
 
 
-@pytest.fixture
-def desk(home: Home) -> Iterator[Ledger]:
-    ledger = home.open_ledger("desk", Clock())
-    yield ledger
-    ledger.close()
-
-
 def visit(ledger: Ledger, kind: str, visit_id: str, **more: Any) -> None:
     fields = {"visit": visit_id, "camera": "door", "arrived_us": ARRIVED_US, "grade": "B"}
     ledger.append(f"visit.{kind}", fields | more)

@@ -1,8 +1,10 @@
 """Arrivals without cameras and networks: the visits of one HOME with everything else real."""
 
+import secrets
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -12,7 +14,9 @@ from edge.consent import CapturePolicy, Horizon, declare
 from edge.decision import Rule, Strictness
 from edge.gallery import Gallery
 from edge.home import Home
-from edge.vault import Vault
+from edge.passes import Passes
+from edge.staff import Staff
+from edge.vault import Role, Vault
 from edge.visit_records import SourceFacts
 from edge.visits import Visits
 from models.calibration import Calibration
@@ -21,6 +25,7 @@ from sync.format.records import Record
 from sync.node.ledger import Ledger
 
 PACK = "test@000000000000"
+SHANGHAI = ZoneInfo("Asia/Shanghai")
 T0 = datetime(2026, 7, 1, 2, tzinfo=UTC)
 DIM = 128
 CHIP = np.random.default_rng(99).integers(0, 256, (16, 16, 3), np.uint8)
@@ -73,15 +78,17 @@ class Node:
     place: dict[str, Any] | None = None
     visits: Visits = field(init=False)
     gallery: Gallery = field(init=False)
+    staff: Staff = field(init=False)
 
     def __post_init__(self) -> None:
         self.start()
 
-    def start(self, gap: timedelta | None = None) -> None:
+    def start(self, gap: timedelta | None = None, today: date = T0.date()) -> None:
         """Begin as a new run does."""
         self.gap = self.gap if gap is None else gap
         declare(self.policy, self.ledger)
         self.gallery = Gallery(self.vault, PACK)
+        self.staff = Staff(self.vault, PACK, Passes(self.ledger, SHANGHAI, today))
         sources = {
             "door": SourceFacts("rtsp", "a" * 64),
             "side": SourceFacts("usb", "b" * 64),
@@ -96,6 +103,7 @@ class Node:
             self.gallery,
             STRANGERS,
             Horizon(self.policy, self.ledger),
+            self.staff,
             site_id="puxi-01",
             pack_id=PACK,
             sources=sources,
@@ -103,6 +111,16 @@ class Node:
             gap=self.gap,
             strictness=Strictness(0.003, 0.10, 0.5),
         )
+
+    def enrol(self, who: np.ndarray, role: Role = "staff", visitor_id: str | None = None) -> str:
+        """Put somebody on the roster; returns their id."""
+        person_id = f"p-{secrets.token_hex(10)}"
+        self.vault.create_key(person_id)
+        with self.ledger.transaction() as transaction:
+            self.vault.enrol(
+                transaction.connection, person_id, role, PACK, who[None], T0, visitor_id=visitor_id, label=None
+            )
+        return person_id
 
     def arrive(self, who: np.ndarray, track: int, at: datetime, **more: Any) -> Record | None:
         return self.visits.arrived(arrival(track, at, **more), Template(who, PACK), at + timedelta(seconds=1))

@@ -1,0 +1,197 @@
+"""`firstvisit people`: whom the node remembers, and the roster of staff and agents."""
+
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from edge import EdgeError
+from edge.cli_keep import erase
+from edge.screen import say, show
+from sync.format.stamp import rfc3339
+
+if TYPE_CHECKING:
+    from edge.settings import Settings
+    from models.faces import Image
+    from models.pack import Pack
+
+app = typer.Typer(
+    help="Whom the node remembers, and the roster of staff and agents.\n\nExample: firstvisit people --home HOME",
+    invoke_without_command=True,
+)
+
+HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]
+
+
+class Whom(StrEnum):
+    VISITOR = "visitor"
+    STAFF = "staff"
+    AGENT = "agent"
+
+
+class EnrolledAs(StrEnum):
+    STAFF = "staff"
+    AGENT = "agent"
+
+
+@app.callback()
+def people(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option("--home", help="The node's HOME.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List whom the node remembers: random ids, since when, until when.
+
+    Example: firstvisit people --home demo --json
+    """
+    if context.invoked_subcommand is None:
+        if home is None:
+            raise EdgeError("--home: missing")
+        list_people(home, None, as_json)
+
+
+@app.command("list")
+def list_people(
+    home: HomeOption,
+    role: Annotated[Whom | None, typer.Option(help="Only these.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List whom the node remembers; with --role only visitors, or only whom of the roster.
+
+    Example: firstvisit people list --home demo --role agent
+    """
+    from edge.enrolment import agent_code
+    from edge.home import Home
+    from edge.vault import opened as opened_vault
+
+    found = Home(home)
+    kept_us = round(found.policy(found.settings()).kept.total_seconds() * 1e6)
+    with opened_vault(found.database, found.keys_database) as vault:
+        remembered = vault.people()
+        enrolled = {one.person_id: one for one in vault.roster()} if any(one.enrolled for one in remembered) else {}
+        listed = []
+        for person in remembered:
+            member = enrolled.get(person.person_id)
+            row = {
+                "person_id": person.person_id,
+                "role": member.role if member else "visitor",
+                "created_at": rfc3339(person.created_us, timespec="seconds"),
+                "expires_at": None if member else rfc3339(person.stored_us + kept_us, timespec="seconds"),
+                "searchable": person.searchable,
+                "templates": person.templates,
+                "agent_code": agent_code(vault, person.person_id) if member else None,
+            }
+            if role is None or row["role"] == role.value:
+                listed.append(row)
+    columns = ("person_id", "role", "created_at", "expires_at", "searchable", "templates", "agent_code")
+    show(listed, as_json, columns, "nobody is remembered")
+
+
+@app.command()
+def enrol(
+    home: HomeOption,
+    role: Annotated[EnrolledAs, typer.Option(help="As what.", show_default=False)],
+    consent: Annotated[
+        str, typer.Option(help="The code of the text they have agreed to, e.g. staff-2026-1.", show_default=False)
+    ],
+    photo: Annotated[list[Path] | None, typer.Option(help="A photograph; again for more of the same person.")] = None,
+    camera: Annotated[str | None, typer.Option(help="Instead, look through this configured camera.")] = None,
+    agent_code: Annotated[str | None, typer.Option(help="An agent's code; stays here, sealed.")] = None,
+    pack: Annotated[str | None, typer.Option(help="The model pack to use.")] = None,
+) -> None:
+    """Put somebody on the roster: staff are counted instead of recorded, an agent is noted beside a visitor.
+
+    It acts forward only; where the face has visited before, it says so, and the record too. Exit 1: nobody enrolled.
+    Example: firstvisit people enrol --home HOME --role agent --consent agent-2026-1 --photo front.jpg
+    """
+    from edge.decision import Strictness
+    from edge.enrolment import enrol as enrol_person
+    from edge.home import Home
+    from edge.vault import opened as opened_vault
+    from models.pack import open_pack
+    from models.store import Store, default_root
+
+    found = Home(home)
+    settings = found.settings()
+    if bool(photo) == bool(camera):
+        raise EdgeError("give --photo, once or more, or --camera")
+    store = Store(default_root())
+    opened = open_pack(store, store.pick(pack or settings.recognition.pack))
+    chips = _photographed(photo, opened) if photo else _grabbed(settings, str(camera), opened)
+    if not chips:
+        say("nobody enrolled", "", "yellow")
+        raise typer.Exit(1)
+    found.migrate()
+    strictness = Strictness(
+        settings.recognition.evidence_fpir, settings.recognition.review_fpir, settings.recognition.margin
+    )
+    with opened_vault(found.database, found.keys_database) as vault:
+        done = enrol_person(
+            found.open_ledger("desk"),
+            vault,
+            opened,
+            strictness,
+            chips,
+            role=role.value,
+            consent=consent,
+            agent_code=agent_code,
+            now=datetime.now(UTC),
+        )
+    say(f"{done.person_id} {role.value} seq={done.record.seq} templates={done.templates}", "enrolled")
+    if done.seen_before is not None:
+        say(
+            f"this face has visited before: {done.seen_before}; that stays on record, and so does this",
+            "note",
+            "yellow",
+        )
+    if not found.policy(settings).embeds:
+        say("mode after_consent compares nobody, so nobody is recognised as staff either", "note", "yellow")
+
+
+@app.command()
+def remove(
+    home: HomeOption,
+    person_id: Annotated[str, typer.Argument(help="From `firstvisit people list`.", show_default=False)],
+) -> None:
+    """Take somebody off the roster and forget their face, as `firstvisit erase --reason staff` does.
+
+    Example: firstvisit people remove --home HOME p-0f3a…
+    """
+    from edge.home import Home
+    from edge.vault import opened as opened_vault
+
+    found = Home(home)
+    found.settings()
+    with opened_vault(found.database, found.keys_database) as vault:
+        enrolled = any(one.person_id == person_id and one.enrolled for one in vault.people())
+    if not enrolled:
+        raise EdgeError(f"person {person_id!r}: not on the roster (firstvisit people list --role staff, or agent)")
+    erase(home, person_id, "staff")
+
+
+def _photographed(paths: list[Path], pack: "Pack") -> "list[Image]":
+    """The chips of the photographs that are good enough; of the others it says why not."""
+    from edge.photos import SAID, judge, read
+
+    chips = []
+    for path in paths:
+        image = read(path)
+        face = judge(image, pack.detector)
+        if isinstance(face, str):
+            say(f"{path}: {SAID[face]}", "refused", "yellow")
+        else:
+            chips.append(pack.embedder.align(image, face))
+    return chips
+
+
+def _grabbed(settings: "Settings", camera_id: str, pack: "Pack") -> "list[Image]":
+    from edge.photos import GRAB_S, grab
+
+    uri = next((camera.uri for camera in settings.camera if camera.id == camera_id), None)
+    if uri is None:
+        raise EdgeError(f"camera {camera_id!r}: not configured")
+    say(f"camera {camera_id}: look into it for {GRAB_S:.0f} s")
+    return grab(camera_id, uri, pack.detector, pack.embedder)

@@ -1,0 +1,85 @@
+"""Whether a picture of a face is good enough to know somebody by, and why not."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import cv2
+import numpy as np
+
+from camera.quality import SHARPNESS_HALF, BestShot, BestShots, crop_jpeg, face_px, frontality, quality, sharpness
+from camera.worker import watching
+from edge import EdgeError
+from models.faces import Detector, Embedder, Face, Image
+
+Flaw: TypeAlias = Literal["no_face", "several", "too_small", "blurred", "turned"]
+
+SAID: Mapping[Flaw, str] = {
+    "no_face": "no face in it",
+    "several": "several faces in it; one alone is needed",
+    "too_small": "the face is too small; come closer",
+    "blurred": "the face is blurred; hold still, in good light",
+    "turned": "the face is turned away; look into the camera",
+}
+
+# A chip has 112 px, and what is known by one picture for years should not be guessed from half of them.
+MIN_FACE_PX = 64.0
+MIN_FRONTALITY = 0.5  # a visitor is taken from 0.15 on, but nobody asks a visitor to look into the camera
+MIN_SHARPNESS = SHARPNESS_HALF  # in the middle of what real footage has: camera/README.md
+BYSTANDER = 0.5  # a face of less than this share of the first one's size is somebody in the background
+
+GRAB_S = 8.0
+_SHOTS, _APART_S = 3, 0.5
+_ANSWER_S = 5.0
+
+
+def judge(image: Image, detector: Detector) -> Face | Flaw:
+    """Return the one face of image (H, W, 3) uint8 BGR if somebody can be enrolled by it, else what is wrong."""
+    faces = sorted(detector.detect(image), key=face_px, reverse=True)
+    if not faces:
+        return "no_face"
+    face = faces[0]
+    if len(faces) > 1 and face_px(faces[1]) >= BYSTANDER * face_px(face):
+        return "several"
+    if face_px(face) < MIN_FACE_PX:
+        return "too_small"
+    if sharpness(image, face) < MIN_SHARPNESS:
+        return "blurred"
+    return face if frontality(face) >= MIN_FRONTALITY else "turned"
+
+
+def read(path: Path) -> Image:
+    """Read a photograph as its maker meant it to stand; raises EdgeError."""
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise EdgeError(f"{path}: " + ("not a picture that can be read" if path.is_file() else "no such file"))
+    return image.astype(np.uint8, copy=False)
+
+
+def grab(camera_id: str, uri: str, detector: Detector, embedder: Embedder) -> list[Image]:
+    """Watch a camera for GRAB_S and return the chips of the best pictures, best first.
+
+    Raises EdgeError where no picture was good enough, saying what was wrong with most, or CameraError.
+    """
+    shots = BestShots(_SHOTS, _APART_S)
+    flaws: Counter[Flaw] = Counter()
+    began_ns: int | None = None
+    with watching(uri, _ANSWER_S, camera_id) as frames:
+        for frame in frames:
+            began_ns = began_ns or frame.captured_ns
+            if frame.captured_ns - began_ns > GRAB_S * 1e9:
+                break
+            face = judge(frame.image, detector)
+            if isinstance(face, str):
+                flaws[face] += 1
+                continue
+            value = quality(frame.image, face)
+            if shots.wanted(value, frame.captured_at):
+                chip, crop = embedder.align(frame.image, face), crop_jpeg(frame.image, face)
+                shots.add(BestShot(camera_id, 0, frame.captured_at, chip, crop, value, face_px(face)))
+    best = shots.best_first()
+    if not best:
+        usual = flaws.most_common(1)
+        raise EdgeError(f"camera {camera_id}: nobody enrolled: {SAID[usual[0][0] if usual else 'no_face']}")
+    return [shot.chip for shot in best]

@@ -1,0 +1,130 @@
+"""Staff and agents before the cameras: recognised, counted by the day, and never taken for visitors."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from camera.pipeline import Arrival, Ended
+from edge.decision import Rule
+from edge.gallery import Gallery, Match
+from edge.passes import Passes
+from edge.vault import ROSTER, Enrolled, Vault
+from models.faces import Template
+from sync.format.canonical import Fields
+
+log = logging.getLogger(__name__)
+
+_REMEMBERED = timedelta(minutes=10)  # whoever was in one frame with somebody is told so when their own track is decided
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """Who of the roster somebody is, and who they may be where it is not certain; at most one of the two."""
+
+    member: Enrolled | None = None
+    maybe: str | None = None
+
+
+@dataclass(slots=True)
+class _Track:
+    member: Enrolled
+    last_seen: datetime
+
+
+class Staff:
+    """The roster of one pack, and its people's tracks."""
+
+    def __init__(self, vault: Vault, pack_id: str, passes: Passes) -> None:
+        self._vault = vault
+        self._pack_id = pack_id
+        self._passes = passes
+        self._gallery = Gallery(vault, pack_id, ROSTER)
+        self._members: dict[str, Enrolled] = {}
+        self._revision = -1
+        self._tracks: dict[tuple[str, int], _Track] = {}
+        self.refresh()
+        unknown = sum(pack_id not in member.packs for member in self._members.values())
+        if unknown:
+            log.warning("enrolled with another pack, not recognised: count=%d (firstvisit people enrol)", unknown)
+
+    def __len__(self) -> int:
+        """How many people of the roster this pack knows."""
+        return len(self._gallery)
+
+    def refresh(self) -> None:
+        """Follow what others have enrolled or removed since the last look."""
+        revision = self._vault.revision()
+        if revision != self._revision:
+            self._gallery.refresh()
+            self._members = {member.person_id: member for member in self._vault.roster()}
+            self._revision = revision
+
+    def recognise(
+        self, probe: Template, arrival: Arrival, visitor: Match, rule: Rule, visitors_rule: Rule
+    ) -> Recognised:
+        """Say whether somebody is of the roster, `visitor` being what the visitors' gallery answers.
+
+        Certain is only a similarity at the upper threshold that no visitor who passes as well exceeds: a customer who
+        resembles a member of staff must not be lost. Whoever was seen in one frame with them is struck out.
+        """
+        present = frozenset(track.member.person_id for track in self._beside(arrival))
+        best = self._gallery.search(probe, present).best
+        if best is None or best.similarity < rule.lower or (member := self._members.get(best.person_id)) is None:
+            return Recognised()
+        known = visitor.best
+        is_visitor = (
+            known is not None
+            and known.person_id != member.visitor_id
+            and known.similarity >= max(visitors_rule.upper, best.similarity)
+        )
+        if best.similarity >= rule.upper:
+            return Recognised(maybe=best.person_id) if is_visitor else Recognised(member=member)
+        return Recognised() if is_visitor else Recognised(maybe=best.person_id)
+
+    def passed(self, arrival: Arrival, member: Enrolled) -> None:
+        """This track is theirs."""
+        until_at = max(shot.captured_at for shot in arrival.shots)
+        self._tracks[(arrival.camera_id, arrival.track_id)] = _Track(member, until_at)
+        self._passes.passed(member.person_id, member.role, arrival.first_seen_at, until_at)
+
+    def agents_beside(self, arrival: Arrival) -> set[str]:
+        """The agents seen in one frame with an arrival."""
+        return {track.member.person_id for track in self._beside(arrival) if track.member.role == "agent"}
+
+    def seen(self, camera_id: str, track_ids: Iterable[int], at: datetime) -> None:
+        """These arrived tracks are visible at `at`."""
+        for track_id in track_ids:
+            self._last_seen((camera_id, track_id), at)
+
+    def ended(self, ended: Ended) -> None:
+        """A track is over."""
+        self._last_seen((ended.camera_id, ended.track_id), ended.last_seen_at)
+
+    def shift(self, jump: timedelta) -> None:
+        """The wall clock was moved."""
+        for track in self._tracks.values():
+            track.last_seen += jump
+        self._passes.shift(jump)
+
+    def sweep(self, now: datetime) -> None:
+        """Forget the tracks of long ago."""
+        self._tracks = {key: track for key, track in self._tracks.items() if now - track.last_seen <= _REMEMBERED}
+
+    def counted(self) -> Fields:
+        """What a node.alive says of them."""
+        return self._passes.fields()
+
+    def told(self, now: datetime) -> None:
+        """That node.alive is on record."""
+        self._passes.told(now)
+
+    def _last_seen(self, key: tuple[str, int], at: datetime) -> None:
+        track = self._tracks.get(key)
+        if track is not None:
+            track.last_seen = max(track.last_seen, at)
+            self._passes.still_seen(track.member.person_id, at)
+
+    def _beside(self, arrival: Arrival) -> list[_Track]:
+        keys = ((arrival.camera_id, track_id) for track_id in arrival.together)
+        return [track for key in keys if (track := self._tracks.get(key)) is not None]
