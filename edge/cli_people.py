@@ -174,7 +174,7 @@ def remove(
 
 def _photographed(paths: list[Path], pack: "Pack") -> "list[Image]":
     """The chips of the photographs that are good enough; of the others it says why not."""
-    from edge.photos import SAID, judge, read
+    from edge.photos import SAID, chip, judge, read
 
     chips = []
     for path in paths:
@@ -183,7 +183,7 @@ def _photographed(paths: list[Path], pack: "Pack") -> "list[Image]":
         if isinstance(face, str):
             say(f"{path}: {SAID[face]}", "refused", "yellow")
         else:
-            chips.append(pack.embedder.align(image, face))
+            chips.append(chip(image, face, pack))
     return chips
 
 
@@ -193,5 +193,5 @@ def _grabbed(settings: "Settings", camera_id: str, pack: "Pack") -> "list[Image]
     uri = next((camera.uri for camera in settings.camera if camera.id == camera_id), None)
     if uri is None:
         raise EdgeError(f"camera {camera_id!r}: not configured")
-    say(f"camera {camera_id}: look into it for {GRAB_S:.0f} s")
-    return grab(camera_id, uri, pack.detector, pack.embedder)
+    say(f"camera {camera_id}: look into it for {GRAB_S} s")
+    return grab(camera_id, uri, pack)

@@ -8,10 +8,11 @@ from typing import Literal, TypeAlias
 import cv2
 import numpy as np
 
-from camera.quality import SHARPNESS_HALF, BestShot, BestShots, crop_jpeg, face_px, frontality, quality, sharpness
+from camera.quality import SHARPNESS_HALF, face_px, frontality, quality, sharpness
 from camera.worker import watching
 from edge import EdgeError
-from models.faces import Detector, Embedder, Face, Image
+from models.faces import Detector, Face, Image
+from models.pack import Pack
 
 Flaw: TypeAlias = Literal["no_face", "several", "too_small", "blurred", "turned"]
 
@@ -29,8 +30,8 @@ MIN_FRONTALITY = 0.5  # a visitor is taken from 0.15 on, but nobody asks a visit
 MIN_SHARPNESS = SHARPNESS_HALF  # in the middle of what real footage has: camera/README.md
 BYSTANDER = 0.5  # a face of less than this share of the first one's size is somebody in the background
 
-GRAB_S = 8.0
-_SHOTS, _APART_S = 3, 0.5
+GRAB_S = 8
+_SHOTS = 3
 _ANSWER_S = 5.0
 
 
@@ -57,29 +58,34 @@ def read(path: Path) -> Image:
     return image.astype(np.uint8, copy=False)
 
 
-def grab(camera_id: str, uri: str, detector: Detector, embedder: Embedder) -> list[Image]:
-    """Watch a camera for GRAB_S and return the chips of the best pictures, best first.
+def grab(camera_id: str, uri: str, pack: Pack) -> list[Image]:
+    """Watch a camera for GRAB_S and return the chips of the best picture of each of its best seconds, best first.
 
     Raises EdgeError where no picture was good enough, saying what was wrong with most, or CameraError.
     """
-    shots = BestShots(_SHOTS, _APART_S)
+    best: dict[int, tuple[float, Image, Face]] = {}  # by second
     flaws: Counter[Flaw] = Counter()
     began_ns: int | None = None
     with watching(uri, _ANSWER_S, camera_id) as frames:
         for frame in frames:
             began_ns = began_ns or frame.captured_ns
-            if frame.captured_ns - began_ns > GRAB_S * 1e9:
+            second = (frame.captured_ns - began_ns) // 1_000_000_000
+            if second >= GRAB_S:
                 break
-            face = judge(frame.image, detector)
+            face = judge(frame.image, pack.detector)
             if isinstance(face, str):
                 flaws[face] += 1
                 continue
             value = quality(frame.image, face)
-            if shots.wanted(value, frame.captured_at):
-                chip, crop = embedder.align(frame.image, face), crop_jpeg(frame.image, face)
-                shots.add(BestShot(camera_id, 0, frame.captured_at, chip, crop, value, face_px(face)))
-    best = shots.best_first()
+            if second not in best or value > best[second][0]:
+                best[second] = (value, frame.image, face)
     if not best:
         usual = flaws.most_common(1)
         raise EdgeError(f"camera {camera_id}: nobody enrolled: {SAID[usual[0][0] if usual else 'no_face']}")
-    return [shot.chip for shot in best]
+    ranked = sorted(best.values(), key=lambda one: -one[0])[:_SHOTS]
+    return [chip(image, face, pack) for _, image, face in ranked]
+
+
+def chip(image: Image, face: Face, pack: Pack) -> Image:
+    """Return the chip of a face, its landmarks refined as those of a visitor are."""
+    return pack.embedder.align(image, pack.refine(image, face))
