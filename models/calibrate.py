@@ -18,37 +18,44 @@ from models.face_set import FaceSet, embed_folder
 from models.folder import MIN_SCORE, calibration_toml
 from models.insight import open_folder
 from models.pack import Pack, open_pack
+from models.pairs import non_mated, non_mated_above
 from models.store import Store, default_root
+from models.tail import Tail, fit_tail, tail_share
 
-FMRS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6, 1e-6)
-PAIRS_BEHIND_A_POINT = 5  # a quantile resting on fewer pairs of strangers is left out
-BLOCK = 512
+COUNTED_FMRS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4)
+FITTED_FMRS = (1e-4, 3e-5, 1e-5, 3e-6, 1e-6, 3e-7, 1e-7, 3e-8, 1e-8)
 
 
 def calibrate(faces: FaceSet, source: str) -> Calibration:
-    """Return the similarities of all pairs of images of different people as a table; `source` names the faces."""
-    bins = np.linspace(-1.0, 1.0, 200_001)
-    counts = np.zeros(len(bins) - 1, dtype=np.int64)
-    vectors, whose = faces.vectors[faces.acquired], faces.people[faces.acquired]
-    for start in range(0, len(vectors), BLOCK):
-        similarities = vectors[start : start + BLOCK] @ vectors[start:].T
-        rows, columns = np.indices(similarities.shape)
-        strangers = whose[start : start + BLOCK, np.newaxis] != whose[np.newaxis, start:]
-        once = strangers & (columns > rows)
-        counts += np.histogram(similarities[once].clip(-1.0, 1.0), bins)[0]
-    pairs = int(counts.sum())
-    above = pairs - np.cumsum(counts)  # above[i]: pairs over bins[i + 1]
-    points: list[tuple[float, float]] = []
-    for fmr in FMRS:
-        similarity = round(float(bins[1 + int(np.argmax(above <= fmr * pairs))]), 4)
-        if fmr * pairs >= PAIRS_BEHIND_A_POINT and (not points or similarity > points[-1][1]):
-            points.append((fmr, similarity))
+    """Return how similar images of different people are, as a table; `source` names the faces.
+
+    Rates down to tail.TAIL_SHARE are counted, those below it come from the fitted tail.
+    """
+    found = faces.with_faces()
+    strangers = non_mated(found)
+    share = tail_share(strangers)
+    points = [(fmr, round(strangers.at(fmr), 4)) for fmr in COUNTED_FMRS if fmr >= share]
+    tail = fit_tail(strangers, non_mated_above(found, strangers.at(share)))
+    points += [(fmr, round(_similarity_at(tail, fmr, strangers.at(share)), 4)) for fmr in FITTED_FMRS if fmr < share]
+    rising = [points[0]]
+    for fmr, similarity in points[1:]:
+        if rising[-1][1] < similarity < 1.0:
+            rising.append((fmr, similarity))
+    people = len(np.unique(found.people))
     return Calibration(
-        tuple(points),
-        f"{pairs:,} pairs of strangers, {len(vectors):,} images of {len(np.unique(whose)):,} people, {source}; "
-        f"one face an image, single images compared; images without a face: {faces.failures_to_acquire}; "
-        f"files that are no image: {len(faces.unreadable)}",
+        tuple(rising),
+        f"{strangers.pairs:,} pairs of strangers, {len(found.people):,} images of {people:,} people, {source}; "
+        f"one face an image, single images compared; below an FMR of {share:.0e} a generalised Pareto tail; "
+        f"images without a face: {faces.failures_to_acquire}; files that are no image: {len(faces.unreadable)}",
     )
+
+
+def _similarity_at(tail: Tail, fmr: float, start: float) -> float:
+    low, high = start, 1.0
+    while high - low > 1e-5:
+        middle = (low + high) / 2
+        low, high = (middle, high) if tail(middle) > fmr else (low, middle)
+    return high
 
 
 def measure_folder(folder: Path, faces_dir: Path, progress: Progress) -> Calibration:

@@ -45,6 +45,25 @@ class FaceSet:
         """Images without a face."""
         return int((~self.acquired).sum())
 
+    def with_faces(self) -> "FaceSet":
+        """The rows in which a face was found."""
+        return self.of_rows(np.nonzero(self.acquired)[0])
+
+    def of_people(self, people: npt.NDArray[np.int64]) -> "FaceSet":
+        """The rows of some people (K,), by their index into `names`."""
+        return self.of_rows(np.nonzero(np.isin(self.people, people))[0])
+
+    def of_rows(self, rows: npt.NDArray[np.int64]) -> "FaceSet":
+        """Some rows (K,), with all the names."""
+        return FaceSet(
+            self.vectors[rows],
+            self.people[rows],
+            self.acquired[rows],
+            self.qualities[rows],
+            self.names,
+            tuple(self.images[row] for row in rows),
+        )
+
 
 def find_images(folder: Path) -> list[Path]:
     """Return the images FOLDER/PERSON/*, sorted; raises ModelsError where they show fewer than FEWEST_PEOPLE."""
