@@ -89,7 +89,8 @@ def embed_folder(
     images = find_images(folder)
     names = sorted({path.parent.name for path in images})
     number_of = {name: number for number, name in enumerate(names)}
-    known = _Cache(cache, pack)
+    # a row without a measured quality is no row for who asks for one
+    known = _Cache(None if cache is None else cache / f"{pack.pack_id}{'' if quality else '-unweighed'}.npz")
     rows, kept, unreadable = [], [], []
     for done, path in enumerate(images, start=1):
         row = known.row(path, lambda image: _row(image, pack, quality))
@@ -129,10 +130,10 @@ def _middle(faces: list[Face], image: Image) -> Face:
 
 
 class _Cache:
-    """Rows by the sha256 of their image, one file a pack id; without a folder it keeps nothing."""
+    """Rows by the sha256 of their image, in one file; without it they are not kept."""
 
-    def __init__(self, folder: Path | None, pack: Pack) -> None:
-        self._path = None if folder is None else folder / f"{pack.pack_id}.npz"
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
         self._rows: dict[bytes, Float32] = {}
         self._changed = False
         if self._path is not None and self._path.exists():

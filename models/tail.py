@@ -56,8 +56,10 @@ def _pareto(rising: Float64, weights: Float64) -> tuple[float, float]:
     ranks = np.cumsum(weights) - weights / 2
     mean = float(weights @ rising)
     moment = float(weights @ (rising * (1 - ranks)))
-    shape = 2 - mean / (mean - 2 * moment)
-    return (shape, 2 * mean * moment / (mean - 2 * moment)) if shape > 0 else (0.0, mean)
+    spread = mean - 2 * moment  # half of Gini's mean difference
+    if spread < mean / 2:
+        return 0.0, mean
+    return 2 - mean / spread, 2 * mean * moment / spread
 
 
 def _survival(excess: Float64, shapes: Float64) -> npt.NDArray[np.float64]:
