@@ -62,6 +62,11 @@ class Gallery:
         """How many people can be recognised."""
         return self._rows.people
 
+    @property
+    def templates(self) -> int:
+        """How many templates a search compares with, of all people together."""
+        return len(self._rows)
+
     def __contains__(self, person_id: str) -> bool:
         return person_id in self._rows
 

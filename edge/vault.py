@@ -24,6 +24,7 @@ from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
 from edge.key_copies import KeyCopies
+from edge.template_choice import MOST_TEMPLATES, redundant
 from sync.format.stamp import to_us
 from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, named, open_checked
 
@@ -365,12 +366,43 @@ class Vault:
     ) -> int | None:
         """Remember a returning person by this visit's template too; returns its id, None for somebody erased meanwhile.
 
-        Each template lives for its own visit's horizon: a return does not lengthen the life of an older one.
+        Each template lives for its own visit's horizon: a return does not lengthen the life of an older one. Beyond
+        MOST_TEMPLATES one is dropped that tells the least.
         """
         known = connection.execute("SELECT 1 FROM people WHERE person_id = ?", (person_id,)).fetchone()
         if known is None or self._key(person_id) is None:
             return None
-        return self._add_template(connection, person_id, pack, vector, to_us(stored), True)
+        template_id = self._add_template(connection, person_id, pack, vector, to_us(stored), True)
+        self._thin(connection, person_id)
+        return template_id
+
+    def _thin(self, connection: sqlite3.Connection, person_id: str) -> None:
+        """Drop what of a person's templates, pack by pack, is redundant."""
+        by_pack: dict[str, list[StoredTemplate]] = {}
+        found = connection.execute(
+            "SELECT template_id, created_us, pack, sealed FROM templates JOIN people USING (person_id)"
+            " WHERE person_id = ? ORDER BY stored_us, template_id",
+            (person_id,),
+        ).fetchall()
+        if len(found) <= MOST_TEMPLATES:
+            return
+        key = self._key(person_id)
+        if key is None:
+            raise VaultError(f"person {person_id}: no key")
+        for template_id, created_us, pack, sealed in found:
+            try:
+                opened = SealedTemplate(template_id, person_id, created_us, pack, sealed, key).opened()
+            except VaultError:
+                continue  # the gallery names it; a damaged old face must not keep a new visit from being recorded
+            by_pack.setdefault(pack, []).append(opened)
+        dropped = [
+            (held[row].template_id,)
+            for held in by_pack.values()
+            for row in redundant(np.stack([template.vector for template in held]))
+        ]
+        if dropped:
+            connection.executemany("DELETE FROM templates WHERE template_id = ?", dropped)
+            _revise(connection, [person_id])
 
     def _add_template(
         self,
@@ -434,6 +466,7 @@ class Vault:
             )
         connection.execute("DELETE FROM people WHERE person_id = ?", (provisional_id,))
         _revise(connection, [provisional_id, person_id])
+        self._thin(connection, person_id)
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""

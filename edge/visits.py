@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from camera.pipeline import Arrival, Ended
+from camera.quality import MIN_QUALITY_ALONE
 from edge.consent import Horizon
 from edge.decision import Rule, Strictness, Verdict, decide, grade
 from edge.gallery import Gallery, Match
@@ -78,8 +79,8 @@ class Visits:
         self._place = place
 
     def rule(self) -> Rule:
-        """The thresholds for the gallery as it stands."""
-        return self._strictness.rule(self._calibration, len(self._gallery))
+        """The thresholds for the gallery as it stands; each template in it is one more chance of a false match."""
+        return self._strictness.rule(self._calibration, self._gallery.templates)
 
     def recover(self, transaction: Transaction, now: datetime) -> int:
         """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed.
@@ -280,6 +281,8 @@ class Visits:
             template_id: int | None
             if known is None:
                 template_id = self._vault.add_person(connection, person_id, self._pack_id, vector, now, searchable)
+            elif arrival.shots[0].quality < MIN_QUALITY_ALONE:
+                template_id = None  # it would draw others to this person, and the one that was recognised stays
             else:
                 template_id = self._vault.add_template(connection, person_id, self._pack_id, vector, now)
             self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)

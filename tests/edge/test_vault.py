@@ -12,6 +12,7 @@ import pytest
 from edge.clock import Clock
 from edge.home import Home
 from edge.retention import erase
+from edge.template_choice import MOST_TEMPLATES
 from edge.vault import Vault, VaultError, opened
 from sync import SyncError
 from sync.format.stamp import to_us
@@ -321,6 +322,61 @@ def test_each_template_has_its_own_life(vault: Vault, ledger: Ledger) -> None:
     assert [person.stored_us for person in vault.people()] == [to_us(later)]
     assert vault.crop("v-p-1") is None
     assert vault.outlived(to_us(later)) == ["p-1"]
+
+
+def like(vector: np.ndarray, seed: int) -> np.ndarray:
+    """Nearly the same face again."""
+    near = vector + 0.05 * unit(seed)
+    return near / np.linalg.norm(near)
+
+
+def kept(vault: Vault) -> list[np.ndarray]:
+    return [sealed.opened().vector for sealed in vault.sealed_templates(PACK)]
+
+
+def test_a_person_keeps_the_templates_that_differ_most_and_always_the_newest(vault: Vault, ledger: Ledger) -> None:
+    remember(vault, ledger, "p-1", 0)
+    looks = [unit(seed) for seed in range(MOST_TEMPLATES)]  # the first is remembered already
+    again = [like(looks[0], 100), like(looks[3], 101)]
+    for number, vector in enumerate([*looks[1:], *again], start=1):
+        revision = vault.revision()
+        with ledger.transaction() as transaction:
+            at = NOW + timedelta(hours=number)
+            added = vault.add_template(transaction.connection, "p-1", PACK, vector, at)
+        assert vault.changed_between(revision, vault.revision()) == ["p-1"]
+        assert [sealed.template_id for sealed in vault.sealed_templates(PACK)][-1] == added
+    expected = [looks[1], looks[2], *looks[4:], *again]  # of each pair that is nearly the same the older went
+    assert np.array_equal(np.stack(kept(vault)), np.stack(expected).astype(np.float32))
+
+
+def test_templates_of_another_pack_are_counted_apart(vault: Vault, ledger: Ledger) -> None:
+    remember(vault, ledger, "p-1", 0)
+    with ledger.transaction() as transaction:
+        for seed in range(1, MOST_TEMPLATES + 2):
+            vault.add_template(transaction.connection, "p-1", "other@1", unit(seed), NOW)
+    assert len(kept(vault)) == 1
+    assert len(list(vault.sealed_templates("other@1"))) == MOST_TEMPLATES
+
+
+def test_a_damaged_template_keeps_nobody_from_being_remembered_again(vault: Vault, ledger: Ledger) -> None:
+    remember(vault, ledger, "p-1", 0)
+    with ledger.transaction() as transaction:
+        transaction.connection.execute("UPDATE templates SET sealed = x''")
+    with ledger.transaction() as transaction:
+        for seed in range(1, MOST_TEMPLATES + 3):
+            vault.add_template(transaction.connection, "p-1", PACK, unit(seed), NOW)
+    assert len(list(vault.sealed_templates(PACK))) == MOST_TEMPLATES + 1  # the damaged one is left for who repairs it
+
+
+def test_what_the_desk_joins_is_thinned_too(vault: Vault, ledger: Ledger) -> None:
+    remember(vault, ledger, "p-old", 0)
+    with ledger.transaction() as transaction:
+        for seed in range(1, MOST_TEMPLATES):
+            vault.add_template(transaction.connection, "p-old", PACK, unit(seed), NOW)
+    remember(vault, ledger, "p-new", 50, searchable=False)
+    with ledger.transaction() as transaction:
+        vault.absorb(transaction.connection, "p-new", "p-old")
+    assert len(kept(vault)) == MOST_TEMPLATES
 
 
 def test_a_vault_without_its_keys_or_ledger_is_refused_and_makes_no_file(home: Home) -> None:

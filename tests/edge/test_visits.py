@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from camera.quality import MIN_QUALITY_ALONE
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.decision import Verdict, decide, grade
@@ -141,6 +143,30 @@ def test_a_return_names_the_person_with_similarity_and_margin(node: Node) -> Non
     assert back["margin_e6"] == pytest.approx(800_000, abs=1)
     assert back["gallery_n"] == 2
     assert len(node.vault.people()) == 2
+
+
+def test_a_poor_picture_of_somebody_known_is_recognised_but_not_kept(node: Node) -> None:
+    first = must(node.arrive(person(0), 1, T0), "first")
+    node.leave(1, after(5))
+    node.visits.sweep(after(5 * 3600))
+    back = must(node.arrive(like(person(0), 0.8), 2, after(5 * 3600), quality=MIN_QUALITY_ALONE - 0.01), "return")
+    assert back["person"] == first["person"]
+    assert [known.templates for known in node.vault.people()] == [1]
+    node.leave(2, after(5 * 3600 + 5))
+    node.visits.sweep(after(10 * 3600))
+    must(node.arrive(like(person(0), 0.8), 3, after(10 * 3600), quality=MIN_QUALITY_ALONE), "return")
+    assert [known.templates for known in node.vault.people()] == [2]
+
+
+def test_thresholds_rise_with_the_templates_and_not_only_with_the_people(node: Node) -> None:
+    must(node.arrive(person(0), 1, T0), "first")
+    before = node.visits.rule()
+    (stored,) = (sealed.opened() for sealed in node.vault.sealed_templates(PACK))
+    for number in range(1, 1200):
+        node.gallery.add(replace(stored, template_id=stored.template_id + number))
+    assert (len(node.gallery), node.gallery.templates) == (1, 1200)
+    assert node.visits.rule().upper > before.upper
+    assert node.visits.rule().lower > before.lower
 
 
 def test_an_unsure_visit_has_a_provisional_person_who_is_not_searched(node: Node) -> None:
