@@ -17,7 +17,8 @@ from edge.sealed import Lock, SealError, sealing
 from sync import SyncError
 from sync.storage.database import LEDGER_FORMAT, named, open_checked
 from sync.storage.key_files import STATEMENTS_FILE
-from sync.verify.verify import Verdict, verify
+from sync.verify.verdict import Verdict
+from sync.verify.verify import verify
 
 FORMAT, VERSION = "firstvisit-backup", 1
 MANIFEST, DATABASE = "manifest.json", "firstvisit.db"

@@ -15,7 +15,8 @@ from edge.certificate_pdf import draw_certificate
 from edge.home import Home
 from sync.audit.chain_audit import Bad
 from sync.certificate.bundle import zipped
-from sync.certificate.examine import REFUSALS, Certificate, examine
+from sync.certificate.certified import REFUSALS, Certificate
+from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
 from sync.node.ledger import Ledger
 from sync.web.times import Times

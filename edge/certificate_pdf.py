@@ -7,8 +7,9 @@ import segno
 
 from edge.certificate_time import Row, draw_times
 from edge.paper import HEIGHT_MM, WIDTH_MM, Colour, Paper, Weight
+from sync.certificate.certified import Certificate
 from sync.certificate.coverage import Gap, GapReason
-from sync.certificate.examine import Certificate, code
+from sync.certificate.paper_code import code
 from sync.format.records import Record
 from sync.format.visit_fields import number_of, text_of
 from sync.web.languages import Languages, Texts

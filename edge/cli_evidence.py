@@ -135,7 +135,7 @@ def certificate(
     """
     from edge.certificate import issue_file
     from edge.home import Home
-    from sync.certificate.examine import lines
+    from sync.certificate.certified import lines
 
     opened = Home(home)
     opened.settings()

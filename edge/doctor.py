@@ -31,7 +31,8 @@ from sync.format.stamp import rfc3339
 from sync.node.alarms import Alarms
 from sync.node.witness import newest
 from sync.transport.tls import RENEW_BEFORE, TlsFiles, tls_files, utc_now
-from sync.verify.verify import verify, verify_after
+from sync.verify.ledgers import verify_after
+from sync.verify.verify import verify
 
 PROBE_S = 5.0
 LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes, so an ack is due as often

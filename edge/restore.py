@@ -21,7 +21,8 @@ from sync.format.records import Record
 from sync.node.append import Transaction
 from sync.storage.database import create
 from sync.storage.key_files import STATEMENTS_FILE
-from sync.verify.verify import verify, verify_after
+from sync.verify.ledgers import verify_after
+from sync.verify.verify import verify
 
 _PUBLIC = ("node.pub", "central.pub", STATEMENTS_FILE, "fence.geojson")
 _MODES = {"firstvisit.toml": 0o640, DATABASE: 0o660, **dict.fromkeys(_PUBLIC, 0o644)}

@@ -16,6 +16,7 @@ from pathlib import Path
 from sync import SyncError
 from sync.format import canonical
 from sync.format.canonical import Fields, hex_bytes
+from sync.format.messages import Enrolment
 from sync.format.wire import SignedBody
 
 FORMAT = "firstvisit-certificate"
@@ -49,6 +50,11 @@ class Bundle:
     acks: tuple[bytes, ...]
     records: tuple[SignedBody, ...]
     enrolments: tuple[str, ...] = ()
+
+    def enrolment_in(self, epoch: int) -> str:
+        """The text of the enrolment that counts in an epoch; raises BadMessage where one is damaged."""
+        earlier = [text for text in (self.node_pub, *self.enrolments) if Enrolment.parse_text(text).epoch <= epoch]
+        return max(earlier, key=lambda text: Enrolment.parse_text(text).epoch, default=self.node_pub)
 
     def encode(self) -> bytes:
         """The bytes of `bundle.json`."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from sync.certificate.examine import Certificate, span, words
+from sync.certificate.certified import Certificate, span, words
 from sync.certificate.timeline import SLEW_US, UNSEEN_STEP_US, Interval
 from sync.format.canonical import Fields
 from sync.format.stamp import rfc3339

@@ -1,115 +1,24 @@
-"""A certificate bundle, checked whole and believed only then: what it proves of one visit."""
+"""A certificate bundle, checked whole and believed only then."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from sync import SyncError
 from sync.audit.chain_audit import Bad
 from sync.audit.origin import follow_notices, read_ack, settle
 from sync.certificate.bundle import Bundle
-from sync.certificate.compact import MAX_TEXT, Compact
-from sync.certificate.coverage import DAY_US, DAYS, KINDS, Coverage, coverage
-from sync.certificate.timeline import Arrival, Interval, Moment, Timeline
-from sync.format.canonical import Fields
+from sync.certificate.certified import Certificate
+from sync.certificate.coverage import DAY_US, DAYS, KINDS, coverage
+from sync.certificate.timeline import Moment, Timeline
 from sync.format.chain import admit
 from sync.format.checkpoint import BadCheckpoint, origin_of
 from sync.format.keyring import KeyRing
 from sync.format.log_proof import LogHead, follows
 from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment, Statement
 from sync.format.records import BadRecord, Record, parse
-from sync.format.signing import PublicKey
-from sync.format.stamp import rfc3339
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Settled, number_of, text_of
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, text_of
 from sync.format.visit_fields import settle as settle_visit
-from sync.format.void import Void, Voids, hold
-from sync.format.void import lines as void_lines
-from sync.printable import counted
-
-Refusal: TypeAlias = Literal["file", "seen", "unsure"]
-"""Why a visit gets no certificate: its source was a file, nobody was compared, nobody has answered."""
-
-REFUSALS: dict[Refusal, str] = {
-    "file": "its source is a file, so it is a test; a certificate needs a live camera",
-    "seen": "nobody was compared, so there is nothing to certify but that somebody came: `firstvisit ledger --export`",
-    "unsure": "the desk has not answered yet whether this is a known person: answer at the kiosk, then ask again",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Certificate:
-    """What a verified bundle says of its visit.
-
-    record: the decision's. before, after: its neighbours in the chain, as far as the bundle holds them. settled: what
-    stands of the decision. later: corrections and what else was recorded of the visit since. confirmed: the first ack
-    that covers the record, tied to it by an unbroken run of hashes; None where central has not confirmed it. log: what
-    central said of its log then; log_index: where the head record lies in it. coverage: of the camera. custody: where
-    the node's key lay, as it says itself; key: that key. enrolment: the one that counts in the record's epoch. central:
-    the list of its keys. origin: what the keys prove of the origin, for people. records: how many were verified. void:
-    those besides that were signed after their key was revoked; they link others and prove nothing. stated: central's
-    word, of those in the bundle, that it let the node in with the keys of `enrolment`.
-    """
-
-    bundle: Bundle
-    record: Record
-    before: Record | None
-    after: Record | None
-    settled: Settled
-    later: tuple[Record, ...]
-    arrival: Arrival
-    confirmed: Ack | None
-    log: LogHead | None
-    log_index: int | None
-    coverage: Coverage
-    custody: str | None
-    key: PublicKey
-    enrolment: Enrolment
-    central: CentralKeys
-    origin: str
-    records: int
-    void: tuple[Void, ...] = ()
-    stated: Statement | None = None
-
-    @property
-    def visit(self) -> str:
-        return self.bundle.visit
-
-    @property
-    def fields(self) -> Fields:
-        return self.record.fields
-
-    def refusal(self) -> Refusal | None:
-        """Why this visit gets no certificate, None where it gets one."""
-        if self.fields.get("source") == "file":
-            return "file"
-        if self.settled.decision == "seen":
-            return "seen"
-        return "unsure" if self.settled.decision == "unsure" else None
-
-    def listed(self) -> Fields:
-        """The same for programs; times are microseconds since 1970 UTC."""
-        moment = self.arrival.moment
-        return {
-            "visit": self.visit,
-            "node": self.record.node_id,
-            "epoch": self.record.epoch,
-            "seq": self.record.seq,
-            "hash": self.record.hash.hex(),
-            "decision": self.settled.decision,
-            "original_decision": self.settled.original,
-            "arrived_us": number_of(self.fields, "arrived_us"),
-            "time_grade": moment.grade,
-            "arrived_between_us": span(moment.carried),
-            "arrived_claimed_us": span(moment.claimed),
-            "signed_between_us": span(self.arrival.record.signed),
-            "contradicted": moment.contradicted,
-            "confirmed_us": self.confirmed.central_time_us if self.confirmed else None,
-            "log_size": self.log.size if self.log else None,
-            "coverage": self.coverage.fields(),
-            "later": [{"seq": one.seq, "kind": one.kind} for one in self.later],
-            "let_in_us": self.stated.at_us if self.stated else None,
-            "refusal": self.refusal(),
-        }
+from sync.format.void import Voids, hold
 
 
 def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Certificate:
@@ -143,7 +52,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     until_us = _looked_back_from(arrival.moment, arrived_us)
     key = keys.ring.in_force("node", (record.epoch, record.seq))
     assert key is not None  # the record was checked against it
-    enrolment = Enrolment.parse_text(_enrolment_for(bundle, record.epoch))
+    enrolment = Enrolment.parse_text(bundle.enrolment_in(record.epoch))
     shown = confirmed if confirmed and confirmed.checkpoint else _with_checkpoint(linked, link, acks)
     return Certificate(
         bundle=bundle,
@@ -166,96 +75,6 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         void=tuple(voids.runs),
         stated=next((one for one in statements if _lets_in(one, enrolment.epoch)), None),
     )
-
-
-def code(certificate: Certificate) -> Compact | None:
-    """The code for the certificate's paper; None where it holds more changes of keys than a QR code has room for."""
-    bundle, record = certificate.bundle, certificate.record
-    at = (record.epoch, record.seq)
-    covering = [ack for ack in map(Ack.unverified, bundle.acks) if (ack.epoch, ack.upto_seq) >= at]
-    # one without a checkpoint is small; of those the one that names this very record says most
-    best = min(
-        covering, key=lambda ack: (ack.checkpoint is not None, (ack.epoch, ack.upto_seq), len(ack.data)), default=None
-    )
-    pub = _enrolment_for(bundle, record.epoch)
-    rotations = [] if record.key_id in {key.key_id for key in Enrolment.parse_text(pub).keys.values()} else [
-        one for one in bundle.records
-        if b'"key.rotated"' in one.body and (before := parse(one.body, one.signature)).kind == "key.rotated"
-        and (before.epoch, before.seq) < at and not hold(certificate.void, (before.epoch, before.seq))
-    ]  # fmt: skip
-    pinned = CentralKeys.parse_text(bundle.central_pub)
-    notices = bundle.notices if best is not None and not _signed_by(best, pinned) else ()
-    made = Compact(
-        record.body,
-        record.signature,
-        best.data if best else None,
-        pub,
-        bundle.central_pub,
-        tuple(rotations),
-        notices,
-    )
-    return made if len(made.text()) <= MAX_TEXT else None
-
-
-def lines(certificate: Certificate) -> list[str]:
-    """What `verify` prints of a good bundle."""
-    moment, record = certificate.arrival.moment, certificate.record
-    compared = certificate.fields.get("gallery_n")
-    watched = certificate.coverage
-    said = [
-        f"{counted(certificate.records, 'record')} verified, {counted(len(certificate.bundle.acks), 'ack')} of central",
-        *void_lines(certificate.void),
-        certificate.origin,
-        *_let_in(certificate),
-        f"visit {certificate.visit}: {certificate.settled.decision}"
-        + (f", compared with {compared} people" if compared is not None else "")
-        + (f", first said {certificate.settled.original}" if certificate.settled.corrected else ""),
-        f"record seq {record.seq} of epoch {record.epoch}, hash {record.hash.hex()}",
-        f"arrived (device's wall clock): {rfc3339(number_of(certificate.fields, 'arrived_us') or 0)}",
-        f"arrived (central's bounds): {words(moment.carried)}, time grade {moment.grade}",
-        f"arrived (device's claim): {words(moment.claimed)}",
-        f"signed (central's signatures alone): {words(certificate.arrival.record.signed)}",
-        "confirmed by central: "
-        + (rfc3339(certificate.confirmed.central_time_us) if certificate.confirmed else "not yet"),
-        "central's log: " + (f"shown to hold it, size {certificate.log.size}" if certificate.log else "not shown"),
-        f"camera watched {watched.share:.1%} of the {DAYS} days before, gaps of a minute or more: {len(watched.gaps)}"
-        " (by the records chosen for this bundle)",
-    ]
-    said += [f"later: seq {one.seq} {one.kind}" for one in certificate.later]
-    if refusal := certificate.refusal():
-        said.append(f"no certificate is issued for this visit: {REFUSALS[refusal]}")
-    return said
-
-
-def words(interval: Interval | None) -> str:
-    """An interval for people."""
-    if interval is None:
-        return "none"
-    ends = [rfc3339(end) if end is not None else "unknown" for end in (interval.lo_us, interval.hi_us)]
-    return " to ".join(ends)
-
-
-def span(interval: Interval | None) -> list[int | None] | None:
-    """An interval for programs."""
-    return None if interval is None else [interval.lo_us, interval.hi_us]
-
-
-def _enrolment_for(bundle: Bundle, epoch: int) -> str:
-    """The text of the enrolment that counts in an epoch."""
-    texts = (bundle.node_pub, *bundle.enrolments)
-    earlier = [text for text in texts if Enrolment.parse_text(text).epoch <= epoch]
-    return max(earlier, key=lambda text: Enrolment.parse_text(text).epoch, default=bundle.node_pub)
-
-
-def _signed_by(ack: Ack, keys: CentralKeys) -> bool:
-    try:
-        Ack.parse(ack.data, keys.keys["ack"])
-    except BadMessage:
-        return False
-    return True
-
-
-# -- inside --------------------------------------------------------------------------------------------------------
 
 
 def _acks(bundle: Bundle, node_id: str, lists: Sequence[CentralKeys]) -> list[Ack]:
@@ -416,12 +235,6 @@ def _log_heads(acks: Iterable[Ack], lists: Sequence[CentralKeys]) -> dict[bytes,
             raise Bad(f"the ack of seq {ack.upto_seq}: {why}")
         heads[ack.ack_hash] = newest = head
     return heads
-
-
-def _let_in(certificate: Certificate) -> Iterator[str]:
-    if certificate.stated is not None:
-        at = rfc3339(certificate.stated.at_us, timespec="seconds")
-        yield f"central states in its log that it let this node in with these keys, at {at}"
 
 
 def _lets_in(statement: Statement, epoch: int) -> bool:

@@ -19,7 +19,8 @@ from sync.format.void import Void, hold
 from sync.node.trust import key_notices
 from sync.storage.readonly import read_snapshot
 from sync.storage.settings import store_url
-from sync.verify.verify import Verdict, verify
+from sync.verify.verdict import Verdict
+from sync.verify.verify import verify
 
 
 @dataclass(frozen=True, slots=True)

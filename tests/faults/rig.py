@@ -12,7 +12,8 @@ from pathlib import Path
 from edge.home import Home
 from models.store import Store, default_root
 from sync.central.store.location import open_store
-from sync.verify.verify import Verdict, verify
+from sync.verify.verdict import Verdict
+from sync.verify.verify import verify
 
 PATIENCE_S = 90.0  # generous: the machine is shared
 

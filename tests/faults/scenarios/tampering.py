@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 from edge.home import Home
 from sync.format.canonical import Fields, encode
 from sync.format.records import parse, seal
-from sync.verify.verify import Verdict, verify
+from sync.verify.verdict import Verdict
+from sync.verify.verify import verify
 from tests.faults.mutants import apply
 from tests.faults.scenario import Result, Scenario, Work
 from tests.faults.site import site, wait_until

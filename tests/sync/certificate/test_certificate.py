@@ -12,9 +12,11 @@ from sync import SyncError, verify_standalone
 from sync.audit.chain_audit import Bad
 from sync.audit.export import write_export
 from sync.certificate.bundle import Bundle, read_bundle, zipped
+from sync.certificate.certified import Certificate
 from sync.certificate.compact import Compact
-from sync.certificate.examine import Certificate, code, examine
+from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
+from sync.certificate.paper_code import code
 from sync.format import canonical
 from sync.format.messages import Ack, CentralKeys, Enrolment, Notice
 from sync.format.rotation import Rotation

@@ -9,8 +9,9 @@ import pytest
 from sync import verify_standalone
 from sync.certificate.bundle import zipped
 from sync.certificate.compare import compare
-from sync.certificate.examine import code, examine
+from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
+from sync.certificate.paper_code import code
 from sync.transport.broker import mosquitto
 from sync.verify.verify import verify
 from tests.sync.broker_process import BrokerProcess

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sync.certificate.certified import Certificate
 from sync.certificate.compare import Comparison, compare
-from sync.certificate.examine import Certificate, examine
+from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of, found_in
 from tests.sync.a_site import DAY_US, HOUR_US, SECOND_US, ACentral, ASite
 

@@ -9,9 +9,10 @@ import pytest
 
 from sync import verify_standalone
 from sync.certificate.bundle import Bundle
+from sync.certificate.certified import Certificate
 from sync.certificate.compact import Compact
 from sync.certificate.compare import compare
-from sync.certificate.examine import Certificate, examine
+from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
 from sync.format.messages import Ack
 from sync.format.records import Record, seal

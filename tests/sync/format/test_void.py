@@ -13,15 +13,17 @@ from sync import verify_standalone
 from sync.audit.chain_audit import Bad
 from sync.audit.export import write_export
 from sync.audit.origin import enrolments_of
-from sync.certificate.examine import code, examine
+from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
+from sync.certificate.paper_code import code
 from sync.format.messages import Ack
 from sync.format.records import Record, seal
 from sync.node.purge import purge
 from sync.node.trust import Trust
 from sync.node.witness import witness
+from sync.verify.ledgers import verify_after
 from sync.verify.nightly import check
-from sync.verify.verify import verify, verify_after
+from sync.verify.verify import verify
 from tests.sync.a_revocation import rekey, revoke, rotate
 from tests.sync.a_site import DAY_US, HOUR_US, ASite, made_key
 

@@ -19,7 +19,8 @@ from sync.node.ledger import Ledger
 from sync.node.purge import DAY_US, Base, kept_sha256, purge
 from sync.node.trust import Trust
 from sync.node.witness import witness
-from sync.verify.verify import Verdict, verify
+from sync.verify.verdict import Verdict
+from sync.verify.verify import verify
 from tests.sync.a_log import ALog
 from tests.sync.conftest import BuiltHome, key, make_home
 

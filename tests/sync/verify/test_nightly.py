@@ -15,8 +15,9 @@ import pytest
 
 from sync.format.stamp import to_us
 from sync.verify import nightly
+from sync.verify.ledgers import verify_after
 from sync.verify.nightly import Checked, Nightly, Running, check, next_night
-from sync.verify.verify import verify, verify_after
+from sync.verify.verify import verify
 from tests.sync.conftest import BuiltHome
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

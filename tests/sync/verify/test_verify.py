@@ -20,7 +20,8 @@ from sync.format.stamp import Stamp
 from sync.node.append import Writer
 from sync.node.ledger import Ledger
 from sync.storage.database import LEDGER_FORMAT
-from sync.verify.verify import Verdict, verify
+from sync.verify.verdict import Verdict
+from sync.verify.verify import verify
 from sync.verify.verify_both import verify_both
 from tests.sync.filled_central import central_of
 

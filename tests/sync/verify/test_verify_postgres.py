@@ -5,7 +5,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sync.verify.verify import Verdict, verify
+from sync.verify.verdict import Verdict
+from sync.verify.verify import verify
 from sync.verify.verify_both import verify_both
 from tests.sync.filled_central import central_of
 
