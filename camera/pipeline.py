@@ -21,6 +21,7 @@ from camera.quality import (
     glimpse,
     quality,
 )
+from camera.region import Attention
 from camera.source import Frame
 from camera.tracker import Sighting, Tracker
 from models.faces import Detector, Embedder, Face, Image
@@ -123,6 +124,7 @@ class Pipeline:
         self._tracker = Tracker(lost_after_s)
         self._people: dict[int, _Person] = {}
         self._gate = MotionGate()
+        self._attention = Attention()
         self._blindness = Blindness()
         self._tally = _Tally()
 
@@ -133,7 +135,9 @@ class Pipeline:
         blind = self._blindness.update(view, frame.captured_ns)
         if len(self._tracker) == 0 and not self._gate.open(view, frame.captured_ns):
             return Step(blind=blind)
-        faces = self._detector.detect(frame.image)
+        expected = self._tracker.expected(frame.captured_ns)
+        region = self._attention.region(expected, frame.image.shape[:2], frame.captured_ns)
+        faces = self._detector.detect(frame.image, region)
         self._gate.detected(view, frame.captured_ns)
         update = self._tracker.update(faces, frame.captured_ns)
         late, ended = self._end(update.ended)

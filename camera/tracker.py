@@ -16,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from models.faces import Face
 
 LIVE_S = 0.5  # a face missed for less is a detector's blink; its track is matched before the lost ones
+EXPECTED_S = 1.0  # a face missed for less is looked for where it was; weak ones come and go
 COAST_S = 0.5  # how long a speed is believed after the last sighting
 SMOOTHING_S = 0.4  # time constant of the speed: boxes jitter by a tenth of a face, and coasting multiplies that
 # How far from where it was expected a face may be, in face sizes. Between two analysed frames people move freely (at 5
@@ -73,6 +74,15 @@ class Tracker:
     def __len__(self) -> int:
         """Return how many tracks are held, lost ones included."""
         return len(self._tracks)
+
+    def expected(self, at_ns: int) -> list[NDArray[np.float64]]:
+        """Return where the faces seen within EXPECTED_S should be at `at_ns`: boxes (4,) xyxy."""
+        expected = []
+        for track in self._tracks:
+            gap_s = (at_ns - track.seen_ns) / 1e9
+            if gap_s <= EXPECTED_S:
+                expected.append(track.box_xyxy + np.tile(track.speed_xy * min(gap_s, COAST_S), 2))
+        return expected
 
     def update(self, faces: Sequence[Face], at_ns: int) -> Update:
         """Take the faces of one frame, whose time at_ns never decreases."""

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from models import ModelsError
-from models.faces import Face, Float32, Image
+from models.faces import Face, Float32, Image, Region
 from models.letterbox import faces_within, fitted, without_overlaps
 from models.runtime import Network
 
@@ -51,14 +51,14 @@ class CenterFace:
         self._detect_px = detect_px
         self._min_score = min_score
 
-    def detect(self, image: Image) -> list[Face]:
-        """Return the faces of image (H, W, 3) uint8 BGR, best score first, in that image's pixels."""
-        canvas, ratio = fitted(image, self._detect_px)
+    def detect(self, image: Image, region: Region | None = None) -> list[Face]:
+        """As `Detector.detect`."""
+        canvas, ratio = fitted(image, self._detect_px, region=region)
         blob = np.asarray(cv2.dnn.blobFromImage(canvas, swapRB=True), dtype=np.float32)
         heat, size, offset, points = self._network.run(blob)
         boxes, landmarks, scores = decode(heat[0, 0], size[0], offset[0], points[0], self._min_score)
         kept = without_overlaps(boxes, scores)
-        return faces_within(image, boxes[kept] * np.tile(ratio, 2), landmarks[kept] * ratio, scores[kept])
+        return faces_within(image, boxes[kept] * np.tile(ratio, 2), landmarks[kept] * ratio, scores[kept], region)
 
 
 def decode(

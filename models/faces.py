@@ -10,6 +10,8 @@ from models import ModelsError
 
 Float32 = npt.NDArray[np.float32]
 Image = npt.NDArray[np.uint8]
+Region = tuple[int, int, int, int]
+"""A rectangle of an image, left, top, right and bottom, px; right and bottom are outside."""
 
 UNIT_NORM_TOLERANCE = 1e-3
 
@@ -59,8 +61,11 @@ class Template:
 class Detector(Protocol):
     """Finds faces."""
 
-    def detect(self, image: Image) -> list[Face]:
-        """Return the faces of image (H, W, 3) uint8 BGR, best score first, in that image's pixels."""
+    def detect(self, image: Image, region: Region | None = None) -> list[Face]:
+        """Return the faces of image (H, W, 3) uint8 BGR, best score first, in that image's pixels.
+
+        region: the only part to look at, at the same scale as the whole; a face that its edge cuts is left out.
+        """
         ...
 
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from models import ModelsError
 from models.align import ARCFACE_112_XY, aligned_chip
-from models.faces import Detector, Embedder, Face, Float32, Image
-from models.letterbox import faces_within, input_side_px
+from models.faces import Detector, Embedder, Face, Float32, Image, Region
+from models.letterbox import faces_within, input_side_px, shrunk_by
 from models.runtime import session_options
 
 TASKS = ["detection", "recognition"]
@@ -24,17 +24,17 @@ class InsightDetector:
         self._detect_px = detect_px
         self._min_score = min_score
 
-    def detect(self, image: Image) -> list[Face]:
-        """Return the faces of image (H, W, 3) uint8 BGR, best score first, in that image's pixels."""
-        image_h, image_w = image.shape[:2]
-        scale = min(1.0, self._detect_px / max(image_h, image_w))
-        input_wh = (input_side_px(image_w, scale), input_side_px(image_h, scale))
-        found, landmarks = self._model.detect(image, input_size=input_wh, det_thresh=self._min_score)
+    def detect(self, image: Image, region: Region | None = None) -> list[Face]:
+        """As `Detector.detect`."""
+        scale = shrunk_by(image, self._detect_px)
+        part = image if region is None else image[region[1] : region[3], region[0] : region[2]]
+        input_wh = (input_side_px(part.shape[1], scale), input_side_px(part.shape[0], scale))
+        found, landmarks = self._model.detect(part, input_size=input_wh, det_thresh=self._min_score)
         if not len(found):
             return []
         if landmarks is None:
             raise ModelsError("the pack's detector gives no landmarks: faces cannot be aligned")
-        return faces_within(image, found[:, :4], landmarks, found[:, 4])
+        return faces_within(image, found[:, :4], landmarks, found[:, 4], region)
 
 
 class InsightEmbedder:

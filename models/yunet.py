@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from models import ModelsError
-from models.faces import Face, Float32, Image
+from models.faces import Face, Float32, Image, Region
 from models.letterbox import faces_within, fitted, without_overlaps
 from models.runtime import Network
 
@@ -26,14 +26,15 @@ class YuNet:
         self._detect_px = min(detect_px, *self._fixed_hw) if self._fixed_hw else detect_px
         self._min_score = min_score
 
-    def detect(self, image: Image) -> list[Face]:
-        """Return the faces of image (H, W, 3) uint8 BGR, best score first, in that image's pixels."""
-        canvas, ratio = fitted(image, self._detect_px, self._fixed_hw)
+    def detect(self, image: Image, region: Region | None = None) -> list[Face]:
+        """As `Detector.detect`; a file of one input size looks at the whole image, which costs it no more."""
+        region = None if self._fixed_hw else region
+        canvas, ratio = fitted(image, self._detect_px, self._fixed_hw, region)
         blob = np.asarray(cv2.dnn.blobFromImage(canvas), dtype=np.float32)
         outputs = dict(zip(self._network.output_names, self._network.run(blob), strict=True))
         boxes, landmarks, scores = decode(outputs, canvas.shape[1], self._min_score)
         kept = without_overlaps(boxes, scores)
-        return faces_within(image, boxes[kept] * np.tile(ratio, 2), landmarks[kept] * ratio, scores[kept])
+        return faces_within(image, boxes[kept] * np.tile(ratio, 2), landmarks[kept] * ratio, scores[kept], region)
 
 
 def decode(outputs: dict[str, Float32], width_px: int, min_score: float) -> tuple[Float32, Float32, Float32]:

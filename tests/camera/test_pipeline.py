@@ -11,7 +11,7 @@ import pytest
 from camera.pipeline import Arrival, Ended, Pipeline, Step
 from camera.recorded import recorded_frames
 from camera.source import Frame
-from models.faces import Face
+from models.faces import Face, Region
 from models.pack import Pack
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ class Scripted:
         self.script: list[Face] = []
         self.looks = self.refined = 0
 
-    def detect(self, image: np.ndarray) -> list[Face]:
+    def detect(self, image: np.ndarray, _region: Region | None = None) -> list[Face]:
         assert image.dtype == np.uint8
         self.looks += 1
         return self.script

@@ -21,7 +21,7 @@ from camera.slot import Slots
 from camera.source import Frame
 from camera.worker import CameraEvent
 from models.calibration import CAUTIOUS
-from models.faces import Face, Float32, Image
+from models.faces import Face, Float32, Image, Region
 from models.pack import Pack
 
 DIM = 128
@@ -115,7 +115,7 @@ class FeedPipeline:
 class FeedDetector:
     """Stands for a Detector; nobody asks it, every frame is decided on already."""
 
-    def detect(self, _image: Image) -> list[Face]:
+    def detect(self, _image: Image, _region: Region | None = None) -> list[Face]:
         return []
 
 

@@ -47,6 +47,18 @@ def test_a_face_cut_by_the_edge_has_its_box_inside_the_image(detector: Detector,
         assert face.box_xyxy[3] <= cut.shape[0]
 
 
+def test_a_region_of_the_image_shows_the_faces_in_it_and_none_that_its_edge_cuts(
+    detector: Detector, group_photo: np.ndarray
+) -> None:
+    everybody = sorted(detector.detect(group_photo), key=lambda face: face.box_xyxy[0])
+    first, cut = everybody[0], everybody[2]
+    left, right = 0, round(float(cut.box_xyxy[0] + cut.box_xyxy[2]) / 128) * 64  # on the grid of the network's strides
+    found = sorted(detector.detect(group_photo, (left, 0, right, group_photo.shape[0])), key=lambda f: f.box_xyxy[0])
+    assert len(found) == sum(float(face.box_xyxy[2]) <= right for face in everybody) < 6
+    assert np.abs(found[0].landmarks_xy - first.landmarks_xy).max() < 3
+    assert np.abs(found[0].box_xyxy - first.box_xyxy).max() < 6
+
+
 @pytest.mark.parametrize("shape", [(1080, 1920, 3), (7, 5, 3), (33, 1000, 3)])
 def test_an_image_without_faces_has_none(detector: Detector, shape: tuple[int, int, int]) -> None:
     assert detector.detect(np.full(shape, 127, dtype=np.uint8)) == []
