@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 
-from camera.recorded import bgr
+from camera.picture import Decoded
 from camera.source import Frame, SourceError, usb_index
 
 
@@ -73,7 +73,7 @@ def rtsp_frames(
             for picture in decoded:
                 if isinstance(picture, av.VideoFrame):
                     last_ns = now_ns
-                    yield Frame(camera_id, next(numbers), datetime.now(UTC), now_ns, bgr(picture))
+                    yield Frame(camera_id, next(numbers), datetime.now(UTC), now_ns, Decoded(picture))
                     last_ns = time.monotonic_ns()  # what the consumer took is not the camera's silence
     finally:
         container.close()

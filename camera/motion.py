@@ -9,6 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera.picture import luma_of
+
 LUMA_PX = 160  # width of the small grey picture everything here is judged on
 MOVED_LEVELS = 14.0  # a pixel has changed; sensor noise averaged over a 12 px block stays under 4
 MOVED_PIXELS = 6  # a person whose face has 32 px covers some 40 of these pixels at 1080p
@@ -50,15 +52,12 @@ class View:
         return self.luma < DARK_LUMA or self.spread < FLAT_SPREAD or self.sharpness < FLAT_SHARPNESS
 
 
-def look(image: NDArray[np.uint8]) -> View:
-    """Return the view of image (H, W, 3) uint8 BGR."""
-    height, width = image.shape[:2]
-    # Every third of the pixels that one small pixel covers is plenty for its mean, and touches a ninth of the memory.
-    step = max(1, width // (3 * LUMA_PX))
-    small = cv2.resize(
-        image[::step, ::step], (LUMA_PX, max(1, round(LUMA_PX * height / width))), interpolation=cv2.INTER_AREA
-    )
-    grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
+def look(picture: NDArray[np.uint8]) -> View:
+    """Return the view of a picture: its luma (h, w) uint8 0..255, as `Frame.luma` gives it, or (H, W, 3) uint8 BGR."""
+    luma = luma_of(picture) if picture.ndim == 3 else picture
+    height, width = luma.shape
+    small = cv2.resize(luma, (LUMA_PX, max(1, round(LUMA_PX * height / width))), interpolation=cv2.INTER_AREA)
+    grey = small.astype(np.float32)
     mean, spread = cv2.meanStdDev(grey)
     sharpness = float(cv2.Laplacian(grey, cv2.CV_32F).var())
     return View(grey, float(mean[0, 0]), float(spread[0, 0]), sharpness)

@@ -130,7 +130,7 @@ class Pipeline:
 
     def step(self, frame: Frame) -> Step:
         """Analyse a frame."""
-        view = look(frame.image)
+        view = look(frame.luma)
         self._tally.add(frame, view.luma_e6, view.sharpness_e6)
         blind = self._blindness.update(view, frame.captured_ns)
         if len(self._tracker) == 0 and not self._gate.open(view, frame.captured_ns):

@@ -7,12 +7,14 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeAlias
 
 import av
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from camera.picture import Decoded
 from camera.source import Frame, SourceError, file_path
 
 log = logging.getLogger(__name__)
@@ -20,7 +22,8 @@ log = logging.getLogger(__name__)
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff"})
 FOLDER_FRAMES_PER_S = 10.0  # the design's frame rate of a folder of images, which carries no times
 MAX_PICTURE_PX = 100_000_000  # 300 MB as BGR; a PNG of 12 MB may claim 30,000 x 30,000 pixels and take 5 GB
-_TURNS = {90: cv2.ROTATE_90_COUNTERCLOCKWISE, -180: cv2.ROTATE_180, 180: cv2.ROTATE_180, -90: cv2.ROTATE_90_CLOCKWISE}
+
+_Pictures: TypeAlias = Iterator[tuple[float, NDArray[np.uint8] | Decoded]]  # seconds since the first, and the picture
 
 
 def recorded_frames(
@@ -40,27 +43,18 @@ def recorded_frames(
         raise SourceError(camera_id, uri, "unreadable", "no such file or folder")
     if not path.is_dir() and not path.is_file():
         raise SourceError(camera_id, uri, "unreadable", "neither a file nor a folder")  # reading a FIFO would not end
-    images = _folder(camera_id, uri, path, folder_frames_per_s) if path.is_dir() else _video(camera_id, uri, path)
-    for number, (time_s, image) in enumerate(images, start=1):
+    pictures = _folder(camera_id, uri, path, folder_frames_per_s) if path.is_dir() else _video(camera_id, uri, path)
+    for number, (time_s, picture) in enumerate(pictures, start=1):
         yield Frame(
             camera_id=camera_id,
             number=number,
             captured_at=run_started_at + timedelta(seconds=time_s),
             captured_ns=run_started_ns + round(time_s * 1e9),
-            image=image,
+            picture=picture,
         )
 
 
-def bgr(frame: av.VideoFrame) -> NDArray[np.uint8]:
-    """Return a decoded frame as (H, W, 3) uint8 BGR, turned upright as its display matrix says."""
-    image = frame.to_ndarray(format="bgr24").astype(np.uint8, copy=False)
-    turn = _TURNS.get(frame.rotation)
-    if turn is not None:
-        image = cv2.rotate(image, turn).astype(np.uint8, copy=False)
-    return image
-
-
-def _video(camera_id: str, uri: str, path: Path) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+def _video(camera_id: str, uri: str, path: Path) -> _Pictures:
     try:
         container = av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
@@ -96,14 +90,14 @@ def _video(camera_id: str, uri: str, path: Path) -> Iterator[tuple[float, NDArra
                     time_s = max(frame.time - first_s, time_s + 1e-3 if time_s >= 0 else 0.0)
                 else:
                     time_s += step_s
-                yield time_s, bgr(frame)
+                yield time_s, Decoded(frame)
         if time_s < 0:
             raise SourceError(camera_id, uri, "unreadable", "holds no frame that can be decoded")
         if damaged:
             log.warning("video damaged camera=%s packets=%d", camera_id, damaged)
 
 
-def _folder(camera_id: str, uri: str, path: Path, frames_per_s: float) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+def _folder(camera_id: str, uri: str, path: Path, frames_per_s: float) -> _Pictures:
     files = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_as_counted)
     if not files:
         raise SourceError(camera_id, uri, "unreadable", "folder holds no images (jpg, png, bmp, webp, tif)")

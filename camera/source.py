@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera import CameraError
+from camera.picture import Decoded, luma_of
 
 Kind = Literal["rtsp", "usb", "file"]
 Reason = Literal["auth", "unreachable", "stalled", "ended", "unreadable"]
@@ -45,19 +46,31 @@ class Frame:
     """One picture of one camera.
 
     captured_at is UTC; captured_ns is monotonic and orders frames of one run (for files: start of the run + time in
-    the file). image: (H, W, 3) uint8 BGR, not to be written to. number counts up from 1 over the life of the source;
-    a gap means frames that were dropped.
+    the file). picture: (H, W, 3) uint8 BGR, or what a decoder gave. number counts up from 1 over the life of the
+    source; a gap means frames that were dropped.
     """
 
     camera_id: str
     number: int
     captured_at: datetime
     captured_ns: int
-    image: NDArray[np.uint8]
+    picture: NDArray[np.uint8] | Decoded
+
+    @property
+    def image(self) -> NDArray[np.uint8]:
+        """The picture as (H, W, 3) uint8 BGR, not to be written to."""
+        return self.picture.bgr() if isinstance(self.picture, Decoded) else self.picture
+
+    @property
+    def luma(self) -> NDArray[np.uint8]:
+        """Its brightness, (h, w) uint8 0..255, from every n-th pixel: for less than the colours cost."""
+        return self.picture.luma() if isinstance(self.picture, Decoded) else luma_of(self.picture)
 
     def __post_init__(self) -> None:
-        image = self.image
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        image = self.picture
+        if isinstance(image, Decoded):
+            pass
+        elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
             raise CameraError(
                 f"camera {self.camera_id}: frame {self.number} must be (H, W, 3) uint8, is {image.shape} {image.dtype}"
             )

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from camera.assignment import assigned
 from models.faces import Face
 
 LIVE_S = 0.5  # a face missed for less is a detector's blink; its track is matched before the lost ones
@@ -64,7 +64,7 @@ class _Track:
 
 
 class Tracker:
-    """Assigns faces to tracks (Hungarian), first to those seen just now, then to those lost up to lost_after_s."""
+    """Assigns faces to tracks, first to those seen just now, then to those lost up to lost_after_s."""
 
     def __init__(self, lost_after_s: float = 3.0) -> None:
         self._lost_after_ns = int(lost_after_s * 1e9)
@@ -128,8 +128,7 @@ def _assign(tracks: list[_Track], faces: list[Face], at_ns: int) -> list[tuple[_
     if not tracks or not faces:
         return []
     cost = np.array([[_cost(track, face, at_ns) for face in faces] for track in tracks])
-    rows, columns = linear_sum_assignment(cost)
-    return [(tracks[r], faces[c]) for r, c in zip(rows, columns, strict=True) if cost[r, c] < _NO]
+    return [(tracks[row], faces[column]) for row, column in assigned(cost) if cost[row, column] < _NO]
 
 
 def _cost(track: _Track, face: Face, at_ns: int) -> float:

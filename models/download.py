@@ -5,16 +5,18 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import httpx
-
 from models import ModelsError
+
+if TYPE_CHECKING:  # at run time it is imported where something is fetched: opening a pack need not wait for it
+    import httpx
 
 log = logging.getLogger(__name__)
 
 # GitHub is often unreachable in China and then hangs rather than refuses.
-TIMEOUT = httpx.Timeout(30.0, connect=5.0)
+TIMEOUT_S, CONNECT_TIMEOUT_S = 30.0, 5.0
 
 Progress = Callable[[str, int, int], None]  # label, bytes done, bytes in all
 
@@ -54,9 +56,12 @@ def download(urls: list[str], target: Path, *, sha256: str, size_bytes: int | No
     A part already fetched (`target` + .part) is continued. `target` appears only when whole and verified.
     Raises SourceError with what each address answered.
     """
+    import httpx
+
     part = target.with_name(target.name + ".part")
     hosts_by_reason: dict[str, list[str]] = {}
-    with httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
+    timeout = httpx.Timeout(TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+    with httpx.Client(timeout=timeout, follow_redirects=True, headers={"Accept-Encoding": "identity"}) as client:
         for url in urls:
             try:
                 _fetch(client, url, part, sha256=sha256, size_bytes=size_bytes, progress=progress)
@@ -72,9 +77,11 @@ def download(urls: list[str], target: Path, *, sha256: str, size_bytes: int | No
 
 
 def _fetch(
-    client: httpx.Client, url: str, part: Path, *, sha256: str, size_bytes: int | None, progress: Progress
+    client: "httpx.Client", url: str, part: Path, *, sha256: str, size_bytes: int | None, progress: Progress
 ) -> None:
     """Complete `part` from one address; a broken connection is resumed as long as each try brings something."""
+    import httpx
+
     while True:
         had = part.stat().st_size if part.exists() else 0
         try:
@@ -91,7 +98,9 @@ def _fetch(
         # what was there before did not belong to this file: once more from the start
 
 
-def _receive(client: httpx.Client, url: str, part: Path, *, size_bytes: int | None, progress: Progress) -> None:
+def _receive(client: "httpx.Client", url: str, part: Path, *, size_bytes: int | None, progress: Progress) -> None:
+    import httpx
+
     have = part.stat().st_size if part.exists() else 0
     if size_bytes is not None and have >= size_bytes:
         return
