@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -14,8 +13,6 @@ from camera.picture import luma_of
 LUMA_PX = 160  # width of the small grey picture everything here is judged on
 MOVED_LEVELS = 14.0  # a pixel has changed; sensor noise averaged over a 12 px block stays under 4
 MOVED_PIXELS = 6  # a person whose face has 32 px covers some 40 of these pixels at 1080p
-BLIND_AFTER_S = 3.0
-CLEAR_AFTER_S = 1.0
 # Measured: camera/README.md. Lit footage has luma 104..146, spread 37..71 and sharpness 146..4,035.
 DARK_LUMA = 12.0
 FLAT_SPREAD = 6.0
@@ -47,9 +44,14 @@ class View:
         return round(self.sharpness / (self.sharpness + SHARPNESS_HALF) * 1e6)
 
     @property
+    def dark(self) -> bool:
+        """Whether hardly any light gets in."""
+        return self.luma < DARK_LUMA
+
+    @property
     def blind(self) -> bool:
         """Whether the picture is dark, of one tone, or without any edge."""
-        return self.luma < DARK_LUMA or self.spread < FLAT_SPREAD or self.sharpness < FLAT_SHARPNESS
+        return self.dark or self.spread < FLAT_SPREAD or self.sharpness < FLAT_SHARPNESS
 
 
 def look(picture: NDArray[np.uint8]) -> View:
@@ -89,25 +91,3 @@ class MotionGate:
         """Remember the picture on which faces were just looked for."""
         self._reference = view
         self._reference_ns = at_ns
-
-
-class Blindness:
-    """Turns single blind pictures into "blind" after BLIND_AFTER_S of nothing else, and "clear" after CLEAR_AFTER_S."""
-
-    def __init__(self) -> None:
-        self._blind = False
-        self._differs_since_ns: int | None = None
-
-    def update(self, view: View, at_ns: int) -> Literal["blind", "clear"] | None:
-        """Return the state when it changes with this picture, else None."""
-        if view.blind == self._blind:
-            self._differs_since_ns = None
-            return None
-        if self._differs_since_ns is None:
-            self._differs_since_ns = at_ns
-        after_s = CLEAR_AFTER_S if self._blind else BLIND_AFTER_S
-        if at_ns - self._differs_since_ns < after_s * 1e9:
-            return None
-        self._blind = not self._blind
-        self._differs_since_ns = None
-        return "blind" if self._blind else "clear"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
 
-from camera.motion import Blindness, MotionGate, look
+import numpy as np
+from numpy.typing import NDArray
+
+from camera.motion import MotionGate, look
 from camera.quality import (
     MIN_FRONTALITY,
     MIN_QUALITY,
@@ -24,6 +26,7 @@ from camera.quality import (
 from camera.region import Attention
 from camera.source import Frame
 from camera.tracker import Sighting, Tracker
+from camera.views import KeptView, ViewChange, ViewWatch
 from models.faces import Detector, Embedder, Face, Image
 
 SHOTS_TO_ARRIVE = 3
@@ -57,14 +60,14 @@ class Ended:
 class Step:
     """What a frame brought.
 
-    seen: ids of tracks that have arrived (in this step or before) and are visible in this frame. blind: the view's
-    state when it changes. Tracks that never arrive are never mentioned.
+    seen: ids of tracks that have arrived (in this step or before) and are visible in this frame. view: what began or
+    ended of the view's own state. Tracks that never arrive are never mentioned.
     """
 
     arrivals: tuple[Arrival, ...] = ()
     seen: tuple[int, ...] = ()
     ended: tuple[Ended, ...] = ()
-    blind: Literal["blind", "clear"] | None = None
+    view: tuple[ViewChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +102,8 @@ class Pipeline:
     shot. max_shots: pictures kept a track, and so the bound of its memory. decide_after_s: a track arrives at this age
     when it has SHOTS_TO_ARRIVE shots, and up to as much later while they still get better, for whoever walks up is best
     seen last; with fewer shots when it ends, if the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of
-    sight for longer has ended. All seconds are frame time.
+    sight for longer has ended. All seconds are frame time. view, live: the reference view, and
+    whether the source is a camera (`ViewWatch`).
     """
 
     def __init__(
@@ -113,6 +117,8 @@ class Pipeline:
         max_shots: int = 5,
         decide_after_s: float = 1.0,
         lost_after_s: float = 3.0,
+        view: KeptView | None = None,
+        live: bool = False,
     ) -> None:
         self._camera_id = camera_id
         self._detector = detector
@@ -125,20 +131,22 @@ class Pipeline:
         self._people: dict[int, _Person] = {}
         self._gate = MotionGate()
         self._attention = Attention()
-        self._blindness = Blindness()
+        self._views = ViewWatch(view, live=live)
         self._tally = _Tally()
 
     def step(self, frame: Frame) -> Step:
         """Analyse a frame."""
         view = look(frame.luma)
         self._tally.add(frame, view.luma_e6, view.sharpness_e6)
-        blind = self._blindness.update(view, frame.captured_ns)
+        changes = self._views.update(view, frame.captured_ns, frame.captured_at)
         if len(self._tracker) == 0 and not self._gate.open(view, frame.captured_ns):
-            return Step(blind=blind)
+            self._views.learn(view, (), frame.captured_ns, frame.captured_at)
+            return Step(view=changes)
         expected = self._tracker.expected(frame.captured_ns)
         region = self._attention.region(expected, frame.image.shape[:2], frame.captured_ns)
         faces = self._detector.detect(frame.image, region)
         self._gate.detected(view, frame.captured_ns)
+        self._views.learn(view, _shares(frame, faces), frame.captured_ns, frame.captured_at)
         update = self._tracker.update(faces, frame.captured_ns)
         late, ended = self._end(update.ended)
         for sighting in update.sightings:
@@ -149,16 +157,25 @@ class Pipeline:
                 self._people[track_id].together |= visible - {track_id}
         arrivals = [self._arrive(track_id) for track_id in sorted(visible) if self._is_due(track_id, frame)]
         seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].shots is None))
-        return Step((*late, *arrivals), seen, ended, blind)
+        return Step((*late, *arrivals), seen, ended, changes)
 
     def finish(self) -> Step:
         """End the source, or an outage's loss of it: every undecided track with a good shot arrives, all end.
 
         Frames may follow; their tracks are new.
         """
-        self._blindness = Blindness()  # a view still covered when frames return is to be said again
+        self._views.interrupted()
         late, ended = self._end(self._tracker.finish())
         return Step(arrivals=late, ended=ended)
+
+    @property
+    def view(self) -> KeptView | None:
+        """The reference view as it stands, None until one is taken."""
+        return self._views.kept
+
+    def retake_view(self) -> None:
+        """Let what is seen from now on be the reference view."""
+        self._views.retake()
 
     def vitals(self, now_ns: int | None = None) -> Vitals:
         """Return the tally since the last call and start a new one.
@@ -217,6 +234,13 @@ class Pipeline:
                 ended.append(Ended(self._camera_id, track_id, person.last_seen_at))
             del self._people[track_id]
         return tuple(late), tuple(ended)
+
+
+def _shares(frame: Frame, faces: list[Face]) -> list[NDArray[np.float32]]:
+    """Boxes as shares of the picture's width and height."""
+    height, width = frame.image.shape[:2]
+    scale = np.array([width, height, width, height], np.float32)
+    return [face.box_xyxy / scale for face in faces]
 
 
 class _Tally:

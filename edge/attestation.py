@@ -88,9 +88,9 @@ class Attestation:
     def check(self, ledger: Ledger) -> Standing:
         """Look around, and record it as `place.changed` where something is not as attested; once until attested again.
 
-        What was never seen before is taken to belong to the place: a new box, or one whose network came later. What
-        is not there now says nothing: a box without a network has not moved by that. ledger: opened by the node's
-        writer. Raises DatabaseError or DiskFull.
+        A camera that is another device is a `camera.changed` too. What was never seen before is taken to belong to the
+        place: a new box, or one whose network came later. What is not there now says nothing: a box without a network
+        has not moved by that. ledger: opened by the node's writer. Raises DatabaseError or DiskFull.
         """
         standing = read_standing(self._database)
         if not standing.holds:
@@ -153,6 +153,9 @@ def _hold(transaction: Transaction, sight: Sight) -> Standing:
         return Standing()
     prints = {"fingerprint": now.fingerprint(salt), "before": attested.fingerprint(salt)}
     record = transaction.append("place.changed", {"changed": list(changed), "reason": "surroundings", **prints})
+    for camera_id in _changed_cameras(attested, now):
+        fields: Fields = {"camera": camera_id, "state": "changed", "reason": "device", "at_us": record.stamp.wall_us}
+        transaction.append("camera.changed", fields)
     connection.execute("UPDATE attestation SET changed_us = ?, changed = ?", (record.stamp.wall_us, " ".join(changed)))
     return Standing(changed, record.stamp.wall_us)
 
@@ -162,13 +165,18 @@ def _changed(attested: _Hashed, now: _Hashed) -> tuple[str, ...]:
     changed = []
     if attested.parts["gateway"] and now.parts["gateway"] - attested.parts["gateway"]:
         changed.append("gateway")
-    held = dict(attested.parts["cameras"])
-    if any(held.get(name, digest) != digest for name, digest in now.parts["cameras"]):
+    if _changed_cameras(attested, now):
         changed.append("cameras")
     enough = min(len(attested.parts["wifi"]), len(now.parts["wifi"])) >= WIFI_LEAST
     if enough and _overlap(attested, now) < WIFI_MOVED_BELOW:
         changed.append("wifi")
     return tuple(changed)
+
+
+def _changed_cameras(attested: _Hashed, now: _Hashed) -> list[str]:
+    """The cameras in whose place another device answers now: another MAC, or another serial number."""
+    held = dict(attested.parts["cameras"])
+    return sorted(name for name, digest in now.parts["cameras"] if held.get(name, digest) != digest)
 
 
 def _followed(attested: _Hashed, now: _Hashed) -> tuple[str, ...]:

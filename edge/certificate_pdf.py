@@ -30,6 +30,10 @@ GAP_COLOURS: dict[GapReason, Colour] = {
     "off": (150, 146, 135),
     "down": (163, 34, 29),
     "blind": (60, 60, 60),
+    "frozen": (36, 88, 130),
+    "backlit": (196, 168, 60),
+    "moved": (122, 62, 130),
+    "changed": (196, 92, 160),
     "silent": (206, 140, 40),
     "before": (222, 219, 210),
 }

@@ -45,13 +45,14 @@ class NewEpochReason(StrEnum):
 
 @app.command()
 def attest(home: HomeOption) -> None:
-    """Say that the box stands where it should: its surroundings as they are now belong to the place.
+    """Say that box and cameras stand where they should: surroundings and views as they are now belong to the place.
 
     Example: firstvisit attest --home /var/lib/firstvisit/home
     """
     from contextlib import closing
 
     from edge.attestation import Attestation
+    from edge.camera_views import CameraViews
     from edge.home import Home
     from edge.surroundings import Surroundings
 
@@ -61,11 +62,13 @@ def attest(home: HomeOption) -> None:
     cameras = {camera.id: camera.uri for camera in settings.camera}
     with closing(found.open_ledger("node")) as ledger:
         record, sight = Attestation(found.database, Surroundings(cameras)).attest(ledger)
+    views = CameraViews(found.database).forget()
     say(f"seq={record.seq} fingerprint {record.fields['fingerprint'][:16]}", "attested")
     say(f"  gateway             {'seen' if sight.gateway else 'none seen: taken up when there is one'}")
     say(f"  cameras             {', '.join(sorted(sight.cameras or {})) or 'none seen: taken up when there are'}")
     say(f"  Wi-Fi neighbours    {len(sight.wifi)}")
-    say("  a running node names its place again within a minute")
+    say(f"  reference views     {views or 'none'} forgotten")
+    say("  a running node names its place again within a minute, and then takes its cameras' views anew")
 
 
 @keys.command("list")

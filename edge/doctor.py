@@ -9,10 +9,11 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from camera import CameraError
-from camera.source import redact
+from camera.source import parse_uri, redact, uri_digest
 from camera.worker import probe
 from edge import EdgeError
 from edge.attestation import read_standing
+from edge.camera_views import CameraViews
 from edge.clock import UNKNOWN_ERROR_US, read_kernel
 from edge.consent import policy_text
 from edge.epochs import ROLES
@@ -63,6 +64,7 @@ def examine(home: Home) -> list[Finding]:
         _pack(settings),
         _policy(home, settings),
         *_cameras(settings),
+        *_views(home, settings),
         _keys(home),
         _chain(home),
         _people(home),
@@ -137,6 +139,26 @@ def _cameras(settings: Settings) -> Iterator[Finding]:
         else:
             height, width = frame.image.shape[:2]
             yield Finding("camera", "good", f"{camera.id}: {width}x{height} from {redact(camera.uri)}")
+
+
+def _views(home: Home, settings: Settings) -> Iterator[Finding]:
+    """The reference view of each camera: since when it holds, or that there is none yet."""
+    try:
+        states = {(state.camera_id, state.source_hash): state for state in CameraViews(home.database).states()}
+    except SyncError as error:
+        yield Finding("view", "bad", str(error))
+        return
+    for camera in settings.camera:
+        try:
+            state = states.get((camera.id, uri_digest(camera.uri)))
+            live = parse_uri(camera.uri) != "file"
+        except CameraError:
+            continue  # said of the camera itself
+        if state is not None:
+            since = rfc3339(state.taken_us, timespec="seconds")
+            yield Finding("view", "good", f"{camera.id}: held against its view of {since}")
+        elif live:
+            yield Finding("view", "warn", f"{camera.id}: no reference view yet; a running node takes it")
 
 
 def _keys(home: Home) -> Finding:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.attestation import MIGRATIONS as ATTESTATION
+from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
 from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
@@ -123,7 +124,8 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        migrate(self.database, LEDGER_FORMAT, LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION)
+        at_rest = (LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
+        migrate(self.database, LEDGER_FORMAT, *at_rest)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS)
 
     @contextmanager

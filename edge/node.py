@@ -20,6 +20,7 @@ import sdnotify
 from camera.source import parse_uri, uri_digest
 from edge import EdgeError
 from edge.attestation import Attestation
+from edge.camera_views import CameraViews
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.custody import Custody
@@ -144,8 +145,22 @@ def run(home: Home, options: RunOptions) -> bool:
         night = Night(
             home.path, home.database, ledger, settings.site.timezone, home.ledger_days(settings), patience.wait_on
         )
+        views = CameraViews(home.database, patience.wait_on)
         watch = Watch(
-            ledger, vault, visits, gallery, staff, clock, orders, pack, sources, disk, night, site, fast=options.fast
+            ledger,
+            vault,
+            visits,
+            gallery,
+            staff,
+            clock,
+            orders,
+            pack,
+            sources,
+            disk,
+            night,
+            site,
+            views,
+            fast=options.fast,
         )
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))
         if uplink is None or options.drain_s is None:

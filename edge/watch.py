@@ -12,8 +12,10 @@ import sdnotify
 from camera.pipeline import Arrival, Pipeline, Step
 from camera.slot import Slots
 from camera.source import Frame
+from camera.views import ViewChange
 from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
+from edge.camera_views import CameraViews
 from edge.clock import Clock
 from edge.consent import Horizon, declare
 from edge.full_disk import FullDisk
@@ -61,6 +63,7 @@ class Watch:
         disk: FullDisk,
         night: Night,
         site: Site,
+        views: CameraViews,
         *,
         fast: bool,
     ) -> None:
@@ -80,8 +83,13 @@ class Watch:
         self._pack = pack
         self._sources = sources
         self._fast = fast
+        self._views = views
+        kept = views.load({camera_id: facts.digest for camera_id, facts in sources.items()})
         self._pipelines = {
-            camera_id: Pipeline(camera_id, pack.detector, pack.embedder, pack.refine) for camera_id in sources
+            camera_id: Pipeline(
+                camera_id, pack.detector, pack.embedder, pack.refine, view=kept.get(camera_id), live=facts.live
+            )
+            for camera_id, facts in sources.items()
         }
         self._slots = Slots(sources, lossless=fast)
         self._events: queue.SimpleQueue[CameraEvent] = queue.SimpleQueue()
@@ -141,6 +149,7 @@ class Watch:
                     self._follow(pipeline.finish())
             self._visits.close(reason)
             self._alive()
+            self._keep_views()
             self._ledger.append("node.stopped", {"reason": reason})
         except DiskFull:
             self._refuse()
@@ -214,18 +223,29 @@ class Watch:
             self._dropped[camera_id] = self._slots.dropped(camera_id)
         self._visits.unwatched_until(now)
         while self._unsaid:
-            camera_id = next(iter(self._unsaid))
-            self._ledger.append(*self._unsaid[camera_id])
-            del self._unsaid[camera_id]
+            topic = next(iter(self._unsaid))
+            self._ledger.append(*self._unsaid[topic])
+            del self._unsaid[topic]
 
     def _analyse(self, frame: Frame) -> None:
         self._film_now = max(self._film_now, frame.captured_at)
         step = self._pipelines[frame.camera_id].step(frame)
-        if step.blind is not None:
-            kind, reason = ("camera.blind", "covered") if step.blind == "blind" else ("camera.up", "clear")
-            self._camera_record(kind, frame.camera_id, frame.captured_at, reason)
+        for change in step.view:
+            self._tell_view(frame.camera_id, change)
         self._follow(step)
         self._visits.seen(frame.camera_id, step.seen, frame.captured_at)
+
+    def _tell_view(self, camera_id: str, change: ViewChange) -> None:
+        log.warning("view changed camera=%s kind=%s reason=%s", camera_id, change.kind, change.reason)
+        if change.kind == "blind" and change.reason == "clear":
+            self._camera_record("camera.up", camera_id, change.since, "clear")
+            return
+        fields: Fields = {"state": "clear" if change.reason == "clear" else change.kind}
+        if change.displacement is not None:
+            found = change.displacement
+            fields |= {"right_e6": round(found.right * 1e6), "down_e6": round(found.down * 1e6)}
+            fields |= {"roll_e6": round(found.roll_deg * 1e6), "zoom_e6": round(found.zoom * 1e6)}
+        self._camera_record(f"camera.{change.kind}", camera_id, change.since, change.reason, fields)
 
     def _follow(self, step: Step) -> None:
         for arrival in step.arrivals:
@@ -326,8 +346,19 @@ class Watch:
             self._expire()
 
     def _look_around(self) -> None:
-        """Does the box still stand where it was attested to?"""
+        """Does the box still stand where it was attested to, and do its cameras look where they did?"""
         self._visits.stand(self._site.place(self._ledger))
+        self._keep_views()
+
+    def _keep_views(self) -> None:
+        """Keep the reference views; take them anew where somebody has attested to the place meanwhile."""
+        for camera_id in self._views.forgotten() & set(self._pipelines):
+            log.info("view to be taken anew camera=%s", camera_id)
+            self._pipelines[camera_id].retake_view()
+        for camera_id, pipeline in self._pipelines.items():
+            view, source = pipeline.view, self._sources[camera_id]
+            if view is not None and source.live:
+                self._views.keep(camera_id, source.digest, view, datetime.now(UTC))
 
     def _expire(self) -> None:
         forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))
@@ -336,7 +367,7 @@ class Watch:
         if forgotten:
             log.info("people forgotten count=%d", forgotten)
 
-    def _camera_record(self, kind: str, camera_id: str, at: datetime, reason: str) -> None:
+    def _camera_record(self, kind: str, camera_id: str, at: datetime, reason: str, more: Fields | None = None) -> None:
         source = self._sources[camera_id]
         fields: Fields = {
             "camera": camera_id,
@@ -346,10 +377,12 @@ class Watch:
         }
         if reason:
             fields["reason"] = reason
-        self._unsaid[camera_id] = (kind, fields)
+        fields |= more or {}
+        topic = f"{camera_id} moved" if kind == "camera.moved" else camera_id  # whatever else becomes of it
+        self._unsaid[topic] = (kind, fields)
         if not self._disk.refusing:
             self._ledger.append(kind, fields)
-            del self._unsaid[camera_id]
+            del self._unsaid[topic]
 
 
 def stop_all(workers: list[CameraWorker]) -> None:

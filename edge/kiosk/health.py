@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from sync.format.records import Record
 
-CameraStatus: TypeAlias = Literal["up", "down", "blind", "starting", "off"]
+CameraStatus: TypeAlias = Literal["up", "down", "blind", "moved", "starting", "off"]
 
 KINDS = (
     "node.boot",
@@ -15,6 +15,7 @@ KINDS = (
     "camera.up",
     "camera.down",
     "camera.blind",
+    "camera.moved",
     "clock.step",
     "policy.changed",
     "storage.full",
@@ -27,7 +28,10 @@ SILENT_AFTER_S = 15 * 60  # heartbeats come every 10 minutes
 
 @dataclass(frozen=True, slots=True)
 class CameraState:
-    """One camera. since_us: of its status. frames, longest_gap_us: of the last heartbeat, None before the first."""
+    """One camera. since_us: of its status. frames, longest_gap_us: of the last heartbeat, None before the first.
+
+    moved: it looks elsewhere than its reference view, whatever else is the matter.
+    """
 
     camera_id: str
     status: CameraStatus = "starting"
@@ -35,6 +39,7 @@ class CameraState:
     reason: str = ""
     frames: int | None = None
     longest_gap_us: int | None = None
+    moved: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,13 +117,20 @@ class Health:
                 return replace(state, clock_steps=state.clock_steps + 1)
             case "camera.up" | "camera.down" | "camera.blind":
                 camera, since_us = _camera(state, fields["camera"]), fields.get("at_us", at_us)
-                status: CameraStatus = "up" if record.kind == "camera.up" else "down"
+                status: CameraStatus = "down"
+                if record.kind == "camera.up":
+                    status = "moved" if camera.moved else "up"  # it gives pictures again, of the other place
                 if record.kind == "camera.blind":
                     status = "blind"
                 reason = fields.get("reason", "")
                 if camera.status == status and camera.reason == reason:  # told again each minute; it began before
                     return state
                 return _with(state, replace(camera, status=status, since_us=since_us, reason=reason))
+            case "camera.moved":
+                camera, since_us = _camera(state, fields["camera"]), fields.get("at_us", at_us)
+                if fields.get("state") == "clear":
+                    return _with(state, replace(camera, moved=False, status="up", since_us=since_us, reason=""))
+                return _with(state, replace(camera, moved=True, status="moved", since_us=since_us, reason=""))
             case _:
                 return state
 

@@ -1,12 +1,12 @@
 """How much of the time before a visit its camera really watched: only then does "not seen before" mean anything.
 
 What counts is what heartbeats say: the union of the windows of `node.alive` in which the camera delivered frames, less
-the times it was down or covered. The time between a `camera.up` and the next `camera.down` counts for nothing by
-itself: a box without power says neither. All of this is in the device's own wall time.
+the times it was down, covered, moved or another device. The time between a `camera.up` and the next `camera.down`
+counts for nothing by itself: a box without power says neither. All of this is in the device's own wall time.
 """
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeAlias
@@ -16,12 +16,28 @@ from sync.format.records import Record
 from sync.format.stamp import Stamp
 from sync.format.visit_fields import number_of
 
-GapReason: TypeAlias = Literal["off", "down", "blind", "silent", "before"]
-"""The node was off or lost its heartbeat; the camera gave no picture; it was covered; frames were missing for longer
-than any record explains; the device did not exist yet."""
+Outage: TypeAlias = Literal["changed", "moved", "frozen", "backlit", "blind", "down"]
+"""Another device stood in the camera's place; it looked elsewhere than its reference view; it gave one picture again
+and again; faces were unusable against the light; it was dark, covered or showed something else; it gave no picture."""
+GapReason: TypeAlias = Literal[Outage, "off", "silent", "before"]
+"""Beside these: the node was off or lost its heartbeat; frames were missing for longer than any record explains; the
+device did not exist yet."""
 Span: TypeAlias = tuple[int, int]  # from, to; microseconds since 1970 by the device's wall clock
 
-KINDS = ("node.boot", "node.alive", "node.stopped", "camera.up", "camera.down", "camera.blind", "clock.step")
+OUTAGES: tuple[Outage, ...] = ("changed", "moved", "frozen", "backlit", "blind", "down")
+"""As a gap is named where several hold."""
+KINDS = (
+    "node.boot",
+    "node.alive",
+    "node.stopped",
+    "camera.up",
+    "camera.down",
+    "camera.blind",
+    "camera.moved",
+    "camera.changed",
+    "place.changed",
+    "clock.step",
+)
 DAYS = 30
 DAY_US = 86_400_000_000
 HEARTBEAT_US = 600_000_000  # protocol.md: node.alive every 10 minutes
@@ -85,18 +101,16 @@ def coverage(records: Iterable[Record], camera: str, until_us: int, born_us: int
     listed = list(records)
     from_us = until_us - DAYS * DAY_US
     windows, silent = _windows(listed, camera)
-    outages = list(_outages(listed, camera, until_us))
-    down = _union((one, two) for one, two, reason in outages if reason == "down")
-    blind = _union((one, two) for one, two, reason in outages if reason == "blind")
+    told = list(_outages(listed, camera, until_us))
+    outages = {why: _union((one, two) for one, two, reason in told if reason == why) for why in OUTAGES}
     silent = _union(silent)
-    watched = _within(_less(_union(windows), _union([*down, *blind])), from_us, until_us)
+    out = _union((one, two) for one, two, _ in told)
+    watched = _within(_less(_union(windows), out), from_us, until_us)
     missing = _less([(from_us, until_us)], watched)
     pending_us = 0
     if missing and watched and missing[-1][1] == until_us and missing[-1][0] == watched[-1][1]:
         tail = missing[-1]
-        if tail[1] - tail[0] <= HEARTBEAT_US + NAMED_US and not any(
-            _overlap(tail, spans) for spans in (down, blind, silent)
-        ):
+        if tail[1] - tail[0] <= HEARTBEAT_US + NAMED_US and not any(_overlap(tail, spans) for spans in (out, silent)):
             pending_us = tail[1] - tail[0]
             missing.pop()
     gaps: list[Gap] = []
@@ -104,8 +118,8 @@ def coverage(records: Iterable[Record], camera: str, until_us: int, born_us: int
         if born_us is not None and span[0] < born_us:
             gaps.append(Gap(span[0], min(born_us, span[1]), "before"))
             span = (min(born_us, span[1]), span[1])
-        for piece in _pieces(span, [down, blind, silent]):
-            gap = Gap(*piece, _reason(piece, down, blind, silent))
+        for piece in _pieces(span, [*outages.values(), silent]):
+            gap = Gap(*piece, _reason(piece, outages, silent))
             if gaps and gaps[-1].reason == gap.reason and gaps[-1].to_us == gap.from_us:
                 gap = Gap(gaps.pop().from_us, gap.to_us, gap.reason)
             gaps.append(gap)
@@ -149,33 +163,61 @@ def _vitals(record: Record, camera: str) -> Fields | None:
     return next((one for one in listed if isinstance(one, dict) and one.get("camera") == camera), None)
 
 
-def _outages(records: Sequence[Record], camera: str, end_us: int) -> Iterator[tuple[int, int, GapReason]]:
-    """When the camera gave no picture, or one of nothing; after a boot it gives none until it is up."""
-    since: int | None = None
-    reason: GapReason = "down"
+def _outages(records: Sequence[Record], camera: str, end_us: int) -> Iterator[tuple[int, int, Outage]]:
+    """When the camera gave no picture, one of nothing, or one of another place.
+
+    After a boot it gives none until it is up, and whatever lasts is said again; only another device stays one until the
+    place is attested to.
+    """
+    since: dict[
+        str, tuple[int, Outage]
+    ] = {}  # by what ends it: the next word of the picture, of the place, of the device
+
+    def end(topic: str, at_us: int) -> Iterator[tuple[int, int, Outage]]:
+        if topic in since:
+            began_us, reason = since.pop(topic)
+            yield began_us, max(began_us, at_us), reason
+
     for record in records:
         at_us = number_of(record.fields, "at_us")
         if record.kind == "node.boot":
-            since, reason = record.stamp.wall_us, "down"
-            continue
+            yield from end("moved", record.stamp.wall_us)
+            since["picture"] = (record.stamp.wall_us, "down")
+        elif record.kind == "place.changed" and record.fields.get("reason") == "attested":
+            yield from end("changed", record.stamp.wall_us)
         if record.fields.get("camera") != camera or at_us is None:
             continue
-        if record.kind == "camera.up" and since is not None:
-            yield since, max(since, at_us), reason
-            since = None
-        elif record.kind in ("camera.down", "camera.blind"):
-            if since is not None:
-                yield since, max(since, at_us), reason
-            since, reason = at_us, "blind" if record.kind == "camera.blind" else "down"
-    if since is not None and since < end_us:
-        yield since, end_us, reason
+        match record.kind:
+            case "camera.up":
+                yield from end("picture", at_us)
+            case "camera.down" | "camera.blind":
+                yield from end("picture", at_us)
+                since["picture"] = (at_us, "down" if record.kind == "camera.down" else _blind(record))
+            case "camera.moved":
+                yield from end("moved", at_us)
+                if record.fields.get("state") != "clear":
+                    since["moved"] = (at_us, "moved")
+            case "camera.changed":
+                since.setdefault("changed", (at_us, "changed"))
+    for began_us, reason in since.values():
+        if began_us < end_us:
+            yield began_us, end_us, reason
 
 
-def _reason(piece: Span, down: list[Span], blind: list[Span], silent: list[Span]) -> GapReason:
-    if _overlap(piece, blind):
-        return "blind"
-    if _overlap(piece, down):
-        return "down"
+def _blind(record: Record) -> Outage:
+    match record.fields.get("reason"):
+        case "frozen":
+            return "frozen"
+        case "backlit":
+            return "backlit"
+        case _:
+            return "blind"
+
+
+def _reason(piece: Span, outages: Mapping[Outage, list[Span]], silent: list[Span]) -> GapReason:
+    for why in OUTAGES:
+        if _overlap(piece, outages[why]):
+            return why
     return "silent" if _overlap(piece, silent) else "off"
 
 

@@ -1,10 +1,10 @@
-"""The motion gate and blindness."""
+"""The motion gate, and what a single picture looks like."""
 
 import cv2
 import numpy as np
 import pytest
 
-from camera.motion import LUMA_PX, Blindness, MotionGate, View, look
+from camera.motion import LUMA_PX, MotionGate, look
 
 S = 1_000_000_000
 ROOM = cv2.GaussianBlur(np.random.default_rng(3).integers(0, 255, (720, 1280, 3), dtype=np.uint8), (0, 0), 4)
@@ -81,21 +81,3 @@ def test_a_view_is_taken_of_any_size(shape: tuple[int, int]) -> None:
 )
 def test_a_dark_or_covered_view_is_blind(covered: np.ndarray, blind: bool) -> None:
     assert look(covered).blind is blind
-
-
-def test_blindness_is_said_after_three_seconds_and_taken_back_after_one() -> None:
-    dark, lit = look(np.zeros((90, 160, 3), np.uint8)), look(ROOM)
-    blindness = Blindness()
-
-    def feed(view: View, from_s: float, to_s: float) -> list[tuple[float, str]]:
-        times = np.arange(from_s, to_s, 0.5)
-        said = [(float(at), blindness.update(view, int(at * S))) for at in times]
-        return [(at, state) for at, state in said if state]
-
-    assert feed(lit, 0, 2) == []
-    assert feed(dark, 2, 4) == []  # somebody walked past the lens
-    assert feed(lit, 4, 5) == []
-    assert feed(dark, 5, 15) == [(8.0, "blind")]
-    assert feed(lit, 15, 15.9) == []
-    assert feed(dark, 16, 17) == []
-    assert feed(lit, 17, 20) == [(18.0, "clear")]

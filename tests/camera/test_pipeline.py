@@ -183,7 +183,10 @@ def test_only_the_shots_that_are_decided_on_are_refined(make_face: MakeFace) -> 
 def test_a_covered_camera_is_blind_until_it_sees_again() -> None:
     dark = np.zeros_like(ROOM)
     door = Door().show([], 2.0).show([], 6.0, dark).show([], 3.0)
-    assert [step.blind for step in door.steps if step.blind] == ["blind", "clear"]
+    assert [(told.kind, told.reason) for step in door.steps for told in step.view] == [
+        ("blind", "dark"),
+        ("blind", "clear"),
+    ]
 
 
 def test_vitals_tell_frames_and_gaps_since_last_asked() -> None:

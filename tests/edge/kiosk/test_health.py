@@ -33,6 +33,17 @@ def test_a_camera_that_stays_down_is_down_since_it_first_was(told: Any, door: Do
     assert told().read().cameras[0].since_us == 240_000_000
 
 
+def test_a_camera_that_was_turned_stays_so_until_it_looks_there_again(told: Any, door: Door) -> None:
+    door.ledger.append("node.boot", {"pack": "dlib@0", "version": "0.1.0", "mode": "ephemeral"})
+    moved = {"camera": "entrance", "at_us": 60_000_000, "reason": "displaced", "state": "moved", **CAMERA}
+    door.ledger.append("camera.moved", moved)
+    door.ledger.append("camera.blind", {"camera": "entrance", "at_us": 70_000_000, "reason": "dark", **CAMERA})
+    door.ledger.append("camera.up", {"camera": "entrance", "at_us": 80_000_000, "reason": "clear", **CAMERA})
+    assert told().read().cameras[0].status == "moved"
+    door.ledger.append("camera.moved", {**moved, "at_us": 90_000_000, "reason": "clear", "state": "clear"})
+    assert told().read().cameras[0].status == "up"
+
+
 def test_a_new_run_forgets_the_cameras_and_jumps_of_the_last(told: Any, door: Door) -> None:
     assert not told().read().running
     assert told().read().cameras[0].status == "off"

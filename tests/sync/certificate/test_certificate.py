@@ -375,6 +375,53 @@ def test_coverage_names_its_gaps_with_their_reasons(site: ASite) -> None:
     assert found.covered_us == 30 * DAY_US - sum(gap.length_us for gap in found.gaps) - found.unnamed_us
 
 
+def test_a_camera_that_is_moved_frozen_or_another_device_leaves_gaps_with_their_names(site: ASite) -> None:
+    site.watch(31 * DAY_US)
+    site.camera("blind", "frozen")
+    site.watch(HOUR_US)
+    site.camera("up", "clear")
+    site.watch(DAY_US)
+    site.camera("moved", "displaced")
+    site.watch(HOUR_US)
+    site.camera("blind", "covered")  # covered and uncovered meanwhile, it looks elsewhere still
+    site.watch(HOUR_US)
+    site.camera("up", "clear")
+    site.watch(HOUR_US)
+    site.node.append("camera.moved", {"camera": "door", "at_us": site.kernel.wall_us, "state": "clear"})
+    site.watch(DAY_US)
+    site.camera("blind", "backlit")
+    site.watch(2 * HOUR_US)
+    site.camera("up", "clear")
+    site.watch(DAY_US)
+    site.camera("changed", "device")
+    site.watch(2 * HOUR_US)
+    site.reboot(off_us=5 * SECOND_US)  # a restart makes it no other device
+    site.camera("up")
+    site.watch(2 * HOUR_US)
+    site.node.append("place.changed", {"changed": [], "reason": "attested"})
+    site.watch(DAY_US)
+    visit = site.visit()
+    site.ack()
+    found = certificate_of(site, visit).coverage
+    assert [(gap.reason, round(gap.length_us / HOUR_US)) for gap in found.gaps] == [
+        ("frozen", 1), ("moved", 3), ("backlit", 2), ("changed", 4)
+    ]  # fmt: skip
+    assert found.covered_us == 30 * DAY_US - sum(gap.length_us for gap in found.gaps) - found.unnamed_us
+
+
+def test_a_move_that_a_restart_ends_is_said_again_or_over(site: ASite) -> None:
+    site.watch(31 * DAY_US)
+    site.camera("moved", "displaced")
+    site.watch(2 * HOUR_US)
+    site.reboot(off_us=5 * SECOND_US)
+    site.camera("up")
+    site.watch(DAY_US)
+    visit = site.visit()
+    site.ack()
+    found = certificate_of(site, visit).coverage
+    assert [(gap.reason, round(gap.length_us / HOUR_US)) for gap in found.gaps] == [("moved", 2)]
+
+
 def test_a_device_younger_than_a_month_says_so(site: ASite) -> None:
     site.watch(5 * DAY_US)
     visit = site.visit()
