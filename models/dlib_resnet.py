@@ -6,6 +6,7 @@ convolution is followed by an affine layer, which folds into it.
 """
 
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,40 +27,73 @@ OPSET = 13
 IR_VERSION = 8
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Weights:
+    """The network's numbers: 29 convolutions in the order of the forward pass, and the last layer.
+
+    convolutions: (weights (filters, channels, side, side), biases (filters,)) each, the affine layer folded in.
+    matrix: (256, 128) float32, from the mean over all pixels to the vector.
+    """
+
+    convolutions: tuple[tuple[Float32, Float32], ...]
+    matrix: Float32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """What reads the vector off the last two maps in place of dlib's last layer.
+
+    matrix: (1024 + 4096, 128) float32, for the last map (256, 2, 2) and the one before it (256, 4, 4), flattened in
+    that order. biases: (128,) float32.
+    """
+
+    matrix: Float32
+    biases: Float32
+
+
 def converted(dat: bytes) -> bytes:
     """Return the ONNX file of the network in `dat`: chips (N, 3, 150, 150) RGB float32, prepared, to (N, 128).
 
     Deterministic. Raises ModelsError where `dat` is not dlib_face_recognition_resnet_model_v1.
     """
+    return written(read(dat))
+
+
+def read(dat: bytes) -> Weights:
+    """Return the weights in `dat`; raises ModelsError where it is not dlib_face_recognition_resnet_model_v1."""
+    reader = _Reader(dat)
+    convolutions = [reader.convolution(3, 32, 7)]
+    channels = 32
+    for filters, _halves in BLOCKS:
+        convolutions += [reader.convolution(channels, filters, 3), reader.convolution(filters, filters, 3)]
+        channels = filters
+    matrix = reader.fully_connected(channels, DIM)
+    reader.check_end()
+    return Weights(tuple(convolutions), matrix)
+
+
+def written(weights: Weights, head: Head | None = None) -> bytes:
+    """Return the ONNX file of a network of this shape, with dlib's own last layer or with `head`. Deterministic."""
     import onnx  # needed at install only, and large
     from onnx import TensorProto, helper
 
-    reader = _Reader(dat)
     graph = _Graph()
-    value = graph.node("Conv", ["chips", *graph.weights(*reader.convolution(3, 32, 7))], strides=[2, 2])
+    first, *rest = weights.convolutions
+    value = graph.node("Conv", ["chips", *graph.weights(*first)], strides=[2, 2])
     value = graph.node("MaxPool", [graph.node("Relu", [value])], kernel_shape=[3, 3], strides=[2, 2])
+    maps = [value]
     channels, side_px = 32, 35
-    for filters, halves in BLOCKS:
-        first = graph.weights(*reader.convolution(channels, filters, 3))
-        second = graph.weights(*reader.convolution(filters, filters, 3))
-        # dlib pads a convolution only where its stride is 1
-        if halves:
-            inner = graph.node("Conv", [value, *first], strides=[2, 2])
-        else:
-            inner = graph.node("Conv", [value, *first], pads=[1, 1, 1, 1])
-        inner = graph.node("Conv", [graph.node("Relu", [inner]), *second], pads=[1, 1, 1, 1])
-        if halves:
-            value = graph.node("AveragePool", [value], kernel_shape=[2, 2], strides=[2, 2])
-            skip_px, inner_px = side_px // 2, (side_px - 3) // 2 + 1
-            # dlib adds tensors of unequal size as if the smaller went on in zeros
-            side_px = max(skip_px, inner_px)
-            value = graph.pad(value, filters - channels, side_px - skip_px)
-            inner = graph.pad(inner, 0, side_px - inner_px)
-            channels = filters
-        value = graph.node("Relu", [graph.node("Add", [inner, value])])
-    value = graph.node("Flatten", [graph.node("GlobalAveragePool", [value])])
-    graph.node("MatMul", [value, graph.constant(reader.fully_connected(channels, DIM))], output="vectors")
-    reader.check_end()
+    for number, (filters, halves) in enumerate(BLOCKS):
+        value, side_px = _block(graph, maps[-1], rest[2 * number : 2 * number + 2], filters - channels, halves, side_px)
+        maps.append(value)
+        channels = filters
+    if head is None:
+        value = graph.node("Flatten", [graph.node("GlobalAveragePool", [value])])
+        graph.node("MatMul", [value, graph.constant(weights.matrix)], output="vectors")
+    else:
+        flat = [graph.node("Flatten", [maps[-1]]), graph.node("Flatten", [maps[-2]])]
+        value = graph.node("MatMul", [graph.node("Concat", flat, axis=1), graph.constant(head.matrix)])
+        graph.node("Add", [value, graph.constant(head.biases)], output="vectors")
     model = helper.make_model(
         helper.make_graph(
             graph.nodes,
@@ -74,6 +108,32 @@ def converted(dat: bytes) -> bytes:
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
+
+
+def _block(
+    graph: "_Graph",
+    value: str,
+    convolutions: list[tuple[Float32, Float32]],
+    more_channels: int,
+    halves: bool,
+    side_px: int,
+) -> tuple[str, int]:
+    """Add one residual block on `value`, a map of `side_px`, and return its output and the side of that."""
+    first, second = (graph.weights(*convolution) for convolution in convolutions)
+    # dlib pads a convolution only where its stride is 1
+    if halves:
+        inner = graph.node("Conv", [value, *first], strides=[2, 2])
+    else:
+        inner = graph.node("Conv", [value, *first], pads=[1, 1, 1, 1])
+    inner = graph.node("Conv", [graph.node("Relu", [inner]), *second], pads=[1, 1, 1, 1])
+    if halves:
+        value = graph.node("AveragePool", [value], kernel_shape=[2, 2], strides=[2, 2])
+        skip_px, inner_px = side_px // 2, (side_px - 3) // 2 + 1
+        # dlib adds tensors of unequal size as if the smaller went on in zeros
+        side_px = max(skip_px, inner_px)
+        value = graph.pad(value, more_channels, side_px - skip_px)
+        inner = graph.pad(inner, 0, side_px - inner_px)
+    return graph.node("Relu", [graph.node("Add", [inner, value])]), side_px
 
 
 class _Reader:
@@ -142,7 +202,7 @@ class _Graph:
         self.nodes: list[NodeProto] = []
         self.initializers: list[TensorProto] = []
 
-    def node(self, operator: str, inputs: list[str], output: str = "", **attributes: list[int]) -> str:
+    def node(self, operator: str, inputs: list[str], output: str = "", **attributes: int | list[int]) -> str:
         """Append one node and return the name of its output."""
         from onnx import helper
 

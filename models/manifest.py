@@ -53,8 +53,24 @@ class UrlSource:
 
 
 @dataclass(frozen=True, slots=True)
+class ShippedSource:
+    """A file that comes with the program, beside the manifests."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    shipped: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9_]+\.npz", self.shipped):
+            raise ModelsError(f"shipped must be the name of an .npz file beside the manifests, not {self.shipped!r}")
+
+
+@dataclass(frozen=True, slots=True)
 class PackFile:
-    """One file of a pack: `sha256` and `size_bytes` are those of the file as distributed, before any conversion."""
+    """One file of a pack: `sha256` and `size_bytes` are those of the file as distributed, before any conversion.
+
+    weights_from: a file of the pack, listed before this one, whose weights the conversion puts into this one.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
@@ -62,8 +78,9 @@ class PackFile:
     sha256: str
     size_bytes: int
     distributed_as: str = ""
-    convert: Literal["", "centerface", "dlib_resnet"] = ""
-    sources: tuple[PipSource | UrlSource, ...] = ()
+    convert: Literal["", "centerface", "dlib_resnet", "dlib_distilled"] = ""
+    weights_from: str = ""
+    sources: tuple[PipSource | UrlSource | ShippedSource, ...] = ()
 
     def __post_init__(self) -> None:
         path = PurePosixPath(self.name)
@@ -72,6 +89,13 @@ class PackFile:
         _check_sha256(self.sha256)
         if self.size_bytes <= 0:
             raise ModelsError(f"size_bytes must be positive, not {self.size_bytes}")
+        if bool(self.weights_from) != (self.convert == "dlib_distilled"):
+            raise ModelsError("weights_from belongs to convert = dlib_distilled, and only to it")
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the file comes with the program, so that nothing has to be fetched."""
+        return any(isinstance(source, ShippedSource) for source in self.sources)
 
     @property
     def source_name(self) -> str:
@@ -191,6 +215,9 @@ class Manifest:
         for part in (self.detector, self.embedder):
             if part is not None and part.file not in names:
                 raise ModelsError(f"file {part.file!r} is not among the pack's files")
+        for number, file in enumerate(self.files):
+            if file.weights_from and file.weights_from not in names[:number]:
+                raise ModelsError(f"{file.name}: weights_from {file.weights_from!r} is not listed before it")
         if self.installed and set(self.installed) != set(names):
             raise ModelsError("[installed] must list the pack's files")
 
@@ -206,7 +233,7 @@ class Manifest:
         """What has to be fetched, in bytes; 0 where not known."""
         if self.archive is not None:
             return self.archive.size_bytes
-        return sum(file.size_bytes for file in self.files)
+        return sum(file.size_bytes for file in self.files if not file.is_shipped)
 
 
 _ADAPTER: TypeAdapter[Manifest] = TypeAdapter(Manifest)
@@ -243,6 +270,11 @@ def shipped() -> dict[str, str]:
         for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
         if entry.name.endswith(".toml")
     }
+
+
+def shipped_file(name: str) -> bytes:
+    """Return the bytes of a file that lies beside the shipped manifests."""
+    return (resources.files("models") / "packs" / name).read_bytes()
 
 
 def _check_sha256(text: str) -> None:

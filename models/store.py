@@ -23,7 +23,8 @@ from models.manifest import ArchiveSpec, Manifest
 log = logging.getLogger(__name__)
 
 RECOMMENDED = "mobilefacenet"
-LAST_RESORT = "dlib"  # all of it comes through a package mirror
+LAST_RESORT = "dlib-distilled"  # all of it comes through a package mirror or with the program
+RANK = (RECOMMENDED, LAST_RESORT, "dlib")  # of several that are installed, the first of these is used
 Names = list[str]  # Store.list hides the built-in inside its class
 DOWNLOADS = ".downloads"  # parts of files, kept for the next try
 
@@ -117,13 +118,13 @@ class Store:
         return content
 
     def pick(self, name: str | None) -> str:
-        """Return the pack to use: `name`, else the only one installed, else the recommended before the last resort."""
+        """Return the pack to use: `name`, else the only one installed, else the first of RANK."""
         if name is not None:
             return self.manifest(name).name
         there = self.installed()
         if len(there) == 1:
             return there[0]
-        for preferred in (RECOMMENDED, LAST_RESORT):
+        for preferred in RANK:
             if preferred in there:
                 return preferred
         if there:
@@ -228,7 +229,7 @@ class Store:
         )
 
     def _known(self) -> Names:
-        first = [name for name in (RECOMMENDED, LAST_RESORT) if name in self._shipped]
+        first = [name for name in RANK if name in self._shipped]
         return [*dict.fromkeys([*first, *self._shipped, *self.installed()])]
 
     def _status(self, name: str) -> Status:

@@ -143,23 +143,27 @@ def test_where_the_recommended_pack_is_unreachable_the_last_resort_comes_with_a_
     tmp_path: Path, folder: Path, make_manifest
 ) -> None:
     unreachable = make_manifest("mobilefacenet", {"far.onnx": b"far"}, "http://127.0.0.1:1", fnir=0.073)
-    store = Store(tmp_path / "models", {"mobilefacenet": unreachable, "dlib": make_manifest("dlib", FILES, fnir=0.46)})
+    last_resort = make_manifest("dlib-distilled", FILES, fnir=0.46)
+    store = Store(tmp_path / "models", {"mobilefacenet": unreachable, "dlib-distilled": last_resort})
     done = store.install(from_dir=folder)
-    assert done.name == "dlib"
+    assert done.name == "dlib-distilled"
     assert "46%" in done.warning
     assert "7%" in done.warning
     assert "127.0.0.1" in done.warning
     assert store.install(from_dir=folder).already
     for path in folder.iterdir():
         path.unlink()
-    with pytest.raises(SourceError, match=r"mobilefacenet: .*dlib: "):
+    with pytest.raises(SourceError, match=r"mobilefacenet: .*dlib-distilled: "):
         Store(tmp_path / "empty", store._shipped).install(from_dir=folder)
 
 
 def test_a_wrong_file_for_the_recommended_pack_is_an_error_and_no_reason_to_fall_back(
     tmp_path: Path, folder: Path, make_manifest
 ) -> None:
-    packs = {"mobilefacenet": make_manifest("mobilefacenet", {"net.onnx": b"!"}), "dlib": make_manifest("dlib", FILES)}
+    packs = {
+        "mobilefacenet": make_manifest("mobilefacenet", {"net.onnx": b"!"}),
+        "dlib-distilled": make_manifest("dlib-distilled", FILES),
+    }
     store = Store(tmp_path / "models", packs)
     with pytest.raises(ModelsError, match=r"stick/net\.onnx"):
         store.install(from_dir=folder)
@@ -167,7 +171,7 @@ def test_a_wrong_file_for_the_recommended_pack_is_an_error_and_no_reason_to_fall
 
 
 def test_the_pack_is_picked_by_name_or_alone_or_by_rank(tmp_path: Path, folder: Path, make_manifest) -> None:
-    packs = {name: make_manifest(name, FILES) for name in ("mobilefacenet", "dlib", "aaa", "bbb")}
+    packs = {name: make_manifest(name, FILES) for name in ("mobilefacenet", "dlib-distilled", "dlib", "aaa", "bbb")}
     store = Store(tmp_path / "models", packs)
     with pytest.raises(ModelsError, match="firstvisit models install"):
         store.pick(None)
@@ -178,6 +182,8 @@ def test_the_pack_is_picked_by_name_or_alone_or_by_rank(tmp_path: Path, folder: 
         store.pick(None)
     store.install("dlib", from_dir=folder)
     assert store.pick(None) == "dlib"
+    store.install("dlib-distilled", from_dir=folder)
+    assert store.pick(None) == "dlib-distilled"
     store.install("mobilefacenet", from_dir=folder)
     assert store.pick(None) == "mobilefacenet"
     assert store.pick("aaa") == "aaa"
