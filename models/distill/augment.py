@@ -29,26 +29,24 @@ def bent(canvas: Image, points: Float32, rng: Rng) -> tuple[Image, Float32]:
     size = (CANVAS_PX, CANVAS_PX)
     moved = np.stack([cv2.resize(axis, size, interpolation=cv2.INTER_CUBIC) for axis in nodes])
     rows, columns = np.mgrid[0:CANVAS_PX, 0:CANVAS_PX].astype(np.float32)
-    image = cv2.remap(
-        canvas, columns + moved[0], rows + moved[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    image = cv2.remap(canvas, columns + moved[0], rows + moved[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     x, y = np.clip(points.astype(np.int64), 0, CANVAS_PX - 1).T
     return np.asarray(image, dtype=np.uint8), points - moved[:, y, x].T
 
 
 def shifted(points: Float32, rng: Rng) -> Float32:
     """Return landmarks as a detector might have placed them: each off by 1 px, all by 0.6 px, some by 4 % in scale."""
-    points = points + rng.normal(0, 0.9, (5, 2)) + rng.normal(0, 0.6, (1, 2))
+    moved = points + rng.normal(0, 0.9, (5, 2)) + rng.normal(0, 0.6, (1, 2))
     if rng.random() < 0.3:
-        middle = points.mean(axis=0)
-        points = (points - middle) * np.exp(rng.normal(0, 0.04)) + middle
-    return np.asarray(points, dtype=np.float32)
+        middle = moved.mean(axis=0)
+        moved = (moved - middle) * np.exp(rng.normal(0, 0.04)) + middle
+    return np.asarray(moved, dtype=np.float32)
 
 
 def spoiled(chip: Image, rng: Rng) -> Image:
     """Return the chip under another light, smaller, blurred, noisy, compressed or partly hidden."""
     side_px = chip.shape[0]
-    light = chip.astype(np.float32)
+    light = chip.astype(np.float64)
     if rng.random() < 0.8:
         light = (light - 128) * rng.uniform(0.65, 1.35) + 128 + rng.uniform(-35, 35)
     if rng.random() < 0.4:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models import ModelsError
 from models.align import aligned_chip, similarity_transform
 from models.distill.augment import CANVAS_PX, CANVAS_XY
+from models.face_set import find_images
 from models.faces import Float32, Image
 from models.pack import Pack
 
@@ -30,11 +31,9 @@ class TrainingFaces:
 
 
 def load(folder: Path, teacher: Pack, cache: Path) -> TrainingFaces:
-    """Return the faces of FOLDER/PERSON/*.jpg, the one nearest the middle of each image, kept in the file `cache`."""
+    """Return the faces of FOLDER/PERSON/*, the one nearest the middle of each image, kept in the file `cache`."""
     if not cache.exists():
-        paths = sorted(folder.glob("*/*.jpg"))
-        if not paths:
-            raise ModelsError(f"{folder}: holds no PERSON/IMAGE.jpg")
+        paths = find_images(folder)
         names = sorted({path.parent.name for path in paths})
         rows = [(_face(path, teacher), names.index(path.parent.name)) for path in paths]
         canvases, points, targets = (np.stack(column) for column in zip(*(face for face, _ in rows), strict=True))

@@ -108,7 +108,7 @@ class Sampler:
         return np.asarray(vector / np.linalg.norm(vector), dtype=np.float32)
 
     def _maps(self, chip: Image) -> Float32:
-        return self._early.run(_blob(chip, self._early_spec))[0][0]
+        return np.asarray(self._early.run(_blob(chip, self._early_spec))[0][0])
 
 
 def _chip(canvas: Image, points: Float32, spec: EmbedderSpec) -> Image:

@@ -12,7 +12,7 @@ from models.faces import Float32
 FIRST_TRAINED = 1 + 2 * EARLY_BLOCKS  # the first trained convolution's place in Weights.convolutions
 
 
-class Student(nn.Module):
+class Student(nn.Module):  # type: ignore[misc]  # PyTorch is not installed where this is checked
     """Maps (N, 64, 17, 17) to vectors (N, 128) of norm 1."""
 
     def __init__(self, weights: Weights, head: Head) -> None:
@@ -44,7 +44,7 @@ class Student(nn.Module):
         return Weights(convolutions, original.matrix), Head(np.ascontiguousarray(matrix.T), biases)
 
 
-class _Block(nn.Module):
+class _Block(nn.Module):  # type: ignore[misc]  # as above
     """One residual block, as dlib_resnet writes it."""
 
     def __init__(

@@ -55,9 +55,7 @@ def test_an_install_gives_the_same_bytes_each_time_and_opens(store: Store, dlib_
     assert open_pack(store, "dlib-distilled").pack_id.startswith("dlib-distilled@")
 
 
-def test_the_vectors_are_the_head_over_the_last_two_maps(
-    original: Weights, trained: bytes, blobs: np.ndarray
-) -> None:
+def test_the_vectors_are_the_head_over_the_last_two_maps(original: Weights, trained: bytes, blobs: np.ndarray) -> None:
     weights, head = merged(original, trained)
     model = onnx.load_model_from_string(written(weights, head))
     maps = [node.input[0] for node in model.graph.node if node.op_type == "Flatten"]
