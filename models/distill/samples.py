@@ -13,13 +13,13 @@ from models.align import aligned_chip
 from models.distill.augment import Rng, bent, morphed, shifted, spoiled
 from models.distill.faces import TrainingFaces
 from models.distill.folds import FOLDS, fold_of
+from models.dlib_resnet import EARLY_BLOCKS
 from models.faces import Float32, Image
 from models.manifest import EmbedderSpec
 from models.runtime import Network
 
 MORPHED, BENT = 0.55, 0.4  # shares of the samples
 MAP_SHAPE = (64, 17, 17)  # after block EARLY_BLOCKS of dlib's network
-EARLY_BLOCKS = 7
 Float16 = npt.NDArray[np.float16]
 
 

@@ -5,30 +5,28 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.distill.samples import EARLY_BLOCKS
-from models.dlib_resnet import BLOCKS, DIM, Head, Weights
+from models.dlib_distilled import FIRST_TAUGHT
+from models.dlib_resnet import BLOCKS, DIM, EARLY_BLOCKS, Taught, Weights
 from models.faces import Float32
-
-FIRST_TRAINED = 1 + 2 * EARLY_BLOCKS  # the first trained convolution's place in Weights.convolutions
 
 
 class Student(nn.Module):  # type: ignore[misc]  # PyTorch is not installed where this is checked
     """Maps (N, 64, 17, 17) to vectors (N, 128) of norm 1."""
 
-    def __init__(self, weights: Weights, head: Head) -> None:
+    def __init__(self, weights: Weights, matrix: Float32, biases: Float32) -> None:
         super().__init__()
         channels = BLOCKS[EARLY_BLOCKS - 1][0]
         blocks = []
         for number, (filters, halves) in enumerate(BLOCKS[EARLY_BLOCKS:]):
-            at = FIRST_TRAINED + 2 * number
+            at = FIRST_TAUGHT + 2 * number
             blocks.append(_Block(channels, filters, halves, weights.convolutions[at : at + 2]))
             channels = filters
         self.blocks = nn.ModuleList(blocks)
-        self.head = nn.Linear(head.matrix.shape[0], DIM)
-        _set(self.head, head.matrix.T, head.biases)
+        self.head = nn.Linear(len(matrix), DIM)
+        _set(self.head, matrix.T, biases)
 
     def flat(self, maps: Tensor) -> Tensor:
-        """Return (N, 5120): the last map and the one before it, as `dlib_resnet.Head` reads them."""
+        """Return (N, 5120): the last map and the one before it, as `dlib_resnet.Taught` reads them."""
         for block in self.blocks[:-1]:
             maps = block(maps)
         return torch.cat([self.blocks[-1](maps).flatten(1), maps.flatten(1)], dim=1)
@@ -36,12 +34,11 @@ class Student(nn.Module):  # type: ignore[misc]  # PyTorch is not installed wher
     def forward(self, maps: Tensor) -> Tensor:
         return functional.normalize(self.head(self.flat(maps)))
 
-    def trained(self, original: Weights) -> tuple[Weights, Head]:
-        """Return the weights that `original` and this make together, and the head."""
-        late = [_get(convolution) for block in self.blocks for convolution in (block.first, block.second)]
+    def taught(self, own_weight: float) -> Taught:
+        """Return what was learned, to be put beside dlib's own vector with `own_weight`."""
+        late = tuple(_get(convolution) for block in self.blocks for convolution in (block.first, block.second))
         matrix, biases = _get(self.head)
-        convolutions = (*original.convolutions[:FIRST_TRAINED], *late)
-        return Weights(convolutions, original.matrix), Head(np.ascontiguousarray(matrix.T), biases)
+        return Taught(late, np.ascontiguousarray(matrix.T), biases, own_weight)
 
 
 class _Block(nn.Module):  # type: ignore[misc]  # as above

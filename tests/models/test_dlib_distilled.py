@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 from models import ModelsError, manifest
-from models.dlib_distilled import converted, merged, packed
-from models.dlib_resnet import Weights, read, written
+from models.dlib_distilled import FIRST_TAUGHT, converted, packed, unpacked
+from models.dlib_resnet import Taught, Weights, read, written
 from models.pack import open_pack
 from models.runtime import Network
 from models.store import Store
@@ -55,43 +55,54 @@ def test_an_install_gives_the_same_bytes_each_time_and_opens(store: Store, dlib_
     assert open_pack(store, "dlib-distilled").pack_id.startswith("dlib-distilled@")
 
 
-def test_the_vectors_are_the_head_over_the_last_two_maps(original: Weights, trained: bytes, blobs: np.ndarray) -> None:
-    weights, head = merged(original, trained)
-    model = onnx.load_model_from_string(written(weights, head))
-    maps = [node.input[0] for node in model.graph.node if node.op_type == "Flatten"]
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def test_the_taught_half_is_read_off_the_last_two_maps_and_dlibs_own_vector_follows(
+    original: Weights, trained: bytes, blobs: np.ndarray
+) -> None:
+    taught = unpacked(original, trained)
+    model = onnx.load_model_from_string(written(original, taught))
+    maps = [node.input[0] for node in model.graph.node if node.op_type == "Flatten"][1:]
     for name in maps:
         model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
     network = Network(model.SerializeToString(), name="with maps", threads=1)
+    dlibs = Network(written(original), name="dlib's own", threads=1)
     for blob in blobs:
         vectors, last, before = network.run(blob[np.newaxis])
         assert (last.shape, before.shape) == ((1, 256, 2, 2), (1, 256, 4, 4))
         flat = np.concatenate([last.reshape(1, -1), before.reshape(1, -1)], axis=1)
-        assert np.abs(flat @ head.matrix + head.biases - vectors).max() < 1e-4
+        assert np.abs(unit(flat @ taught.matrix + taught.biases) - vectors[:, :128]).max() < 1e-4
+        own = unit(dlibs.run(blob[np.newaxis])[0]) * taught.own_weight
+        assert np.abs(own - vectors[:, 128:]).max() < 1e-4
 
 
-def test_without_a_trained_layer_the_maps_are_dlibs_own(original: Weights, trained: bytes, blobs: np.ndarray) -> None:
-    _weights, head = merged(original, trained)
-    weights, _head = merged(original, packed(original, original, head))
-    for (ours, our_biases), (theirs, their_biases) in zip(weights.convolutions, original.convolutions, strict=True):
-        assert np.array_equal(ours, theirs)
-        assert np.array_equal(our_biases, their_biases)
-    network = Network(written(weights), name="dlib's", threads=1)
-    plain = Network(written(original), name="dlib", threads=1)
-    assert np.array_equal(network.run(blobs[:1])[0], plain.run(blobs[:1])[0])
+def test_the_maps_are_those_of_the_weights_in_the_file(original: Weights, trained: bytes, blobs: np.ndarray) -> None:
+    """A network of dlib's shape with the taught weights in place of dlib's, its mean taken by dlib's own last layer."""
+    taught = unpacked(original, trained)
+    model = onnx.load_model_from_string(written(original, taught))
+    last = [node.input[0] for node in model.graph.node if node.op_type == "Flatten"][1]
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(last))
+    maps = Network(model.SerializeToString(), name="with maps", threads=1).run(blobs[:1])[1]
+    replaced = Weights((*original.convolutions[:FIRST_TAUGHT], *taught.convolutions), original.matrix)
+    vectors = Network(written(replaced), name="replaced", threads=1).run(blobs[:1])[0]
+    assert np.abs(maps.mean(axis=(2, 3)) @ original.matrix - vectors).max() < 1e-4
 
 
 def test_what_is_packed_comes_back_to_within_half_a_step(original: Weights, trained: bytes) -> None:
-    _weights, head = merged(original, trained)
     rng = np.random.default_rng(1)
-    changed = list(original.convolutions)
-    weights, biases = changed[28]
+    late = list(original.convolutions[FIRST_TAUGHT:])
+    weights, biases = late[-1]
     moved = weights + rng.normal(0, 0.01, weights.shape).astype(np.float32)
-    changed[28] = (moved, biases + np.float32(0.5))
-    back, _head = merged(original, packed(original, Weights(tuple(changed), original.matrix), head))
+    late[-1] = (moved, biases + np.float32(0.5))
+    taught = unpacked(original, trained)
+    back = unpacked(original, packed(original, Taught(tuple(late), taught.matrix, taught.biases, 1.5)))
     step = np.abs(moved - weights).max(axis=(1, 2, 3), keepdims=True) / 127
-    assert (np.abs(back.convolutions[28][0] - moved) <= step * 0.501 + 1e-7).all()
-    assert np.array_equal(back.convolutions[28][1], biases + np.float32(0.5))
-    assert np.array_equal(back.convolutions[27][0], original.convolutions[27][0])
+    assert (np.abs(back.convolutions[-1][0] - moved) <= step * 0.501 + 1e-7).all()
+    assert np.array_equal(back.convolutions[-1][1], biases + np.float32(0.5))
+    assert np.array_equal(back.convolutions[0][0], original.convolutions[FIRST_TAUGHT][0])
+    assert back.own_weight == 1.5
 
 
 def test_a_face_is_nearer_to_its_blurred_copy_than_to_anybody_else(store: Store, group_photo: np.ndarray) -> None:
@@ -107,11 +118,11 @@ def test_a_face_is_nearer_to_its_blurred_copy_than_to_anybody_else(store: Store,
     assert len(faces) == 6
     similarities = sharp @ soft.T
     strangers = similarities[~np.eye(6, dtype=bool)]
-    assert np.diag(similarities).min() > max(0.5, float(strangers.max()))
+    assert np.diag(similarities).min() > float(strangers.max())
 
 
 def test_weights_of_another_shape_or_kind_are_refused(original: Weights, trained: bytes) -> None:
     with pytest.raises(ModelsError, match="weights of dlib-distilled"):
-        merged(original, b"no archive at all")
+        unpacked(original, b"no archive at all")
     with pytest.raises(ModelsError, match="weights of dlib-distilled"):
-        merged(original, trained[: len(trained) // 2])
+        unpacked(original, trained[: len(trained) // 2])
