@@ -143,17 +143,17 @@ def test_where_the_recommended_pack_is_unreachable_the_last_resort_comes_with_a_
     tmp_path: Path, folder: Path, make_manifest
 ) -> None:
     unreachable = make_manifest("mobilefacenet", {"far.onnx": b"far"}, "http://127.0.0.1:1", fnir=0.073)
-    last_resort = make_manifest("dlib-distilled", FILES, fnir=0.46)
-    store = Store(tmp_path / "models", {"mobilefacenet": unreachable, "dlib-distilled": last_resort})
+    last_resort = make_manifest(LAST_RESORT, FILES, fnir=0.46)
+    store = Store(tmp_path / "models", {"mobilefacenet": unreachable, LAST_RESORT: last_resort})
     done = store.install(from_dir=folder)
-    assert done.name == "dlib-distilled"
+    assert done.name == LAST_RESORT
     assert "46%" in done.warning
     assert "7%" in done.warning
     assert "127.0.0.1" in done.warning
     assert store.install(from_dir=folder).already
     for path in folder.iterdir():
         path.unlink()
-    with pytest.raises(SourceError, match=r"mobilefacenet: .*dlib-distilled: "):
+    with pytest.raises(SourceError, match=rf"mobilefacenet: .*{LAST_RESORT}: "):
         Store(tmp_path / "empty", store._shipped).install(from_dir=folder)
 
 
@@ -162,7 +162,7 @@ def test_a_wrong_file_for_the_recommended_pack_is_an_error_and_no_reason_to_fall
 ) -> None:
     packs = {
         "mobilefacenet": make_manifest("mobilefacenet", {"net.onnx": b"!"}),
-        "dlib-distilled": make_manifest("dlib-distilled", FILES),
+        LAST_RESORT: make_manifest(LAST_RESORT, FILES),
     }
     store = Store(tmp_path / "models", packs)
     with pytest.raises(ModelsError, match=r"stick/net\.onnx"):
@@ -219,7 +219,7 @@ def test_a_killed_install_leaves_no_pack_and_the_next_one_cleans_up(
     script = """
 import os, sys
 from pathlib import Path
-from models.store import Store
+from models.store import LAST_RESORT, Store
 root, text, folder = sys.argv[1:]
 def die(*_): os._exit(9)
 Store(Path(root), {"tiny": text}).install("tiny", from_dir=Path(folder), progress=die)
