@@ -7,7 +7,7 @@ import pytest
 
 from models import ModelsError
 from models.download import SourceError
-from models.store import Installation, Store, default_root
+from models.store import LAST_RESORT, Installation, Store, default_root
 
 FILES = {"net.onnx": b"a net", "more.onnx": b"more of it"}
 
@@ -219,7 +219,7 @@ def test_a_killed_install_leaves_no_pack_and_the_next_one_cleans_up(
     script = """
 import os, sys
 from pathlib import Path
-from models.store import LAST_RESORT, Store
+from models.store import Store
 root, text, folder = sys.argv[1:]
 def die(*_): os._exit(9)
 Store(Path(root), {"tiny": text}).install("tiny", from_dir=Path(folder), progress=die)
