@@ -17,6 +17,7 @@ class Arrivals:
         self._lock = threading.Lock()
         self._visits: dict[str, ShownVisit] = {}
         self._of_person: dict[str, set[str]] = {}
+        self._of_party: dict[str, set[str]] = {}
         self._open: dict[str, None] = {}
 
     def add(self, record: Record) -> list[str]:
@@ -71,7 +72,13 @@ class Arrivals:
         known = self._visits.get(fields["visit"])
         if known is not None:
             return [later(known, record)]
-        return [decided(record)] if record.kind in DECISION_OF_KIND else []
+        return self._joined(decided(record)) if record.kind in DECISION_OF_KIND else []
+
+    def _joined(self, visit: ShownVisit) -> list[ShownVisit]:
+        """A visit that begins, and those of its party, who are one more than their own records could know."""
+        party = [self._visits[visit_id] for visit_id in self._of_party.get(visit.party_id or "", ())]
+        size = max(1 + len(party), visit.party, *(other.party for other in party))
+        return [replace(visit, party=size), *(replace(other, party=size) for other in party if other.party != size)]
 
     def _put(self, visit: ShownVisit) -> None:
         before = self._visits.get(visit.visit_id)
@@ -80,16 +87,18 @@ class Arrivals:
         self._visits[visit.visit_id] = visit
         if visit.person_id is not None:
             self._of_person.setdefault(visit.person_id, set()).add(visit.visit_id)
+        if visit.party_id is not None:
+            self._of_party.setdefault(visit.party_id, set()).add(visit.visit_id)
         if visit.open_question:
             self._open[visit.visit_id] = None
 
     def _unlink(self, visit: ShownVisit) -> None:
         self._open.pop(visit.visit_id, None)
-        if visit.person_id is not None:
-            theirs = self._of_person[visit.person_id]
-            theirs.discard(visit.visit_id)
-            if not theirs:
-                del self._of_person[visit.person_id]
+        for index, key in ((self._of_person, visit.person_id), (self._of_party, visit.party_id)):
+            if key is not None:
+                index[key].discard(visit.visit_id)
+                if not index[key]:
+                    del index[key]
 
     def _all(self) -> list[ShownVisit]:
         with self._lock:

@@ -21,12 +21,14 @@ class PossiblePerson:
 
 @dataclass(frozen=True, slots=True)
 class Reentry:
-    """Out for out_us microseconds and back at at_us, with how many others before and after."""
+    """Out for out_us microseconds and back at at_us, with how many others, and how many of them agents, each time."""
 
     at_us: int
     out_us: int
     company_before: int
     company_after: int
+    agents_before: int
+    agents_after: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,9 @@ class ShownVisit:
 
     original: the node's decision; decision and person_id: what stands after the desk's answer. provisional: the person
     as the node had it. similarity: -1..1, None where nobody was there to compare. merge: two ids that may be one
-    person, the older first. forgotten: the person has been erased or has expired, and the face with them.
+    person, the older first. party: how many came in together as far as is known, proposed and not decided. agents: how
+    many enrolled agents were near. maybe_staff: like one of staff, but not certainly. forgotten: the person has been
+    erased or has expired, and the face with them.
     """
 
     visit_id: str
@@ -64,6 +68,7 @@ class ShownVisit:
     candidates: tuple[PossiblePerson, ...]
     arrived_us: int
     camera_id: str
+    zone: str
     source: str
     grade: str
     pack: str | None
@@ -71,6 +76,9 @@ class ShownVisit:
     compared: Compared | None
     merge: tuple[str, ...]
     party: int
+    party_id: str | None
+    agents: int
+    maybe_staff: bool
     decided: Record
     correction: Correction | None = None
     left: bool = False
@@ -102,6 +110,7 @@ def decided(record: Record) -> ShownVisit:
         candidates=tuple(_candidates(fields.get("candidates", ()))),
         arrived_us=fields["arrived_us"],
         camera_id=fields["camera"],
+        zone=fields.get("zone", "entrance"),
         source=fields["source"],
         grade=fields.get("grade", "C"),
         pack=fields.get("pack"),
@@ -109,6 +118,9 @@ def decided(record: Record) -> ShownVisit:
         compared=_compared(fields),
         merge=tuple(fields.get("merge", ())),
         party=fields.get("party", 1),
+        party_id=fields.get("party_id"),
+        agents=len(fields.get("agents", ())),
+        maybe_staff="maybe_staff" in fields,
         decided=record,
     )
 
@@ -118,10 +130,12 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
     fields = record.fields
     match record.kind:
         case "visit.left":
-            return replace(visit, left=True)
+            return replace(visit, left=True, agents=max(visit.agents, len(fields.get("agents", ()))))
         case "visit.reentry":
-            before, after = len(fields.get("company_before", ())), len(fields.get("company_after", ()))
-            reentry = Reentry(fields["at_us"], fields["out_us"], before, after)
+            agents = [len(fields.get(f"agents_{when}", ())) for when in ("before", "after")]
+            others = [len(fields.get(f"company_{when}", ())) for when in ("before", "after")]
+            company = [n + m for n, m in zip(others, agents, strict=True)]
+            reentry = Reentry(fields["at_us"], fields["out_us"], *company, *agents)
             reentries = visit.reentries if reentry in visit.reentries else (*visit.reentries, reentry)
             return replace(visit, left=False, reentries=reentries)
         case "visit.corrected":

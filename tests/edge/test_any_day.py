@@ -17,7 +17,10 @@ BEGINS = {"visit.first", "visit.return", "visit.unsure"}
 
 @dataclass(frozen=True)
 class Coming:
-    """Somebody comes before a camera, `later_s` after the one before, and their track ends `stays_s` after that."""
+    """Somebody comes before a camera, `later_s` after the one before, and their track ends `stays_s` after that.
+
+    swept: the node has swept just before.
+    """
 
     who: int
     camera: str
@@ -25,6 +28,7 @@ class Coming:
     stays_s: int
     likeness: float
     beside: bool
+    swept: bool
 
 
 coming = st.builds(
@@ -35,6 +39,7 @@ coming = st.builds(
     stays_s=st.sampled_from((0, 2, 100, 6 * 3600)),
     likeness=st.sampled_from((1.0, 0.9, 0.9, 0.4)),
     beside=st.booleans(),
+    swept=st.booleans(),
 )
 
 
@@ -50,7 +55,8 @@ def live_through(node: Node, day: list[Coming]) -> None:
                 del in_view[key]
             else:
                 node.visits.seen(key[0], (key[1],), now)
-        node.visits.sweep(now)
+        if one.swept:
+            node.visits.sweep(now)
         others = [key[1] for key, (who, _) in in_view.items() if key[0] == one.camera and who != one.who]
         face = person(one.who) if one.likeness == 1.0 else like(person(one.who), one.likeness, spare=100 + one.who)
         record = node.arrive(face, track, now, camera=one.camera, together=tuple(others) if one.beside else ())

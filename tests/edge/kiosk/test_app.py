@@ -261,6 +261,38 @@ def test_a_reentry_tells_how_long_and_in_whose_company(visitor: Visitor, door: D
     assert "独自 → 与 1 人同行" in client.get("/").text
 
 
+def test_a_reentry_beside_an_agent_says_so(visitor: Visitor, door: Door) -> None:
+    visit_id, _ = door.arrive("first", ago_s=3600)
+    fields = {"visit": visit_id, "camera": "entrance", "at_us": time.time_ns() // 1000, "out_us": 38 * 60 * 10**6}
+    door.ledger.append("visit.reentry", fields | {"company_before": [], "company_after": [], "agents_after": ["p-a"]})
+    client = visitor("li")
+    until(lambda: "外出 38 分钟" in client.get("/").text)
+    assert "独自 → 与 1 人同行\uff08含经纪人 1 位\uff09" in client.get("/").text
+
+
+def test_every_card_of_a_party_says_how_many_came_in_together(visitor: Visitor, door: Door) -> None:
+    first, _ = door.arrive("first", party_id="g-1", party=1)
+    client = visitor("li")
+    assert "人同行" not in _card(client, first)
+    second, _ = door.arrive("first", party_id="g-1", party=2)
+    third, _ = door.arrive("first", party_id="g-1", party=3)
+    alone, _ = door.arrive("first", party_id="g-2", party=1)
+    for visit_id in (third, second, first):
+        assert "3 人同行" in _card(client, visit_id)
+    assert "人同行" not in _card(client, alone)
+
+
+def test_a_card_says_where_inside_somebody_was_first_seen_and_that_an_agent_was_near(
+    visitor: Visitor, door: Door
+) -> None:
+    visit_id, _ = door.arrive("first", zone="model", agents=["p-agent"], maybe_staff="p-somebody")
+    card = _card(visitor("li"), visit_id)
+    assert "沙盘" in card
+    assert "有经纪人在旁" in card
+    assert "与登记的员工或经纪人相似" in card
+    assert "p-agent" not in card
+
+
 def test_the_device_page_tells_cameras_backlog_and_pack(visitor: Visitor, door: Door) -> None:
     at_us = time.time_ns() // 1000
     camera = {"source": "rtsp", "source_hash": "0" * 64, "at_us": at_us}
