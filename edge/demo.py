@@ -30,7 +30,7 @@ from models.pack import open_pack
 from models.store import Store, default_root
 from sync.central.store.location import open_store
 from sync.format.keyring import KeyRing
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.records import BadRecord, parse
 from sync.storage.files import write_durably
 from sync.transport.broker import mosquitto

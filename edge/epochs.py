@@ -6,7 +6,7 @@ from edge.home import Home
 from edge.machine import elsewhere, read_traits, remember
 from sync.audit.origin import enrolments_of
 from sync.format.canonical import Fields
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.records import Record, Role
 from sync.format.signing import PublicKey
 from sync.node.append import EpochReason, Transaction, Writer

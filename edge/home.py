@@ -23,7 +23,7 @@ from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
 from sync import SyncError
 from sync.format.canonical import Fields
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.records import Role
 from sync.format.signing import Signer
 from sync.node.append import Writer

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from edge.home import Home
 from sync.audit.origin import enrolments_of
 from sync.format.keyring import Tenure, ring
-from sync.format.messages import Enrolment
 from sync.format.notices import KeyRevoked
+from sync.format.public_keys import Enrolment
 
 
 @dataclass(frozen=True, slots=True)

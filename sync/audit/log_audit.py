@@ -13,7 +13,8 @@ from sync.format.checkpoint import BadCheckpoint, Checkpoint, origin_of
 from sync.format.keyring import Place
 from sync.format.log_proof import LogHead, follows
 from sync.format.merkle import TILE_WIDTH, Edge, leaf_hash, root
-from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment, Statement
+from sync.format.messages import Ack, BadMessage, Statement
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import place
 from sync.printable import counted
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from sync import SyncError
 from sync.audit.chain_audit import Bad
 from sync.format.keyring import KeyRing, ring
-from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment, Notice
+from sync.format.messages import Ack, BadMessage, Notice
 from sync.format.notices import KeyRevoked
+from sync.format.public_keys import CentralKeys, Enrolment
 
 
 @dataclass(frozen=True, slots=True)

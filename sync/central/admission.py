@@ -18,7 +18,7 @@ from sync.central.rings import newest_key, ring_of
 from sync.central.store.location import open_store
 from sync.format.canonical import Fields
 from sync.format.keyring import ring
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.records import BadRecord, Record, Role, valid_name
 from sync.format.signing import PublicKey
 from sync.transport.invitation import TOKEN_BYTES, VALID_S, Invitation

@@ -140,7 +140,7 @@ def pending(directory: DirOption) -> None:
     Example: firstvisit central pending --dir central
     """
     from sync.central.access import Access
-    from sync.format.messages import Enrolment
+    from sync.format.public_keys import Enrolment
     from sync.format.stamp import rfc3339
 
     _authority(directory)

@@ -147,7 +147,7 @@ def rotate_keys(
 
     from sync.central.keys import key_path
     from sync.central.notices import announce, rotate
-    from sync.format.messages import CentralRole
+    from sync.format.public_keys import CentralRole
 
     root = root_key or key_path(directory, "root")
     if role is None:

@@ -8,7 +8,8 @@ from sync.central.keys import key_path, load_public, load_role, load_root
 from sync.central.log import enrolled, epoch_opened
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
-from sync.format.messages import FIRST_PREV_HASH, Enrolment, Notice
+from sync.format.messages import FIRST_PREV_HASH, Notice
+from sync.format.public_keys import Enrolment
 from sync.storage.files import read_text
 
 

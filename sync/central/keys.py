@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from sync import SyncError
-from sync.format.messages import CentralKeys, CentralRole
+from sync.format.public_keys import CentralKeys, CentralRole
 from sync.format.signing import Ed25519Signer, Signer, create_key_file, load_key_file
 from sync.storage.files import write_durably
 from sync.storage.key_files import CENTRAL_FILE, read_central_file

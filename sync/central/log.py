@@ -9,8 +9,9 @@ from sync.central.store.store import Store
 from sync.format.checkpoint import Checkpoint, origin_of
 from sync.format.log_proof import LogHead, LogProof
 from sync.format.merkle import Edge, MerkleError, consistency_proof, inclusion_proof, root
-from sync.format.messages import Enrolment, Statement
+from sync.format.messages import Statement
 from sync.format.notices import KeyRevoked
+from sync.format.public_keys import Enrolment
 from sync.format.signing import Signer
 
 _T = TypeVar("_T")

@@ -10,8 +10,9 @@ from sync.central.log import revoked
 from sync.central.shard import WHOLE
 from sync.central.store.location import migrate_store, open_store
 from sync.central.store.store import Store
-from sync.format.messages import CentralKeys, CentralRole, Notice
+from sync.format.messages import Notice
 from sync.format.notices import KeyRevoked, Order, read_order
+from sync.format.public_keys import CentralKeys, CentralRole
 from sync.format.signing import Signer
 
 

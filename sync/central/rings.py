@@ -4,7 +4,7 @@ import logging
 
 from sync.central.store.store import Store
 from sync.format.keyring import KeyRing, ring
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.records import BadRecord, Role, parse
 from sync.format.signing import PublicKey
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from sync import SyncError
 from sync.format import canonical
 from sync.format.canonical import Fields, hex_bytes
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.wire import SignedBody
 
 FORMAT = "firstvisit-certificate"

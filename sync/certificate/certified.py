@@ -9,7 +9,8 @@ from sync.certificate.coverage import DAYS, Coverage
 from sync.certificate.timeline import Arrival, Interval
 from sync.format.canonical import Fields
 from sync.format.log_proof import LogHead
-from sync.format.messages import Ack, CentralKeys, Enrolment, Statement
+from sync.format.messages import Ack, Statement
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import Record
 from sync.format.signing import PublicKey
 from sync.format.stamp import rfc3339

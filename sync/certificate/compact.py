@@ -16,7 +16,8 @@ from sync.audit.chain_audit import Bad
 from sync.audit.origin import follow_notices, read_ack, settle
 from sync.format import canonical
 from sync.format.canonical import Fields, hex_bytes
-from sync.format.messages import BadMessage, CentralKeys, Enrolment
+from sync.format.messages import BadMessage
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import parse
 from sync.format.stamp import rfc3339
 from sync.format.visit_fields import DECISION_OF_KIND, number_of

@@ -14,7 +14,8 @@ from sync.format.chain import admit
 from sync.format.checkpoint import BadCheckpoint, origin_of
 from sync.format.keyring import KeyRing
 from sync.format.log_proof import LogHead, follows
-from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment, Statement
+from sync.format.messages import Ack, BadMessage, Statement
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import BadRecord, Record, parse
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, text_of
 from sync.format.visit_fields import settle as settle_visit

@@ -2,7 +2,8 @@
 
 from sync.certificate.certified import Certificate
 from sync.certificate.compact import MAX_TEXT, Compact
-from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment
+from sync.format.messages import Ack, BadMessage
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import parse
 from sync.format.void import hold
 

@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from sync import SyncError
 from sync.format import canonical
 from sync.format.canonical import Fields, NotCanonical, hex_bytes
-from sync.format.messages import BadMessage, CentralKeys, Enrolment, Statement
+from sync.format.messages import BadMessage, Statement
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import Record
 from sync.format.signing import Signer
 from sync.format.wire import SignedBody

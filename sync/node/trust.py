@@ -9,8 +9,9 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
-from sync.format.messages import FIRST_PREV_HASH, BadMessage, CentralKeys, Notice
+from sync.format.messages import FIRST_PREV_HASH, BadMessage, Notice
 from sync.format.notices import BadBody, CodeRevoked, KeyRevoked, Order, Policy, ReportKnown, read_order
+from sync.format.public_keys import CentralKeys
 from sync.format.records import Record, place
 from sync.node import orders
 from sync.node.alarms import Alarm, Alarms, count_alarm

@@ -6,7 +6,8 @@ from sync import SyncError
 from sync.format.canonical import Fields
 from sync.format.checkpoint import BadCheckpoint, origin_of
 from sync.format.log_proof import LogHead, follows
-from sync.format.messages import Ack, CentralKeys
+from sync.format.messages import Ack
+from sync.format.public_keys import CentralKeys
 from sync.format.records import parse
 from sync.node.ledger import Ledger
 

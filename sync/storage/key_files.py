@@ -5,7 +5,8 @@ from pathlib import Path
 
 from sync import SyncError
 from sync.format.canonical import hex_bytes
-from sync.format.messages import BadMessage, CentralKeys
+from sync.format.messages import BadMessage
+from sync.format.public_keys import CentralKeys
 from sync.storage.files import read_text
 
 CENTRAL_FILE = "central.pub"

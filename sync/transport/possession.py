@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from sync import SyncError
 from sync.format import canonical
 from sync.format.canonical import Fields, NotCanonical
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.records import BadRecord, Record, Role, parse, valid_name
 from sync.format.signing import PublicKey, Signer, es256_signature, tagged
 from sync.format.wire import SignedBody

@@ -10,7 +10,8 @@ from sync.audit.chain_audit import Audit, Bad
 from sync.audit.log_audit import Signed, TreeAudit
 from sync.audit.origin import follow_notices, key_text, settle
 from sync.audit.postgres_copy import central_database
-from sync.format.messages import BadMessage, CentralKeys, Enrolment, Notice
+from sync.format.messages import BadMessage, Notice
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import Record
 from sync.storage.arrivals import altered_lists
 from sync.storage.database import CENTRAL_FORMAT, check_format

@@ -7,7 +7,8 @@ from pathlib import Path
 from sync.audit.chain_audit import Acks, Audit, Bad, Columns
 from sync.audit.export import read_export
 from sync.audit.origin import enrolments_of, follow_notices, key_text, read_ack, settle
-from sync.format.messages import BadMessage, CentralKeys, Enrolment
+from sync.format.messages import BadMessage
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import BadRecord, parse, place
 from sync.format.signing import digest
 from sync.format.void import lines as void_lines

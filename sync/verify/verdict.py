@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sync.audit.chain_audit import Acks, Audit, Bad
 from sync.audit.log_audit import witnessed
 from sync.format.canonical import Fields
-from sync.format.messages import CentralKeys
+from sync.format.public_keys import CentralKeys
 from sync.format.stamp import from_us, rfc3339
 from sync.format.void import Void
 from sync.format.void import lines as void_lines

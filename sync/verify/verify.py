@@ -9,7 +9,7 @@ from sync.certificate.bundle import is_bundle, read_bundle
 from sync.certificate.certified import lines
 from sync.certificate.compact import is_compact, read_compact
 from sync.certificate.examine import examine
-from sync.format.messages import CentralKeys, Enrolment
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.storage.settings import store_url
 from sync.verify.central_store import verify_central
 from sync.verify.ledgers import verify_export, verify_home

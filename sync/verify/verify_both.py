@@ -13,7 +13,7 @@ from sync.audit.postgres_copy import central_database
 from sync.format import canonical
 from sync.format.keyring import Place
 from sync.format.log_proof import LogHead
-from sync.format.messages import CentralKeys
+from sync.format.public_keys import CentralKeys
 from sync.format.records import place
 from sync.format.void import Void, hold
 from sync.node.trust import key_notices

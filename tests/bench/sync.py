@@ -27,7 +27,8 @@ from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
 from sync.format.chain import Chain
 from sync.format.keyring import KeyRing
-from sync.format.messages import Ack, Enrolment
+from sync.format.messages import Ack
+from sync.format.public_keys import Enrolment
 from sync.format.records import GENESIS_PREV, Record, seal
 from sync.format.signing import Ed25519Signer
 from sync.format.wire import MAX_WINDOW_FRAMES, SignedBody, encode_frame, parse_topic, topic

@@ -14,7 +14,7 @@ from edge.clock import Clock
 from edge.geofence import FenceError
 from edge.home import Home, HomeError, create_home
 from edge.settings import SettingsError, new_config
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.storage.database import NewerFormat
 from sync.verify.verify import verify
 

@@ -17,7 +17,8 @@ from edge.home import Home
 from edge.nightly import KEPT_CHECKS, Checks, Night
 from edge.restore import restore
 from edge.sealed import Lock, Secret
-from sync.format.messages import Ack, CentralKeys
+from sync.format.messages import Ack
+from sync.format.public_keys import CentralKeys
 from sync.node.alarms import Alarms
 from sync.node.ledger import Ledger
 from sync.node.purge import DAY_US

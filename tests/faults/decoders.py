@@ -25,8 +25,9 @@ from sync.format import canonical
 from sync.format.canonical import Fields, NotCanonical
 from sync.format.checkpoint import BadCheckpoint, Checkpoint
 from sync.format.log_proof import LogHead, LogProof
-from sync.format.messages import Ack, BadMessage, CentralKeys, Enrolment, Nack, Notice, Statement, Status
+from sync.format.messages import Ack, BadMessage, Nack, Notice, Statement, Status
 from sync.format.notices import BadBody, read_order
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import BadRecord, Record, parse, seal
 from sync.format.rotation import Rotation
 from sync.format.signing import Ed25519Signer, PublicKey, parse_key_file

@@ -1,7 +1,8 @@
 """A key revoked behind the back of its node, which goes on under it until it hears, and then under new ones."""
 
-from sync.format.messages import Enrolment, Notice
+from sync.format.messages import Notice
 from sync.format.notices import KeyRevoked
+from sync.format.public_keys import Enrolment
 from sync.format.rotation import Rotation
 from sync.format.signing import Signer
 from sync.node.append import Writer

@@ -8,7 +8,8 @@ from nacl.signing import SigningKey
 
 from edge.clock import Clock, KernelTime
 from sync.format.log_proof import LogProof
-from sync.format.messages import Ack, CentralKeys, CentralRole, Enrolment
+from sync.format.messages import Ack
+from sync.format.public_keys import CentralKeys, CentralRole, Enrolment
 from sync.format.records import Record
 from sync.format.signing import Ed25519Signer
 from sync.node.append import Writer

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
-from sync.format.messages import Ack, CentralKeys, CentralRole, Enrolment
+from sync.format.messages import Ack
+from sync.format.public_keys import CentralKeys, CentralRole, Enrolment
 from sync.format.signing import Ed25519Signer, Signer
 from sync.format.stamp import Stamp
 from sync.node.append import Writer

@@ -6,7 +6,8 @@ from pathlib import Path
 from sync.central.log import enrolled
 from sync.central.store.batch import Batch
 from sync.central.store.location import create_store, open_store
-from sync.format.messages import CentralKeys, Enrolment, Notice
+from sync.format.messages import Notice
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import ROLE_OF_KIND
 from sync.storage.settings import settings_text
 from tests.sync.conftest import BuiltHome, key

@@ -24,7 +24,8 @@ from sync.certificate.compact import Compact
 from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
 from sync.format import canonical
-from sync.format.messages import Ack, Enrolment, Statement
+from sync.format.messages import Ack, Statement
+from sync.format.public_keys import Enrolment
 from sync.format.rotation import Rotation
 from sync.format.signing import Domain, PublicKey, es256_signature, tagged
 from sync.node.purge import purge

@@ -15,7 +15,7 @@ from sync.central.server import Server
 from sync.central.store.location import create_store, open_store
 from sync.central.store.sqlite import FILE_NAME
 from sync.central.store.store import Store
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 from sync.format.signing import Signer, create_key_file, load_key_file
 from sync.format.stamp import Stamp
 from sync.node.append import Writer

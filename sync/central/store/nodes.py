@@ -8,7 +8,8 @@ import orjson
 from sync.central.store.batch import Batch
 from sync.central.store.database import Migration, Tables
 from sync.central.store.rows import BadRow, CameraHealth, ChainState, NodeRow, Refusal
-from sync.format.messages import Enrolment, Status
+from sync.format.messages import Status
+from sync.format.public_keys import Enrolment
 
 _NODES = (
     "SELECT node_id, site_id, fingerprint, state, enrolled_us, online, last_seen_us, claimed_epoch,"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sync import SyncError
 from sync.central.store.batch import Batch
 from sync.central.store.database import Database, Migration, Tables
-from sync.format.messages import Enrolment
+from sync.format.public_keys import Enrolment
 
 
 class StandingChanged(SyncError):

@@ -10,8 +10,9 @@ from sync.central.store.nodes import Nodes
 from sync.central.store.notices import Notices, Seal
 from sync.central.store.standing import Standing, StandingChanged
 from sync.central.store.visits import Visits
-from sync.format.messages import Enrolment, Notice, Statement
+from sync.format.messages import Notice, Statement
 from sync.format.notices import KeyRevoked
+from sync.format.public_keys import Enrolment
 
 # in the order in which they are made
 MIGRATIONS = (

@@ -12,7 +12,8 @@ import pytest
 from sync import SyncError, verify_standalone
 from sync.central.ingest import Arrived
 from sync.central.keys import load_role
-from sync.format.messages import Ack, Enrolment, Nack, Statement
+from sync.format.messages import Ack, Nack, Statement
+from sync.format.public_keys import Enrolment
 from sync.format.signing import load_key_file
 from sync.format.wire import SignedBody, encode_frame
 from sync.node.ledger import Ledger

@@ -13,8 +13,9 @@ from sync.central.ingest import Answer, Arrived, Ingest
 from sync.central.keys import load_public, load_serving_keys
 from sync.central.notices import order
 from sync.central.store.store import Store
-from sync.format.messages import Ack, BadMessage, Enrolment, Nack
+from sync.format.messages import Ack, BadMessage, Nack
 from sync.format.notices import KeyRevoked
+from sync.format.public_keys import Enrolment
 from sync.format.records import GENESIS_PREV, Record, seal
 from sync.format.rotation import Rotation
 from sync.format.signing import Signer, create_key_file

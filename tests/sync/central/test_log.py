@@ -18,7 +18,8 @@ from sync.central.store.store import Store
 from sync.format.checkpoint import Checkpoint, origin_of
 from sync.format.log_proof import LogHead
 from sync.format.merkle import leaf_hash, verify_consistency, verify_inclusion
-from sync.format.messages import Ack, BadMessage, Enrolment, Notice, Statement
+from sync.format.messages import Ack, BadMessage, Notice, Statement
+from sync.format.public_keys import Enrolment
 from sync.format.signing import load_key_file
 from sync.format.wire import SignedBody, encode_frame
 from sync.node.ledger import Ledger

@@ -18,7 +18,8 @@ from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
 from sync.certificate.paper_code import code
 from sync.format import canonical
-from sync.format.messages import Ack, CentralKeys, Enrolment, Notice
+from sync.format.messages import Ack, Notice
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.rotation import Rotation
 from sync.format.wire import SignedBody
 from sync.node.ledger import Ledger, Writer

@@ -13,17 +13,8 @@ from sync import SyncError
 from sync.format import canonical
 from sync.format.checkpoint import MAX_NOTE_BYTES
 from sync.format.log_proof import LogProof
-from sync.format.messages import (
-    MAX_MESSAGE_BYTES,
-    Ack,
-    BadMessage,
-    CentralKeys,
-    Enrolment,
-    Nack,
-    Notice,
-    Statement,
-    Status,
-)
+from sync.format.messages import MAX_MESSAGE_BYTES, Ack, BadMessage, Nack, Notice, Statement, Status
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.signing import Domain, Ed25519Signer, Signer, commitment, digest
 
 GetSigner = Callable[[str], Signer]

@@ -11,7 +11,8 @@ import pytest
 
 from sync import SyncError
 from sync.format.keyring import KeyRing
-from sync.format.messages import Ack, CentralKeys
+from sync.format.messages import Ack
+from sync.format.public_keys import CentralKeys
 from sync.format.records import GENESIS_PREV, BadRecord
 from sync.format.rotation import Rotation
 from sync.format.signing import Signer

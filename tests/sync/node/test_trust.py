@@ -14,8 +14,9 @@ from sync import SyncError
 from sync.central.keys import create_keys, key_path, load_public
 from sync.format import canonical, notices
 from sync.format.canonical import Fields
-from sync.format.messages import FIRST_PREV_HASH, BadMessage, CentralKeys, CentralRole, Notice
+from sync.format.messages import FIRST_PREV_HASH, BadMessage, Notice
 from sync.format.notices import AccountSet, BadBody, CodeRevoked, Erase, KeyRevoked, Order, Policy, ReportKnown
+from sync.format.public_keys import CentralKeys, CentralRole
 from sync.format.signing import Signer, create_key_file, load_key_file
 from sync.node.ledger import Ledger
 from sync.node.trust import DATABASE_FILE, NoticeGap, NoticeRefused, Trust, join

@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from sync.format.log_proof import LogHead, LogProof
-from sync.format.messages import Ack, CentralKeys
+from sync.format.messages import Ack
+from sync.format.public_keys import CentralKeys
 from sync.format.signing import digest
 from sync.node.ledger import Ledger
 from sync.node.trust import Trust

@@ -13,7 +13,8 @@ import pytest
 from sync import SyncError
 from sync.audit.export import write_export
 from sync.format import canonical
-from sync.format.messages import Ack, CentralKeys, Enrolment, Notice
+from sync.format.messages import Ack, Notice
+from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import seal
 from sync.format.signing import Signer, digest
 from sync.format.stamp import Stamp

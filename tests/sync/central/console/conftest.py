@@ -16,7 +16,8 @@ from sync.central.enrol import enrol
 from sync.central.ingest import Arrived, Greeting, Ingest
 from sync.central.keys import create_keys, load_serving_keys
 from sync.central.store.location import accounts_path, create_store, open_store
-from sync.format.messages import Enrolment, Status
+from sync.format.messages import Status
+from sync.format.public_keys import Enrolment
 from sync.format.records import Role
 from sync.format.signing import Ed25519Signer
 from sync.format.stamp import Stamp
