@@ -28,6 +28,8 @@ from camera.source import Frame
 from camera.tracker import Sighting, Tracker
 from camera.views import KeptView, ViewChange, ViewWatch
 from models.faces import Detector, Embedder, Face, Image
+from models.liveness import Liveness
+from models.masks import MaskDetector
 
 SHOTS_TO_ARRIVE = 3
 SHOTS_APART_S = 0.2  # neighbouring frames show the same face again and add nothing to a template
@@ -103,7 +105,7 @@ class Pipeline:
     when it has SHOTS_TO_ARRIVE shots, and up to as much later while they still get better, for whoever walks up is best
     seen last; with fewer shots when it ends, if the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of
     sight for longer has ended. All seconds are frame time. view, live: the reference view, and
-    whether the source is a camera (`ViewWatch`).
+    whether the source is a camera (`ViewWatch`). masks, liveness: what says so of the shots that are decided on.
     """
 
     def __init__(
@@ -119,6 +121,8 @@ class Pipeline:
         lost_after_s: float = 3.0,
         view: KeptView | None = None,
         live: bool = False,
+        masks: MaskDetector | None = None,
+        liveness: Liveness | None = None,
     ) -> None:
         self._camera_id = camera_id
         self._detector = detector
@@ -132,6 +136,8 @@ class Pipeline:
         self._gate = MotionGate()
         self._attention = Attention()
         self._views = ViewWatch(view, live=live)
+        self._masks = masks
+        self._liveness = liveness
         self._tally = _Tally()
 
     def step(self, frame: Frame) -> Step:
@@ -221,7 +227,10 @@ class Pipeline:
         face = self._refine(moment.region, moment.face)
         chip = self._embedder.align(moment.region, face)
         crop = crop_jpeg(moment.region, face)
-        return BestShot(self._camera_id, track_id, moment.captured_at, chip, crop, moment.quality, face_px(face))
+        masked = None if self._masks is None else self._masks.masked(moment.region, face)
+        live = None if self._liveness is None else self._liveness.live(moment.region, face)
+        at, px = moment.captured_at, face_px(face)
+        return BestShot(self._camera_id, track_id, at, chip, crop, moment.quality, px, masked, live)
 
     def _end(self, track_ids: tuple[int, ...]) -> tuple[tuple[Arrival, ...], tuple[Ended, ...]]:
         late: list[Arrival] = []

@@ -24,6 +24,7 @@ from edge.nightly import Checks
 from edge.settings import Settings
 from edge.vault import opened as opened_vault
 from models import ModelsError
+from models.liveness import open_liveness
 from models.pack import open_pack
 from models.store import Store, default_root
 from sync import SyncError
@@ -62,6 +63,7 @@ def examine(home: Home) -> list[Finding]:
         _place(home, settings),
         *_surroundings(home),
         _pack(settings),
+        _liveness(),
         _policy(home, settings),
         *_cameras(settings),
         *_views(home, settings),
@@ -126,6 +128,16 @@ def _pack(settings: Settings) -> Finding:
     except ModelsError as error:
         return Finding("pack", "bad", str(error))
     return Finding("pack", "good", f"{pack.pack_id}, {pack.licence}")
+
+
+def _liveness() -> Finding:
+    try:
+        installed = open_liveness(default_root())
+    except ModelsError as error:
+        return Finding("liveness", "bad", str(error))
+    if installed is None:
+        return Finding("liveness", "good", "none installed: a photograph held up is a face, and no grade is above B")
+    return Finding("liveness", "good", f"{installed.spec.file}, licence: {installed.spec.licence}")
 
 
 def _cameras(settings: Settings) -> Iterator[Finding]:

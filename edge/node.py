@@ -41,6 +41,8 @@ from edge.vault import Vault
 from edge.visit_records import SourceFacts
 from edge.visits import Visits
 from edge.watch import Watch
+from models.liveness import open_liveness
+from models.masks import shipped as shipped_masks
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
 from sync.format.canonical import Fields
@@ -146,6 +148,7 @@ def run(home: Home, options: RunOptions) -> bool:
             home.path, home.database, ledger, settings.site.timezone, home.ledger_days(settings), patience.wait_on
         )
         views = CameraViews(home.database, patience.wait_on)
+        masks, liveness = shipped_masks(), open_liveness(default_root())
         watch = Watch(
             ledger,
             vault,
@@ -160,6 +163,8 @@ def run(home: Home, options: RunOptions) -> bool:
             night,
             site,
             views,
+            masks,
+            liveness,
             fast=options.fast,
         )
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))

@@ -31,6 +31,8 @@ from edge.visit_records import SourceFacts
 from edge.visits import StopReason, Visits
 from models.faces import Embedder, Template
 from models.fusion import fused
+from models.liveness import Liveness
+from models.masks import MaskDetector
 from models.pack import Pack
 from sync.format.canonical import Fields
 from sync.format.stamp import to_us
@@ -64,6 +66,8 @@ class Watch:
         night: Night,
         site: Site,
         views: CameraViews,
+        masks: MaskDetector,
+        liveness: Liveness | None,
         *,
         fast: bool,
     ) -> None:
@@ -87,7 +91,14 @@ class Watch:
         kept = views.load({camera_id: facts.digest for camera_id, facts in sources.items()})
         self._pipelines = {
             camera_id: Pipeline(
-                camera_id, pack.detector, pack.embedder, pack.refine, view=kept.get(camera_id), live=facts.live
+                camera_id,
+                pack.detector,
+                pack.embedder,
+                pack.refine,
+                view=kept.get(camera_id),
+                live=facts.live,
+                masks=masks,
+                liveness=liveness,
             )
             for camera_id, facts in sources.items()
         }

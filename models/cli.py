@@ -111,6 +111,26 @@ def add(
         print(f"{added.name}: installed in {store.root / added.name}; thresholds: {added.calibration.measured}")
 
 
+@app.command("add-liveness")
+def add_liveness(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX network with two outputs.")],
+    crop: Annotated[float, typer.Option(help="The square it reads, in the face's longer sides.")],
+    side: Annotated[int, typer.Option(metavar="PX", help="The side of its input.")],
+    live_index: Annotated[int, typer.Option(help="Which output says live: 0 or 1.")],
+    channels: Annotated[str, typer.Option(help="rgb or bgr.")] = "rgb",
+    licence: Annotated[str, typer.Option(help="Under which licence you have it.")] = "not stated",
+) -> None:
+    """Install a network that tells a face from a photograph held up; none comes with the program.
+
+    Example: firstvisit models add-liveness antispoof.onnx --crop 1.5 --side 128 --live-index 0 --licence MIT
+    """
+    from models.liveness import add_liveness as add_network
+
+    spec = {"crop": crop, "side_px": side, "live_index": live_index, "channels": channels, "licence": licence}
+    added = add_network(_store().root, file, spec)
+    print(f"{added.file}: installed, sha256 {added.sha256[:12]}, licence: {added.licence}")
+
+
 @app.command()
 def verify(
     name: Annotated[str | None, typer.Argument(help="The pack; default: all that are installed.")] = None,

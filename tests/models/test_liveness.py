@@ -1,0 +1,118 @@
+"""A network against photographs held up is installed whole, verified, and says how likely a face is live."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from models import ModelsError
+from models.faces import Face
+from models.liveness import FOLDER, add_liveness, open_liveness
+from models.pack import open_pack
+from models.store import Store
+
+SPEC = {"crop": 1.5, "side_px": 64, "live_index": 0}
+FACE = Face(
+    np.array([60, 50, 100, 100], np.float32),
+    np.array([[70, 65], [90, 65], [80, 75], [72, 88], [88, 88]], np.float32),
+    0.9,
+)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """A real network that calls what is redder than it is blue live."""
+    weights = numpy_helper.from_array(np.array([[8, -8], [0, 0], [-8, 8]], np.float32), "weights")
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 64, 64])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 2])
+    nodes = [
+        helper.make_node("ReduceMean", ["image"], ["mean"], axes=[2, 3], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["out"]),
+    ]
+    graph = helper.make_graph(nodes, "redder", [image], [out], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path = tmp_path / "redder.onnx"
+    onnx.save(model, str(path))
+    return path
+
+
+def picture(bgr: tuple[int, int, int]) -> np.ndarray:
+    return np.full((150, 160, 3), bgr, np.uint8)
+
+
+def test_an_installed_network_says_how_likely_a_face_is_live(tmp_path: Path, network: Path) -> None:
+    spec = add_liveness(tmp_path / "models", network, {**SPEC, "licence": "MIT"})
+    assert (spec.file, spec.licence, spec.channels) == ("redder.onnx", "MIT", "rgb")
+    judge = open_liveness(tmp_path / "models")
+    assert judge is not None
+    assert judge.live(picture((0, 0, 255)), FACE) > 0.99
+    assert judge.live(picture((255, 0, 0)), FACE) < 0.01
+    assert judge.live(picture((90, 90, 90)), FACE) == pytest.approx(0.5)
+
+
+def test_channels_and_the_live_output_are_as_installed(tmp_path: Path, network: Path) -> None:
+    for more, red_is_live in (({"channels": "bgr"}, False), ({"live_index": 1}, False), ({}, True)):
+        add_liveness(tmp_path, network, {**SPEC, **more})
+        judge = open_liveness(tmp_path)
+        assert judge is not None
+        assert (judge.live(picture((0, 0, 255)), FACE) > 0.5) is red_is_live
+
+
+def test_it_looks_at_the_square_around_the_face_and_at_black_beyond_the_picture(tmp_path: Path, network: Path) -> None:
+    add_liveness(tmp_path, network, SPEC)
+    judge = open_liveness(tmp_path)
+    assert judge is not None
+    blue = picture((255, 0, 0))
+    blue[30:120, 30:130] = (0, 0, 255)  # the face is 50 px high: the square reaches 38 px from its middle
+    assert judge.live(blue, FACE) > 0.99
+    corner = Face(FACE.box_xyxy - 50, FACE.landmarks_xy - 50, 0.9)
+    assert 0.5 < judge.live(picture((0, 0, 60)), corner) < judge.live(picture((0, 0, 60)), FACE)
+
+
+def test_without_one_there_is_none(tmp_path: Path) -> None:
+    assert open_liveness(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"crop": 4.0}, "crop"), ({"side_px": 0}, "side"), ({"live_index": 2}, "live_index"), ({"side_px": 96}, "96 px")],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_installed(
+    tmp_path: Path, network: Path, wrong: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ModelsError, match=said):
+        add_liveness(tmp_path / "models", network, {**SPEC, **wrong})
+    assert not (tmp_path / "models").exists()
+
+
+def test_another_file_in_its_place_is_not_run(tmp_path: Path, network: Path) -> None:
+    add_liveness(tmp_path, network, SPEC)
+    (tmp_path / FOLDER / "redder.onnx").write_bytes(network.read_bytes() + b"\0")
+    with pytest.raises(ModelsError, match="not what was installed"):
+        open_liveness(tmp_path)
+
+
+def test_what_is_no_network_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.onnx").write_text("no network")
+    with pytest.raises(ModelsError, match=r"text\.onnx"):
+        add_liveness(tmp_path / "models", tmp_path / "text.onnx", SPEC)
+
+
+def test_a_real_network_tells_a_face_from_two_photographs_of_one(
+    shared: Path, tmp_path: Path, store_with_mobilefacenet: Store
+) -> None:
+    add_liveness(
+        tmp_path, shared / "models" / "liveness" / "AntiSpoofing_bin_1.5_128.onnx", {**SPEC, "side_px": 128}
+    )  # fmt: skip
+    judge = open_liveness(tmp_path)
+    assert judge is not None
+    pack = open_pack(store_with_mobilefacenet, "mobilefacenet")
+    said = {}
+    for name in ("live-1", "spoof-1", "spoof-2"):
+        image = cv2.imread(str(shared / "data" / "spoof" / f"{name}.jpg"))
+        said[name] = judge.live(np.asarray(image, np.uint8), pack.detector.detect(np.asarray(image, np.uint8))[0])
+    assert said["live-1"] > 0.9
+    assert max(said["spoof-1"], said["spoof-2"]) < 0.1
