@@ -12,6 +12,7 @@ from camera.pipeline import Arrival, Ended, Pipeline, Step
 from camera.recorded import recorded_frames
 from camera.source import Frame
 from models.faces import Face, Region
+from models.masks import shipped
 from models.pack import Pack
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -210,7 +211,7 @@ def test_a_camera_that_never_delivered_has_a_gap_as_long_as_the_window() -> None
 
 
 def arrivals_of(path: Path, pack: Pack) -> tuple[list[Arrival], list[Ended]]:
-    pipeline = Pipeline("door", pack.detector, pack.embedder, pack.refine)
+    pipeline = Pipeline("door", pack.detector, pack.embedder, pack.refine, masks=shipped())
     frames = recorded_frames("door", str(path), run_started_at=START, run_started_ns=0)
     steps = [*map(pipeline.step, frames), pipeline.finish()]
     return [a for step in steps for a in step.arrivals], [e for step in steps for e in step.ended]
@@ -237,6 +238,9 @@ def test_six_people_standing_give_six_arrivals(
 ) -> None:
     clip = write_video(tmp_path / "six.mp4", [six_people] * 15, frames_per_s=10)
     arrivals, ended = arrivals_of(clip, pack)
+    assert all(
+        shot.masked is not None and shot.masked < 0.5 and shot.live is None for a in arrivals for shot in a.shots
+    )
     assert len(arrivals) == len(ended) == 6
     assert all(len(arrival.together) == 5 for arrival in arrivals)
     same = templates(arrivals, pack) @ templates(arrivals, pack).T
