@@ -19,6 +19,7 @@ from edge.cli_keep import app as keep_app
 from edge.cli_keys import Grade
 from edge.cli_keys import app as keys_app
 from edge.cli_measure import app as measure_app
+from edge.cli_measure import node_app
 from edge.cli_people import app as people_app
 from edge.kiosk.cli import app as kiosk_app
 from edge.screen import say, show
@@ -39,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a plain traceback is what a log can hold
 )
 models_app.add_typer(measure_app)
+app.add_typer(node_app)
 app.add_typer(models_app, name="models")
 app.add_typer(kiosk_app, name="kiosk")
 app.add_typer(people_app, name="people")

@@ -1,8 +1,12 @@
-"""`firstvisit models eval`: how right a pack is on a folder of faces. Here, and not in models/, because an image is
-weighed by the camera's own quality, as the node does."""
+"""How right recognition is: `models eval` on a folder of faces, `calibrate` on the site's own people.
+
+`models eval` is here, and not in models/, because an image is weighed by the camera's own quality, as the node does.
+"""
 
 import json
 import sys
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from models.evaluation import Evaluation
 
 app = typer.Typer()
+node_app = typer.Typer()
 
 
 @app.command("eval")
@@ -25,6 +30,9 @@ def evaluate_packs(
     probe_images: Annotated[
         int, typer.Option(min=1, max=20, help="Make a probe of so many images of a person, as a track does.")
     ] = 1,
+    same: Annotated[
+        list[str] | None, typer.Option(metavar="A=B", help="Two names of one person, as found among the errors.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random galleries and intervals.")] = 0,
     cache: Annotated[
         Path | None, typer.Option(help="A folder that keeps the vectors, so that a rerun is fast.")
@@ -66,7 +74,7 @@ def evaluate_packs(
             def tick(done: int, total: int, task: TaskID = task) -> None:
                 progress.update(task, completed=done, total=total)
 
-            found = embed_folder(faces, opened, tick, quality=quality, cache=cache)
+            found = embed_folder(faces, opened, tick, quality=quality, cache=cache).joined(same or ())
             for path in found.unreadable if not measured else ():
                 print(f"{path}: not an image, left out", file=sys.stderr)
             progress.update(task, description=f"{name}: searching", total=None)
@@ -84,3 +92,56 @@ def evaluate_packs(
         json_file.write_text(json.dumps([one.as_dict() for one in measured], indent=1) + "\n", encoding="utf-8")
     if plot is not None:
         draw(measured, plot)
+
+
+@node_app.command()
+def calibrate(
+    home: Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)],
+    pack: Annotated[str | None, typer.Option(help="The model pack; default: the configured one.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the thresholds, record nothing.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Go back to the pack's own table.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+) -> None:
+    """Learn from the people this node remembers how similar strangers look here, and set the thresholds by it.
+
+    A running node follows at once; the record, `policy.changed`, holds numbers only.
+    Example: firstvisit calibrate --home HOME --dry-run
+    """
+    from edge.decision import GALLERY_FLOOR, Strictness
+    from edge.home import Home
+    from edge.screen import say
+    from edge.site_calibration import learn, record
+    from edge.vault import opened as opened_vault
+    from models.store import Store, default_root
+
+    found = Home(home)
+    settings = found.settings()
+    store = Store(default_root())
+    manifest = store.manifest(store.pick(pack or settings.recognition.pack))
+    policy = found.policy(settings)
+    chosen = settings.recognition
+    strictness = Strictness(chosen.evidence_fpir, chosen.review_fpir, chosen.margin)
+    with closing(found.open_ledger("node")) as ledger:
+        if undo:
+            undone = record(ledger, policy, manifest.pack_id, None)
+            say(f"{manifest.pack_id}: the pack's own table holds again, seq={undone.seq}", "recorded")
+            return
+        with opened_vault(found.database, found.keys_database) as vault:
+            gallery_n = max(GALLERY_FLOOR, vault.count())
+            learnt = learn(ledger, vault, manifest.pack_id, manifest.calibration, strictness, gallery_n)
+        seq = None if dry_run else record(ledger, policy, manifest.pack_id, learnt).seq
+    if as_json:
+        told = {"pack": manifest.pack_id, "gallery_n": gallery_n, "seq": seq, **asdict(learnt)}
+        print(json.dumps(told))
+        return
+    say(f"  {learnt.people:,} people, {learnt.pairs:,} pairs of strangers, pack {manifest.pack_id}")
+    say(
+        f"  left out: {learnt.known_same} pairs known to be one person, {learnt.excluded} over the upper threshold "
+        "(more likely one person enrolled twice)"
+    )
+    for name, rule in (("before", learnt.before), ("after", learnt.after)):
+        say(f"  {name:<7} upper {rule.upper:.3f}   lower {rule.lower:.3f}   among {gallery_n:,} people")
+    if seq is None:
+        say("nothing was recorded", "dry run", "yellow")
+    else:
+        say(f"policy.changed seq={seq}; a running node follows at once", "recorded")

@@ -74,6 +74,10 @@ class Visits:
         """The policy has changed: from now on "first" reaches back this far."""
         self._horizon = horizon
 
+    def recalibrate(self, calibration: Calibration) -> None:
+        """From now on thresholds come from this table."""
+        self._calibration = calibration
+
     def stand(self, place: Fields | None) -> None:
         """From now on records name this place."""
         self._place = place

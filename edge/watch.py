@@ -25,6 +25,7 @@ from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire
 from edge.site import Site
+from edge.site_calibration import in_force
 from edge.staff import Staff
 from edge.vault import Vault
 from edge.visit_records import SourceFacts
@@ -341,7 +342,7 @@ class Watch:
         self._alive_since = now
 
     def _obey(self) -> None:
-        """Do what central has ordered since: forget people, follow a stricter policy."""
+        """Do what was ordered since: by central, to forget people or be stricter; here, to compare by another table."""
         now_s = time.monotonic()
         if now_s < self._obey_at_s:
             return
@@ -355,6 +356,7 @@ class Watch:
             declare(policy, self._ledger)
             self._visits.follow(Horizon(policy, self._ledger))
             self._expire()
+        self._visits.recalibrate(in_force(self._ledger, self._pack.pack_id, self._pack.calibration))
 
     def _look_around(self) -> None:
         """Does the box still stand where it was attested to, and do its cameras look where they did?"""

@@ -72,11 +72,12 @@ def main() -> None:
     parser.add_argument("faces_dir", type=Path)
     parser.add_argument("--pack", required=True)
     parser.add_argument("--source", help="what the faces are, for the manifest; default: the folder's name")
+    parser.add_argument("--same", action="append", default=[], metavar="A=B", help="two names of one person")
     parser.add_argument("--cache", type=Path, help="a folder to keep the vectors in, shared with `models eval`")
     chosen = parser.parse_args()
     try:
         pack = open_pack(Store(default_root()), chosen.pack)
-        faces = embed_folder(chosen.faces_dir, pack, _tick, cache=chosen.cache)
+        faces = embed_folder(chosen.faces_dir, pack, _tick, cache=chosen.cache).joined(chosen.same)
         print(calibration_toml(calibrate(faces, chosen.source or f"folder {chosen.faces_dir.name}")))
     except ModelsError as error:
         sys.exit(str(error))

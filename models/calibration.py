@@ -3,7 +3,13 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
 from models import ModelsError
+
+FEWEST_BEHIND_A_RATE = 30  # pairs of strangers over a similarity, below which its rate is not taken from them
+LOWEST_REFINED = 3e-4  # further out one person enrolled twice would count for more than strangers who look alike
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,29 @@ class Calibration:
         (fmr_a, similarity_a), (fmr_b, similarity_b) = next((s for s in segments if fmr >= s[1][0]), segments[-1])
         share = math.log(fmr_a / fmr) / math.log(fmr_a / fmr_b)
         return max(-1.0, min(1.0, similarity_a + share * (similarity_b - similarity_a)))
+
+    def refined(self, similarities: npt.NDArray[np.float32], pairs: int, people: int) -> "Calibration":
+        """Return this table moved to where other strangers lie: `similarities` (K,), as rates out of `pairs` pairs.
+
+        Rates that FEWEST_BEHIND_A_RATE pairs carry, none below LOWEST_REFINED, are theirs; lower ones keep this table's
+        distance from the last of them, which is averaged over up to three. Raises ModelsError where none is carried.
+        """
+        rising = np.sort(similarities)
+        carried = [
+            (fmr, float(np.quantile(rising, 1 - fmr)) - similarity)
+            for fmr, similarity in self.points
+            if fmr >= LOWEST_REFINED and fmr * pairs >= FEWEST_BEHIND_A_RATE
+        ]
+        if not carried:
+            raise ModelsError(f"{pairs:,} pairs of strangers are too few to learn from")
+        moved = dict(carried)
+        far = sum(shift for _, shift in carried[-3:]) / len(carried[-3:])
+        points: list[tuple[float, float]] = []
+        for fmr, similarity in self.points:
+            there = round(similarity + moved.get(fmr, far), 6)
+            if -1.0 <= there <= 1.0 and (not points or there > points[-1][1]):
+                points.append((fmr, there))
+        return Calibration(tuple(points), f"{people:,} people of this site, upon: {self.measured}")
 
 
 # For a pack that nobody has measured: what mobilefacenet was measured to need (models/README.md) and 0.03 more. Larger

@@ -2,8 +2,8 @@
 
 import hashlib
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -45,6 +45,17 @@ class FaceSet:
         """Images without a face."""
         return int((~self.acquired).sum())
 
+    def joined(self, same: Sequence[str]) -> "FaceSet":
+        """The set with the two names of each A=B of `same` as one person; raises ModelsError on an unknown name."""
+        people = self.people.copy()
+        for pair in same:
+            one, _, other = pair.partition("=")
+            for name in (one, other):
+                if name not in self.names:
+                    raise ModelsError(f"--same {pair}: nobody is called {name!r}")
+            people[people == self.names.index(one)] = self.names.index(other)
+        return replace(self, people=people)
+
     def with_faces(self) -> "FaceSet":
         """The rows in which a face was found."""
         return self.of_rows(np.nonzero(self.acquired)[0])
@@ -55,13 +66,13 @@ class FaceSet:
 
     def of_rows(self, rows: npt.NDArray[np.int64]) -> "FaceSet":
         """Some rows (K,), with all the names."""
-        return FaceSet(
-            self.vectors[rows],
-            self.people[rows],
-            self.acquired[rows],
-            self.qualities[rows],
-            self.names,
-            tuple(self.images[row] for row in rows),
+        return replace(
+            self,
+            vectors=self.vectors[rows],
+            people=self.people[rows],
+            acquired=self.acquired[rows],
+            qualities=self.qualities[rows],
+            images=tuple(self.images[row] for row in rows),
         )
 
 

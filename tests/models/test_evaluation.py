@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import ModelsError
 from models.bootstrap import rate, resampled
 from models.error_page import find_errors
 from models.evaluation import evaluate
@@ -139,3 +140,13 @@ def test_the_worst_errors_are_the_pairs_that_were_planted() -> None:
     errors = find_errors(faces, fpir=2 / 60)
     assert [(error.probe, error.own) for error in errors.false_firsts] == [(8, 9), (21, 20), (31, 30)]
     assert [(error.one, error.other) for error in errors.false_returns] == [(20, 30)]
+
+
+def test_two_names_of_one_person_are_joined_and_an_unknown_one_is_refused() -> None:
+    faces = faces_of([2] * 40, 0.05)
+    joined = faces.joined(["3=5"])
+    assert (joined.people == 5).sum() == 4
+    assert 3 not in joined.people
+    assert len(search(joined, None, fuse=fused, splits=1).nonmate_people) == 39
+    with pytest.raises(ModelsError, match="nobody is called 'x'"):
+        faces.joined(["3=x"])
