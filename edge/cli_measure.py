@@ -127,11 +127,10 @@ def calibrate(
             say(f"{manifest.pack_id}: the pack's own table holds again, seq={undone.seq}", "recorded")
             return
         with opened_vault(found.database, found.keys_database) as vault:
-            gallery_n = max(GALLERY_FLOOR, vault.count())
-            learnt = learn(ledger, vault, manifest.pack_id, manifest.calibration, strictness, gallery_n)
+            learnt = learn(ledger, vault, manifest.pack_id, manifest.calibration, strictness)
         seq = None if dry_run else record(ledger, policy, manifest.pack_id, learnt).seq
     if as_json:
-        told = {"pack": manifest.pack_id, "gallery_n": gallery_n, "seq": seq, **asdict(learnt)}
+        told = {"pack": manifest.pack_id, "seq": seq, **asdict(learnt)}
         print(json.dumps(told))
         return
     say(f"  {learnt.people:,} people, {learnt.pairs:,} pairs of strangers, pack {manifest.pack_id}")
@@ -139,8 +138,9 @@ def calibrate(
         f"  left out: {learnt.known_same} pairs known to be one person, {learnt.excluded} over the upper threshold "
         "(more likely one person enrolled twice)"
     )
+    gallery_n = max(learnt.templates, GALLERY_FLOOR)
     for name, rule in (("before", learnt.before), ("after", learnt.after)):
-        say(f"  {name:<7} upper {rule.upper:.3f}   lower {rule.lower:.3f}   among {gallery_n:,} people")
+        say(f"  {name:<7} upper {rule.upper:.3f}   lower {rule.lower:.3f}   at N = {gallery_n:,}")
     if seq is None:
         say("nothing was recorded", "dry run", "yellow")
     else:

@@ -16,7 +16,7 @@ from sync.format.records import Record
 from sync.node.ledger import Ledger
 
 FEWEST_PEOPLE = 100  # measured: models/README.md
-MOST_PEOPLE = 3000  # the newest; 4.5 million pairs say no less than all of a larger gallery
+MOST_PEOPLE = 1500  # the newest; their million pairs say no less than all of a larger gallery
 _BLOCK = 256
 _PER_RATE = 10**12  # a false match rate in a record: fmr_e12
 _PER_SIMILARITY = 10**6
@@ -26,13 +26,15 @@ _PER_SIMILARITY = 10**6
 class SiteCalibration:
     """What a gallery says of its strangers.
 
-    pairs: of different people, compared as the gallery compares. known_same: pairs left out because a record or the
-    roster says that they are one person. excluded: pairs left out because they pass the upper threshold, and are more
-    likely one person enrolled twice. before, after: the thresholds by the pack's own table and by `calibration`.
+    pairs: of different people, the newest template of one held against each of the other's, for thresholds count
+    templates. templates: how many the visitors' gallery holds; before, after: the thresholds among so many, by the
+    pack's own table and by `calibration`. known_same: pairs left out because a record or the roster says that they are
+    one person. excluded: pairs left out because they pass the upper threshold: more likely one person enrolled twice.
     """
 
     calibration: Calibration
     people: int
+    templates: int
     pairs: int
     known_same: int
     excluded: int
@@ -40,15 +42,13 @@ class SiteCalibration:
     after: Rule
 
 
-def learn(
-    ledger: Ledger, vault: Vault, pack_id: str, shipped: Calibration, strictness: Strictness, gallery_n: int
-) -> SiteCalibration:
+def learn(ledger: Ledger, vault: Vault, pack_id: str, shipped: Calibration, strictness: Strictness) -> SiteCalibration:
     """Compare everybody's newest template with everybody else's, visitors and roster; `shipped` is the pack's table.
 
-    gallery_n: for how many people the thresholds before and after are told. Raises EdgeError under FEWEST_PEOPLE.
+    Raises EdgeError under FEWEST_PEOPLE.
     """
-    before = strictness.rule(shipped, gallery_n)
-    people, starts, vectors = _everybody(vault, pack_id)
+    people, owners, vectors, templates = _everybody(vault, pack_id)
+    before = strictness.rule(shipped, templates)
     if len(people) < FEWEST_PEOPLE:
         raise EdgeError(f"{len(people)} people are remembered with pack {pack_id}, at least {FEWEST_PEOPLE} are needed")
     number = {person_id: at for at, person_id in enumerate(people)}
@@ -57,25 +57,25 @@ def learn(
         for one, other in _known_same(ledger, vault)
         if one in number and other in number and one != other
     }
-    newest = np.append(starts[1:], len(vectors)) - 1
+    newest = np.nonzero(np.append(owners[1:] != owners[:-1], True))[0]
     kept: list[NDArray[np.float32]] = []
     excluded: set[tuple[int, int]] = set()
     for start in range(0, len(people), _BLOCK):
         probes = np.arange(start, min(start + _BLOCK, len(people)))
-        scores = np.maximum.reduceat(vectors[newest[probes]] @ vectors.T, starts, axis=1)
-        apart = probes[:, np.newaxis] != np.arange(len(people))
+        scores = vectors[newest[probes]] @ vectors.T
+        apart = probes[:, np.newaxis] != owners
         for one, other in [*same, *((other, one) for one, other in same)]:
             if start <= one < start + _BLOCK:
-                apart[one - start, other] = False
+                apart[one - start, owners == other] = False
         twice = apart & (scores >= before.upper)
-        for row, other in zip(*(at.tolist() for at in np.nonzero(twice)), strict=True):
-            excluded.add((min(start + row, other), max(start + row, other)))
+        for row, column in zip(*(at.tolist() for at in np.nonzero(twice)), strict=True):
+            one, other = start + row, int(owners[column])
+            excluded.add((min(one, other), max(one, other)))
         kept.append(scores[apart & ~twice])
-    compared = np.concatenate(kept)
-    pairs = len(compared) // 2  # each was compared both ways
-    calibration = shipped.refined(compared, pairs, len(people))
-    after = strictness.rule(calibration, gallery_n)
-    return SiteCalibration(calibration, len(people), pairs, len(same), len(excluded), before, after)
+    pairs = len(people) * (len(people) - 1) // 2 - len(same) - len(excluded)
+    calibration = shipped.refined(np.concatenate(kept), pairs, len(people))
+    after = strictness.rule(calibration, templates)
+    return SiteCalibration(calibration, len(people), templates, pairs, len(same), len(excluded), before, after)
 
 
 def record(ledger: Ledger, policy: CapturePolicy, pack_id: str, learnt: SiteCalibration | None) -> Record:
@@ -110,18 +110,22 @@ def _names(record: Record, pack_id: str) -> bool:
     return isinstance(fields, dict) and fields.get("pack") == pack_id
 
 
-def _everybody(vault: Vault, pack_id: str) -> tuple[list[str], NDArray[np.intp], NDArray[np.float32]]:
-    """The newest people with their templates: ids (P,), where each one's rows begin (P,), vectors (T, D)."""
+def _everybody(vault: Vault, pack_id: str) -> tuple[list[str], NDArray[np.intp], NDArray[np.float32], int]:
+    """The newest people: ids (P,); whose each template is (T,), people's one behind the other, and its vector (T, D).
+
+    The last number is how many templates the visitors' gallery holds.
+    """
     vectors: dict[str, list[NDArray[np.float32]]] = {}
-    for gallery in (VISITORS, ROSTER):
+    templates = 0
+    for gallery in (ROSTER, VISITORS):
         for sealed in vault.sealed_templates(pack_id, gallery=gallery):
             stored = sealed.opened()
             vectors.setdefault(stored.person_id, []).append(stored.vector)
+            templates += gallery == VISITORS
     people = list(vectors)[-MOST_PEOPLE:]
-    counts = [len(vectors[person_id]) for person_id in people]
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.intp) if people else np.empty(0, np.intp)
+    owners = np.repeat(np.arange(len(people)), [len(vectors[person_id]) for person_id in people])
     rows = [vector for person_id in people for vector in vectors[person_id]]
-    return people, starts, np.stack(rows) if rows else np.empty((0, 0), np.float32)
+    return people, owners, np.stack(rows) if rows else np.empty((0, 0), np.float32), templates
 
 
 def _known_same(ledger: Ledger, vault: Vault) -> Iterable[tuple[str, str]]:

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from models.face_set import FaceSet
 from models.identification import FEWEST_SEARCHES, SPLITS, SPLITS_OF_ALL, Fuse, OpenSet, det, open_set, search
 from models.verification import Verification, verify
@@ -33,7 +35,7 @@ class Evaluation:
 
 def evaluate(faces: FaceSet, pack_id: str, *, fuse: Fuse, probe_images: int = 1, seed: int = 0) -> Evaluation:
     """Return the figures of a pack on the faces it made; `fuse` makes a probe of `probe_images` images of a person."""
-    people = len(faces.names)
+    people = len(np.unique(faces.people))
     measured, left_out, curves = [], [], {}
     for gallery_n in GALLERY_SIZES:
         everybody = gallery_n is None
