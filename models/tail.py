@@ -39,7 +39,7 @@ def fit_tail(strangers: NonMated, highest: Pairs, seed: int = 0) -> Tail:
     fits = []
     for of_person in resampled(len(strangers.images), seed, REPLICATES):
         weights = highest.weights(of_person)[::-1]
-        if np.count_nonzero(weights) > 1:
+        if weights @ excess > 0:
             shape, scale = _pareto(excess, weights)
             fits.append((weights.sum() / strangers.weighted(of_person), shape, scale))
     shares, shapes, scales = np.array(fits).T
@@ -57,7 +57,7 @@ def _pareto(rising: Float64, weights: Float64) -> tuple[float, float]:
     mean = float(weights @ rising)
     moment = float(weights @ (rising * (1 - ranks)))
     spread = mean - 2 * moment  # half of Gini's mean difference
-    if spread < mean / 2:
+    if spread <= mean / 2:
         return 0.0, mean
     return 2 - mean / spread, 2 * mean * moment / spread
 
