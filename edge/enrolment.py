@@ -59,7 +59,7 @@ def enrol(
         raise EdgeError("an agent code goes with --role agent")
     vectors = pack.embedder.embed(np.stack(chips))
     roster = Gallery(vault, pack.pack_id, ROSTER)
-    _hold_to_one_person(vectors, strictness.rule(pack.calibration, len(roster)).lower)
+    _hold_to_one_person(vectors, strictness.rule(pack.calibration, roster.templates).lower)
     if (known := _known(roster, vectors, pack, strictness)) is not None:
         raise EdgeError(f"enrolled already as {known} (firstvisit people remove takes somebody off the roster)")
     visitor_id = _known(Gallery(vault, pack.pack_id, VISITORS), vectors, pack, strictness)
@@ -103,7 +103,7 @@ def _hold_to_one_person(vectors: np.ndarray, lower: float) -> None:
 
 def _known(gallery: Gallery, vectors: np.ndarray, pack: Pack, strictness: Strictness) -> str | None:
     """Whom the vectors are certainly of, if anybody."""
-    upper = strictness.rule(pack.calibration, len(gallery)).upper
+    upper = strictness.rule(pack.calibration, gallery.templates).upper
     found = (gallery.search(Template(vector, pack.pack_id), frozenset()).best for vector in vectors)
     best = max((one for one in found if one is not None), key=lambda one: one.similarity, default=None)
     return best.person_id if best is not None and best.similarity >= upper else None

@@ -48,9 +48,10 @@ class Staff:
         if unknown:
             log.warning("enrolled with another pack, not recognised: count=%d (firstvisit people enrol)", unknown)
 
-    def __len__(self) -> int:
-        """How many people of the roster this pack knows."""
-        return len(self._gallery)
+    @property
+    def templates(self) -> int:
+        """How many templates of the roster are searched."""
+        return self._gallery.templates
 
     def refresh(self) -> None:
         """Follow what others have enrolled or removed since the last look."""

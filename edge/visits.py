@@ -152,7 +152,7 @@ class Visits:
         beside = self._book.beside(arrival)
         match = self._gallery.search(probe, self._book.people(beside))
         rule = self.rule()
-        staff_rule = self._strictness.rule(self._calibration, len(self._staff))
+        staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
         known = self._staff.recognise(probe, arrival, match, staff_rule, rule)
         if known.member is not None:
             self._pass_by(arrival, known.member, beside)
