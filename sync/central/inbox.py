@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from sync.central.ingest import Answer, Arrived, Greeting
+from sync.central.ingest import Answer, Greeting
 from sync.format.messages import Status
 from sync.format.wire import MAX_ANSWERS, MAX_WINDOW_FRAMES, Channel
 
@@ -123,11 +123,3 @@ class Inbox:
             self._waiting[parcel.node_id] -= 1
             if not self._waiting[parcel.node_id]:
                 del self._waiting[parcel.node_id]
-
-
-def frames_of(parcels: Iterable[Parcel]) -> list[Arrived]:
-    return [Arrived(parcel.node_id, parcel.frame) for parcel in parcels if parcel.frame is not None]
-
-
-def greetings_of(parcels: Iterable[Parcel]) -> list[Greeting]:
-    return [Greeting(parcel.status) for parcel in parcels if parcel.status is not None]

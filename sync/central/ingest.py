@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -13,7 +13,8 @@ from sync.central.backfill import Backfill
 from sync.central.keys import ServingKeys
 from sync.central.log import CentralLog, LogDamaged
 from sync.central.outbox import Outbox
-from sync.central.reading import Read, Signatures, Verdicts, read_frame
+from sync.central.readers import Readers, Reading
+from sync.central.reading import Read
 from sync.central.rings import ring_of
 from sync.central.store.batch import Batch
 from sync.central.store.rows import ChainState, SignedBack
@@ -84,17 +85,6 @@ class _Node:
 
 
 _Staged: TypeAlias = dict[tuple[str, int, int], Record]
-_Readings: TypeAlias = list[Read] | None
-"""What a frame holds; None where it was not worth reading before it is judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Frames:
-    """Frames that `Ingest.read` has read, each with what it holds."""
-
-    arrived: list[Arrived]
-    reads: list[_Readings]
-    verdicts: Verdicts
 
 
 class _Refused(Exception):
@@ -122,13 +112,16 @@ class Ingest:
         keys: ServingKeys,
         backfill: Backfill | None = None,
         monotonic: Callable[[], float] = time.monotonic,
+        readers: Readers | None = None,
     ) -> None:
-        """backfill: paces the acks of nodes that catch up, by `monotonic` seconds; None: nobody is paced."""
+        """backfill: paces the acks of nodes that catch up, by `monotonic` seconds; None: nobody is paced.
+
+        readers: read ahead of what is judged; None: every frame is read in its turn.
+        """
         self._store = store
         self._keys = keys
         self._log = CentralLog(store, keys)
-        self._signatures = Signatures()
-        self._verdicts = Verdicts()  # of the frames being judged
+        self._readers = readers
         self._outbox = Outbox(store)
         self._backfill = backfill
         self._monotonic = monotonic
@@ -140,48 +133,48 @@ class Ingest:
         self._logged: set[tuple[str, str]] = set()
         self._standing = store.standing()
 
-    def read(self, frames: Iterable[Arrived]) -> Frames:
-        """Read frames and begin to verify what they hold, for `take` to judge later; the next may be read meanwhile.
+    def read(self, frames: Iterable[Arrived]) -> list[Reading]:
+        """Begin to read frames, for `take` to judge in their turn. Raises DatabaseError.
 
-        What will be refused unread is not read. Raises DatabaseError.
+        What will be refused unread is not read.
         """
-        arrived, reads = list(frames), list[_Readings]()
-        worth: list[tuple[KeyRing, list[Read]]] = []
-        for frame in arrived:
-            reads.append(None)
+        readings, worth = list[Reading](), list[Reading]()
+        for frame in frames:
+            reading = Reading(frame.node_id, frame.payload)
+            readings.append(reading)
             try:
                 node = self._node(frame.node_id)
-                if node is None or node.state != "ok" or len(frame.payload) > MAX_FRAME_BYTES:
-                    continue
-                reads[-1] = found = read_frame(frame.payload)
             except DatabaseError:
                 raise
             except Exception:  # noqa: BLE001  # met again in its turn, where it costs nobody but its node
                 continue
-            worth.append((node.keys, found))
-        return Frames(arrived, reads, self._signatures.begin(worth))
+            if node is not None and node.state == "ok" and len(frame.payload) <= MAX_FRAME_BYTES:
+                reading.keys = node.keys.by_id()
+                worth.append(reading)
+        if self._readers is not None:
+            self._readers.submit(worth)
+        return readings
 
-    def take(self, frames: Iterable[Arrived] | Frames, now_us: int, greetings: Iterable[Greeting] = ()) -> list[Answer]:
+    def take(self, frames: Sequence[Reading], now_us: int, greetings: Sequence[Greeting] = ()) -> list[Answer]:
         """Judge frames in order, commit durably what they hold and what nodes say of themselves, and only then answer.
 
         One cumulative ack for every node that sent a record or has come online (an anchor in time; one a second at
         most where it says nothing new, and a node that catches up gets it when its turn has come; the rest with a later
         call), and nacks besides; to one that is online its open
         notices. What a node sent while its greeting was kept is lost, so it is asked for at once: the node would else
-        sit out a timeout. Raises DatabaseError where nothing could be committed: then nothing is answered and the
-        nodes send again.
+        sit out a timeout. Waits for a frame that is still being read. Raises DatabaseError where nothing could be
+        committed: then nothing is answered and the nodes send again.
         """
-        arrived, greetings = frames.arrived if isinstance(frames, Frames) else list(frames), list(greetings)
         try:
-            return self._take(frames if isinstance(frames, Frames) else self.read(arrived), greetings, now_us)
+            return self._take(frames, greetings, now_us)
         except DatabaseError:
             raise
         except Exception:  # one node must not end the service of all: what it sent is found, and the rest taken
-            log.exception("batch failed frames=%d greetings=%d", len(arrived), len(greetings))
+            log.exception("batch failed frames=%d greetings=%d", len(frames), len(greetings))
         answers = []
         for greeting in greetings:
             answers += self._take_alone(greeting.status.node_id, [], [greeting], now_us)
-        for frame in arrived:
+        for frame in frames:
             answers += self._take_alone(frame.node_id, [frame], [], now_us)
         return answers
 
@@ -195,9 +188,9 @@ class Ingest:
 
     # -- inside ------------------------------------------------------------------------------------------------
 
-    def _take_alone(self, node_id: str, frames: list[Arrived], greetings: list[Greeting], now_us: int) -> list[Answer]:
+    def _take_alone(self, node_id: str, frames: list[Reading], greetings: list[Greeting], now_us: int) -> list[Answer]:
         try:
-            return self._take(self.read(frames), greetings, now_us)
+            return self._take(frames, greetings, now_us)
         except DatabaseError:
             raise
         except Exception as error:
@@ -207,11 +200,10 @@ class Ingest:
             self._store.write(batch)
             return []
 
-    def _take(self, frames: Frames, greetings: list[Greeting], now_us: int) -> list[Answer]:
+    def _take(self, frames: Sequence[Reading], greetings: Sequence[Greeting], now_us: int) -> list[Answer]:
         if (standing := self._store.standing()) != self._standing:
             self._standing = standing
             self._nodes.clear()
-        self._verdicts = frames.verdicts
         batch, staged, refusals = Batch(), _Staged(), list[tuple[str, _Refused]]()
         online: list[tuple[Greeting, _Node]] = []
         try:
@@ -226,14 +218,14 @@ class Ingest:
                     if greeting.status.online:
                         online.append((greeting, node))
                         self._owed[greeting.status.node_id] = None
-            for frame, read in zip(frames.arrived, frames.reads, strict=True):
+            for frame in frames:
                 try:
                     node = self._node(frame.node_id)
                     if node is None:
                         # one row for all of them: whoever may publish could else fill the disk with invented names
                         self._refuse(batch, "", "unknown-node", f"{frame.node_id} is not enrolled", now_us)
                         continue
-                    self._judge(frame, read, node, batch, staged, now_us)
+                    self._judge(frame, node, batch, staged, now_us)
                 except _Damaged as error:
                     self._refuse(batch, frame.node_id, "damaged", str(error), now_us)
                 except _Refused as refused:
@@ -319,18 +311,18 @@ class Ingest:
         except _Damaged:
             return None
 
-    def _judge(self, frame: Arrived, read: _Readings, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
+    def _judge(self, frame: Reading, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
         if node.state != "ok":
             raise _Refused("FORK", node.epoch, node.seq, node.hash, "the chain has forked")
         if len(frame.payload) > MAX_FRAME_BYTES:
             raise _Refused("TOO_BIG", 0, 0, _NO_HASH, f"frame of {len(frame.payload)} bytes")
-        for one in read_frame(frame.payload) if read is None else read:
+        for one in self._result(frame):
             record = self._record(frame.node_id, one, node)
             if (record.epoch, record.seq) <= (node.epoch, node.seq):
-                self._again(record, node, batch, staged, now_us)
+                self._again(record, one, node, batch, staged, now_us)
                 self._owed[frame.node_id] = None
                 continue
-            self._check(record, node)
+            self._check(record, one, node)
             self._owed[frame.node_id] = None
             batch.seen[frame.node_id] = now_us
             opens_epoch = node.seq > 0 and record.seq == 1 and record.epoch > node.epoch
@@ -348,6 +340,11 @@ class Ingest:
             _project(record, batch, now_us)
             if record.kind == "node.alive" and (head := LogHead.of(record.fields.get("log"))) is not None:
                 self._hold(record, head, node, batch, now_us)
+
+    def _result(self, frame: Reading) -> list[Read]:
+        if not frame.ready and self._readers is not None:
+            self._readers.look(until=frame)
+        return frame.result()
 
     def _hold(self, record: Record, head: LogHead, node: _Node, batch: Batch, now_us: int) -> None:
         """Hold a head that a node signed back against the log: a central that lost or changed its own finds it here.
@@ -373,22 +370,20 @@ class Ingest:
             self._refuse(batch, record.node_id, "LOG_MISMATCH", why, now_us)
 
     def _record(self, node_id: str, read: Read, node: _Node) -> Record:
-        record, signed = read.record, read.signed
+        record = read.record
         if isinstance(record, BadRecord):
-            at = node.epoch, node.seq + 1, digest("record-hash", signed.body)
-            raise self._bad(signed, node, *at, str(record)) from record
+            at = node.epoch, node.seq + 1, digest("record-hash", read.body.body)
+            raise self._bad(read.body, node, *at, str(record)) from record
         if record.node_id != node_id:
             why = f"a record of node {record.node_id} on this node's topic"
-            raise self._bad(signed, node, record.epoch, record.seq, record.hash, why)
+            raise self._bad(read.body, node, record.epoch, record.seq, record.hash, why)
         return record
 
-    def _check(self, record: Record, node: _Node) -> None:
+    def _check(self, record: Record, read: Read, node: _Node) -> None:
         try:
-            node.keys.check(record, self._verdicts.verifies)
+            node.keys.check(record, read.verifies)
         except BadRecord as error:
-            bad = self._bad(
-                SignedBody(record.body, record.signature), node, record.epoch, record.seq, record.hash, str(error)
-            )
+            bad = self._bad(read.body, node, record.epoch, record.seq, record.hash, str(error))
             if isinstance(bad, _Refused) and node.keys.cuts_off(record):
                 bad.code = "REVOKED"
             raise bad from error
@@ -421,14 +416,14 @@ class Ingest:
             return _Refused("BAD_SIG", epoch, seq, hash_, why)
         return _Unsigned(why)
 
-    def _again(self, record: Record, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
+    def _again(self, record: Record, read: Read, node: _Node, batch: Batch, staged: _Staged, now_us: int) -> None:
         """A place already filled: the same record is acknowledged again, another one is a fork if its key signed it."""
         held = self._held(record.node_id, (record.epoch, record.seq), staged)
         if _damaged(held):
             raise _Damaged(f"epoch {record.epoch} seq {record.seq} held here is damaged")
         if held is not None and held[0] == record.hash:
             return
-        self._check(record, node)
+        self._check(record, read, node)
         self._fork(record, (record.epoch, record.seq), node, batch, staged, now_us)
 
     def _fork(

@@ -1,87 +1,75 @@
-"""Frames read ahead of being judged: every body parsed once, and the signatures verified on several threads.
+"""What a frame holds, before any of it is judged: every body parsed and hashed, and its signature tried.
 
-libsodium works without Python's lock, and a signature costs more than everything else done for a record.
+A signature costs more than everything else done for a record, so processes of their own may read ahead (`readers.py`).
+They tell their findings, and a record is the same whoever read it.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from sync.format.keyring import KeyRing, signature_verifies
-from sync.format.records import BadRecord, Record, parse
+from sync.format.keyring import signature_verifies
+from sync.format.records import BadRecord, Record, parse, parse_again
 from sync.format.signing import PublicKey
 from sync.format.wire import SignedBody, decode_frame
 
-MAX_THREADS = 8
-_WORTH_A_THREAD = 16  # signatures; handing fewer over costs more than it saves
-_Claim: TypeAlias = tuple[PublicKey, Record]
+Keys: TypeAlias = Mapping[str, PublicKey]
+"""The keys that may have signed a frame, by their ids."""
+Finding: TypeAlias = str | tuple[bytes, bool | None]
+"""Of one record: why its body says nothing; or its hash, and whether the key it names signed it, None where that key is
+not among those given."""
 
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A record of a frame. record: what its body says, or why it says nothing."""
+    """A record of a frame. record: what its body says, or why it says nothing.
 
-    signed: SignedBody
+    key: with which its signature was tried already, None where that is still to be done; signed: whether it held.
+    """
+
+    body: SignedBody
     record: Record | BadRecord
+    key: PublicKey | None = None
+    signed: bool = False
+
+    def verifies(self, key: PublicKey, record: Record) -> bool:
+        """Whether the key signed this record."""
+        return self.signed if key == self.key else signature_verifies(key, record)
 
 
 def read_frame(payload: bytes) -> list[Read]:
-    """Everything in a frame, of which nothing has been judged; raises BadFrame."""
-    return [Read(signed, _record(signed)) for signed in decode_frame(payload)]
+    """Everything in a frame, no signature tried; raises BadFrame."""
+    return [Read(body, _record(body)) for body in decode_frame(payload)]
 
 
-class Verdicts:
-    """Whether the signatures of some records are good, each asked of a thread that may be at it still."""
-
-    def __init__(self) -> None:
-        self._parts: dict[tuple[bytes, bytes, bytes], tuple[Future[list[bool]], int]] = {}
-
-    def add(self, claims: Sequence[_Claim], verdicts: Future[list[bool]]) -> None:
-        for place, (key, record) in enumerate(claims):
-            self._parts[key.raw, record.hash, record.signature] = verdicts, place
-
-    def verifies(self, key: PublicKey, record: Record) -> bool:
-        """Whether the key signed the record, as a thread found or else as is found now."""
-        part = self._parts.get((key.raw, record.hash, record.signature))
-        return signature_verifies(key, record) if part is None else part[0].result()[part[1]]
+def find(payload: bytes, keys: Keys) -> list[Finding]:
+    """What `read_found` needs to read the frame without parsing or verifying it again; raises BadFrame."""
+    findings = list[Finding]()
+    for body in decode_frame(payload):
+        record = _record(body)
+        if isinstance(record, BadRecord):
+            findings.append(str(record))
+        else:
+            key = keys.get(record.key_id)
+            findings.append((record.hash, None if key is None else signature_verifies(key, record)))
+    return findings
 
 
-class Signatures:
-    """The threads that verify."""
-
-    def __init__(self, threads: int | None = None) -> None:
-        """threads: None for as many as this process may use processors."""
-        self._threads = min(MAX_THREADS, threads or len(os.sched_getaffinity(0)))
-        self._pool = ThreadPoolExecutor(self._threads, "signatures") if self._threads > 1 else None
-
-    def begin(self, frames: Iterable[tuple[KeyRing, Sequence[Read]]]) -> Verdicts:
-        """Begin to verify what the keys named in these frames are said to have signed."""
-        verdicts = Verdicts()
-        if self._pool is None:
-            return verdicts
-        claims = [claim for ring, reads in frames for claim in _claims(ring, reads)]
-        size = -(-len(claims) // self._threads)
-        if size >= _WORTH_A_THREAD:
-            for start in range(0, len(claims), size):
-                part = claims[start : start + size]
-                verdicts.add(part, self._pool.submit(_verify, part))
-        return verdicts
+def read_found(payload: bytes, keys: Keys, findings: Sequence[Finding]) -> list[Read]:
+    """`read_frame` of a frame in which somebody of ours has found all this with these keys."""
+    return [_read(body, keys, found) for body, found in zip(decode_frame(payload), findings, strict=True)]
 
 
-def _record(signed: SignedBody) -> Record | BadRecord:
+def _read(body: SignedBody, keys: Keys, found: Finding) -> Read:
+    if isinstance(found, str):
+        return Read(body, BadRecord(found))
+    digest, signed = found
+    record = parse_again(body.body, body.signature, digest)
+    return Read(body, record) if signed is None else Read(body, record, keys[record.key_id], signed)
+
+
+def _record(body: SignedBody) -> Record | BadRecord:
     try:
-        return parse(signed.body, signed.signature)
+        return parse(body.body, body.signature)
     except BadRecord as error:
         return error
-
-
-def _claims(ring: KeyRing, reads: Sequence[Read]) -> Iterator[_Claim]:
-    for read in reads:
-        if isinstance(read.record, Record) and (key := ring.named(read.record.key_id)) is not None:
-            yield key, read.record
-
-
-def _verify(claims: Sequence[_Claim]) -> list[bool]:
-    return [signature_verifies(key, record) for key, record in claims]

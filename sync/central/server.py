@@ -1,11 +1,12 @@
 """The central server: the ingest behind a broker, and the console beside it, in one process."""
 
+import gc
 import logging
+import os
 import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,15 +17,17 @@ from sync import SyncError
 from sync.central.backfill import Backfill
 from sync.central.ca import open_authority
 from sync.central.certificates import CertificateKeeper
-from sync.central.inbox import Inbox, Parcel, frames_of, greetings_of
+from sync.central.inbox import Inbox, Parcel
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest, read_status
 from sync.central.keys import load_serving_keys
 from sync.central.lock import only_one
 from sync.central.log import state_unstated
 from sync.central.nightly import CentralNight
+from sync.central.readers import Readers
 from sync.central.shard import WHOLE, Shard
 from sync.central.store.location import migrate_store, open_store
 from sync.central.timestamp import TimestampAuthority, Timestamper
+from sync.central.turns import Turns
 from sync.format.wire import parse_topic, topic
 from sync.storage.database import DatabaseError
 from sync.transport.mqtt import BrokerAddress, Link, Message
@@ -37,7 +40,6 @@ BUSY_POLL_S = 0.01  # while nodes come over HTTPS, for whom nothing wakes the wa
 LOOK_S = 1.0  # how long a new notice waits to be noticed, at most
 REMIND_S = 60.0  # open notices go out again to nodes online
 TROUBLE_PAUSE_S = 1.0
-TURN_BYTES = 512 * 1024  # some 500 records: as long to verify as a slow disk takes to keep them
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +62,13 @@ class Server:
         backfill_per_s: int | None = None,
         shard: Shard = WHOLE,
         inbox: Inbox | None = None,
+        readers: int = 0,
     ) -> None:
         """Open DIR's store and keys; raises SyncError naming the file at fault, or where a node has another writer.
 
         backfill_per_s: how many records a second all nodes that catch up may send together; None: as fast as it goes.
         shard: whose records are taken; the others' are left to other workers.
-        inbox: what nodes bring over HTTPS; None where nobody can.
+        inbox: what nodes bring over HTTPS; None where nobody can. readers: processes that verify beside this one.
         """
         migrate_store(directory)
         self._shard = shard
@@ -74,7 +77,9 @@ class Server:
         keys = load_serving_keys(directory)
         state_unstated(self._store, keys.central_id, time.time_ns() // 1000, keys.notice)
         backfill = None if backfill_per_s is None else Backfill(backfill_per_s)
-        self._ingest = Ingest(self._store, keys, backfill)
+        self._readers = Readers(readers)
+        self._ingest = Ingest(self._store, keys, backfill, readers=self._readers)
+        self._turns = Turns()
         self._link = Link(
             broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random(), tls_files(directory)
         )
@@ -93,14 +98,19 @@ class Server:
         trouble: str | None = None
         look_at_s, remind_at_s, connected = 0.0, 0.0, False
         while not self._stopping.is_set():
-            messages = self._link.poll(BUSY_POLL_S if self._inbox.busy else POLL_S)
+            messages = [] if self._turns.full else self._link.poll(self._patience_s())
             parcels = self._inbox.take()
             now_s = time.monotonic()
             try:
                 if connected and not self._link.connected:
                     self._store.forget_presence(self._shard.has)
                 connected = self._link.connected
-                for answer in self._handle(messages, parcels):
+                self._receive(messages, parcels)
+                parcels = []
+                self._readers.look()
+                turn = self._turns.next()
+                parcels = turn.parcels
+                for answer in self._ingest.take(turn.frames, time.time_ns() // 1000, turn.greetings):
                     self._send(answer)
                 self._inbox.answer(parcels)
                 parcels = []
@@ -114,21 +124,34 @@ class Server:
                         self._send(answer)
                 trouble = None
             except DatabaseError as error:  # nothing was acknowledged, so the nodes send it again
-                self._inbox.fail(parcels, error)
+                self._inbox.fail([*parcels, *self._turns.clear()], error)
                 if str(error) != trouble:
                     trouble = str(error)
                     log.error("store in trouble error=%s", error)
                 self._stopping.wait(TROUBLE_PAUSE_S)
             self._notifier.notify("WATCHDOG=1")
         self._notifier.notify("STOPPING=1")
+        self._inbox.answer(self._turns.clear())
         self._inbox.close()
+        self._readers.close()
         self._link.close(1.0)
         self._store.forget_presence(self._shard.has)
         self._store.close()
 
-    def _handle(self, messages: list[Message], parcels: list[Parcel]) -> Iterator[Answer]:
-        """Answers to one poll's messages and to what came over HTTPS, which share a commit unless they are many."""
-        frames, greetings = frames_of(parcels), greetings_of(parcels)
+    def _patience_s(self) -> float:
+        """How long to wait for the broker where it has nothing for us."""
+        if self._turns:
+            return 0.0
+        return BUSY_POLL_S if self._inbox.busy else POLL_S
+
+    def _receive(self, messages: list[Message], parcels: list[Parcel]) -> None:
+        """Queue up what a poll and HTTPS have brought; what there is to read is begun with."""
+        come = list[tuple[Arrived | Greeting, Parcel | None]]()
+        for parcel in parcels:
+            if parcel.frame is not None:
+                come.append((Arrived(parcel.node_id, parcel.frame), parcel))
+            elif parcel.status is not None:
+                come.append((Greeting(parcel.status), parcel))
         for message in messages:
             try:
                 node_id, channel = parse_topic(message.topic)
@@ -140,34 +163,17 @@ class Server:
             if not message.retained:
                 self._inbox.forget(node_id)  # it is answered where it speaks
             if channel == "up":
-                frames.append(Arrived(node_id, message.payload))
+                come.append((Arrived(node_id, message.payload), None))
             elif channel == "status" and (status := read_status(node_id, message.payload)) is not None:
-                greetings.append(Greeting(status, message.retained))
-        greetings += self._inbox.gone()
-        first, *others = _turns(frames)
-        turn = self._ingest.read(first)
-        for frames in others:
-            following = self._ingest.read(frames)  # verified while this turn is judged and kept
-            yield from self._ingest.take(turn, time.time_ns() // 1000, greetings)
-            turn, greetings = following, []
-        yield from self._ingest.take(turn, time.time_ns() // 1000, greetings)
+                come.append((Greeting(status, message.retained), None))
+        come += [(greeting, None) for greeting in self._inbox.gone()]
+        readings = iter(self._ingest.read([what for what, _ in come if isinstance(what, Arrived)]))
+        for what, waits in come:
+            self._turns.add(next(readings) if isinstance(what, Arrived) else what, waits)
 
     def _send(self, answer: Answer) -> None:
         if not self._inbox.keep(answer):
             self._link.publish(topic(answer.node_id, answer.channel), answer.payload)
-
-
-def _turns(frames: list[Arrived]) -> list[list[Arrived]]:
-    """The frames of one poll, cut where a commit is worth its cost: one turn's answers then leave before the next."""
-    turns: list[list[Arrived]] = [[]]
-    size = 0
-    for frame in frames:
-        if size >= TURN_BYTES:
-            turns.append([])
-            size = 0
-        turns[-1].append(frame)
-        size += len(frame.payload)
-    return turns
 
 
 def run(
@@ -195,7 +201,7 @@ def run(
     with only_one(directory, shard):
         authority, inbox = open_authority(directory, central_id, utc_now()), Inbox()
         certificates = CertificateKeeper(authority, directory) if shard.number == 1 else None
-        server = Server(directory, central_id, broker, backfill_per_s, shard, inbox)
+        server = Server(directory, central_id, broker, backfill_per_s, shard, inbox, _readers(shard))
         pages: list[PageServer] = []
         if shard.number == 1:
             console = create_app(directory)
@@ -224,6 +230,8 @@ def run(
                 timestamper.start()
             if night is not None:
                 night.start()
+            gc.collect()
+            gc.freeze()  # what is here now stays, and need not be gone through again and again for every few records
             server.serve()
         finally:
             if night is not None:
@@ -236,3 +244,9 @@ def run(
                 each.stop()
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _readers(shard: Shard) -> int:
+    """As many as this worker's share of the processors; on a single one everything is done by us."""
+    processors = len(os.sched_getaffinity(0)) // shard.count
+    return processors if processors > 1 or shard.count > 1 else 0

@@ -124,6 +124,10 @@ class KeyRing:
         """The key of this id, in force or not."""
         return next((tenure.key for tenure in self._tenures if tenure.key.key_id == key_id), None)
 
+    def by_id(self) -> dict[str, PublicKey]:
+        """Every key, in force or not, by its id."""
+        return {tenure.key.key_id: tenure.key for tenure in self._tenures}
+
     def tenures(self) -> list[Tenure]:
         """Every key ever in force, by its first place."""
         return sorted(self._tenures, key=lambda tenure: tenure.since)
@@ -157,7 +161,7 @@ class KeyRing:
         raise BadRecord(f"key {record.key_id} is not in force: {why}")
 
     def _cut_off(self, key: PublicKey, at: Place) -> KeyRevoked | None:
-        revocation = self._revoked.get(key.key_id)
+        revocation = self._revoked.get(key.key_id) if self._revoked else None
         return revocation if revocation and at > (revocation.epoch, revocation.seq) else None
 
     def _holder(self, role: Role, at: Place) -> Tenure | None:

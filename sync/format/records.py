@@ -5,11 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import orjson
+
 from sync import SyncError
 from sync.format import canonical
 from sync.format.canonical import Fields
 from sync.format.signing import Signer, digest
 from sync.format.stamp import Stamp
+from sync.format.stamp import check as check_stamp
 
 Role: TypeAlias = Literal["node", "desk"]
 
@@ -87,7 +90,7 @@ def parse(body: bytes, signature: bytes) -> Record:
         raise BadRecord(f"signature of {len(signature)} bytes instead of 64")
     try:
         fields = canonical.decode(body)
-        Stamp.parse(fields.get("at"))
+        check_stamp(fields.get("at"))
     except SyncError as error:
         raise BadRecord(str(error)) from error
     if fields.get("v") != VERSION:
@@ -103,23 +106,34 @@ def parse(body: bytes, signature: bytes) -> Record:
         raise BadRecord("key is not 32 hex digits")
     if "anchor" in fields:
         _check_anchor(fields["anchor"])
-    return Record(
-        node_id=node_id,
-        epoch=_positive(fields, "epoch"),
-        seq=_positive(fields, "seq"),
-        kind=kind,
-        body=body,
-        hash=digest("record-hash", body),
-        prev_hash=bytes.fromhex(prev),
-        signature=signature,
-        key_id=key_id,
-        fields=fields,
-    )
+    _positive(fields, "epoch")
+    _positive(fields, "seq")
+    return _record(fields, body, digest("record-hash", body), signature)
+
+
+def parse_again(body: bytes, signature: bytes, hash_: bytes) -> Record:
+    """Read a record that `parse` has read before, here or in another process of ours, with the hash it found then."""
+    return _record(orjson.loads(body), body, hash_, signature)
 
 
 def place(epoch: int, seq: int) -> str:
     """Return how people name a record: `seq 17`, in a later epoch `epoch 2 seq 17`."""
     return f"seq {seq}" if epoch == 1 else f"epoch {epoch} seq {seq}"
+
+
+def _record(fields: Fields, body: bytes, hash_: bytes, signature: bytes) -> Record:
+    return Record(
+        node_id=fields["node"],
+        epoch=fields["epoch"],
+        seq=fields["seq"],
+        kind=fields["kind"],
+        body=body,
+        hash=hash_,
+        prev_hash=bytes.fromhex(fields["prev"]),
+        signature=signature,
+        key_id=fields["key"],
+        fields=fields,
+    )
 
 
 def _text(fields: Fields, name: str) -> str:
@@ -129,11 +143,10 @@ def _text(fields: Fields, name: str) -> str:
     return value
 
 
-def _positive(fields: Fields, name: str) -> int:
+def _positive(fields: Fields, name: str) -> None:
     value = fields.get(name)
     if type(value) is not int or value < 1:
         raise BadRecord(f"{name}: {value!r} is not a whole number of 1 or more")
-    return value
 
 
 def _check_anchor(anchor: Any) -> None:

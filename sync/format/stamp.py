@@ -40,23 +40,24 @@ class Stamp:
     @classmethod
     def parse(cls, fields: object) -> "Stamp":
         """Read what `fields()` wrote; raises SyncError naming the key. Keys of later versions are ignored."""
-        if not isinstance(fields, dict):
-            raise SyncError("at: not an object")
-        numbers = {}
-        for name in ("wall_us", "boot_us", "maxerror_us", "steps"):
-            value = fields.get(name)
-            if type(value) is not int or (value < 0 and name != "wall_us"):
-                raise SyncError(f"at.{name}: {value!r} is not a whole number of 0 or more")
-            numbers[name] = value
-        boot_id = fields.get("boot_id")
-        if not isinstance(boot_id, str):
-            raise SyncError(f"at.boot_id: {boot_id!r} is not a string")
-        source: TimeSource
-        match fields.get("source"):
-            case "synced" | "unsynced" as source:
-                return cls(boot_id=boot_id, source=source, **numbers)
-            case other:
-                raise SyncError(f"at.source: {other!r} is neither synced nor unsynced")
+        checked = check(fields)
+        return cls(**{name: checked[name] for name in cls.__slots__})
+
+
+def check(fields: object) -> Fields:
+    """Return the fields of a stamp that `Stamp.parse` reads; raises SyncError naming the key of another."""
+    if not isinstance(fields, dict):
+        raise SyncError("at: not an object")
+    for name in ("wall_us", "boot_us", "maxerror_us", "steps"):
+        value = fields.get(name)
+        if type(value) is not int or (value < 0 and name != "wall_us"):
+            raise SyncError(f"at.{name}: {value!r} is not a whole number of 0 or more")
+    boot_id = fields.get("boot_id")
+    if not isinstance(boot_id, str):
+        raise SyncError(f"at.boot_id: {boot_id!r} is not a string")
+    if (source := fields.get("source")) not in ("synced", "unsynced"):
+        raise SyncError(f"at.source: {source!r} is neither synced nor unsynced")
+    return fields
 
 
 def to_us(moment: datetime) -> int:

@@ -189,7 +189,7 @@ class Evidence(RuleBasedStateMachine):
         held = central_rows(self.central / "central.db", "n1")
         record = parse(*astuple(decode_frame(frame)[0]))
         contradicts = (at := (record.epoch, record.seq)) in held and held[at].hash != record.hash.hex()
-        for answer in self.ingest.take([Arrived("n1", frame)], self.now_us):
+        for answer in self.ingest.take(self.ingest.read([Arrived("n1", frame)]), self.now_us):
             if answer.channel == "ack":
                 self.answers.append(answer.payload)
         assert not contradicts or self._state() == "fork", "central holds another record of its place and says nothing"

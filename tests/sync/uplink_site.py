@@ -11,6 +11,7 @@ from pathlib import Path
 from sync.central.enrol import enrol
 from sync.central.inbox import Inbox
 from sync.central.keys import create_keys
+from sync.central.readers import Readers
 from sync.central.server import Server
 from sync.central.store.location import create_store, open_store
 from sync.central.store.sqlite import FILE_NAME
@@ -122,12 +123,20 @@ class Central:
     def store(self) -> Store:
         return open_store(self.directory)
 
-    def start(self, url: str, backfill_per_s: int | None = None, inbox: Inbox | None = None) -> None:
+    @property
+    def readers(self) -> Readers:
+        """The processes that read for the ingest that runs."""
+        assert self._server is not None
+        return self._server._readers
+
+    def start(self, url: str, backfill_per_s: int | None = None, inbox: Inbox | None = None, readers: int = 0) -> None:
         ready = threading.Event()
 
         def serve() -> None:  # the store belongs to the thread that opened it
             address = BrokerAddress.parse(url)
-            self._server = Server(self.directory, self.central_id, address, backfill_per_s, inbox=inbox)
+            self._server = Server(
+                self.directory, self.central_id, address, backfill_per_s, inbox=inbox, readers=readers
+            )
             ready.set()
             self._server.serve()
 

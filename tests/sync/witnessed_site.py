@@ -47,7 +47,7 @@ class Two:
         for at in range(0, len(records), 100):
             frame = encode_frame([SignedBody(one.body, one.signature) for one in records[at : at + 100]])
             self.now_us += CHECKPOINT_PAUSE_US
-            for answer in self.ingest.take([Arrived(node.node_id, frame)], self.now_us):
+            for answer in self.ingest.take(self.ingest.read([Arrived(node.node_id, frame)]), self.now_us):
                 acks.append(Ack.parse(answer.payload, load_public(self.central.directory).keys["ack"]))
         return acks
 

@@ -187,7 +187,7 @@ def _send(home: Path, central: Path, true: dict[Place, Held]) -> list[str]:
             while (frame := ledger.next_frame(after)) is not None:
                 after, records = frame
                 now_us += 2_000_000
-                for answer in ingest.take([Arrived("n1", encode_frame(records))], now_us):
+                for answer in ingest.take(ingest.read([Arrived("n1", encode_frame(records))]), now_us):
                     with suppress(BadMessage):
                         acks.append(Ack.parse(answer.payload, keys.ack.public))
         except (SyncError, sqlite3.Error, UnicodeDecodeError, ValueError, TypeError):

@@ -312,9 +312,8 @@ def test_a_node_that_rewrites_what_was_acknowledged_is_exposed_by_central(lived:
     ledger = lived.node.ledger()
     frame = list(ledger.records(["camera.up"], after=(1, 100)))
     ledger.close()
-    answers = lived.ingest.take(
-        [Arrived("n1", encode_frame([SignedBody(one.body, one.signature) for one in frame]))], lived.now_us
-    )
+    arrived = Arrived("n1", encode_frame([SignedBody(one.body, one.signature) for one in frame]))
+    answers = lived.ingest.take(lived.ingest.read([arrived]), lived.now_us)
     (nack,) = (Nack.parse(one.payload, load_role(lived.central.directory, "ack").public) for one in answers[-1:])
     assert nack.code == "FORK"
 

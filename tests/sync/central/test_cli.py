@@ -124,7 +124,8 @@ def test_records_print_nothing_that_drives_a_terminal(directory: Path, node: Nod
     record = seal({**fields, "note": "\x1b[31m\u202e\x9b"}, node.key)
     with open_store(directory) as store:
         frame = encode_frame([SignedBody(record.body, record.signature)])
-        assert Ingest(store, load_serving_keys(directory)).take([Arrived("n1", frame)], 1_760_000_000_000_000)
+        ingest = Ingest(store, load_serving_keys(directory))
+        assert ingest.take(ingest.read([Arrived("n1", frame)]), 1_760_000_000_000_000)
     for flags in ((), ("--json",)):
         listed = central("records", "--dir", directory, *flags).stdout
         assert listed.count("\n") == 1
@@ -146,8 +147,8 @@ def test_nodes_says_how_each_stands(directory: Path, node: Node, tmp_path: Path)
     now_us = 1_760_000_000_000_000
     with open_store(directory) as store:
         ingest = Ingest(store, load_serving_keys(directory))
-        ingest.take([Arrived("n1", frame)], now_us)
-        ingest.take([Arrived("n2", forged)], now_us)
+        ingest.take(ingest.read([Arrived("n1", frame)]), now_us)
+        ingest.take(ingest.read([Arrived("n2", forged)]), now_us)
     first, second = map(json.loads, central("nodes", "--dir", directory, "--json").stdout.splitlines())
     assert (first["node"], first["state"], first["epoch"], first["seq"]) == ("n1", "offline", 1, head.seq)
     assert (first["backlog"], first["alarms"], first["head_received_at"]) == (None, [], "2025-10-09T08:53:20.000Z")

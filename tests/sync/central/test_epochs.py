@@ -68,7 +68,7 @@ class Desk:
         """Hand over one frame and return the last answer."""
         self._now_us += 2_000_000
         frame = encode_frame([SignedBody(record.body, record.signature) for record in records])
-        return self._read(self.ingest.take([Arrived("n1", frame)], self._now_us)[-1])
+        return self._read(self.ingest.take(self.ingest.read([Arrived("n1", frame)]), self._now_us)[-1])
 
     def _read(self, answer: Answer) -> Ack | Nack:
         key = load_public(self.central.directory).keys["ack"]
@@ -232,7 +232,8 @@ def test_new_keys_count_from_their_epoch_on_once_they_are_enrolled_knowingly(
     old = Machine(box.key, list(box.chain))
     node_pub = _renewed(box, tmp_path, 2)
     opening = box.begin("rekey")
-    assert desk.ingest.take([Arrived("n1", encode_frame([SignedBody(opening.body, opening.signature)]))], 1) == []
+    arrived = Arrived("n1", encode_frame([SignedBody(opening.body, opening.signature)]))
+    assert desk.ingest.take(desk.ingest.read([arrived]), 1) == []
     with pytest.raises(SyncError, match=r"enrolled with other keys.*--rekey"):
         enrol(desk.central.directory, node_pub)
     assert enrol(desk.central.directory, node_pub, rekey=True)[1]

@@ -14,7 +14,6 @@ from sync.central.enrol import enrol
 from sync.central.ingest import Answer, Arrived, Greeting, Ingest
 from sync.central.keys import load_public, load_serving_keys
 from sync.central.notices import order
-from sync.central.server import Server, _turns
 from sync.central.store.batch import Batch
 from sync.central.store.sqlite import FILE_NAME, SqliteDatabase
 from sync.central.store.store import Store
@@ -27,7 +26,6 @@ from sync.format.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 from sync.storage.database import DatabaseError
-from sync.transport.mqtt import BrokerAddress, Message
 from sync.verify.verify import verify
 from tests.sync.postgres_server import PostgresServer
 from tests.sync.uplink_site import Central, Node
@@ -61,7 +59,7 @@ class Bench:
 
     def take_bytes(self, payload: bytes, topic_of: str = "n1") -> list[Ack | Nack]:
         """The same of a frame's bytes; each time two seconds later."""
-        answers = self.ingest.take([Arrived(topic_of, payload)], self.now_us)
+        answers = self.ingest.take(self.ingest.read([Arrived(topic_of, payload)]), self.now_us)
         self.now_us += 2_000_000
         return [self.read(answer) for answer in answers]
 
@@ -132,7 +130,7 @@ def test_records_in_order_are_stored_as_signed_and_acknowledged_cumulatively(ben
 def test_several_frames_of_several_polls_share_one_ack_a_node(bench: Bench) -> None:
     chain = bench.records(6)
     frames = [Arrived("n1", frame_of(*chain[at : at + 2])) for at in (0, 2, 4)]
-    (answer,) = bench.ingest.take(frames, NOW_US)
+    (answer,) = bench.ingest.take(bench.ingest.read(frames), NOW_US)
     ack = bench.read(answer)
     assert isinstance(ack, Ack)
     assert ack.upto_seq == 6
@@ -145,7 +143,7 @@ def test_the_same_frame_again_is_acknowledged_again_and_stored_once(bench: Bench
     assert isinstance(ack, Ack)
     assert ack.upto_seq == 3
     frames = [Arrived("n1", frame_of(*bench.records(2)[3:]))] * 2  # twice within one commit
-    bench.ingest.take(frames, NOW_US)
+    bench.ingest.take(bench.ingest.read(frames), NOW_US)
     assert bench.held() == [1, 2, 3, 4, 5]
 
 
@@ -207,11 +205,12 @@ def test_damage_to_what_is_held_of_one_node_costs_nobody_else(
     bench.store.write(Batch(statuses=[(Status("n1", True, 1, 2, 2), NOW_US)]))
     _damage(bench, what)
     (more,) = bench.records(1)[2:]
-    server = Server(bench.central.directory, "c1", BrokerAddress("127.0.0.1", 1))
-    messages = [Message("fv1/n1/up", frame_of(more), False), Message("fv1/n2/up", frame_of(fine), False)]
-    assert [answer.node_id for answer in server._handle(messages, [])] == ["n2"]
-    assert bench.refused() == {"damaged": 1}
-    assert {answer.node_id for answer in server._ingest.look(lambda _: True)} <= {"n1"}
+    with bench.central.store() as store:
+        ingest = Ingest(store, load_serving_keys(bench.central.directory))
+        readings = ingest.read([Arrived("n1", frame_of(more)), Arrived("n2", frame_of(fine))])
+        assert [answer.node_id for answer in ingest.take(readings, bench.now_us)] == ["n2"]
+        assert bench.refused() == {"damaged": 1}
+        assert {answer.node_id for answer in ingest.look(lambda _: True)} <= {"n1"}
     assert bench.held() == [1, 2]
 
 
@@ -261,7 +260,7 @@ def test_a_gap_stores_nothing_and_names_the_record_missing(bench: Bench) -> None
 def test_a_gap_that_the_same_batch_closes_is_not_told_as_if_records_were_lost(bench: Bench) -> None:
     chain = bench.records(6)
     frames = [Arrived("n1", frame_of(*part)) for part in (chain[4:], chain[:4])]  # after a broker has lost the first
-    answers = [bench.read(answer) for answer in bench.ingest.take(frames, bench.now_us)]
+    answers = [bench.read(answer) for answer in bench.ingest.take(bench.ingest.read(frames), bench.now_us)]
     ack, gap = (next(one for one in answers if isinstance(one, kind)) for kind in (Ack, Nack))
     assert (ack.upto_seq, gap) == (4, Nack("n1", "GAP", 1, 5, bytes(32), 0))
     assert bench.held() == [1, 2, 3, 4]
@@ -452,16 +451,16 @@ def test_a_commit_that_fails_half_way_leaves_nothing(bench: Bench) -> None:
 
 def test_what_brings_nothing_new_draws_one_ack_a_second(bench: Bench) -> None:
     chain = bench.records(3)
-    bench.ingest.take([Arrived("n1", frame_of(*chain[:2]))], NOW_US)
+    bench.ingest.take(bench.ingest.read([Arrived("n1", frame_of(*chain[:2]))]), NOW_US)
     again = [Arrived("n1", frame_of(chain[0]))]
     online = [Greeting(Status("n1", True, 1, 2, 2))]
     for later_us in range(100_000, 1_000_000, 100_000):
-        answers = bench.ingest.take(again, NOW_US + later_us, online)
+        answers = bench.ingest.take(bench.ingest.read(again), NOW_US + later_us, online)
         assert [answer for answer in answers if answer.channel == "ack"] == []
     (due,) = bench.ingest.take([], NOW_US + 1_000_000)
     assert bench.read(due).central_time_us == NOW_US + 1_000_000
     assert bench.ingest.take([], NOW_US + 5_000_000) == []
-    at_once = bench.ingest.take([Arrived("n1", frame_of(chain[2]))], NOW_US + 1_000_001)
+    at_once = bench.ingest.take(bench.ingest.read([Arrived("n1", frame_of(chain[2]))]), NOW_US + 1_000_001)
     assert len(at_once) == 1
 
 
@@ -477,14 +476,14 @@ def test_garbage_draws_no_answer_and_makes_nobody_look_alive(bench: Bench) -> No
 
 def test_every_answer_is_of_a_later_time_than_the_one_before(bench: Bench) -> None:
     chain = bench.records(6)
-    bench.ingest.take([Arrived("n1", frame_of(*chain[:2]))], NOW_US)
+    bench.ingest.take(bench.ingest.read([Arrived("n1", frame_of(*chain[:2]))]), NOW_US)
     gap = Arrived("n1", frame_of(*chain[4:]))
-    answers = bench.ingest.take([Arrived("n1", frame_of(chain[2])), gap, gap], NOW_US)
+    answers = bench.ingest.take(bench.ingest.read([Arrived("n1", frame_of(chain[2])), gap, gap]), NOW_US)
     key = load_public(bench.central.directory).keys["ack"]
     times = [Ack.parse(answers[0].payload, key).central_time_us]
     times += [Nack.parse(answer.payload, key).central_time_us for answer in answers[1:]]
     assert times == [NOW_US + 1, NOW_US + 2, NOW_US + 3]
-    (back,) = bench.ingest.take([Arrived("n1", frame_of(chain[3]))], NOW_US - 3_600_000_000)
+    (back,) = bench.ingest.take(bench.ingest.read([Arrived("n1", frame_of(chain[3]))]), NOW_US - 3_600_000_000)
     assert Ack.parse(back.payload, key).central_time_us == NOW_US - 3_600_000_000
 
 
@@ -521,7 +520,7 @@ def test_a_node_that_trips_the_ingest_is_refused_and_the_others_are_served(
 
     monkeypatch.setattr("sync.central.ingest._project", project)
     frames = [Arrived("n1", frame_of(poisoned)), Arrived("n2", frame_of(fine))]
-    (answer,) = bench.ingest.take(frames, NOW_US)
+    (answer,) = bench.ingest.take(bench.ingest.read(frames), NOW_US)
     assert answer.node_id == "n2"
     assert bench.held() == []
     assert bench.refused() == {"unexpected": 1}
@@ -561,9 +560,8 @@ def test_what_nodes_say_and_what_they_send_share_one_commit(sqlite_bench: Bench)
     before = sqlite_bench.connection.total_changes
     commits: list[str] = []
     sqlite_bench.connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)
-    sqlite_bench.ingest.take(
-        [frame], NOW_US, [Greeting(Status("n1", True, 1, 7, 2)), Greeting(Status("nobody", True, 1, 1, 0))]
-    )
+    greetings = [Greeting(Status("n1", True, 1, 7, 2)), Greeting(Status("nobody", True, 1, 1, 0))]
+    sqlite_bench.ingest.take(sqlite_bench.ingest.read([frame]), NOW_US, greetings)
     sqlite_bench.connection.set_trace_callback(None)
     assert commits == ["COMMIT"]
     assert sqlite_bench.connection.total_changes > before
@@ -763,12 +761,3 @@ def test_a_forged_signature_among_many_is_refused_however_it_was_read(bench: Ben
     assert isinstance(ack, Ack)
     assert ack.upto_seq == 40
     assert bench.refused() == {"not-signed": 1}
-
-
-def test_many_frames_of_one_poll_are_taken_in_turns_that_each_deserve_a_commit() -> None:
-    frames = [Arrived("n1", bytes(200 * 1024)) for _ in range(7)]
-    turns = _turns(frames)
-    assert [len(turn) for turn in turns] == [3, 3, 1]
-    assert [frame for turn in turns for frame in turn] == frames
-    assert _turns([]) == [[]]
-    assert len(_turns([Arrived("n1", b"small")] * 256)) == 1

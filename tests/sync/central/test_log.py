@@ -233,7 +233,7 @@ def test_workers_that_commit_at_once_append_in_one_order(two: Two) -> None:
                 ingest = Ingest(store, load_serving_keys(two.central.directory))
                 for at in range(0, 4 * rounds, 4):
                     frame = [SignedBody(one.body, one.signature) for one in records[node_id][at : at + 4]]
-                    ingest.take([Arrived(node_id, encode_frame(frame))], NOW_US + at)
+                    ingest.take(ingest.read([Arrived(node_id, encode_frame(frame))]), NOW_US + at)
         except BaseException as error:  # noqa: BLE001  # the test's thread shall see it
             failures.append(error)
 

@@ -27,7 +27,8 @@ def central(tmp_path: Path, store_url: str | None) -> Central:
     frame = encode_frame([SignedBody(row.body, row.signature) for row in ledger.rows()])
     ledger.close()
     with central.store() as store:
-        Ingest(store, load_serving_keys(central.directory)).take([Arrived("n1", frame)], time.time_ns() // 1000)
+        ingest = Ingest(store, load_serving_keys(central.directory))
+        ingest.take(ingest.read([Arrived("n1", frame)]), time.time_ns() // 1000)
     return central
 
 

@@ -1,10 +1,10 @@
-"""Signatures verified ahead say what verifying them in turn would have said."""
+"""A frame read ahead says what reading it in its turn would have said."""
 
 from dataclasses import replace
 
 import pytest
 
-from sync.central.reading import Signatures, Verdicts, read_frame
+from sync.central.reading import find, read_found, read_frame
 from sync.format.keyring import KeyRing
 from sync.format.records import BadRecord, Record
 from sync.format.wire import SignedBody, encode_frame
@@ -32,28 +32,28 @@ def test_a_body_that_says_nothing_is_read_as_the_reason(chain: list[Record]) -> 
     first, second, third = read_frame(frame([chain[0], odd, chain[2]]))
     assert (first.record, third.record) == (chain[0], chain[2])
     assert isinstance(second.record, BadRecord)
-    assert second.signed.body == b"{}"
+    assert second.body.body == b"{}"
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
-def test_every_verdict_is_the_signatures_own(chain: list[Record], ring: KeyRing, signer, threads: int) -> None:
-    forged = [replace(record, signature=chain[0].signature) for record in chain[1:]]
-    verdicts = Signatures(threads).begin([(ring, read_frame(frame(chain))), (ring, read_frame(frame(forged)))])
-    node, desk = signer("node").public, signer("desk").public
-    assert all(verdicts.verifies(node, record) for record in chain)
-    assert not any(verdicts.verifies(node, record) for record in forged)
-    assert not any(verdicts.verifies(desk, record) for record in chain), "another key's verdict is another"
-
-
-def test_what_was_verified_ahead_is_not_verified_again(
+def test_what_was_found_before_is_not_verified_again(
     chain: list[Record], ring: KeyRing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verdicts = Signatures(2).begin([(ring, read_frame(frame(chain)))])
-    assert all(verdicts.verifies(ring.named(record.key_id), record) for record in chain), "the threads are done"
+    payload, keys = frame(chain), ring.by_id()
+    reads = read_found(payload, keys, find(payload, keys))
+    assert [read.record for read in reads] == chain
     verified: list[Record] = []
     monkeypatch.setattr("sync.central.reading.signature_verifies", lambda _key, record: verified.append(record) or True)
-    for record in chain:
-        ring.check(record, verdicts.verifies)
+    for read, record in zip(reads, chain, strict=True):
+        ring.check(record, read.verifies)
     assert verified == []
-    ring.check(chain[0], Verdicts().verifies)
+    ring.check(chain[0], read_frame(payload)[0].verifies)
     assert verified == [chain[0]]
+
+
+def test_another_keys_verdict_is_another(chain: list[Record], ring: KeyRing, signer) -> None:
+    payload, keys = frame(chain[:1]), ring.by_id()
+    (read,) = read_found(payload, keys, find(payload, keys))
+    assert read.verifies(signer("node").public, chain[0])
+    assert not read.verifies(signer("desk").public, chain[0])
+    (unknown,) = read_found(payload, {}, find(payload, {}))
+    assert unknown.verifies(signer("node").public, chain[0]), "no key was known then, so it is tried now"

@@ -2,6 +2,7 @@ import contextlib
 import math
 from typing import Any
 
+import orjson
 import pytest
 import rfc8785
 from hypothesis import given
@@ -42,6 +43,27 @@ def test_arbitrary_bytes_decode_to_their_own_canonical_form_or_not_at_all(data: 
     except NotCanonical:
         return
     assert canonical.encode(value) == data
+
+
+_anything: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(max_size=3), _anything, max_size=4))
+def test_decode_takes_what_encode_writes_and_nothing_else(value: dict[str, Any]) -> None:
+    data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    try:
+        wanted: object = canonical.encode(orjson.loads(data)) == data
+    except NotCanonical as error:
+        wanted = str(error)
+    try:
+        found: object = canonical.decode(data) == value
+    except NotCanonical as error:
+        found = str(error)
+    assert found == wanted
 
 
 @given(_objects, st.data())

@@ -73,7 +73,7 @@ class NodeAndCentral:
         now_us = time.time_ns() // 1000
         while frame := self.ledger.next_frame(self.sent):
             self.sent, records = frame
-            self.ingest.take([Arrived(self.node_id, encode_frame(records))], now_us)
+            self.ingest.take(self.ingest.read([Arrived(self.node_id, encode_frame(records))]), now_us)
         epoch, seq = self.sent
         self.ingest.take([], now_us, [Greeting(Status(self.node_id, True, epoch, seq + claimed_beyond, seq))])
 

@@ -71,7 +71,7 @@ def test_a_node_tells_presence_lag_chain_and_clock(reader: httpx.Client, central
 
 def test_what_was_refused_is_counted_and_shown_harmlessly(reader: httpx.Client, central: NodeAndCentral) -> None:
     central.deliver()
-    central.ingest.take([Arrived("<b>x</b>", b"junk"), Arrived("<b>x</b>", b"junk")], 1)
+    central.ingest.take(central.ingest.read([Arrived("<b>x</b>", b"junk"), Arrived("<b>x</b>", b"junk")]), 1)
     page = reader.get("/").text
     assert "&lt;b&gt;x&lt;/b&gt;" in page
     assert "<b>x</b>" not in page
@@ -167,7 +167,8 @@ def test_a_place_in_the_list_that_no_page_has_written_is_ignored(reader: httpx.C
 
 
 def test_what_was_refused_is_told_in_the_readers_language(reader: httpx.Client, central: NodeAndCentral) -> None:
-    central.ingest.take([Arrived("stranger", b"x"), Arrived("puxi-01-a", b"x")], 1_800_000_000_000_000)
+    arrived = [Arrived("stranger", b"x"), Arrived("puxi-01-a", b"x")]
+    central.ingest.take(central.ingest.read(arrived), 1_800_000_000_000_000)
     chinese, english = reader.get("/?lang=zh").text, reader.get("/?lang=en").text
     for told in ("未登记", "节点未登记", "消息无法解读"):
         assert told in chinese
