@@ -127,7 +127,7 @@ def calibrate(
             say(f"{manifest.pack_id}: the pack's own table holds again, seq={undone.seq}", "recorded")
             return
         with opened_vault(found.database, found.keys_database) as vault:
-            learnt = learn(ledger, vault, manifest.pack_id, manifest.calibration, strictness)
+            learnt = learn(ledger, vault, manifest.pack_id, manifest.calibration.of_tracks(), strictness)
         seq = None if dry_run else record(ledger, policy, manifest.pack_id, learnt).seq
     if as_json:
         told = {"pack": manifest.pack_id, "seq": seq, **asdict(learnt)}

@@ -123,7 +123,7 @@ def run(home: Home, options: RunOptions) -> bool:
             ledger,
             vault,
             gallery,
-            in_force(ledger, pack.pack_id, pack.calibration),
+            in_force(ledger, pack.pack_id, pack.calibration.of_tracks()),
             Horizon(policy, ledger),
             staff,
             site_id=settings.site.id,

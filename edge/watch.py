@@ -356,7 +356,7 @@ class Watch:
             declare(policy, self._ledger)
             self._visits.follow(Horizon(policy, self._ledger))
             self._expire()
-        self._visits.recalibrate(in_force(self._ledger, self._pack.pack_id, self._pack.calibration))
+        self._visits.recalibrate(in_force(self._ledger, self._pack.pack_id, self._pack.calibration.of_tracks()))
 
     def _look_around(self) -> None:
         """Does the box still stand where it was attested to, and do its cameras look where they did?"""

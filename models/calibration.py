@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +17,34 @@ LOWEST_REFINED = 3e-4  # further out one person enrolled twice would count for m
 class Calibration:
     """How similar strangers look to a pack: (false match rate, similarity) pairs, and how they were measured.
 
-    `points` run from the highest false match rate to the lowest, so similarities rise. `measured` is one line that
-    says on what, or begins with "uncalibrated" where nothing was measured with this very pack.
+    `points` run from the highest false match rate to the lowest, so similarities rise; they are of single images.
+    `track_points` are the same of templates fused from three images, which lie further out: what an image adds by
+    chance averages out of them; none where that was not measured. `measured` is one line that says on what, or begins
+    with "uncalibrated" where nothing was measured with this very pack.
     """
 
     points: tuple[tuple[float, float], ...]
     measured: str
+    track_points: tuple[tuple[float, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.points) < 2:
+        if len(self.points) < 2 or len(self.track_points) == 1:
             raise ModelsError("calibration: at least two [fmr, similarity] points are needed")
-        for fmr, similarity in self.points:
-            if not (0.0 < fmr < 1.0 and -1.0 <= similarity <= 1.0):
-                raise ModelsError(
-                    f"calibration: point [{fmr}, {similarity}] lies outside 0 < fmr < 1, |similarity| <= 1"
-                )
-        for (fmr, similarity), (next_fmr, next_similarity) in zip(self.points, self.points[1:], strict=False):
-            if not (next_fmr < fmr and next_similarity > similarity):
-                raise ModelsError(f"calibration: after [{fmr}, {similarity}] the fmr must fall and the similarity rise")
+        for points in (self.points, self.track_points):
+            for fmr, similarity in points:
+                if not (0.0 < fmr < 1.0 and -1.0 <= similarity <= 1.0):
+                    raise ModelsError(
+                        f"calibration: point [{fmr}, {similarity}] lies outside 0 < fmr < 1, |similarity| <= 1"
+                    )
+            for (fmr, similarity), (next_fmr, next_similarity) in pairwise(points):
+                if not (next_fmr < fmr and next_similarity > similarity):
+                    raise ModelsError(
+                        f"calibration: after [{fmr}, {similarity}] the fmr must fall and the similarity rise"
+                    )
+
+    def of_tracks(self) -> "Calibration":
+        """The table for templates fused from several images; this one where none was measured."""
+        return Calibration(self.track_points, self.measured) if self.track_points else self
 
     @property
     def is_measured(self) -> bool:

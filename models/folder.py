@@ -46,8 +46,12 @@ def as_pack(folder: Path, name: str, calibration: Calibration | None) -> str:
 
 def calibration_toml(calibration: Calibration) -> str:
     """Return the [calibration] table of a manifest."""
-    points = ", ".join(f"[{fmr:.0e}, {similarity:.4f}]" for fmr, similarity in calibration.points)
-    return f"[calibration]\nmeasured = {_quoted(calibration.measured)}\npoints = [{points}]\n"
+    lines = ["[calibration]", f"measured = {_quoted(calibration.measured)}"]
+    for name, points in (("points", calibration.points), ("track_points", calibration.track_points)):
+        if points:
+            listed = ", ".join(f"[{fmr:.0e}, {similarity:.4f}]" for fmr, similarity in points)
+            lines.append(f"{name} = [{listed}]")
+    return "\n".join([*lines, ""])
 
 
 def unpack(archive: Path, folder: Path) -> None:

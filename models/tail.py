@@ -21,9 +21,9 @@ FEWEST_IN_TAIL = 30
 REPLICATES = 200
 
 
-def tail_share(strangers: NonMated) -> float:
-    """Return which share of the pairs the tail is fitted to: TAIL_SHARE, or what holds FEWEST_IN_TAIL pairs."""
-    return max(TAIL_SHARE, FEWEST_IN_TAIL / max(1, strangers.pairs))
+def tail_share(pairs: int) -> float:
+    """Return which share of so many pairs a tail is fitted to: TAIL_SHARE, or what holds FEWEST_IN_TAIL of them."""
+    return max(TAIL_SHARE, FEWEST_IN_TAIL / max(1, pairs))
 
 
 def fit_tail(strangers: NonMated, highest: Pairs, seed: int = 0) -> Tail:

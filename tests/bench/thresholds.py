@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models import ModelsError
 from models.bootstrap import Float64
-from models.calibrate import calibrate
+from models.calibrate import calibrate, fused_tracks
 from models.face_set import FaceSet, embed_folder
 from models.pack import open_pack
 from models.store import Store, default_root
@@ -24,6 +24,7 @@ from models.store import Store, default_root
 TARGETS = (0.05, 0.01, 0.003)
 GALLERIES = (100, 300, 900)
 FARTHEST = 5000  # too many to enrol here: extrapolated from the pairs of the largest gallery
+TRACK_GALLERY = 100
 NODE_FLOOR = 1000  # edge.decision.GALLERY_FLOOR: the node's thresholds never assume fewer people
 SHARE_CALIBRATED = 2 / 3  # of the people not enrolled, but no more than half of all; the others are searched
 
@@ -67,6 +68,30 @@ def keep_promise(faces: FaceSet, gallery_n: int, splits: int, seed: int) -> tupl
     return own, far_off
 
 
+def keep_promise_of_tracks(faces: FaceSet, splits: int, seed: int) -> list[Promise]:
+    """The same of templates fused from three images, enrolled and searched, at N = TRACK_GALLERY.
+
+    at_node_floor is what the table of single images would come to at this N.
+    """
+    tracks = fused_tracks(faces, seed)
+    people = np.unique(tracks.people)
+    realised = np.empty((splits, len(TARGETS), 3))
+    for split in range(splits):
+        rng = np.random.default_rng([seed, TRACK_GALLERY, split])
+        order = rng.permutation(people)
+        half = len(order) // 2
+        others = rng.permutation(np.setdiff1d(np.unique(faces.people), people))[: 2 * half]
+        both = calibrate(faces.of_people(np.concatenate([order[:half], others])), "a split", seed)
+        enrolled, searched = order[half : half + TRACK_GALLERY], order[half + TRACK_GALLERY :]
+        gallery, probes = (tracks.vectors[_one_each(tracks, some, rng)] for some in (enrolled, searched))
+        tops = (probes @ gallery.T).max(axis=1)
+        for at, target in enumerate(TARGETS):
+            threshold = both.of_tracks().threshold(target, TRACK_GALLERY)
+            single = both.threshold(target, TRACK_GALLERY)
+            realised[split, at] = (tops >= threshold).mean(), threshold, (tops >= single).mean()
+    return [_promise(TRACK_GALLERY, target, *realised[:, at].T) for at, target in enumerate(TARGETS)]
+
+
 def _promise(gallery_n: int, target: float, fpir: Float64, threshold: Float64, at_floor: Float64) -> Promise:
     low, high = np.quantile(fpir, [0.025, 0.975])
     return Promise(gallery_n, target, float(fpir.mean()), low, high, float(threshold.mean()), float(at_floor.mean()))
@@ -99,6 +124,9 @@ def main() -> None:
                 print(_line(row, f"{gallery_n}", f"{100 * row.at_node_floor:.3f}"), flush=True)
         for row in far_off:
             print(_line(row, f"{FARTHEST:,} (extrapolated)", "the same"))
+        print("| N, templates of three images | … | … | … | … | by the table of single images |")
+        for row in keep_promise_of_tracks(faces, chosen.splits, chosen.seed):
+            print(_line(row, f"{TRACK_GALLERY} tracks", f"{100 * row.at_node_floor:.3f}"))
     except ModelsError as error:
         sys.exit(str(error))
 

@@ -1,4 +1,5 @@
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -6,17 +7,19 @@ import pytest
 from scipy.stats import beta
 
 from models import ModelsError
-from models.calibrate import calibrate, measure_folder
+from models.calibrate import calibrate, fused_tracks, measure_folder
 from models.face_set import FaceSet
+from models.folder import calibration_toml
 from models.pairs import BINS, NonMated, Pairs
 from models.store import Store, no_progress
 from models.tail import fit_tail
 
 
-def strangers(people: int, images: int, dim: int, noise: float) -> FaceSet:
-    """Unit vectors around one random direction a person."""
+def strangers(people: int, images: int, dim: int, noise: float, own_dim: int | None = None) -> FaceSet:
+    """Unit vectors around one random direction a person, which lies within the first `own_dim` dimensions."""
     rng = np.random.default_rng(7)
     centres = rng.normal(size=(people, 1, dim))
+    centres[:, :, own_dim or dim :] = 0
     vectors = (centres + noise * rng.normal(size=(people, images, dim))).reshape(-1, dim)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     whose, count = np.repeat(np.arange(people), images), people * images
@@ -84,3 +87,24 @@ def test_a_folder_of_networks_is_measured_on_a_folder_of_faces(shared: Path, tmp
     added = store.add(networks, "mine", calibration=measured)
     assert added.calibration == measured
     assert 0.2 < added.calibration.threshold(0.1, 1000) < 0.7
+
+
+def test_templates_fused_from_three_images_have_a_table_of_their_own_further_out(tmp_path: Path) -> None:
+    faces = strangers(people=150, images=3, dim=64, noise=0.5, own_dim=16)
+    found = calibrate(faces, "made up")
+    tracks = fused_tracks(faces)
+    similarities = tracks.vectors @ tracks.vectors.T
+    apart = tracks.people[:, None] < tracks.people[None, :]
+    of_tracks = found.of_tracks()
+    for fmr, similarity in of_tracks.points[:4]:
+        assert (similarities[apart] >= similarity).mean() == pytest.approx(fmr, rel=0.1)
+    assert of_tracks.threshold(0.003, 1000) > found.threshold(0.003, 1000) + 0.02
+    pack = tmp_path / "pack.toml"
+    pack.write_text(calibration_toml(found))
+    assert tomllib.loads(pack.read_text())["calibration"]["track_points"] == [list(one) for one in found.track_points]
+
+
+def test_where_few_people_have_three_images_tracks_are_held_to_the_table_of_images() -> None:
+    found = calibrate(strangers(people=90, images=3, dim=64, noise=0.8), "made up")
+    assert found.track_points == ()
+    assert found.of_tracks() == found
