@@ -66,22 +66,22 @@ class Staff:
     ) -> Recognised:
         """Say whether somebody is of the roster, `visitor` being what the visitors' gallery answers.
 
-        Certain is only a similarity at the upper threshold that no visitor who passes as well exceeds: a customer who
-        resembles a member of staff must not be lost. Whoever was seen in one frame with them is struck out.
+        Certain is a similarity at the upper threshold, but where a visitor passes as well, resembles them more and is
+        plainly not that member: a customer must not be lost to a likeness. A visitor who may be that member is one who
+        was missed before, and would be missed for ever. Whoever was seen in one frame with them is struck out.
         """
         present = frozenset(track.member.person_id for track in self._beside(arrival))
         best = self._gallery.search(probe, present).best
         if best is None or best.similarity < rule.lower or (member := self._members.get(best.person_id)) is None:
             return Recognised()
         known = visitor.best
-        is_visitor = (
-            known is not None
-            and known.person_id != member.visitor_id
-            and known.similarity >= max(visitors_rule.upper, best.similarity)
-        )
-        if best.similarity >= rule.upper:
-            return Recognised(maybe=best.person_id) if is_visitor else Recognised(member=member)
-        return Recognised() if is_visitor else Recognised(maybe=best.person_id)
+        rival = known is not None and known.similarity >= max(visitors_rule.upper, best.similarity)
+        if best.similarity < rule.upper:
+            return Recognised() if rival else Recognised(maybe=best.person_id)
+        other = known is not None and rival and known.person_id != member.visitor_id
+        if known is not None and other and self._likeness(known.person_id, member.person_id) < rule.lower:
+            return Recognised(maybe=best.person_id)
+        return Recognised(member=member)
 
     def passed(self, arrival: Arrival, member: Enrolled) -> None:
         """This track is theirs."""
@@ -119,6 +119,11 @@ class Staff:
     def told(self, now: datetime) -> None:
         """That node.alive is on record."""
         self._passes.told(now)
+
+    def _likeness(self, visitor_id: str, member_id: str) -> float:
+        """How similar the two are at most, -1 where nothing is left of one of them."""
+        theirs, members = (self._vault.templates_of(who, self._pack_id) for who in (visitor_id, member_id))
+        return max((float(one.vector @ other.vector) for one in theirs for other in members), default=-1.0)
 
     def _last_seen(self, key: tuple[str, int], at: datetime) -> None:
         track = self._tracks.get(key)

@@ -99,13 +99,23 @@ def test_between_the_thresholds_a_visit_stays_one_and_says_whom_it_resembles(nod
     assert passes(node) == []
 
 
-def test_a_known_customer_who_resembles_staff_stays_a_customer(node: Node) -> None:
+def test_a_known_customer_who_resembles_staff_one_day_stays_a_customer(node: Node) -> None:
     customer = must(node.arrive(person(0), 1, T0), "first")
     node.leave(1, after(5))
-    member = node.enrol(like(person(0), 0.6))
-    again = must(node.arrive(person(0), 2, after(5 * 3600)), "return")
+    member = node.enrol(like(person(0), 0.2, spare=1))  # plainly somebody else
+    again = must(node.arrive(like(person(0), 0.8, spare=1), 2, after(5 * 3600)), "return")  # 0.75 like the member
     assert again["person"] == customer["person"]
     assert again["maybe_staff"] == member
+
+
+def test_a_member_of_staff_who_was_missed_once_is_not_missed_for_ever(node: Node) -> None:
+    member = node.enrol(person(0))
+    missed = must(node.arrive(like(person(0), 0.4, spare=1), 1, T0), "first")
+    assert missed["maybe_staff"] == member
+    node.leave(1, after(5))
+    # 0.6 like the photograph, and 0.97 like what the camera saw before
+    assert node.arrive(like(person(0), 0.6, spare=1), 2, after(60)) is None
+    assert passes(node) == [{"day": "2026-07-01", "staff": 1}]
 
 
 def test_a_customer_much_less_like_staff_than_like_themself_is_not_even_flagged(node: Node) -> None:
