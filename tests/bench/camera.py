@@ -20,7 +20,8 @@ from edge.settings import new_config
 from models.store import Store, default_root
 
 ROOT = Path(__file__).resolve().parents[2]
-CLIP = Path(os.environ.get("FIRSTVISIT_SHARED", ROOT.parent / "shared")) / "data" / "video" / "walk-in-1080p.mp4"
+SHARED = Path(os.environ.get("FIRSTVISIT_SHARED", ROOT.parent / "shared")) / "data"
+CLIP = SHARED / "video" / "walk-in-1080p.mp4"
 PEER_VENV = ROOT / ".venv" / "peer"
 # face_recognition asks for dlib from source; dlib-bin is the same library compiled. Its models need pkg_resources.
 PEER_PACKAGES = ("dlib-bin", "face_recognition_models", "setuptools<81", "numpy", "Pillow", "click", "av")
