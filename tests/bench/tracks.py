@@ -15,6 +15,8 @@ import numpy as np
 from camera.quality import MIN_FRONTALITY, MIN_QUALITY, face_px, frontality, quality
 from camera.recorded import recorded_frames
 from camera.tracker import Tracker
+from edge.decision import GALLERY_FLOOR
+from edge.settings import Recognition
 from models.faces import Float32
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
@@ -22,7 +24,6 @@ from models.store import Store, default_root
 CLIPS = ("walk-in-1080p.mp4", "corridor-walk.gif", "corridor-pause.gif", "head-pose-two.gif", "one-by-one-backs.mp4")
 STRETCH = 5
 LASTS = 3  # sightings: fewer are the embedder's doubt, not the tracker's
-SAME = 0.45  # average similarity of two groups that are one person
 FACE_PX = 24.0
 
 
@@ -37,11 +38,12 @@ def bench(folder: Path) -> None:
     """Print one line a clip."""
     store = Store(default_root())
     pack = open_pack(store, store.pick(None))
+    same = pack.calibration.threshold(Recognition().review_fpir, GALLERY_FLOOR)  # what a node calls unlike
     print("| clip | frames | tracks | people told apart | sightings judged | switches | breaks |")
     print("|---|---|---|---|---|---|---|")
     for name in CLIPS:
         frames, tracks, seen = _tracked(folder / name, pack)
-        groups = _groups(seen)
+        groups = _groups(seen, same)
         switches, breaks = _counted(seen, groups)
         people = len(set(groups))
         print(f"| `{name}` | {frames} | {tracks} | {people} | {len(seen)} | {switches} | {breaks} |", flush=True)
@@ -61,7 +63,7 @@ def _tracked(path: Path, pack: Pack) -> tuple[int, int, list[Seen]]:
     return number, len(tracks), seen
 
 
-def _groups(seen: list[Seen]) -> list[int]:
+def _groups(seen: list[Seen], same: float) -> list[int]:
     """The group of each sighting: average linkage over stretches, then the nearest group."""
     if not seen:
         return []
@@ -78,7 +80,7 @@ def _groups(seen: list[Seen]) -> list[int]:
         centres = np.stack([_unit(np.mean(group, axis=0)) for group in members])
         alike = centres @ centres.T - 2 * np.eye(len(members))
         one, other = divmod(int(alike.argmax()), len(members))
-        if alike[one, other] < SAME:
+        if alike[one, other] < same:
             break
         members[one] += members[other]
         del members[other]
