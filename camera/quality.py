@@ -22,6 +22,7 @@ MIN_QUALITY = 0.3  # below lie heads from behind and covered faces whose points 
 MIN_QUALITY_ALONE = 0.4  # of the best shot of a track that ended with too few of them
 FULL_SIZE_PX = 96.0  # nearly the 112 px of a chip: more pixels add nothing
 SHARPNESS_PX = (76, 95)  # width, height
+MIN_SHARPNESS = 12.0  # blurred by 3 % of a face and more lies below, and 2 % of good footage: camera/README.md
 SHARPNESS_HALF = 25.0  # variance of the Laplacian, 12..70 in real footage: camera/README.md
 
 
@@ -130,10 +131,13 @@ def sharpness(image: NDArray[np.uint8], face: Face) -> float:
 def quality(image: NDArray[np.uint8], face: Face) -> float:
     """Return 0..1: size^0.33 * frontality^0.25 * sharp^0.33 * score^1.5.
 
-    size = min(1, face_px / FULL_SIZE_PX); sharp = v / (v + SHARPNESS_HALF) of the face's sharpness v; score is the
-    detector's. The exponents fit how well a face agrees with other moments of its track: camera/README.md.
+    size = min(1, face_px / FULL_SIZE_PX); sharp = v / (v + SHARPNESS_HALF) of the face's sharpness v, and 0 altogether
+    below MIN_SHARPNESS, where a vector is a guess; score is the detector's. The exponents fit how well a face agrees
+    with other moments of its track: camera/README.md.
     """
     variance = sharpness(image, face)
+    if variance < MIN_SHARPNESS:
+        return 0.0
     size = min(1.0, face_px(face) / FULL_SIZE_PX)
     sharp = variance / (variance + SHARPNESS_HALF)
     return float(size**0.33 * frontality(face) ** 0.25 * sharp**0.33 * face.score**1.5)

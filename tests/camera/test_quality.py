@@ -10,6 +10,7 @@ import pytest
 from camera import CameraError
 from camera.quality import (
     CROP_PX,
+    MIN_QUALITY,
     BestShot,
     BestShots,
     Glimpse,
@@ -22,6 +23,7 @@ from camera.quality import (
 )
 from models.align import ARCFACE_112_XY, aligned_chip
 from models.faces import Face
+from models.pack import Pack
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 CHIP = np.random.default_rng(5).integers(0, 255, (112, 112, 3), dtype=np.uint8)
@@ -148,3 +150,12 @@ def test_a_shot_refuses_a_chip_or_quality_out_of_range() -> None:
         BestShot("door", 1, T0, np.zeros((112, 96, 3), np.uint8), b"", 0.5, 50.0)
     with pytest.raises(CameraError, match="quality"):
         BestShot("door", 1, T0, CHIP, b"", 1.5, 50.0)
+
+
+def test_a_blurred_real_face_is_worth_nothing_and_a_sharp_one_much(pack: Pack) -> None:
+    data = pytest.importorskip("insightface.data", reason="insightface is not installed")
+    photo = np.asarray(data.get_image("t1"), np.uint8)
+    for face in pack.detector.detect(photo):
+        blurred = cv2.GaussianBlur(photo, (0, 0), 0.05 * face_px(face)).astype(np.uint8)
+        assert quality(photo, face) > MIN_QUALITY
+        assert quality(blurred, face) == 0
