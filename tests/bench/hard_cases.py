@@ -17,7 +17,7 @@ from numpy.random import Generator
 from camera.quality import MIN_FRONTALITY, MIN_QUALITY_ALONE, face_px, frontality, quality
 from edge.decision import GALLERY_FLOOR, Rule, Strictness
 from edge.settings import Recognition
-from models.face_set import embed_folder
+from models.face_set import FaceSet, embed_folder
 from models.faces import Face, Float32, Image
 from models.masks import MaskDetector, shipped
 from models.masks_drawn import with_mask
@@ -66,7 +66,8 @@ def bench(faces: Path, probes: int, cache: Path | None) -> None:
     store = Store(default_root())
     name = store.pick(None)
     pack = open_pack(store, name)
-    gallery, mates, strangers = _enrolled(faces, pack, cache, probes)
+    everybody = embed_folder(faces, pack, lambda _done, _total: None, cache=cache)
+    gallery, mates, strangers = _enrolled(everybody, pack, probes)
     print(
         f"pack {pack.pack_id}; {len(gallery.people)} enrolled; probes of {len(mates)} mates, {len(strangers)} strangers"
     )
@@ -79,6 +80,7 @@ def bench(faces: Path, probes: int, cache: Path | None) -> None:
         tally = _run(pack, masks, gallery, mates, strangers, alter, check_px=not case.startswith("face of"))
         print(_row(case, tally), flush=True)
     _look_alikes(gallery, pack, mates, strangers)
+    _turned(everybody, gallery, pack, 6 * probes)
 
 
 def cases() -> dict[str, Alter]:
@@ -104,8 +106,7 @@ def cases() -> dict[str, Alter]:
     return table
 
 
-def _enrolled(folder: Path, pack: Pack, cache: Path | None, probes: int) -> tuple[Gallery, list[Path], list[Path]]:
-    faces = embed_folder(folder, pack, lambda _done, _total: None, cache=cache)
+def _enrolled(faces: FaceSet, pack: Pack, probes: int) -> tuple[Gallery, list[Path], list[Path]]:
     rows: dict[str, list[int]] = {}
     for row, person in enumerate(faces.people):
         if faces.acquired[row]:
@@ -206,6 +207,28 @@ def _look_alikes(gallery: Gallery, pack: Pack, mates: list[Path], strangers: lis
         tenth = sorted(listed, reverse=True)[: max(1, len(listed) // 10)]
         counted = {kind: sum(outcome == kind for _, outcome in tenth) for kind in ("right", "unsure", "first", "wrong")}
         print(f"{what}, a tenth of them, similarity {tenth[-1][0]:.3f} to {tenth[0][0]:.3f}: {counted}")
+
+
+def _turned(faces: FaceSet, gallery: Gallery, pack: Pack, probes: int) -> None:
+    """How heads are decided as they were photographed, by frontality: of anybody enrolled, images after the first."""
+    enrolled = set(gallery.people)
+    by_band: dict[str, list[str]] = {"under 0.15, gated": [], "0.15 to 0.5": [], "0.5 to 0.9": [], "0.9 and more": []}
+    done = 0
+    for row in np.random.default_rng(1).permutation(len(faces.images)):
+        person = faces.names[faces.people[row]]
+        first = int(np.nonzero((faces.people == faces.people[row]) & faces.acquired)[0][0])
+        if person not in enrolled or row == first or not faces.acquired[row] or done >= probes:
+            continue
+        done += 1
+        face = found(pack.detector, np.asarray(cv2.imread(str(faces.images[row])), np.uint8))
+        if face is None:
+            continue
+        front = frontality(face)
+        band = list(by_band)[int(front >= MIN_FRONTALITY) + int(front >= 0.5) + int(front >= 0.9)]
+        by_band[band].append(gallery.outcome(faces.vectors[row], person))
+    for band, outcomes in by_band.items():
+        counted = {kind: sum(outcome == kind for outcome in outcomes) for kind in ("right", "unsure", "first", "wrong")}
+        print(f"frontality {band}: {len(outcomes)} images, {counted}")
 
 
 def _with_glasses(image: Image, face: Face, _rng: Generator) -> Image:
