@@ -33,9 +33,11 @@ from sync.storage.database import DatabaseError
 
 log = logging.getLogger(__name__)
 
-HOLD_PAUSE_US = 1_000_000  # between two heads of one node for which a root must be made
-CHECKPOINT_PAUSE_US = 60_000_000  # between two checkpoints to a node
-ACK_PAUSE_US = 1_000_000  # between two acks that say the same: whoever may publish could else draw them without end
+HOLD_PAUSE_S = 1.0  # between two heads of one node for which a root must be made
+CHECKPOINT_PAUSE_S = 60.0  # between two checkpoints to a node
+ACK_PAUSE_S = 1.0  # between two acks that say the same: whoever may publish could else draw them without end
+_NEVER_S = float("-inf")
+_SET_BACK_US = 1_000_000  # a clock that is further behind was set back
 _NO_HASH = bytes(32)
 _HEX64 = re.compile("[0-9a-f]{64}")
 
@@ -71,7 +73,7 @@ class _Node:
 
     opened: the epochs that may begin behind any record.
     signed_back: the newest head of the log that the node signed back in this epoch; None where it has not, or where it
-    signed another log's. held_us: when a root was last made for one.
+    signed another log's. held_s: when a root was last made for one.
     """
 
     keys: KeyRing
@@ -81,7 +83,7 @@ class _Node:
     hash: bytes
     signed_back: LogHead | None
     opened: set[int]
-    held_us: int = 0
+    held_s: float = _NEVER_S
 
 
 _Staged: TypeAlias = dict[tuple[str, int, int], Record]
@@ -114,7 +116,7 @@ class Ingest:
         monotonic: Callable[[], float] = time.monotonic,
         readers: Readers | None = None,
     ) -> None:
-        """backfill: paces the acks of nodes that catch up, by `monotonic` seconds; None: nobody is paced.
+        """monotonic: seconds, by which pauses count. backfill: paces the acks of nodes that catch up; None: nobody.
 
         readers: read ahead of what is judged; None: every frame is read in its turn.
         """
@@ -127,8 +129,8 @@ class Ingest:
         self._monotonic = monotonic
         self._nodes: dict[str, _Node] = {}
         self._owed: dict[str, None] = {}  # who waits for an ack, in order
-        self._acked: dict[str, tuple[int, int, int]] = {}  # the last ack: epoch, seq, when
-        self._checkpointed: dict[str, int] = {}  # when each node was last told of the log
+        self._acked: dict[str, tuple[int, int, float]] = {}  # the last ack: epoch, seq, when
+        self._checkpointed: dict[str, float] = {}  # when each node was last told of the log
         self._told_us = 0  # the time in the newest ack or nack
         self._logged: set[tuple[str, str]] = set()
         self._standing = store.standing()
@@ -353,10 +355,10 @@ class Ingest:
         holds every one.
         """
         if not self._log.knows(head.size):
-            if 0 <= now_us - node.held_us < HOLD_PAUSE_US:
+            if (now_s := self._monotonic()) - node.held_s < HOLD_PAUSE_S:
                 node.signed_back = head if head.size <= self._store.log_size() else None
                 return
-            node.held_us = now_us
+            node.held_s = now_s
         try:
             matches = self._log.holds(head)
         except LogDamaged as error:  # nobody can say; the record is good
@@ -466,33 +468,33 @@ class Ingest:
             if self._backfill is not None and not self._backfill.due(node_id, now_s):
                 continue
             if node is not None and node.seq > 0:
-                *at, sent_us = self._acked.get(node_id, (0, 0, 0))
-                if at == [node.epoch, node.seq] and 0 <= now_us - sent_us < ACK_PAUSE_US:
+                *at, sent_s = self._acked.get(node_id, (0, 0, _NEVER_S))
+                if at == [node.epoch, node.seq] and now_s - sent_s < ACK_PAUSE_S:
                     continue
                 at_us = self._told(now_us)
                 try:
-                    proof = self._proof(node_id, node, now_us)
+                    proof = self._proof(node_id, node, now_s)
                 except LogDamaged as error:  # the record is kept all the same, which is what an ack says
                     proof = None
                     self._refuse(trouble, node_id, "LOG_DAMAGED", str(error), now_us)
                 ack = Ack.seal(node_id, node.epoch, node.seq, node.hash, at_us, window, self._keys.ack, proof)
                 answers.append(Answer(node_id, "ack", ack.data))
-                self._acked[node_id] = (node.epoch, node.seq, now_us)
+                self._acked[node_id] = (node.epoch, node.seq, now_s)
             del self._owed[node_id]
         if trouble:
             self._store.write(trouble)
         return answers
 
-    def _proof(self, node_id: str, node: _Node, now_us: int) -> LogProof | None:
+    def _proof(self, node_id: str, node: _Node, now_s: float) -> LogProof | None:
         """What an ack says of the log: in the first to a node, and then in one a minute.
 
         Nothing to a node that has not answered the notice of later keys: it could not tell them from a forger's.
         """
-        if 0 <= now_us - self._checkpointed.get(node_id, -CHECKPOINT_PAUSE_US) < CHECKPOINT_PAUSE_US:
+        if now_s - self._checkpointed.get(node_id, _NEVER_S) < CHECKPOINT_PAUSE_S:
             return None
         if self._store.awaits_keys(node_id):
             return None
-        self._checkpointed[node_id] = now_us
+        self._checkpointed[node_id] = now_s
         return self._log.proof(node_id, node.epoch, node.seq, node.signed_back)
 
     def _told(self, now_us: int) -> int:
@@ -500,7 +502,7 @@ class Ingest:
 
         A clock that was set back is told as it is.
         """
-        if 0 <= self._told_us - now_us < ACK_PAUSE_US:
+        if 0 <= self._told_us - now_us < _SET_BACK_US:
             now_us = self._told_us + 1
         self._told_us = now_us
         return now_us

@@ -111,7 +111,7 @@ class Evidence(RuleBasedStateMachine):
 
     def _start_central(self) -> None:
         self.store = open_store(self.central)
-        self.ingest = Ingest(self.store, load_serving_keys(self.central))
+        self.ingest = Ingest(self.store, load_serving_keys(self.central), monotonic=lambda: self.now_us / 1e6)
 
     def _restart_central(self) -> None:
         self.store.close()

@@ -1,10 +1,10 @@
 """A central without a broker and two nodes that have joined it, whose acks and heads pass by hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync.central.enrol import enrol
-from sync.central.ingest import CHECKPOINT_PAUSE_US, Arrived, Ingest
+from sync.central.ingest import CHECKPOINT_PAUSE_S, Arrived, Ingest
 from sync.central.keys import load_public, load_serving_keys
 from sync.central.log import CentralLog
 from sync.central.store.location import open_store
@@ -20,6 +20,7 @@ from sync.node.witness import log_fields, witness
 from tests.sync.uplink_site import Central, Node
 
 NOW_US = 1_760_000_000_000_000
+PAUSE_US = round(CHECKPOINT_PAUSE_S * 1e6)
 
 
 @dataclass
@@ -30,8 +31,11 @@ class Two:
     node: Node
     other: Node
     store: Store
-    ingest: Ingest
     now_us: int = NOW_US
+    ingest: Ingest = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
 
     def send(self, node: Node, kind: str = "camera.up", count: int = 1, **fields: object) -> list[Ack]:
         """Record, send and hear the acks, a minute later each time."""
@@ -46,7 +50,7 @@ class Two:
         acks = []
         for at in range(0, len(records), 100):
             frame = encode_frame([SignedBody(one.body, one.signature) for one in records[at : at + 100]])
-            self.now_us += CHECKPOINT_PAUSE_US
+            self.now_us += PAUSE_US
             for answer in self.ingest.take(self.ingest.read([Arrived(node.node_id, frame)]), self.now_us):
                 acks.append(Ack.parse(answer.payload, load_public(self.central.directory).keys["ack"]))
         return acks
@@ -78,7 +82,8 @@ class Two:
         return CentralLog(self.store, load_serving_keys(self.central.directory))
 
     def restart(self) -> None:
-        self.ingest = Ingest(self.store, load_serving_keys(self.central.directory))
+        keys = load_serving_keys(self.central.directory)
+        self.ingest = Ingest(self.store, keys, monotonic=lambda: self.now_us / 1e6)
 
     def reopen(self) -> None:
         """What a central is after a restart."""
@@ -112,4 +117,4 @@ def make_two(folder: Path, store_url: str | None = None) -> Two:
         join(node.home, central.public)
         enrol(central.directory, node.home / "node.pub")
     store = central.store()
-    return Two(central, *nodes, store, Ingest(store, load_serving_keys(central.directory)))
+    return Two(central, *nodes, store)

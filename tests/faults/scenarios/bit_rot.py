@@ -183,7 +183,8 @@ def _send(home: Path, central: Path, true: dict[Place, Held]) -> list[str]:
             return []  # damaged so far that nobody works with it at all
         try:
             keys = load_serving_keys(central)
-            ingest, after, now_us = Ingest(store, keys), (0, 0), 1_800_000_000_000_000
+            after, now_us = (0, 0), 1_800_000_000_000_000
+            ingest = Ingest(store, keys, monotonic=lambda: now_us / 1e6)
             while (frame := ledger.next_frame(after)) is not None:
                 after, records = frame
                 now_us += 2_000_000

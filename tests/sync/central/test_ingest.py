@@ -1,9 +1,9 @@
 """What central takes, what it refuses, and what it answers; with a real store and real signatures."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -40,8 +40,18 @@ class Bench:
     central: Central
     node: Node
     store: Store
-    ingest: Ingest
     now_us: int = NOW_US
+    ingest: Ingest = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Another ingest on the same store; pauses count by the bench's own time."""
+        self.ingest = Ingest(self.store, load_serving_keys(self.central.directory), monotonic=self.now_s)
+
+    def now_s(self) -> float:
+        return self.now_us / 1e6
 
     def records(self, count: int) -> list[Record]:
         """Append `count` records to the node's ledger and return the whole chain."""
@@ -103,7 +113,7 @@ def _bench(folder: Path, store_url: str | None) -> Iterator[Bench]:
     central, node = Central(folder / "central", store_url=store_url), Node(folder / "home")
     enrol(central.directory, node.home / "node.pub")
     with central.store() as store:
-        yield Bench(central, node, store, Ingest(store, load_serving_keys(central.directory)))
+        yield Bench(central, node, store)
 
 
 @pytest.fixture
@@ -158,12 +168,22 @@ def test_a_damaged_head_is_neither_acknowledged_nor_continued_from(bench: Bench,
     chain = bench.records(3)
     bench.take(*chain)
     _turn(bench, 3, column)
-    bench.ingest = Ingest(bench.store, load_serving_keys(bench.central.directory))  # a restart
+    bench.restart()
     assert bench.take(*bench.records(2)[3:]) == []
     assert bench.take(*chain) == []
     status = Status("n1", online=True, epoch=1, seq=5, acked=3)
     assert bench.ingest.take([], bench.now_us, [Greeting(status)]) == []
     assert bench.refused() == {"damaged": 3}
+
+
+def test_a_wall_clock_that_jumps_ends_no_pause(bench: Bench) -> None:
+    chain = bench.records(3)
+    bench.ingest = Ingest(bench.store, load_serving_keys(bench.central.directory), monotonic=lambda: 5.0)
+    assert len(bench.take(*chain)) == 1
+    bench.now_us += 3_600_000_000
+    assert bench.take(*chain) == [], "no second has passed"
+    bench.now_us -= 7_200_000_000
+    assert bench.take(*chain) == []
 
 
 def test_a_damaged_record_is_not_acknowledged_again_nor_called_a_fork(bench: Bench) -> None:
@@ -451,17 +471,21 @@ def test_a_commit_that_fails_half_way_leaves_nothing(bench: Bench) -> None:
 
 def test_what_brings_nothing_new_draws_one_ack_a_second(bench: Bench) -> None:
     chain = bench.records(3)
-    bench.ingest.take(bench.ingest.read([Arrived("n1", frame_of(*chain[:2]))]), NOW_US)
-    again = [Arrived("n1", frame_of(chain[0]))]
+
+    def take(*records: Record, at_us: int, greetings: Sequence[Greeting] = ()) -> list[Answer]:
+        bench.now_us = NOW_US + at_us
+        frames = [Arrived("n1", frame_of(*records))] if records else []
+        return bench.ingest.take(bench.ingest.read(frames), bench.now_us, greetings)
+
+    take(*chain[:2], at_us=0)
     online = [Greeting(Status("n1", True, 1, 2, 2))]
     for later_us in range(100_000, 1_000_000, 100_000):
-        answers = bench.ingest.take(bench.ingest.read(again), NOW_US + later_us, online)
+        answers = take(chain[0], at_us=later_us, greetings=online)
         assert [answer for answer in answers if answer.channel == "ack"] == []
-    (due,) = bench.ingest.take([], NOW_US + 1_000_000)
+    (due,) = take(at_us=1_000_000)
     assert bench.read(due).central_time_us == NOW_US + 1_000_000
-    assert bench.ingest.take([], NOW_US + 5_000_000) == []
-    at_once = bench.ingest.take(bench.ingest.read([Arrived("n1", frame_of(chain[2]))]), NOW_US + 1_000_001)
-    assert len(at_once) == 1
+    assert take(at_us=5_000_000) == []
+    assert len(take(chain[2], at_us=1_000_001)) == 1
 
 
 def test_garbage_draws_no_answer_and_makes_nobody_look_alive(bench: Bench) -> None:

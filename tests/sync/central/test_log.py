@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sync.central.enrol import enrol
-from sync.central.ingest import CHECKPOINT_PAUSE_US, Arrived, Ingest
+from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import key_path, load_public, load_role, load_serving_keys
 from sync.central.log import enrolled, state_unstated
 from sync.central.store.location import migrate_store, open_store
@@ -29,7 +29,7 @@ from sync.storage.database import DatabaseError
 from sync.verify.verify import verify
 from tests.sync.format.test_merkle import naive_root
 from tests.sync.uplink_site import Node
-from tests.sync.witnessed_site import NOW_US, Two, make_two
+from tests.sync.witnessed_site import NOW_US, PAUSE_US, Two, make_two
 
 
 @pytest.fixture
@@ -118,13 +118,13 @@ def test_what_arrives_twice_stands_in_the_log_once(two: Two) -> None:
 
 def test_the_first_ack_to_a_node_carries_a_checkpoint_and_then_one_a_minute(two: Two) -> None:
     (first,) = two.send(two.node)
-    two.now_us -= CHECKPOINT_PAUSE_US - 1_000_000
+    two.now_us -= PAUSE_US - 1_000_000
     (soon,) = two.send(two.node)
     (others,) = two.send(two.other)
     (later,) = two.send(two.node)
     assert [one.checkpoint is not None for one in (first, soon, others, later)] == [True, False, True, True]
     two.restart()
-    two.now_us -= CHECKPOINT_PAUSE_US - 1_000_000
+    two.now_us -= PAUSE_US - 1_000_000
     (again,) = two.send(two.node)
     assert again.checkpoint is not None
 
@@ -175,9 +175,8 @@ def test_a_head_that_is_not_of_this_log_is_counted_and_the_record_kept(two: Two,
 
 def test_a_node_that_signs_head_upon_head_is_held_to_one_a_second(two: Two) -> None:
     two.send(two.node, count=9)
-    pause_us = CHECKPOINT_PAUSE_US
-    for size, step_us, counted in ((3, pause_us, 1), (4, 1, 1), (3, 1, 2), (5, 1_000_000, 3), (10**6, 1, 3)):
-        two.now_us += step_us - pause_us
+    for size, step_us, counted in ((3, PAUSE_US, 1), (4, 1, 1), (3, 1, 2), (5, 1_000_000, 3), (10**6, 1, 3)):
+        two.now_us += step_us - PAUSE_US
         head = LogHead(size, b"x" * 32)
         two.send(two.node, "node.alive", people=0, log=head.fields())
         assert two.refused() == {("n1", "LOG_MISMATCH"): counted}, f"size {size}: known roots cost nothing"
