@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from camera.picture import luma_of
 
 LUMA_PX = 160  # width of the small grey picture everything here is judged on
+STILL_LOOK_EVERY_S = 3.0  # whoever comes in moves; this is for what the gate cannot see, and a look costs five pictures
 MOVED_LEVELS = 14.0  # a pixel has changed; sensor noise averaged over a 12 px block stays under 4
 MOVED_PIXELS = 6  # a person whose face has 32 px covers some 40 of these pixels at 1080p
 # Measured: camera/README.md. Lit footage has luma 104..146, spread 37..71 and sharpness 146..4,035.
@@ -72,7 +73,7 @@ class MotionGate:
     whole picture's brightness alone (exposure, a cloud) is not motion.
     """
 
-    def __init__(self, detect_every_s: float = 1.0) -> None:
+    def __init__(self, detect_every_s: float = STILL_LOOK_EVERY_S) -> None:
         self._detect_every_ns = int(detect_every_s * 1e9)
         self._reference: View | None = None
         self._reference_ns = 0

@@ -127,28 +127,36 @@ def _distinct(faces: Sequence[Face]) -> list[Face]:
 def _assign(tracks: list[_Track], faces: list[Face], at_ns: int) -> list[tuple[_Track, Face]]:
     if not tracks or not faces:
         return []
-    cost = np.array([[_cost(track, face, at_ns) for face in faces] for track in tracks])
+    cost = _costs(tracks, faces, at_ns)
     return [(tracks[row], faces[column]) for row, column in assigned(cost) if cost[row, column] < _NO]
 
 
-def _cost(track: _Track, face: Face, at_ns: int) -> float:
-    """Return how badly a face continues a track: distance from where it is expected in face sizes, less the overlap."""
-    if track.misses and face.score < SURE_SCORE:
-        return _NO
-    gap_s = (at_ns - track.seen_ns) / 1e9
-    coast_s = min(gap_s, COAST_S)
-    expected = track.centre_xy + track.speed_xy * coast_s
-    size = track.size_px * float(np.exp(np.clip(track.growth_per_s * coast_s, -0.5, 0.5)))
-    ratio = max(_size(face), size) / max(1e-6, min(_size(face), size))
-    distance = float(np.linalg.norm(_centre(face) - expected)) / max(size, _size(face))
-    if track.misses:
-        allowed = min(MAX_DISTANCE_MISSED + DISTANCE_PER_S_MISSED * gap_s, MAX_DISTANCE_EVER_MISSED)
-    else:
-        allowed = min(MAX_DISTANCE + DISTANCE_PER_S * gap_s, MAX_DISTANCE_EVER)
-    if distance > allowed or ratio > (MAX_RATIO_MISSED if track.misses else MAX_RATIO):
-        return _NO
-    shift = expected - track.centre_xy
-    return distance + float(np.log(ratio)) - _iou(track.box_xyxy + np.tile(shift, 2), face.box_xyxy)
+def _costs(tracks: list[_Track], faces: list[Face], at_ns: int) -> NDArray[np.float64]:
+    """Return how badly each face continues each track, (tracks, faces): distance in face sizes, less the overlap.
+
+    The distance is from where the face is expected. All at once: one by one, a crowd costs more than its detection.
+    """
+    gap_s = np.array([(at_ns - track.seen_ns) / 1e9 for track in tracks])
+    missed = np.array([track.misses > 0 for track in tracks])[:, np.newaxis]
+    coast_s = np.minimum(gap_s, COAST_S)
+    shift = np.stack([track.speed_xy for track in tracks]) * coast_s[:, np.newaxis]
+    expected = np.stack([track.centre_xy for track in tracks]) + shift
+    growth = np.array([track.growth_per_s for track in tracks]) * coast_s
+    size = (np.array([track.size_px for track in tracks]) * np.exp(np.clip(growth, -0.5, 0.5)))[:, np.newaxis]
+    face_size = np.array([_size(face) for face in faces])
+    larger, smaller = np.maximum(size, face_size), np.minimum(size, face_size)
+    ratio = larger / np.maximum(1e-6, smaller)
+    distance = np.linalg.norm(np.stack([_centre(face) for face in faces]) - expected[:, np.newaxis], axis=2) / larger
+    seen_allowed = np.minimum(MAX_DISTANCE + DISTANCE_PER_S * gap_s, MAX_DISTANCE_EVER)[:, np.newaxis]
+    missed_allowed = np.minimum(MAX_DISTANCE_MISSED + DISTANCE_PER_S_MISSED * gap_s, MAX_DISTANCE_EVER_MISSED)
+    refused = (distance > np.where(missed, missed_allowed[:, np.newaxis], seen_allowed)) | (
+        ratio > np.where(missed, MAX_RATIO_MISSED, MAX_RATIO)
+    )
+    refused |= missed & (np.array([face.score for face in faces]) < SURE_SCORE)
+    boxes = np.stack([track.box_xyxy for track in tracks]) + np.concatenate([shift, shift], axis=1)
+    overlap = _iou(boxes, np.stack([face.box_xyxy for face in faces]))
+    cost: NDArray[np.float64] = np.where(refused, _NO, distance + np.log(ratio) - overlap)
+    return cost
 
 
 def _begin(track_id: int, face: Face, at_ns: int) -> _Track:
@@ -180,7 +188,10 @@ def _size(face: Face) -> float:
     return float(np.sqrt(max(width * height, 1e-6)))
 
 
-def _iou(a: NDArray[np.float64], b: NDArray[np.float32]) -> float:
-    overlap = np.clip(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0, None).prod()
-    union = (a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap
-    return float(overlap / union) if union > 0 else 0.0
+def _iou(a: NDArray[np.float64], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return intersection over union of boxes a (N, 4) and b (M, 4), (N, M)."""
+    one = a[:, np.newaxis]
+    sides = np.minimum(one[..., 2:], b[:, 2:]) - np.maximum(one[..., :2], b[:, :2])
+    both = np.prod(np.clip(sides, 0.0, None), axis=2)
+    union = np.prod(one[..., 2:] - one[..., :2], axis=2) + np.prod(b[:, 2:] - b[:, :2], axis=1) - both
+    return np.asarray(both / np.maximum(union, 1e-6), np.float64)

@@ -1,31 +1,52 @@
-"""`make bench`: the measured figures of the READMEs, beside their peers and their ceilings. Figures are medians."""
+"""`make bench`: the measured figures of the READMEs, beside their peers and their limits. Figures are medians."""
 
 import argparse
 from pathlib import Path
 
-from tests.bench import camera, hard_cases, sync, tracks
+from tests.bench import cameras, clip, gallery, hard_cases, process, sync, tracks
 from tests.bench.machine import machine
+from tests.bench.report import Row, show
+
+PARTS = ("sync", "clip", "gallery", "cameras")
+UNTIMED = ("hard-cases", "tracks")  # nothing that a machine's speed changes, so not part of each run
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", choices=("camera", "sync", "hard-cases", "tracks"), help="one part of it")
-    parser.add_argument("--faces", type=Path, default=camera.SHARED / "lfw-dev", help="hard-cases: FACES/PERSON/*.jpg")
+    parser.add_argument("--only", choices=(*PARTS, *UNTIMED), help="one part of it")
+    faces = process.SHARED / "data" / "lfw-dev"
+    parser.add_argument("--faces", type=Path, default=faces, help="hard-cases: FACES/PERSON/*.jpg")
     parser.add_argument("--cache", type=Path, help="hard-cases: a folder that keeps what a pack made of each face")
     parser.add_argument("--probes", type=int, default=100, help="hard-cases: mates and strangers, at most, a case")
-    parser.add_argument("--clip", type=Path, default=camera.CLIP, help="camera: what to look at")
+    parser.add_argument("--clip", type=Path, default=process.CLIP, help="clip, cameras, tracks: what to look at")
     parser.add_argument("--runs", type=int, default=5, help="of each figure")
-    parser.add_argument("--peer-runs", type=int, default=3, help="camera: of face_recognition, which is slow")
+    parser.add_argument("--seconds", type=float, default=60.0, help="cameras: how long they are watched")
+    parser.add_argument(
+        "--soak-s", type=float, default=0.0, help="cameras: with people, longer than that; 28800 is 8 h"
+    )
+    parser.add_argument("--out", type=Path, help="folder to write bench.txt, bench.json and bench.png to")
     options = parser.parse_args()
-    print(f"machine  {machine()}", flush=True)
-    if options.only in (None, "sync"):
+    told = f"{machine()}, 1 thread a network and a product"
+    print(f"machine  {told}", flush=True)
+    parts = PARTS if options.only is None else (options.only,)
+    if "sync" in parts:
         sync.bench(options.runs)
-    if options.only == "hard-cases":  # nothing that a machine's speed changes, so not part of each run
+    if "hard-cases" in parts:
         hard_cases.bench(options.faces, options.probes, options.cache)
-    if options.only == "tracks":
+    if "tracks" in parts:
         tracks.bench(options.clip.parent)
-    if options.only in (None, "camera"):
-        camera.bench(options.clip, options.runs, options.peer_runs)
+    rows: list[Row] = []
+    if "gallery" in parts:
+        rows += gallery.bench(options.runs)
+    if {"clip", "cameras"} & set(parts) and not options.clip.is_file():
+        print(f"{options.clip}: no such clip; name one with --clip")
+    else:
+        if "clip" in parts:
+            rows += clip.bench(options.clip, options.runs)
+        if "cameras" in parts:
+            rows += cameras.bench(options.clip, options.runs, options.seconds, options.soak_s)
+    if rows:
+        show(rows, told, options.out)
 
 
 if __name__ == "__main__":
