@@ -29,7 +29,7 @@ from models.store import Store, default_root
 from tests.bench.process import QUIET, ROOT, new_home, output
 from tests.bench.report import Row
 
-CAMERAS, RATE = 4, 25
+CAMERAS, RATE, STAND_S = 4, 25, 6
 RATE_GOAL, AGE_S, DECISION_S, OVER_DECODE = 5.0, 0.3, 1.0, 1.2
 MEMORY_MB, SLOPE_MB_H, COLD_S, ENROLLED = 500.0, 1.0, 5.0, 5_000
 SERVER = ROOT / "tests" / "camera" / "rtsp_server.py"
@@ -142,11 +142,22 @@ def _probed(report: Path, home: Home, seconds: float, pack: str, sources: list[s
 
 
 def _walking(clip: Path, path: Path) -> Path:
-    """The clip forwards and backwards, so that a looped stream never jumps, at 25 frames a second."""
-    frames = [
-        frame.image for frame in recorded_frames("bench", str(clip), run_started_at=datetime.now(UTC), run_started_ns=0)
-    ]
-    return _written(path, (frames[at] for at in [*range(len(frames)), *range(len(frames) - 2, 0, -1)]))
+    """The clip forwards and backwards with everybody standing still for STAND_S at either end, at 25 frames a second.
+
+    So a looped stream never jumps, and a camera sees some 40 arrivals a minute; noise lets standing cost what it does.
+    """
+    source = recorded_frames("bench", str(clip), run_started_at=datetime.now(UTC), run_started_ns=0)
+    frames = [frame.image for frame in source]
+    rng = np.random.default_rng(7)
+    noise = [rng.normal(0, 2.0, frames[0].shape).astype(np.int16) for _ in range(4)]
+    stand = range(STAND_S * RATE)
+
+    def images() -> Iterator[np.ndarray]:
+        for walked in (frames, frames[::-1]):
+            yield from walked
+            yield from (np.clip(walked[-1] + noise[at % 4], 0, 255).astype(np.uint8) for at in stand)
+
+    return _written(path, images())
 
 
 def _empty(path: Path) -> Path:
