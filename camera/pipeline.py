@@ -161,7 +161,8 @@ class Pipeline:
         for track_id in visible:
             if self._people[track_id].shots is not None:  # asked for once, at arrival; a poster stays for months
                 self._people[track_id].together |= visible - {track_id}
-        arrivals = [self._arrive(track_id) for track_id in sorted(visible) if self._is_due(track_id, frame)]
+        due = [track_id for track_id in sorted(visible) if self._is_due(track_id, frame)]
+        arrivals = [self._arrive(track_id) for track_id in due[:1]]  # a decision takes as long as four pictures
         seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].shots is None))
         return Step((*late, *arrivals), seen, ended, changes)
 
