@@ -5,6 +5,7 @@ Central reads what they do not: what is too little to hand over, and what a proc
 
 import logging
 import marshal
+import select
 import socket
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
 from typing import TypeAlias
 
 from sync.central.reading import Finding, Keys, Read, read_found, read_frame
@@ -77,6 +78,7 @@ class Readers:
         self._processes: list[_Process] = []
         self._waiting: deque[Task] = deque()
         self._restart_at_s = 0.0
+        self._poll = select.poll()
         self._fill()
 
     def submit(self, readings: Sequence[Reading]) -> None:
@@ -92,19 +94,20 @@ class Readers:
         """Take in what has been found; until: wait for this one."""
         while self._processes:
             self._hand_over()
-            patience_s = 0.0 if until is None or until.ready else _STUCK_S
-            ready = wait([one.connection for one in self._processes if one.tasks], patience_s)
-            if not ready and patience_s:
-                for process in [one for one in self._processes if one.tasks]:
-                    self._lose(process, f"no answer for {_STUCK_S:.0f} s")
-            for process in [one for one in self._processes if one.connection in ready]:
+            waits = until is not None and not until.ready
+            ready = {handle for handle, _ in self._poll.poll(_STUCK_S * 1000 if waits else 0)}
+            for process in [one for one in self._processes if one.connection.fileno() in ready]:
                 self._hear(process)
             if not ready:
-                return
+                if not waits:
+                    return
+                for process in [one for one in self._processes if one.tasks]:
+                    self._lose(process, f"no answer for {_STUCK_S:.0f} s")
 
     def close(self) -> None:
         """End the processes."""
         for process in self._processes:
+            self._poll.unregister(process.connection.fileno())
             process.connection.close()
         for process in self._processes:
             try:
@@ -123,6 +126,7 @@ class Readers:
         while len(self._processes) < self._count and time.monotonic() >= self._restart_at_s:
             try:
                 self._processes.append(_start())
+                self._poll.register(self._processes[-1].connection.fileno(), select.POLLIN)
             except OSError as error:
                 log.error("no process to read with error=%s", error)
                 self._restart_at_s = time.monotonic() + _RESTART_PAUSE_S
@@ -154,6 +158,7 @@ class Readers:
     def _lose(self, process: _Process, why: str) -> None:
         """A process is no more: what it held is read here, and after a pause there is another one."""
         self._processes.remove(process)
+        self._poll.unregister(process.connection.fileno())
         self._restart_at_s = time.monotonic() + _RESTART_PAUSE_S
         process.connection.close()
         process.running.kill()
