@@ -48,6 +48,7 @@ class KeyRing:
     def __init__(self, keys: Mapping[Role, PublicKey]) -> None:
         """keys: the enrolment of epoch 1."""
         self._tenures: list[Tenure] = []
+        self._of_id: dict[str, list[Tenure]] = {}  # the same, for whoever asks with every record
         self._revoked: dict[str, KeyRevoked] = {}
         self.enrol(keys, 1)
 
@@ -63,7 +64,7 @@ class KeyRing:
                 if before.key == key:
                     continue
                 self._end(before, first, f"replaced by the enrolment of epoch {epoch}")
-            self._tenures.append(Tenure(key, role, first))
+            self._add(Tenure(key, role, first))
 
     def revoke(self, revocation: KeyRevoked) -> None:
         """Refuse what the key signed after the revocation's place; of two the earlier counts.
@@ -113,7 +114,7 @@ class KeyRing:
             raise BadRecord(f"key.rotated: the {rotation.role} key in force did not consent")
         next_ = (record.epoch, record.seq + 1)
         self._end(old, next_, f"retired by the rotation at {place(*at)}")
-        self._tenures.append(Tenure(rotation.new, rotation.role, next_, old.until, old.ended_by))
+        self._add(Tenure(rotation.new, rotation.role, next_, old.until, old.ended_by))
 
     def in_force(self, role: Role, at: Place) -> PublicKey | None:
         """The key that may sign in this role at a place, as far as the chain has been followed."""
@@ -122,11 +123,11 @@ class KeyRing:
 
     def named(self, key_id: str) -> PublicKey | None:
         """The key of this id, in force or not."""
-        return next((tenure.key for tenure in self._tenures if tenure.key.key_id == key_id), None)
+        return self.by_id().get(key_id)
 
     def by_id(self) -> dict[str, PublicKey]:
         """Every key, in force or not, by its id."""
-        return {tenure.key.key_id: tenure.key for tenure in self._tenures}
+        return {key_id: tenures[0].key for key_id, tenures in self._of_id.items()}
 
     def tenures(self) -> list[Tenure]:
         """Every key ever in force, by its first place."""
@@ -150,7 +151,7 @@ class KeyRing:
 
     def _tenure(self, record: Record) -> Tenure:
         at = record.epoch, record.seq
-        mine = [tenure for tenure in self._tenures if tenure.key.key_id == record.key_id]
+        mine = self._of_id.get(record.key_id)
         if not mine:
             raise BadRecord(f"key {record.key_id} is not enrolled for node {record.node_id}")
         for tenure in mine:
@@ -168,7 +169,13 @@ class KeyRing:
         return next((tenure for tenure in self._tenures if tenure.role == role and tenure.holds(at)), None)
 
     def _end(self, tenure: Tenure, until: Place, why: str) -> None:
-        self._tenures[self._tenures.index(tenure)] = replace(tenure, until=until, ended_by=why)
+        ended = replace(tenure, until=until, ended_by=why)
+        for tenures in (self._tenures, self._of_id[tenure.key.key_id]):
+            tenures[tenures.index(tenure)] = ended
+
+    def _add(self, tenure: Tenure) -> None:
+        self._tenures.append(tenure)
+        self._of_id.setdefault(tenure.key.key_id, []).append(tenure)
 
 
 def ring(keys: Iterable[tuple[int, Mapping[Role, PublicKey]]], revocations: Iterable[KeyRevoked] = ()) -> KeyRing:
