@@ -17,6 +17,7 @@ import numpy.typing as npt
 from models import ModelsError
 from models.bootstrap import Float64
 from models.calibrate import calibrate, fused_tracks
+from models.calibration import CAUTIOUS
 from models.face_set import FaceSet, embed_folder
 from models.pack import open_pack
 from models.store import Store, default_root
@@ -25,6 +26,7 @@ TARGETS = (0.05, 0.01, 0.003)
 GALLERIES = (100, 300, 900)
 FARTHEST = 5000  # too many to enrol here: extrapolated from the pairs of the largest gallery
 TRACK_GALLERY = 100
+SITE_PEOPLE, SITE_GALLERY = (50, 100, 300), 300
 NODE_FLOOR = 1000  # edge.decision.GALLERY_FLOOR: the node's thresholds never assume fewer people
 SHARE_CALIBRATED = 2 / 3  # of the people not enrolled, but no more than half of all; the others are searched
 
@@ -92,6 +94,27 @@ def keep_promise_of_tracks(faces: FaceSet, splits: int, seed: int) -> list[Promi
     return [_promise(TRACK_GALLERY, target, *realised[:, at].T) for at, target in enumerate(TARGETS)]
 
 
+def learn_from_site(faces: FaceSet, site_n: int, splits: int, seed: int) -> list[Promise]:
+    """Realised FPIR at N = SITE_GALLERY by the table of nobody's pack, refined by `site_n` people with one image each.
+
+    at_node_floor is what that table comes to unrefined.
+    """
+    people = np.unique(faces.people)
+    realised = np.empty((splits, len(TARGETS), 3))
+    for split in range(splits):
+        rng = np.random.default_rng([seed, site_n, split])
+        order = rng.permutation(people)
+        site, enrolled, searched = np.split(order, [site_n, site_n + SITE_GALLERY])
+        own, gallery, probes = (faces.vectors[_one_each(faces, some, rng)] for some in (site, enrolled, searched))
+        compared = (own @ own.T)[~np.eye(site_n, dtype=bool)]
+        learnt = CAUTIOUS.refined(compared, site_n * (site_n - 1) // 2, site_n)
+        tops = (probes @ gallery.T).max(axis=1)
+        for at, target in enumerate(TARGETS):
+            threshold, before = learnt.threshold(target, SITE_GALLERY), CAUTIOUS.threshold(target, SITE_GALLERY)
+            realised[split, at] = (tops >= threshold).mean(), threshold, (tops >= before).mean()
+    return [_promise(SITE_GALLERY, target, *realised[:, at].T) for at, target in enumerate(TARGETS)]
+
+
 def _promise(gallery_n: int, target: float, fpir: Float64, threshold: Float64, at_floor: Float64) -> Promise:
     low, high = np.quantile(fpir, [0.025, 0.975])
     return Promise(gallery_n, target, float(fpir.mean()), low, high, float(threshold.mean()), float(at_floor.mean()))
@@ -126,7 +149,11 @@ def main() -> None:
             print(_line(row, f"{FARTHEST:,} (extrapolated)", "the same"))
         print("| N, templates of three images | … | … | … | … | by the table of single images |")
         for row in keep_promise_of_tracks(faces, chosen.splits, chosen.seed):
-            print(_line(row, f"{TRACK_GALLERY} tracks", f"{100 * row.at_node_floor:.3f}"))
+            print(_line(row, f"{TRACK_GALLERY} tracks", f"{100 * row.at_node_floor:.3f}"), flush=True)
+        print("| N, after learning from a site | … | … | … | … | by the cautious table, unrefined |")
+        for site_n in SITE_PEOPLE:
+            for row in learn_from_site(faces, site_n, chosen.splits, chosen.seed):
+                print(_line(row, f"{SITE_GALLERY}; {site_n} people", f"{100 * row.at_node_floor:.3f}"), flush=True)
     except ModelsError as error:
         sys.exit(str(error))
 
