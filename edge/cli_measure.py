@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from edge import EdgeError
 from models.cli import PIPE_COLUMNS
 
 if TYPE_CHECKING:
@@ -62,12 +63,18 @@ def evaluate_packs(
 
     if plot is not None:
         require_matplotlib()
+    for out in (json_file, plot, errors):
+        if out is not None and not out.parent.is_dir():
+            raise EdgeError(f"{out}: no such folder to write to")
     find_images(faces)
     store = Store(default_root())
+    names = pack or store.installed()
+    if not names:
+        raise EdgeError("no pack is installed: firstvisit models install")
     measured: list[Evaluation] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as progress:
-        for name in pack or store.installed():
+        for name in names:
             opened = open_pack(store, name)
             task = progress.add_task(name, total=None)
 

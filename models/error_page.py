@@ -98,7 +98,9 @@ def write_page(faces: FaceSet, pack_id: str, path: Path) -> Errors:
     title = html.escape(f"{pack_id}: errors at FPIR {PAGE_FPIR:.0%}, threshold {errors.threshold:.3f}")
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
-        f"<h1>{title}</h1><p>{len(faces.names):,} people, enrolled with the best image of each; (quality).</p>"
+        f"<h1>{title}</h1><p>{len(np.unique(faces.people)):,} people, each enrolled with their best image. "
+        "Of a false first: the probe, its own person as enrolled and, where somebody else was nearer, that person; "
+        "qualities in brackets.</p>"
         f"<h2>False firsts: {len(errors.false_firsts)}, the worst {len(firsts)}</h2>"
         f"<section>{''.join(firsts)}</section>"
         f"<h2>False returns: {len(errors.false_returns)} pairs, the worst {len(returns)}</h2>"

@@ -15,7 +15,7 @@ from models import ModelsError
 from models.faces import Face, Float32, Image
 from models.pack import Pack
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff"}
 FEWEST_PEOPLE = 20
 SAVE_EVERY = 500  # images: what an interrupted run has to do again
 
@@ -172,9 +172,12 @@ class _Cache:
     def save(self) -> None:
         if self._path is None or not self._changed:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._path.parent, suffix=".part", delete=False) as out:
-            keys = np.frombuffer(b"".join(self._rows), np.uint8).reshape(-1, 32)
-            np.savez(out, sha256=keys, rows=np.stack(list(self._rows.values())))
-        Path(out.name).replace(self._path)
+        keys = np.frombuffer(b"".join(self._rows), np.uint8).reshape(-1, 32)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._path.parent, suffix=".part", delete=False) as out:
+                np.savez(out, sha256=keys, rows=np.stack(list(self._rows.values())))
+            Path(out.name).replace(self._path)
+        except OSError as error:
+            raise ModelsError(f"{self._path}: cannot be written: {error.strerror}") from error
         self._changed = False

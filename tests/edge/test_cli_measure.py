@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from edge import EdgeError
 from edge.cli import app
 from models import ModelsError
 from models.store import Store
@@ -68,4 +69,20 @@ def test_a_folder_without_people_is_refused_in_one_line(tmp_path: Path) -> None:
         result = runner.invoke(app, ["models", "eval", "--faces", str(folder)])
         assert isinstance(result.exception, ModelsError)
         assert str(folder) in str(result.exception)
+        assert "\n" not in str(result.exception)
+
+
+def test_what_cannot_work_is_said_before_anything_is_measured(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FIRSTVISIT_MODELS", str(tmp_path))
+    arguments = ["models", "eval", "--faces", str(folder)]
+    for more, word in (
+        ([], "no pack is installed"),
+        (["--json", str(tmp_path / "nowhere" / "eval.json")], "no such folder"),
+        (["--pack", "mobilefacenet"], "mobilefacenet"),
+    ):
+        result = runner.invoke(app, [*arguments, *more])
+        assert isinstance(result.exception, EdgeError | ModelsError), result.output
+        assert word in str(result.exception)
         assert "\n" not in str(result.exception)
