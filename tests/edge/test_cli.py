@@ -124,6 +124,7 @@ def test_visits_people_and_ledger_are_json_of_the_documented_keys(call: Call, li
     assert (first["decision"], first["person_id"], first["similarity"]) == ("first", "p-1", None)
     assert (returned["decision"], returned["similarity"], returned["margin"]) == ("return", 0.7, 0.3)
     assert (seen["decision"], seen["person_id"], seen["pack"]) == ("seen", None, None)
+    assert (seen["zone"], seen["party_id"], seen["agents"]) == (None, None, []), "a record of an earlier version"
     assert seen["arrived_at"] == "2026-07-01T02:00:00.000Z"
 
     (person,) = json.loads(call("people", "--home", lived_in.path, "--json").out)

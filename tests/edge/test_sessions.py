@@ -1,14 +1,16 @@
 """One visit over many cameras: its zones, its path, its party, and coming in again."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from edge.consent import CapturePolicy
 from edge.parties import PARTY_SPAN, PARTY_WITHIN
+from models.faces import Template
 from sync.format.stamp import to_us
 from tests.edge.conftest import MakeNode
-from tests.edge.visiting import T0, Node, after, arrival, like, must, person
+from tests.edge.visiting import PACK, T0, Node, after, arrival, like, must, person
 
 
 def path_of(node: Node, visit_id: str) -> list[tuple[str, int]]:
@@ -108,6 +110,15 @@ def test_a_new_visit_closes_the_old_one_of_the_same_person_first(node: Node) -> 
     node.visits.sweep(after(5 * 3600))
     node.visits.close("stopped")
     assert [record.fields["visit"] for record in node.records("visit.left")].count(old) == 1
+
+
+def test_a_record_says_how_likely_the_best_shot_is_masked_and_live_where_something_looked(node: Node) -> None:
+    seen = arrival(1, T0)
+    best = replace(seen.shots[0], masked=0.875, live=0.25)
+    looked_at = replace(seen, shots=(best, *seen.shots[1:]))
+    fields = must(node.visits.arrived(looked_at, Template(person(0), PACK), after(1)), "first")
+    assert (fields["masked_e6"], fields["live_e6"]) == (875_000, 250_000)
+    assert not {"masked_e6", "live_e6"} & must(node.arrive(person(1), 2, after(60)), "first").keys()
 
 
 # -- parties -------------------------------------------------------------------------------------------------------
