@@ -23,7 +23,7 @@ BLOCKS: tuple[tuple[int, bool], ...] = (
     *[(256, True), (256, False), (256, False)],
     (256, True),
 )
-EARLY_BLOCKS = 7  # the blocks that a taught way shares with dlib's own
+FEATURES = "features"  # (N, 1280): the last map (256, 2, 2), flattened, and the mean over the one before (256, 4, 4)
 OPSET = 13
 IR_VERSION = 8
 
@@ -42,14 +42,12 @@ class Weights:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Taught:
-    """A second way from the maps after EARLY_BLOCKS blocks to a vector, beside dlib's own.
+    """A second reading of the network's last maps, beside dlib's own.
 
-    convolutions: those of the blocks from there on, as in Weights. matrix: (1024 + 4096, 128) float32, which reads the
-    vector off the last map (256, 2, 2) and the one before it (256, 4, 4), flattened in that order. biases: (128,).
-    own_weight: what dlib's own vector of norm 1 is multiplied by before it is put behind the taught one of norm 1.
+    matrix: (1280, 128) float32, from `FEATURES`. biases: (128,) float32. own_weight: what dlib's own vector of norm 1
+    is multiplied by before it is put behind the taught one of norm 1.
     """
 
-    convolutions: tuple[tuple[Float32, Float32], ...]
     matrix: Float32
     biases: Float32
     own_weight: float
@@ -88,22 +86,25 @@ def written(weights: Weights, taught: Taught | None = None) -> bytes:
     first, *rest = weights.convolutions
     value = graph.node("Conv", ["chips", *graph.weights(*first)], strides=[2, 2])
     value = graph.node("MaxPool", [graph.node("Relu", [value])], kernel_shape=[3, 3], strides=[2, 2])
-    maps = _Maps([value], channels=32, side_px=35)
-    early, late = rest[: 2 * EARLY_BLOCKS], rest[2 * EARLY_BLOCKS :]
-    shared = _through(graph, maps, BLOCKS[:EARLY_BLOCKS], early)
-    own = _through(graph, shared, BLOCKS[EARLY_BLOCKS:], late)
-    value = graph.node("Flatten", [graph.node("GlobalAveragePool", [own.names[-1]])])
+    maps = [value]
+    channels, side_px = 32, 35
+    for number, (filters, halves) in enumerate(BLOCKS):
+        pair = rest[2 * number : 2 * number + 2]
+        value, side_px = _block(graph, maps[-1], pair, filters - channels, halves, side_px)
+        maps.append(value)
+        channels = filters
+    value = graph.node("Flatten", [graph.node("GlobalAveragePool", [maps[-1]])])
     if taught is None:
         graph.node("MatMul", [value, graph.constant(weights.matrix)], output="vectors")
     else:
-        value = graph.node("LpNormalization", [graph.node("MatMul", [value, graph.constant(weights.matrix)])], axis=1)
-        value = graph.node("Mul", [value, graph.constant(np.array(taught.own_weight, dtype=np.float32))])
-        before, last = _through(graph, shared, BLOCKS[EARLY_BLOCKS:], list(taught.convolutions)).names[-2:]
-        flat = graph.node("Concat", [graph.node("Flatten", [last]), graph.node("Flatten", [before])], axis=1)
-        read_off = graph.node("MatMul", [flat, graph.constant(taught.matrix)])
-        read_off = graph.node("Add", [read_off, graph.constant(taught.biases)])
-        read_off = graph.node("LpNormalization", [read_off], axis=1)
-        graph.node("Concat", [read_off, value], output="vectors", axis=1)
+        own = graph.node("LpNormalization", [graph.node("MatMul", [value, graph.constant(weights.matrix)])], axis=1)
+        own = graph.node("Mul", [own, graph.constant(np.array(taught.own_weight, dtype=np.float32))])
+        before = graph.node("Flatten", [graph.node("GlobalAveragePool", [maps[-2]])])
+        features = graph.node("Concat", [graph.node("Flatten", [maps[-1]]), before], output=FEATURES, axis=1)
+        value = graph.node("MatMul", [features, graph.constant(taught.matrix)])
+        value = graph.node("Add", [value, graph.constant(taught.biases)])
+        value = graph.node("LpNormalization", [value], axis=1)
+        graph.node("Concat", [value, own], output="vectors", axis=1)
     dim = DIM if taught is None else 2 * DIM
     model = helper.make_model(
         helper.make_graph(
@@ -119,31 +120,6 @@ def written(weights: Weights, taught: Taught | None = None) -> bytes:
     )
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString(deterministic=True))
-
-
-@dataclass(frozen=True, slots=True)
-class _Maps:
-    """The names of a block's input and of what came after it, and the shape of the last."""
-
-    names: list[str]
-    channels: int
-    side_px: int
-
-
-def _through(
-    graph: "_Graph",
-    maps: _Maps,
-    blocks: tuple[tuple[int, bool], ...],
-    convolutions: list[tuple[Float32, Float32]],
-) -> _Maps:
-    """Add residual blocks on the last of `maps`; two of the convolutions belong to each."""
-    names, channels, side_px = [maps.names[-1]], maps.channels, maps.side_px
-    for number, (filters, halves) in enumerate(blocks):
-        pair = convolutions[2 * number : 2 * number + 2]
-        value, side_px = _block(graph, names[-1], pair, filters - channels, halves, side_px)
-        names.append(value)
-        channels = filters
-    return _Maps(names, channels, side_px)
 
 
 def _block(

@@ -128,14 +128,15 @@ def _row(image: Image, pack: Pack, quality: Quality | None) -> Float32:
     row = np.zeros(2 + pack.embedder.dim, dtype=np.float32)
     faces = pack.detector.detect(image)
     if faces:
-        face = _middle(faces, image)
+        face = nearest_middle(faces, image)
         row[0] = 1.0
         row[1] = 1.0 if quality is None else quality(image, face)
         row[2:] = pack.embedder.embed(pack.embedder.align(image, pack.refine(image, face))[np.newaxis])[0]
     return row
 
 
-def _middle(faces: list[Face], image: Image) -> Face:
+def nearest_middle(faces: list[Face], image: Image) -> Face:
+    """Return the face whose box's middle is nearest that of image (H, W, 3)."""
     middle = np.array(image.shape[1::-1], dtype=np.float32) / 2
     return min(faces, key=lambda face: float(np.linalg.norm(face.box_xyxy.reshape(2, 2).mean(axis=0) - middle)))
 

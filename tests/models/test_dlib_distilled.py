@@ -6,8 +6,9 @@ import onnx
 import pytest
 
 from models import ModelsError, manifest
-from models.dlib_distilled import FIRST_TAUGHT, converted, packed, unpacked
-from models.dlib_resnet import Taught, Weights, read, written
+from models.distill import Lesson, seen, vectors_of, with_features
+from models.dlib_distilled import converted, packed, unpacked
+from models.dlib_resnet import FEATURES, Taught, Weights, read, written
 from models.pack import open_pack
 from models.runtime import Network
 from models.store import Store
@@ -59,50 +60,50 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def test_the_taught_half_is_read_off_the_last_two_maps_and_dlibs_own_vector_follows(
+def test_the_taught_half_is_read_off_dlibs_last_maps_and_dlibs_own_vector_follows(
     original: Weights, trained: bytes, blobs: np.ndarray
 ) -> None:
-    taught = unpacked(original, trained)
+    taught = unpacked(trained)
     model = onnx.load_model_from_string(written(original, taught))
-    maps = [node.input[0] for node in model.graph.node if node.op_type == "Flatten"][1:]
-    for name in maps:
-        model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
-    network = Network(model.SerializeToString(), name="with maps", threads=1)
-    dlibs = Network(written(original), name="dlib's own", threads=1)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(FEATURES))
+    network = Network(model.SerializeToString(), name="with features", threads=1)
+    plain = onnx.load_model_from_string(written(original))
+    pool = next(node for node in plain.graph.node if node.op_type == "GlobalAveragePool")
+    before = [node.output[0] for node in plain.graph.node if node.op_type == "Relu"][-3]
+    for name in (pool.input[0], before):
+        plain.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    dlibs = Network(plain.SerializeToString(), name="dlib's own, with its last maps", threads=1)
     for blob in blobs:
-        vectors, last, before = network.run(blob[np.newaxis])
-        assert (last.shape, before.shape) == ((1, 256, 2, 2), (1, 256, 4, 4))
-        flat = np.concatenate([last.reshape(1, -1), before.reshape(1, -1)], axis=1)
-        assert np.abs(unit(flat @ taught.matrix + taught.biases) - vectors[:, :128]).max() < 1e-4
-        own = unit(dlibs.run(blob[np.newaxis])[0]) * taught.own_weight
-        assert np.abs(own - vectors[:, 128:]).max() < 1e-4
+        own, last, before_last = dlibs.run(blob[np.newaxis])
+        assert (last.shape, before_last.shape) == ((1, 256, 2, 2), (1, 256, 4, 4))
+        vectors, features = network.run(blob[np.newaxis])
+        expected = np.concatenate([last.reshape(1, -1), before_last.mean(axis=(2, 3))], axis=1)
+        assert np.abs(expected - features).max() < 1e-4
+        assert np.abs(unit(expected @ taught.matrix + taught.biases) - vectors[:, :128]).max() < 1e-4
+        assert np.abs(unit(own) * taught.own_weight - vectors[:, 128:]).max() < 1e-4
 
 
-def test_the_maps_are_those_of_the_weights_in_the_file(original: Weights, trained: bytes, blobs: np.ndarray) -> None:
-    """A network of dlib's shape with the taught weights in place of dlib's, its mean taken by dlib's own last layer."""
-    taught = unpacked(original, trained)
-    model = onnx.load_model_from_string(written(original, taught))
-    last = [node.input[0] for node in model.graph.node if node.op_type == "Flatten"][1]
-    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(last))
-    maps = Network(model.SerializeToString(), name="with maps", threads=1).run(blobs[:1])[1]
-    replaced = Weights((*original.convolutions[:FIRST_TAUGHT], *taught.convolutions), original.matrix)
-    vectors = Network(written(replaced), name="replaced", threads=1).run(blobs[:1])[0]
-    assert np.abs(maps.mean(axis=(2, 3)) @ original.matrix - vectors).max() < 1e-4
+def test_training_measures_the_very_vectors_that_the_pack_gives(
+    store: Store, original: Weights, trained: bytes, group_photo: np.ndarray
+) -> None:
+    pack, spec = open_pack(store, "dlib-distilled"), store.manifest("dlib-distilled").embedder
+    assert spec is not None
+    chips = np.stack([pack.embedder.align(group_photo, face) for face in pack.detector.detect(group_photo)])
+    features, own = seen(with_features(original), original, chips, spec)
+    lesson = Lesson(features, own, np.zeros((6, 128), np.float32), np.arange(6), tuple("abcdef"), (Path(),) * 6)
+    measured = vectors_of(lesson, np.arange(6), unpacked(trained))
+    assert np.abs(pack.embedder.embed(chips) - measured).max() < 1e-4
 
 
-def test_what_is_packed_comes_back_to_within_half_a_step(original: Weights, trained: bytes) -> None:
+def test_what_is_packed_comes_back_with_the_matrix_in_half_precision(trained: bytes) -> None:
     rng = np.random.default_rng(1)
-    late = list(original.convolutions[FIRST_TAUGHT:])
-    weights, biases = late[-1]
-    moved = weights + rng.normal(0, 0.01, weights.shape).astype(np.float32)
-    late[-1] = (moved, biases + np.float32(0.5))
-    taught = unpacked(original, trained)
-    back = unpacked(original, packed(original, Taught(tuple(late), taught.matrix, taught.biases, 1.5)))
-    step = np.abs(moved - weights).max(axis=(1, 2, 3), keepdims=True) / 127
-    assert (np.abs(back.convolutions[-1][0] - moved) <= step * 0.501 + 1e-7).all()
-    assert np.array_equal(back.convolutions[-1][1], biases + np.float32(0.5))
-    assert np.array_equal(back.convolutions[0][0], original.convolutions[FIRST_TAUGHT][0])
+    matrix = rng.normal(0, 0.01, (1280, 128)).astype(np.float32)
+    taught = Taught(matrix, rng.normal(0, 1, 128).astype(np.float32), 1.5)
+    back = unpacked(packed(taught))
+    assert np.abs(back.matrix - matrix).max() < 1e-4
+    assert np.array_equal(back.biases, taught.biases)
     assert back.own_weight == 1.5
+    assert packed(unpacked(trained)) == trained
 
 
 def test_a_face_is_nearer_to_its_blurred_copy_than_to_anybody_else(store: Store, group_photo: np.ndarray) -> None:
@@ -121,8 +122,10 @@ def test_a_face_is_nearer_to_its_blurred_copy_than_to_anybody_else(store: Store,
     assert np.diag(similarities).min() > float(strangers.max())
 
 
-def test_weights_of_another_shape_or_kind_are_refused(original: Weights, trained: bytes) -> None:
-    with pytest.raises(ModelsError, match="weights of dlib-distilled"):
-        unpacked(original, b"no archive at all")
-    with pytest.raises(ModelsError, match="weights of dlib-distilled"):
-        unpacked(original, trained[: len(trained) // 2])
+def test_a_file_of_another_kind_is_refused(trained: bytes) -> None:
+    for damaged in (b"no archive at all", b"", trained[: len(trained) // 2]):
+        with pytest.raises(ModelsError, match="weights of dlib-distilled"):
+            unpacked(damaged)
+    small = Taught(np.zeros((2, 2), dtype=np.float32), np.zeros(128, dtype=np.float32), 1.0)
+    with pytest.raises(ModelsError, match=r"matrix is \(2, 2\), expected \(1280, 128\)"):
+        unpacked(packed(small))
