@@ -57,7 +57,7 @@ def list_packs(as_json: Json = False) -> None:
 
 @app.command()
 def install(
-    name: Annotated[str | None, typer.Argument(help="The pack; default: mobilefacenet, else dlib.")] = None,
+    name: Annotated[str | None, typer.Argument(help="The pack; default: mobilefacenet, else dlib-distilled.")] = None,
     from_dir: Annotated[
         Path | None, typer.Option("--from", metavar="DIR", help="Take the files from DIR where they lie there.")
     ] = None,

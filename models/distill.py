@@ -11,7 +11,7 @@ writes the matrix trained on all of them. A development tool: the program itself
 import argparse
 import hashlib
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -134,6 +134,7 @@ def main() -> None:
     parser.add_argument("faces_dir", type=Path, metavar="FACES_DIR")
     parser.add_argument("--dat", type=Path, required=True, help="dlib_face_recognition_resnet_model_v1.dat")
     parser.add_argument("--out", type=Path, required=True, help="the file to write")
+    parser.add_argument("--same", action="append", default=[], metavar="A=B", help="two names of one person")
     parser.add_argument("--source", help="what the faces are, for the manifest; default: the folder's name")
     chosen = parser.parse_args()
     store = Store(default_root())
@@ -142,6 +143,7 @@ def main() -> None:
         dlib = store.manifest("dlib").embedder
         assert dlib is not None  # Manifest allows no other
         lesson = prepare(chosen.faces_dir, original, dlib, open_pack(store, TEACHER))
+        lesson = replace(lesson, people=lesson.face_set(lesson.targets).joined(chosen.same).people)
     except (ModelsError, OSError) as error:
         sys.exit(str(error))
     vectors = held_out(lesson)

@@ -23,8 +23,8 @@ from models.manifest import ArchiveSpec, Manifest
 log = logging.getLogger(__name__)
 
 RECOMMENDED = "mobilefacenet"
-LAST_RESORT = "dlib"  # all of it comes through a package mirror
-RANK = (RECOMMENDED, "dlib-distilled", "dlib")  # of several that are installed, the first of these is used
+LAST_RESORT = "dlib-distilled"  # all of it comes through a package mirror, or with the program
+RANK = (RECOMMENDED, LAST_RESORT, "dlib")  # of several that are installed, the first of these is used
 Names = list[str]  # Store.list hides the built-in inside its class
 DOWNLOADS = ".downloads"  # parts of files, kept for the next try
 
