@@ -230,7 +230,7 @@ class Pipeline:
         crop = crop_jpeg(moment.region, face)
         masked = None if self._masks is None else self._masks.masked(moment.region, face)
         live = None if self._liveness is None else self._liveness.live(moment.region, face)
-        at, px = moment.captured_at, face_px(face)
+        at, px = moment.captured_at, moment.face_px
         return BestShot(self._camera_id, track_id, at, chip, crop, moment.quality, px, masked, live)
 
     def _end(self, track_ids: tuple[int, ...]) -> tuple[tuple[Arrival, ...], tuple[Ended, ...]]:

@@ -13,6 +13,7 @@ from camera import CameraError
 from models.faces import Face
 
 REGION_MARGIN = 0.75  # of the box's longer side, on each side: what refining, a tilted chip and the crop may reach for
+REGION_FACE_PX = 320.0  # of the longer side of a face: larger ones are shrunk, a 4K face would take 12 MB otherwise
 CROP_PX = 320
 CROP_MARGIN = 0.45  # of the box's longer side, on each side: hair, chin and shoulders, so that people can be told apart
 CROP_JPEG_QUALITY = 88
@@ -59,24 +60,33 @@ class BestShot:
 class Glimpse:
     """A moment of a track that a shot can still be cut from: region (H, W, 3) uint8 BGR of a frame around a face.
 
-    face: in the region's pixels. quality: 0..1.
+    face: in the region's pixels. quality: 0..1. face_px: short side of the box as it was in the frame.
     """
 
     captured_at: datetime
     region: NDArray[np.uint8]
     face: Face
     quality: float
+    face_px: float
 
 
 def glimpse(image: NDArray[np.uint8], face: Face, at: datetime, quality_now: float) -> Glimpse:
     """Return what is worth keeping of image (H, W, 3) uint8 BGR for a shot of one face; the image may go."""
     x0, y0, x1, y1 = (float(value) for value in face.box_xyxy)
-    margin = REGION_MARGIN * max(x1 - x0, y1 - y0)
+    side = max(x1 - x0, y1 - y0)
+    margin = REGION_MARGIN * side
     left, top = max(0, int(x0 - margin)), max(0, int(y0 - margin))
-    region = image[top : int(y1 + margin) + 1, left : int(x1 + margin) + 1].copy()
+    around = image[top : int(y1 + margin) + 1, left : int(x1 + margin) + 1]
     corner = np.array([left, top], dtype=np.float32)
-    within = Face(face.box_xyxy - np.tile(corner, 2), face.landmarks_xy - corner, face.score)
-    return Glimpse(at, region, within, quality_now)
+    region = around.copy()
+    if side > REGION_FACE_PX:
+        size = [max(1, round(length * REGION_FACE_PX / side)) for length in around.shape[1::-1]]
+        region = np.asarray(cv2.resize(around, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    scale = np.array(region.shape[1::-1], dtype=np.float32) / np.array(around.shape[1::-1], dtype=np.float32)
+    box = (face.box_xyxy - np.tile(corner, 2)) * np.tile(scale, 2)
+    points = (face.landmarks_xy - corner + 0.5) * scale - 0.5  # a pixel's place is its middle
+    within = Face(box, points.astype(np.float32), face.score)
+    return Glimpse(at, region, within, quality_now, face_px(face))
 
 
 def face_px(face: Face) -> float:

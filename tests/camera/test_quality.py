@@ -41,7 +41,7 @@ SOMEBODY = Face(np.array([20, 10, 80, 100], np.float32), np.full((5, 2), 50, np.
 
 
 def shot(at_s: float, value: float) -> Glimpse:
-    return Glimpse(T0 + timedelta(seconds=at_s), CHIP, SOMEBODY, value)
+    return Glimpse(T0 + timedelta(seconds=at_s), CHIP, SOMEBODY, value, 50.0)
 
 
 def test_a_face_that_looks_at_the_camera_is_wholly_frontal(make_face: MakeFace) -> None:
@@ -112,6 +112,21 @@ def test_a_glimpse_gives_the_very_chip_and_crop_that_the_frame_gives(
     assert np.abs(of_frame.astype(int) - of_region).max() <= 2  # warpAffine rounds coordinates to 1/32 px
     assert crop_jpeg(kept.region, kept.face) == crop_jpeg(image, face)
     assert kept.region.base is None  # else every kept moment would hold on to its whole frame
+
+
+def test_a_glimpse_of_a_face_that_fills_the_picture_is_shrunk_and_gives_nearly_the_same_chip(
+    make_face: MakeFace,
+) -> None:
+    noise = np.random.default_rng(3).integers(0, 255, (40, 60, 3), dtype=np.uint8)
+    image = np.asarray(cv2.resize(noise, (2400, 1600), interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    face = make_face(1200, 800, width_px=900)
+    kept = glimpse(image, face, T0, 0.5)
+    assert kept.region.nbytes < 2_000_000
+    assert kept.face_px == face_px(face) == 900
+    template_xy = np.array(ARCFACE_112_XY, np.float32)
+    of_frame = aligned_chip(image, face.landmarks_xy, template_xy, 112)
+    of_region = aligned_chip(kept.region, kept.face.landmarks_xy, template_xy, 112)
+    assert np.abs(of_frame.astype(int) - of_region).mean() < 1  # 3 and more with the points half a pixel off
 
 
 def test_the_best_shots_are_spread_over_time() -> None:
