@@ -85,7 +85,9 @@ class FeedWorker:
 class FeedPipeline:
     """Stands for a Pipeline: every frame is an arrival, already decided on; it has left by the next one."""
 
-    def __init__(self, camera_id: str, *_networks: object) -> None:
+    view = None  # nothing is ever seen of a place
+
+    def __init__(self, camera_id: str, *_networks: object, **_watched: object) -> None:
         self._camera_id = camera_id
         self._before: tuple[int, datetime] | None = None
         self._frames = 0
