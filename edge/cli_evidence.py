@@ -122,6 +122,32 @@ def compare(
 
 
 @app.command()
+def explain(
+    visit: Annotated[str, typer.Argument(metavar="VISIT", help="From `firstvisit visits`.", show_default=False)],
+    home: HomeOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Say why a visit was decided as it was: shots, nearest people, thresholds, the rule, and what the grade lacks.
+
+    Example: firstvisit explain v-0f3a… --home demo
+    """
+    from edge.explanation import explain as explain_visit
+    from edge.home import Home
+    from edge.vault import opened as opened_vault
+    from edge.visit_log import visit_log
+
+    opened = Home(home)
+    opened.settings()
+    with opened_vault(opened.database, opened.keys_database) as vault:
+        explained = explain_visit(visit_log(opened.open_ledger()), visit, vault)
+    if as_json:
+        print(json.dumps(explained.fields()))
+    else:
+        for line in explained.lines():
+            print(printable(line))
+
+
+@app.command()
 def certificate(
     visit: Annotated[str, typer.Argument(metavar="VISIT", help="From `firstvisit visits`.", show_default=False)],
     home: HomeOption,

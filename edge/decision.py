@@ -1,18 +1,14 @@
-"""The decision: first, return or unsure, and how far it carries as evidence."""
+"""The decision: first, return or unsure."""
 
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from camera.pipeline import Arrival
 from edge.gallery import Match
 from models.calibration import Calibration
 
 Decision: TypeAlias = Literal["first", "return", "unsure"]
-Grade: TypeAlias = Literal["B", "C"]
 
 GALLERY_FLOOR = 1000  # thresholds never assume a smaller gallery than this
-GOOD_QUALITY = 0.5  # of the best shot; half of the scale camera/quality.py defines
-GOOD_SHOTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +66,3 @@ def decide(match: Match, rule: Rule) -> Verdict:
     if margin is None or margin >= rule.margin:
         return Verdict("return", best.person_id)
     return Verdict("unsure")
-
-
-def grade(decision: Decision, match: Match, rule: Rule, arrival: Arrival, live: bool) -> Grade:
-    """How far the decision carries as evidence.
-
-    No grade above B without liveness, none above C from a file. B: a sharp, frontal shot among at least three, and a
-    similarity a margin away from the threshold that decided.
-    """
-    if not live or decision == "unsure":
-        return "C"
-    if len(arrival.shots) < GOOD_SHOTS or arrival.shots[0].quality < GOOD_QUALITY:
-        return "C"
-    similarity = match.similarity
-    if decision == "return":
-        clear = similarity is not None and similarity >= rule.upper + rule.margin
-    else:
-        clear = similarity is None or similarity <= rule.lower - rule.margin
-    return "B" if clear else "C"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.gallery_rows import Rows
+from edge.template_choice import MOST_TEMPLATES
 from edge.vault import VISITORS, SealedTemplate, StoredTemplate, Vault, VaultError
 from models.faces import Template
 
@@ -114,6 +115,16 @@ class Gallery:
         between = rows.vectors(best_rows) @ rows.vectors(rows.of(second.person_id)).T
         elder = best if rows.since_us(best_row) <= rows.since_us(second_row) else second
         return Match(best, second, people, float(between.max()), elder.person_id)
+
+    def nearest(self, probe: Template, excluded: frozenset[str], most: int) -> list[Candidate]:
+        """The `most` people likest to a probe but for `excluded`, nearest first."""
+        scores = self._rows.scores(probe.vector)
+        found: dict[str, float] = {}
+        for row in np.argsort(-scores, kind="stable")[: (most + len(excluded)) * MOST_TEMPLATES]:
+            person_id = self._rows.person_id(int(row))
+            if person_id not in excluded:
+                found.setdefault(person_id, float(scores[row]))
+        return [Candidate(person_id, similarity) for person_id, similarity in list(found.items())[:most]]
 
     def _load(self) -> None:
         for sealed in self._vault.sealed_templates(self._pack_id, gallery=self._of):

@@ -31,6 +31,7 @@ from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, imme
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 _PAGE = 2048  # templates read at a time
 _OF_VISITORS = "person_id NOT IN (SELECT person_id FROM people WHERE searchable = 2)"
+_BY_VISIT = {"crops": "crop", "explanations": "explanation"}  # tables of what is kept of a visit, and what is sealed
 _CHANGES_KEPT = 10_000  # revisions; a gallery further behind reads everybody anew
 
 Role: TypeAlias = Literal["staff", "agent"]
@@ -88,6 +89,19 @@ def roster(db: sqlite_utils.Database) -> None:
         foreign_keys=[("person_id", "people", "person_id")],
         not_null={"role"},
     )
+
+
+@PEOPLE()
+def explanations(db: sqlite_utils.Database) -> None:
+    """Why each visit was decided as it was, kept as long as its crop."""
+    db.table("explanations").create(
+        {"visit_id": str, "person_id": str, "stored_us": int, "sealed": bytes},
+        pk="visit_id",
+        foreign_keys=[("person_id", "people", "person_id")],
+        not_null={"person_id", "stored_us", "sealed"},
+    )
+    db.table("explanations").create_index(["person_id"])
+    db.table("explanations").create_index(["stored_us"])
 
 
 @PERSON_KEYS()
@@ -279,9 +293,16 @@ class Vault:
 
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, decrypted in memory, or None where there is none (any more)."""
-        found = self._rows("SELECT person_id, sealed FROM crops WHERE visit_id = ?", visit_id)
+        return self._of_visit("crops", visit_id)
+
+    def explanation(self, visit_id: str) -> bytes | None:
+        """Why a visit was decided as it was, as `add_explanation` took it, or None where there is none (any more)."""
+        return self._of_visit("explanations", visit_id)
+
+    def _of_visit(self, table: str, visit_id: str) -> bytes | None:
+        found = self._rows(f"SELECT person_id, sealed FROM {table} WHERE visit_id = ?", visit_id)
         key = self._key(found[0][0]) if found else None
-        return None if key is None else _open(key, found[0][1], f"crop:{visit_id}")
+        return None if key is None else _open(key, found[0][1], f"{_BY_VISIT[table]}:{visit_id}")
 
     def gallery_since_us(self, pack: str) -> int | None:
         """When the first person was remembered under this pack."""
@@ -428,11 +449,22 @@ class Vault:
         self, connection: sqlite3.Connection, visit_id: str, person_id: str, jpeg: bytes, stored: datetime
     ) -> None:
         """Keep a visit's face under its person's key; a person erased meanwhile keeps none."""
+        self._add_of_visit(connection, "crops", visit_id, person_id, jpeg, stored)
+
+    def add_explanation(
+        self, connection: sqlite3.Connection, visit_id: str, person_id: str, explanation: bytes, stored: datetime
+    ) -> None:
+        """Keep why a visit was decided as it was under its person's key, as long as its face."""
+        self._add_of_visit(connection, "explanations", visit_id, person_id, explanation, stored)
+
+    def _add_of_visit(
+        self, connection: sqlite3.Connection, table: str, visit_id: str, person_id: str, plain: bytes, stored: datetime
+    ) -> None:
         key = self._key(person_id)
         if key is not None:
-            sealed = _seal(key, jpeg, f"crop:{visit_id}")
+            sealed = _seal(key, plain, f"{_BY_VISIT[table]}:{visit_id}")
             connection.execute(
-                "INSERT OR REPLACE INTO crops VALUES (?, ?, ?, ?)", (visit_id, person_id, to_us(stored), sealed)
+                f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", (visit_id, person_id, to_us(stored), sealed)
             )
 
     def make_searchable(self, connection: sqlite3.Connection, person_id: str) -> None:
@@ -456,21 +488,22 @@ class Vault:
                 "UPDATE templates SET person_id = ?, sealed = ? WHERE template_id = ?",
                 (person_id, _seal(new, plain, f"template:{person_id}:{pack}"), template_id),
             )
-        for visit_id, sealed in connection.execute(
-            "SELECT visit_id, sealed FROM crops WHERE person_id = ?", (provisional_id,)
-        ).fetchall():
-            plain = _open(old, sealed, f"crop:{visit_id}")
-            connection.execute(
-                "UPDATE crops SET person_id = ?, sealed = ? WHERE visit_id = ?",
-                (person_id, _seal(new, plain, f"crop:{visit_id}"), visit_id),
-            )
+        for table, purpose in _BY_VISIT.items():
+            for visit_id, sealed in connection.execute(
+                f"SELECT visit_id, sealed FROM {table} WHERE person_id = ?", (provisional_id,)
+            ).fetchall():
+                plain = _open(old, sealed, f"{purpose}:{visit_id}")
+                connection.execute(
+                    f"UPDATE {table} SET person_id = ?, sealed = ? WHERE visit_id = ?",
+                    (person_id, _seal(new, plain, f"{purpose}:{visit_id}"), visit_id),
+                )
         connection.execute("DELETE FROM people WHERE person_id = ?", (provisional_id,))
         _revise(connection, [provisional_id, person_id])
         self._thin(connection, person_id)
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""
-        for table in ("roster", "templates", "crops", "people"):
+        for table in ("roster", "templates", *_BY_VISIT, "people"):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
         _revise(connection, [person_id])
 
@@ -483,7 +516,7 @@ class Vault:
             f"SELECT DISTINCT person_id FROM templates WHERE stored_us <= ? AND {_OF_VISITORS}", (cutoff_us,)
         )
         owners = [row[0] for row in found]
-        for table in ("templates", "crops"):
+        for table in ("templates", *_BY_VISIT):
             connection.execute(f"DELETE FROM {table} WHERE stored_us <= ? AND {_OF_VISITORS}", (cutoff_us,))
         if owners:
             _revise(connection, owners)

@@ -9,8 +9,10 @@ from typing import Literal, TypeAlias
 from camera.pipeline import Arrival, Ended
 from camera.quality import MIN_QUALITY_ALONE
 from edge.consent import Horizon
-from edge.decision import Rule, Strictness, Verdict, decide, grade
+from edge.decision import Rule, Strictness, Verdict, decide
+from edge.explanation import NEAREST, Explanation
 from edge.gallery import Gallery, Match
+from edge.grade import graded
 from edge.open_visit import TOLD_BY, OpenVisit, recalled
 from edge.parties import Party
 from edge.staff import Staff
@@ -267,6 +269,12 @@ class Visits:
         fields |= party_fields(party) | decision_fields(match, rule, verdict)
         if maybe_staff is not None:
             fields["maybe_staff"] = maybe_staff
+        grading = graded(
+            verdict.decision, match, rule, arrival,
+            live_source=source.live, measured=self._calibration.is_measured,
+        )  # fmt: skip
+        nearest = self._gallery.nearest(probe, self._book.people(beside), NEAREST)
+        explanation = Explanation.of(arrival.shots, nearest, grading.shortfalls).encoded()
         # an empty gallery begins with this very person
         since_us = self._vault.gallery_since_us(self._pack_id)
         fields |= {
@@ -274,7 +282,7 @@ class Visits:
             "pack": self._pack_id,
             "gallery_since_us": since_us if since_us is not None else to_us(now),
             "unconsented_horizon_s": self._horizon.seconds(now),
-            "grade": grade(verdict.decision, match, rule, arrival, source.live),
+            "grade": grading.grade,
         }
         searchable = verdict.decision != "unsure"
         if known is None:
@@ -290,6 +298,7 @@ class Visits:
             else:
                 template_id = self._vault.add_template(connection, person_id, self._pack_id, vector, now)
             self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
+            self._vault.add_explanation(connection, visit_id, person_id, explanation, now)
         stored = self._vault.template(template_id) if template_id is not None and searchable else None
         if stored is not None:
             self._gallery.add(stored)

@@ -20,6 +20,7 @@ from edge.attestation import read_standing
 from edge.certificate import NoCertificate, issue
 from edge.clock import Clock, read_kernel
 from edge.epochs import moved
+from edge.explanation import because
 from edge.home import Home
 from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.desk import BadAnswer, Desk
@@ -167,6 +168,23 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         if jpeg is None:
             return Response(status_code=404)
         return Response(jpeg, media_type="image/jpeg")
+
+    @app.get("/visits/{visit_id}/why")
+    def why(request: Request, visit_id: str, session: page) -> Response:
+        visit = _known(visit_id)
+        kept = faces.explanation(visit_id)
+        nearest = [(near, arrivals.last_of(near.person_id, visit.arrived_us)) for near in kept.nearest] if kept else []
+        return pages.render(
+            request,
+            "why.html",
+            session=session,
+            **view.common(),
+            visit=visit,
+            fields=visit.decided.fields,
+            because=because(visit.original, visit.decided.fields),
+            kept=kept,
+            nearest=nearest,
+        )
 
     @app.get("/certificates/{visit_id}")
     def certificate_page(request: Request, visit_id: str, session: page) -> Response:

@@ -1,8 +1,10 @@
-"""Faces for the pages, out of one vault that stays open."""
+"""Faces for the pages, and why they were decided on as they were, out of one vault that stays open."""
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edge.explanation import Explanation
 from edge.vault import Vault
 
 
@@ -17,16 +19,21 @@ class Faces:
 
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, or None where there is none (any more); raises VaultError."""
-        return self._thread.submit(self._crop, visit_id).result()
+        return self._thread.submit(self._read, Vault.crop, visit_id).result()
+
+    def explanation(self, visit_id: str) -> Explanation | None:
+        """Why the visit was decided as it was, or None where that is not kept (any more); raises VaultError."""
+        sealed = self._thread.submit(self._read, Vault.explanation, visit_id).result()
+        return None if sealed is None else Explanation.decoded(sealed)
 
     def close(self) -> None:
         self._thread.submit(self._close)
         self._thread.shutdown()
 
-    def _crop(self, visit_id: str) -> bytes | None:
+    def _read(self, what: Callable[[Vault, str], bytes | None], visit_id: str) -> bytes | None:
         self._vault = self._vault or Vault(self._database, self._keys_database)
         try:
-            return self._vault.crop(visit_id)
+            return what(self._vault, visit_id)
         except BaseException:
             self._close()  # the next one opens it anew
             raise

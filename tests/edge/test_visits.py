@@ -5,14 +5,13 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 
 from camera.quality import MIN_QUALITY_ALONE
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
-from edge.decision import Verdict, decide, grade
+from edge.decision import Verdict, decide
 from edge.gallery import Candidate, Match
 from edge.open_visit import MAX_COMPANY
 from edge.vault import opened
@@ -59,25 +58,6 @@ def match(best: float | None, second: float | None = None, twins: float = 0.0, e
 )
 def test_the_table_of_decisions(found: Match, verdict: Verdict) -> None:
     assert decide(found, RULE) == verdict
-
-
-@pytest.mark.parametrize(
-    ("decision", "found", "shots", "quality", "live", "wanted"),
-    [
-        ("first", match(None), 3, 0.5, True, "B"),
-        ("first", match(0.125), 3, 0.5, True, "B"),
-        ("first", match(0.126), 3, 0.5, True, "C"),  # within the margin of the threshold
-        ("return", match(0.625), 3, 0.5, True, "B"),
-        ("return", match(0.624), 3, 0.5, True, "C"),
-        ("return", match(0.9), 2, 0.9, True, "C"),
-        ("return", match(0.9), 5, 0.49, True, "C"),
-        ("unsure", match(0.4), 5, 0.9, True, "C"),
-        ("first", match(None), 5, 0.9, False, "C"),  # from a file nothing is above C
-        ("return", match(0.9), 5, 0.9, False, "C"),
-    ],
-)
-def test_the_table_of_grades(decision: Any, found: Match, shots: int, quality: float, live: bool, wanted: str) -> None:
-    assert grade(decision, found, RULE, arrival(1, T0, shots=shots, quality=quality), live) == wanted
 
 
 def test_thresholds_never_assume_fewer_than_a_thousand_people(node: Node) -> None:

@@ -58,10 +58,12 @@ def arrival(
     together: tuple[int, ...] = (),
     shots: int = 3,
     quality: float = 0.8,
+    masked: float | None = None,
+    live: tuple[float, ...] = (),
 ) -> Arrival:
     taken = tuple(
-        BestShot(camera, track, at + timedelta(seconds=0.3 * i), CHIP, CROP, quality - i / 100, 80.0)
-        for i in range(shots)
+        BestShot(camera, track, at + timedelta(seconds=0.3 * i), CHIP, CROP, quality - i / 100, 80.0, masked, alive)
+        for i, alive in zip(range(shots), (*live, *[None] * shots), strict=False)
     )
     return Arrival(camera, track, at, taken, frozenset(together))
 

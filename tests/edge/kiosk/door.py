@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 
 from edge.clock import Clock
+from edge.explanation import Explanation, ShotFacts
+from edge.gallery import Candidate
 from edge.home import Home
 from edge.vault import opened
 
@@ -107,6 +109,9 @@ class Door:
                     vector /= np.linalg.norm(vector)
                     vault.add_person(transaction.connection, person_id, PACK, vector, now, decision == "first")
                 vault.add_crop(transaction.connection, visit_id, person_id, crop or blank_face(), now)
+                shots = tuple(ShotFacts(arrived_us + i * 300_000, 0.712 - i / 50, 84.0, 0.03, None) for i in range(4))
+                kept = Explanation(shots, tuple(Candidate(*near) for near in candidates), ("liveness_unknown",))
+                vault.add_explanation(transaction.connection, visit_id, person_id, kept.encoded(), now)
         return visit_id, person_id
 
     def see(self, *, ago_s: float = 0, party: int = 1) -> str:
