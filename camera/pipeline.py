@@ -63,13 +63,15 @@ class Step:
     """What a frame brought.
 
     seen: ids of tracks that have arrived (in this step or before) and are visible in this frame. view: what began or
-    ended of the view's own state. Tracks that never arrive are never mentioned.
+    ended of the view's own state. sightings: every track in this frame, for those who look on; all else never mentions
+    a track that does not arrive.
     """
 
     arrivals: tuple[Arrival, ...] = ()
     seen: tuple[int, ...] = ()
     ended: tuple[Ended, ...] = ()
     view: tuple[ViewChange, ...] = ()
+    sightings: tuple[Sighting, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ class Pipeline:
         due = [track_id for track_id in sorted(visible) if self._is_due(track_id, frame)]
         arrivals = [self._arrive(track_id) for track_id in due[:1]]  # a decision takes as long as four pictures
         seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].shots is None))
-        return Step((*late, *arrivals), seen, ended, changes)
+        return Step((*late, *arrivals), seen, ended, changes, update.sightings)
 
     def finish(self) -> Step:
         """End the source, or an outage's loss of it: every undecided track with a good shot arrives, all end.

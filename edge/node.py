@@ -29,6 +29,7 @@ from edge.epochs import continue_here
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.home import Home
+from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
 from edge.passes import Passes
@@ -150,6 +151,9 @@ def run(home: Home, options: RunOptions) -> bool:
         )
         views = CameraViews(home.database, patience.wait_on)
         masks, liveness = shipped_masks(), open_liveness(default_root())
+        live_view = LiveView(home.database.resolve().parent)
+        live_view.start()
+        stack.callback(live_view.stop)
         watch = Watch(
             ledger,
             vault,
@@ -166,6 +170,7 @@ def run(home: Home, options: RunOptions) -> bool:
             views,
             masks,
             liveness,
+            live_view,
             fast=options.fast,
         )
         watch.work(cameras, stopping, until_end=options.until_end, impatient=bool(options.sources))

@@ -21,6 +21,7 @@ from edge.consent import Horizon, declare
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.jobs import Jobs
+from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire
@@ -69,6 +70,7 @@ class Watch:
         views: CameraViews,
         masks: MaskDetector,
         liveness: Liveness | None,
+        live_view: LiveView,
         *,
         fast: bool,
     ) -> None:
@@ -89,6 +91,7 @@ class Watch:
         self._sources = sources
         self._fast = fast
         self._views = views
+        self._live_view = live_view
         kept = views.load({camera_id: facts.digest for camera_id, facts in sources.items()})
         self._pipelines = {
             camera_id: Pipeline(
@@ -217,6 +220,7 @@ class Watch:
                 undecided += len(step.arrivals)
                 for ended in step.ended:
                     self._visits.ended(ended)
+            self._live_view.ended(ended)
             self._visits.close("storage_full")
             self._write_alive()
         except DiskFull as error:  # the refusal itself is said as soon as there is room for that
@@ -246,6 +250,7 @@ class Watch:
             self._tell_view(frame.camera_id, change)
         self._follow(step)
         self._visits.seen(frame.camera_id, step.seen, frame.captured_at)
+        self._live_view.follow(frame, step)
 
     def _tell_view(self, camera_id: str, change: ViewChange) -> None:
         log.warning("view changed camera=%s kind=%s reason=%s", camera_id, change.kind, change.reason)
@@ -265,6 +270,7 @@ class Watch:
                 record = self._visits.arrived(arrival, self._template(arrival), datetime.now(UTC))
             else:
                 record = self._visits.arrived_unnamed(arrival)
+            self._live_view.decided(arrival.camera_id, arrival.track_id, record)
             if record is not None:
                 log.info("visit recorded seq=%d kind=%s camera=%s", record.seq, record.kind, arrival.camera_id)
         for ended in step.ended:

@@ -25,9 +25,11 @@ from edge.home import Home
 from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.desk import BadAnswer, Desk
 from edge.kiosk.faces import Faces
+from edge.kiosk.film import moving
 from edge.kiosk.health import SILENT_AFTER_S, Health
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shown import ShownVisit
+from edge.live_view import pictures
 from edge.nightly import Checks
 from edge.paper import PaperError
 from sync import SyncError
@@ -58,7 +60,8 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         raise EdgeError(f"{home.path}: was last run on another machine: start the node here first, for a new epoch")
     times = Times(settings.site.timezone)
     live, arrivals = Live(), Arrivals()
-    health = Health(tuple(camera.id for camera in settings.camera))
+    camera_ids = tuple(camera.id for camera in settings.camera)
+    health = Health(camera_ids)
     watch = LedgerWatch(home.open_ledger, arrivals, health, live)
     accounts, tablets = Accounts(home.database), Tablets(home.database)
     sessions = Sessions(home.database, idle_s)
@@ -86,6 +89,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     part = Annotated[Session, Depends(gate.part(*DESK))]
     desk_form = Annotated[Session, Depends(gate.form(*DESK))]
     manager_page = Annotated[Session, Depends(gate.page(*MANAGER))]
+    manager_part = Annotated[Session, Depends(gate.part(*MANAGER))]
     manager_form = Annotated[Session, Depends(gate.form(*MANAGER))]
 
     @app.get("/")
@@ -186,6 +190,20 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
             nearest=nearest,
         )
 
+    @app.get("/cameras/{camera_id}")
+    def camera_page(request: Request, camera_id: str, session: manager_page) -> Response:
+        if camera_id not in camera_ids:
+            raise HTTPException(404)
+        return pages.render(
+            request, "camera.html", session=session, **view.common(), camera_id=camera_id, **view.node()
+        )
+
+    @app.get("/cameras/{camera_id}/live.mjpeg")
+    async def camera_live(camera_id: str, session: manager_part) -> Response:
+        if camera_id not in camera_ids:
+            raise HTTPException(404)
+        return await moving(pictures(home.database.resolve().parent, camera_id), lambda: sessions.alive(session.key))
+
     @app.get("/certificates/{visit_id}")
     def certificate_page(request: Request, visit_id: str, session: page) -> Response:
         return _certificate_page(request, session, _known(visit_id))
@@ -230,8 +248,8 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         return pages.render(request, "node.html", session=session, **view.common(), **view.node())
 
     @app.get("/fragments/node")
-    def node_fragment(request: Request, _session: part) -> Response:
-        return pages.render(request, "node_facts.html", **view.common(), **view.node())
+    def node_fragment(request: Request, session: part) -> Response:
+        return pages.render(request, "node_facts.html", session=session, **view.common(), **view.node())
 
     @app.get("/tablets")
     def tablets_page(request: Request, session: manager_page) -> Response:

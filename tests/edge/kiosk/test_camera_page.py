@@ -1,0 +1,66 @@
+"""The manager looks at a camera live; nobody else does."""
+
+import threading
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from camera.pipeline import Step
+from edge.live_view import LiveView
+from tests.conftest import form_token
+from tests.edge.kiosk.conftest import Desk
+from tests.edge.test_live_view import frame
+
+Visitor = Callable[..., httpx.Client]
+PATH = "/cameras/entrance/live.mjpeg"
+
+
+@pytest.fixture
+def entrance(desk: Desk) -> Iterator[None]:
+    """A node whose camera at the entrance runs."""
+    view = LiveView(desk.home.database.resolve().parent)
+    view.start()
+    over = threading.Event()
+
+    def run() -> None:
+        number = 0
+        while not over.wait(0.05):
+            number += 1
+            view.follow(frame(number, "entrance"), Step())
+
+    camera = threading.Thread(target=run)
+    camera.start()
+    yield
+    over.set()
+    camera.join()
+    view.stop()
+
+
+@pytest.mark.usefixtures("entrance")
+def test_a_manager_sees_the_camera_move_until_signed_out(visitor: Visitor) -> None:
+    client, pictures = visitor("wang"), 0
+    token = form_token(client, "/")
+    with client.stream("GET", PATH) as film:
+        assert film.headers["content-type"] == "multipart/x-mixed-replace; boundary=picture"
+        for chunk in film.iter_raw():
+            pictures += chunk.count(b"Content-Type: image/jpeg")
+            if pictures == 3:
+                assert client.post("/logout", data={"csrf_token": token}).status_code == 303
+    assert 3 <= pictures < 40  # the stream has ended by itself
+
+
+@pytest.mark.usefixtures("entrance")
+def test_nobody_else_sees_it(visitor: Visitor) -> None:
+    assert visitor().get(PATH).status_code == 401
+    client = visitor("li")
+    assert client.get(PATH).status_code == 403
+    assert client.get("/cameras/entrance").status_code == 403
+    assert visitor("wang").get("/cameras/none/live.mjpeg").status_code == 404
+
+
+def test_without_a_node_the_film_says_so(visitor: Visitor) -> None:
+    client = visitor("wang")
+    assert client.get(PATH).status_code == 503
+    assert "采集未运行" in client.get("/cameras/entrance").text
+    assert 'href="/cameras/entrance"' in client.get("/fragments/node").text

@@ -1,0 +1,116 @@
+"""The live view: drawn for whoever watches, for nobody else, and in no file."""
+
+import asyncio
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from camera.pipeline import Step
+from camera.source import Frame
+from camera.tracker import Sighting
+from edge import EdgeError
+from edge.live_view import SOCKET, WATCHERS, WIDTH_PX, LiveView, pictures
+from models.faces import Face
+
+GREY = np.full((1080, 1920, 3), 90, np.uint8)
+FACE = Face(np.array([400, 300, 600, 560], np.float32), np.zeros((5, 2), np.float32), 0.9)
+
+
+def frame(number: int, camera_id: str = "door") -> Frame:
+    return Frame(camera_id, number, datetime(2026, 7, 1, tzinfo=UTC), number * 40_000_000, GREY)
+
+
+@pytest.fixture
+def shown(tmp_path: Path) -> Iterator[tuple[Path, LiveView]]:
+    """A view whose camera runs as the loop would; in a folder deeper than a socket's name may be."""
+    folder = tmp_path / ("deep" * 30)
+    folder.mkdir()
+    view = LiveView(folder)
+    view.start()
+    over = threading.Event()
+
+    def run() -> None:
+        number = 0
+        while not over.wait(0.04):
+            number += 1
+            view.follow(frame(number), Step(sightings=(Sighting(7, FACE, 0, 0),)))
+
+    camera = threading.Thread(target=run)
+    camera.start()
+    yield folder, view
+    over.set()
+    camera.join()
+    view.stop()
+
+
+async def first(folder: Path, camera_id: str, count: int) -> list[bytes]:
+    taken: list[bytes] = []
+    async for picture in pictures(folder, camera_id):
+        taken.append(picture)
+        if len(taken) == count:
+            break
+    return taken
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_watcher_is_sent_pictures_with_boxes_around_whoever_is_tracked(shown: tuple[Path, LiveView]) -> None:
+    folder, _ = shown
+    sent = asyncio.run(first(folder, "door", 3))
+    assert len(sent) == 3
+    picture = cv2.imdecode(np.frombuffer(sent[0], np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (540, WIDTH_PX, 3)
+    assert abs(int(picture[280, 200].mean()) - 160) < 30  # the left side of the box, in the colour of the undecided
+    assert abs(int(picture[100, 800].mean()) - 90) < 10
+
+
+def test_nothing_is_kept_of_a_camera_once_nobody_watches(shown: tuple[Path, LiveView]) -> None:
+    folder, view = shown
+    asyncio.run(first(folder, "door", 1))
+    until(lambda: not view._watched)
+    assert view._pictures == {}
+    assert [path.name for path in folder.iterdir()] == [SOCKET]
+
+
+def test_more_watchers_than_there_are_places_are_turned_away(shown: tuple[Path, LiveView]) -> None:
+    folder, view = shown
+
+    async def crowd() -> list[int]:
+        watching = [pictures(folder, "door") for _ in range(WATCHERS)]
+        for film in watching:
+            await anext(film)
+        refused = await first(folder, "door", 1)
+        for film in watching:
+            await film.aclose()  # type: ignore[attr-defined]
+        return [len(refused)]
+
+    assert asyncio.run(crowd()) == [0]
+    until(lambda: not view._watched)
+
+
+def test_without_a_node_there_is_no_film(tmp_path: Path) -> None:
+    with pytest.raises(EdgeError, match="no node is there"):
+        asyncio.run(first(tmp_path, "door", 1))
+
+
+def test_a_folder_that_allows_no_socket_costs_only_the_view(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    view = LiveView(folder)
+    shutil.rmtree(folder)
+    view.start()
+    assert "no live view" in caplog.text
+    view.follow(frame(1), Step())
+    view.stop()
