@@ -88,7 +88,7 @@ def commands() -> Iterator[tuple[tuple[str, ...], Any]]:
 
 def test_the_commands_are_those_that_were_promised() -> None:
     promised = {
-        "demo", "init", "run", "visits", "ledger", "verify", "compare", "certificate", "join", "people",
+        "demo", "init", "run", "visits", "ledger", "verify", "compare", "explain", "certificate", "join", "people",
         "people list", "people enrol", "people remove",
         "erase", "check-config", "doctor",
         "attest", "keys list", "keys rotate", "keys new-epoch", "backup", "restore",
