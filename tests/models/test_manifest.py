@@ -17,7 +17,17 @@ def test_every_shipped_manifest_is_whole(name: str) -> None:
         assert file.sources
 
 
-@pytest.mark.parametrize("name", ["mobilefacenet", "dlib"])
+def test_a_file_takes_weights_only_from_one_that_is_listed_before_it() -> None:
+    text = manifest.shipped()["dlib-distilled"]
+    with pytest.raises(ModelsError, match=r"weights_from 'other\.npz' is not listed before it"):
+        manifest.parse(text.replace('weights_from = "dlib_distilled.npz"', 'weights_from = "other.npz"'), "test")
+    with pytest.raises(ModelsError, match="weights_from belongs to convert = dlib_distilled"):
+        manifest.parse(text.replace('weights_from = "dlib_distilled.npz"\n', ""), "test")
+    with pytest.raises(ModelsError, match=r"shipped must be the name of an \.npz file"):
+        manifest.parse(text.replace('shipped = "dlib_distilled.npz"', 'shipped = "../secret.npz"'), "test")
+
+
+@pytest.mark.parametrize("name", ["mobilefacenet", "dlib-distilled", "dlib"])
 def test_the_packs_that_are_installed_by_default_were_measured(name: str) -> None:
     pack = manifest.parse(manifest.shipped()[name], name)
     assert pack.calibration.is_measured
