@@ -7,16 +7,18 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 
+from edge.decision import Strictness
 from edge.home import Home, create_home
 from edge.node import RunOptions, run
 from edge.settings import new_config, set_broker
+from edge.site_calibration import SiteCalibration, record
 from edge.vault import opened
 from edge.visit_log import LoggedVisit, visit_log
 from models.pack import Pack
@@ -97,6 +99,19 @@ def test_a_film_is_evidence_of_the_lowest_grade_and_names_its_pack(two_runs: Two
         assert row.pack == two_runs.pack_id
         assert row.record.fields["source"] == "file"
         assert len(row.record.body) < 8192
+
+
+def test_a_run_is_held_to_the_table_that_was_learnt_here(walk_in: Path, pack: Pack, tmp_path: Path) -> None:
+    home = make(tmp_path / "home", "ephemeral")
+    shipped = pack.calibration.of_tracks()
+    moved = replace(shipped, points=tuple((fmr, similarity + 0.01) for fmr, similarity in shipped.points))
+    rule = Strictness(0.003, 0.10, 0.5).rule(moved, 1000)
+    learnt = SiteCalibration(moved, 200, 200, 19_900, 0, 0, rule, rule)
+    with closing(home.open_ledger("node")) as ledger:
+        record(ledger, home.policy(home.settings()), pack.pack_id, learnt)
+    assert run(home, RunOptions(sources=(str(walk_in),), **AT_ONCE))
+    thresholds = {(row.record.fields["upper_e6"], row.record.fields["lower_e6"]) for row in visits_of(home)}
+    assert thresholds == {(round(rule.upper * 1e6), round(rule.lower * 1e6))}
 
 
 def test_the_chain_tells_the_whole_run_and_verifies(two_runs: TwoRuns) -> None:
