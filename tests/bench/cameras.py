@@ -164,8 +164,8 @@ def _empty(path: Path) -> Path:
     """A furnished room without people, with a sensor's noise."""
     rng = np.random.default_rng(7)
     room = np.kron(rng.integers(40, 215, (9, 16, 3), dtype=np.uint8), np.ones((120, 120, 1), np.uint8))
-    room = cv2.GaussianBlur(room, (0, 0), 3).astype(np.int16)
-    noise = [rng.normal(0, 2.5, room.shape).astype(np.int16) for _ in range(8)]
+    room = cv2.GaussianBlur(room, (0, 0), 8).astype(np.int16)
+    noise = [rng.normal(0, 2.0, room.shape).astype(np.int16) for _ in range(8)]
     return _written(path, (np.clip(room + noise[at % 8], 0, 255).astype(np.uint8) for at in range(4 * RATE)))
 
 
