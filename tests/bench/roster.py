@@ -15,6 +15,7 @@ import numpy as np
 from edge.decision import Strictness
 from models.calibrate import calibrate
 from models.face_set import FaceSet, embed_folder
+from models.fusion import fused
 from models.pack import open_pack
 from models.store import Store, default_root
 
@@ -22,18 +23,24 @@ STAFF = 30
 SITE = Strictness(0.003, 0.10, 0.5)  # as configured by default
 
 
-def one_day(faces: FaceSet, enrolled: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def one_day(faces: FaceSet, enrolled: int, track: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Shares (certain, between, under) of returning staff, and of customers, in one split by person."""
     people = rng.permutation(np.unique(faces.people))
     half = len(people) // 2
-    rule = SITE.rule(calibrate(faces.of_people(people[:half]), "half"), STAFF * enrolled)
+    table = calibrate(faces.of_people(people[:half]), "half")
+    rule = SITE.rule(table.of_tracks() if track > 1 else table, STAFF * enrolled)
     test = faces.of_people(people[half:])
     images = {person: rng.permutation(np.nonzero(test.people == person)[0]) for person in people[half:]}
-    staff = [person for person in people[half:] if len(images[person]) > enrolled][:STAFF]
+    staff = [person for person in people[half:] if len(images[person]) >= enrolled + track][:STAFF]
     roster = test.vectors[np.concatenate([images[person][:enrolled] for person in staff])]
-    again = test.vectors[[images[person][enrolled] for person in staff]]
-    customers = test.vectors[[rows[0] for person, rows in images.items() if person not in staff]]
+    again = np.stack([_track(test, images[person][enrolled : enrolled + track]) for person in staff])
+    others = [rows for person, rows in images.items() if person not in staff and len(rows) >= track]
+    customers = np.stack([_track(test, rows[:track]) for rows in others])
     return _shares(again @ roster.T, rule.lower, rule.upper), _shares(customers @ roster.T, rule.lower, rule.upper)
+
+
+def _track(faces: FaceSet, rows: np.ndarray) -> np.ndarray:
+    return fused(faces.vectors[rows], faces.qualities[rows])
 
 
 def _shares(scores: np.ndarray, lower: float, upper: float) -> np.ndarray:
@@ -48,14 +55,15 @@ def main() -> None:
     parser.add_argument("--pack", required=True)
     parser.add_argument("--splits", type=int, default=200)
     parser.add_argument("--images", type=int, default=1, help="that each is enrolled by")
+    parser.add_argument("--track", type=int, default=1, help="images that each comes again by, fused as a track's are")
     parser.add_argument("--cache", type=Path)
     asked = parser.parse_args()
     store = Store(default_root())
     pack = open_pack(store, store.pick(asked.pack))
     tick = (lambda done, total: print(f"\r{done}/{total}", end="", file=sys.stderr)) if sys.stderr.isatty() else None
     faces = embed_folder(asked.faces, pack, tick or (lambda *_: None), cache=asked.cache).with_faces()
-    days = [one_day(faces, asked.images, np.random.default_rng(seed)) for seed in range(asked.splits)]
-    print(f"{pack.pack_id}, {STAFF} enrolled by {asked.images} each, {asked.splits} splits by person")
+    days = [one_day(faces, asked.images, asked.track, np.random.default_rng(seed)) for seed in range(asked.splits)]
+    print(f"{pack.pack_id}, {STAFF} enrolled by {asked.images}, back by {asked.track}; {asked.splits} splits by person")
     for name, shares in (("staff", [day[0] for day in days]), ("customers", [day[1] for day in days])):
         table = 100 * np.array(shares)
         low, high = np.percentile(table, [5, 95], axis=0)
