@@ -218,9 +218,7 @@ class Watch:
             for pipeline in self._pipelines.values():
                 step = pipeline.finish()
                 undecided += len(step.arrivals)
-                for ended in step.ended:
-                    self._visits.ended(ended)
-            self._live_view.ended(ended)
+                self._end(step)
             self._visits.close("storage_full")
             self._write_alive()
         except DiskFull as error:  # the refusal itself is said as soon as there is room for that
@@ -273,8 +271,12 @@ class Watch:
             self._live_view.decided(arrival.camera_id, arrival.track_id, record)
             if record is not None:
                 log.info("visit recorded seq=%d kind=%s camera=%s", record.seq, record.kind, arrival.camera_id)
+        self._end(step)
+
+    def _end(self, step: Step) -> None:
         for ended in step.ended:
             self._visits.ended(ended)
+            self._live_view.ended(ended)
 
     def _template(self, arrival: Arrival) -> Template:
         return fuse(self._pack.embedder, arrival, self._pack.pack_id)

@@ -141,6 +141,33 @@ def test_a_node_refuses_on_a_full_disk_says_so_and_goes_on_by_itself(
     assert home_there.reserve(home_there.settings()).held
 
 
+def test_a_node_that_sees_nobody_refuses_too_and_says_so(home_there: Home, disk: SmallDisk, tmp_path: Path) -> None:
+    silent = '\n[[camera]]\nid = "door"\nuri = "rtsp://127.0.0.1:9/none"\n'  # port 9: refused at once, for ever
+    home_there.config.write_text(home_there.config.read_text() + silent)
+    node = subprocess.Popen(
+        [sys.executable, "-m", "edge", "run", "--home", str(home_there.path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    try:
+        eventually(lambda: bool(records_of(home_there, "node.boot")), node)
+        disk.fill()
+        with closing(home_there.open_ledger("node", Clock())) as ledger, pytest.raises(DiskFull):
+            append_for_ever(ledger)
+        eventually(lambda: bool(refusals(home_there)), node)  # that the camera is down finds no room
+        disk.free()
+        eventually(lambda: bool(records_of(home_there, "camera.down")), node)
+        node.terminate()
+        _, errors = node.communicate(timeout=PATIENCE_S)
+    finally:
+        node.kill()
+        node.wait(20)
+    assert node.returncode == 0, errors
+    assert len(refusals(home_there)) == 2
+
+
 def test_a_refusal_is_said_as_soon_as_there_is_room_for_saying_it(home_there: Home, disk: SmallDisk) -> None:
     reserve = Reserve(home_there.database.parent / "reserve", MIB)  # none is held
     with closing(home_there.open_ledger("node", Clock())) as ledger:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from camera.pipeline import Step
+from camera.pipeline import Ended, Step
 from camera.source import Frame
 from camera.tracker import Sighting
 from edge import EdgeError
@@ -82,6 +82,13 @@ def test_nothing_is_kept_of_a_camera_once_nobody_watches(shown: tuple[Path, Live
     until(lambda: not view._watched)
     assert view._pictures == {}
     assert [path.name for path in folder.iterdir()] == [SOCKET]
+
+
+def test_what_was_decided_of_a_track_is_forgotten_with_it(tmp_path: Path) -> None:
+    view = LiveView(tmp_path)
+    view.decided("door", 7, None)
+    view.ended(Ended("door", 7, datetime(2026, 7, 1, tzinfo=UTC)))
+    assert view._labels == {}
 
 
 def test_more_watchers_than_there_are_places_are_turned_away(shown: tuple[Path, LiveView]) -> None:
