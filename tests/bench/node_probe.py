@@ -44,6 +44,7 @@ class _Probed(Pipeline):
             ((now_ns - STARTED_NS) / 1e9, (now_ns - frame.captured_ns) / 1e9)
         )
         step = super().step(frame)
+        _steady.setdefault("to_first_frame_cpu_s", time.process_time())
         _begun.set()
         return step
 
