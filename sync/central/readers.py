@@ -7,6 +7,7 @@ import logging
 import marshal
 import select
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -14,7 +15,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
-from typing import TypeAlias
 
 from sync.central.reading import Finding, Keys, Read, read_found, read_frame
 
@@ -28,15 +28,13 @@ _BUFFER_BYTES = 212_992  # Linux counts double what is asked for, and gives no m
 _STUCK_S = 10.0  # a full task is read in 0.05 s
 _RESTART_PAUSE_S = 5.0
 
-_Frame: TypeAlias = tuple[bytes, Keys]
-
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """Frames that one process reads together. findings: what it found, None where it did not."""
+    """Frames that one process reads together. said: as it is told of them. findings: what it found, None: nothing."""
 
-    frames: list[_Frame]
-    size: int
+    said: bytes
+    frames: int
     done: bool = False
     findings: list[list[Finding] | None] | None = None
 
@@ -134,13 +132,12 @@ class Readers:
     def _hand_over(self) -> None:
         """Give what waits to who has least to do, and to nobody more than its socket holds: a send never waits."""
         while self._waiting and self._processes:
-            process = min(self._processes, key=lambda one: sum(task.size for task in one.tasks))
+            process = min(self._processes, key=lambda one: sum(len(task.said) for task in one.tasks))
             task = self._waiting[0]
-            if process.tasks and sum(one.size for one in process.tasks) + task.size > _HELD_BYTES:
+            if process.tasks and sum(len(one.said) for one in process.tasks) + len(task.said) > _HELD_BYTES:
                 return
-            said = [(payload, tuple(map(str, keys.values()))) for payload, keys in task.frames]
             try:
-                process.connection.send_bytes(marshal.dumps(said))
+                process.connection.send_bytes(task.said)
             except OSError as error:
                 self._lose(process, str(error))
                 continue
@@ -163,9 +160,7 @@ class Readers:
         process.connection.close()
         process.running.kill()
         status = process.running.wait()
-        log.error(
-            "reader lost status=%s frames=%d error=%s", status, sum(len(one.frames) for one in process.tasks), why
-        )
+        log.error("reader lost status=%s frames=%d error=%s", status, sum(one.frames for one in process.tasks), why)
         for task in process.tasks:
             task.done = True
         if not self._processes:
@@ -181,6 +176,8 @@ def _start() -> _Process:
     ours, theirs = socket.socketpair()
     with theirs:
         ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+        for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # it may stop halfway through a message
+            ours.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", int(_STUCK_S), 0))
         command = [sys.executable, "-m", "sync.central.reader", str(theirs.fileno())]
         try:
             running = subprocess.Popen(
@@ -199,14 +196,19 @@ def _tasks(readings: Sequence[Reading]) -> Iterator[Task]:
         some.append(reading)
         size += len(reading.payload)
         if size >= TASK_BYTES:
-            yield _task(some, size)
+            yield _task(some)
             some, size = [], 0
     if size >= WORTH_BYTES:
-        yield _task(some, size)
+        yield _task(some)
 
 
-def _task(readings: Sequence[Reading], size: int) -> Task:
-    task = Task([(one.payload, one.keys) for one in readings], size)
+def _task(readings: Sequence[Reading]) -> Task:
+    texts = dict[tuple[str, ...], tuple[str, ...]]()  # marshal writes an object once: not the keys with every frame
+    said = list[tuple[bytes, tuple[str, ...]]]()
+    for one in readings:
+        keys = tuple(map(str, one.keys.values()))
+        said.append((one.payload, texts.setdefault(keys, keys)))
+    task = Task(marshal.dumps(said), len(said))
     for place, reading in enumerate(readings):
         reading.task, reading.place = task, place
     return task

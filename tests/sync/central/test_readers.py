@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -125,6 +126,42 @@ def test_what_a_process_held_that_dies_or_hangs_is_read_here_and_another_one_tak
     readers.look(until=reading)
     assert reading.task is not None
     assert reading.task.findings is not None, "the new process has read it"
+
+
+@pytest.mark.parametrize("readers", [1], indirect=True)
+def test_a_node_that_sends_crumbs_behind_frames_with_long_findings_does_not_stop_central(
+    readers: Readers, chain: list[Record], keys: dict[str, PublicKey]
+) -> None:
+    # what says nothing is told at twice its length; with every crumb went the node's keys
+    nameless = chain[0].body.replace(chain[0].node_id.encode(), ("\U0010fffe" * 1800).encode())
+    verbose = encode_frame([SignedBody(nameless, bytes(64))] * 5)
+    readings = [Reading("n1", payload, keys) for payload in [*[verbose] * 3, *[b"crumb"] * 8000, verbose]]
+
+    def read() -> None:
+        readers.submit(readings)
+        readers.look(until=readings[-1])
+
+    reading = threading.Thread(target=read, daemon=True)
+    reading.start()
+    reading.join(30)
+    assert not reading.is_alive(), "central and its process wait for each other"
+    assert all(one.task is None or one.task.findings is not None for one in readings)
+
+
+def test_a_process_that_stops_halfway_through_a_message_is_lost(
+    keys: dict[str, PublicKey], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_STUCK_S", 1)
+    readers = Readers(1)
+    (process,) = readers._processes
+    os.kill(process.running.pid, signal.SIGSTOP)
+    large = Reading("n1", bytes(1024 * 1024), keys)  # more than the socket takes
+    reading = threading.Thread(target=readers.submit, args=([large],), daemon=True)
+    reading.start()
+    reading.join(30)
+    assert not reading.is_alive(), "central waits for a process that does not run"
+    assert large.ready
+    readers.close()
 
 
 @pytest.mark.parametrize("readers", [0], indirect=True)
