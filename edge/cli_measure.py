@@ -126,8 +126,7 @@ def calibrate(
     store = Store(default_root())
     manifest = store.manifest(store.pick(pack or settings.recognition.pack))
     policy = found.policy(settings)
-    chosen = settings.recognition
-    strictness = Strictness(chosen.evidence_fpir, chosen.review_fpir, chosen.margin)
+    strictness = Strictness.of(settings.recognition)
     with closing(found.open_ledger("node")) as ledger:
         if undo:
             undone = record(ledger, policy, manifest.pack_id, None)

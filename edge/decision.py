@@ -1,10 +1,13 @@
 """The decision: first, return or unsure."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from edge.gallery import Match
 from models.calibration import Calibration
+
+if TYPE_CHECKING:
+    from edge.settings import Recognition
 
 Decision: TypeAlias = Literal["first", "return", "unsure"]
 
@@ -34,6 +37,11 @@ class Strictness:
     evidence_fpir: float
     review_fpir: float
     margin_share: float
+
+    @classmethod
+    def of(cls, configured: "Recognition") -> "Strictness":
+        """As a configuration says."""
+        return cls(configured.evidence_fpir, configured.review_fpir, configured.margin)
 
     def rule(self, calibration: Calibration, people: int) -> Rule:
         """The thresholds of a pack for a gallery of `people`, never fewer than GALLERY_FLOOR."""

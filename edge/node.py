@@ -132,9 +132,7 @@ def run(home: Home, options: RunOptions) -> bool:
             sources=sources,
             place=place,
             gap=timedelta(seconds=settings.visit.gap_s if options.visit_gap_s is None else options.visit_gap_s),
-            strictness=Strictness(
-                settings.recognition.evidence_fpir, settings.recognition.review_fpir, settings.recognition.margin
-            ),
+            strictness=Strictness.of(settings.recognition),
         )
         _boot(ledger, visits, settings, policy, pack, place, home.keys.custody("node") or "file")
         uplink = _uplink(home, settings, clock)

@@ -18,6 +18,7 @@ from camera.quality import BestShot, quality
 from edge.decision import Rule, Strictness, decide
 from edge.gallery import Candidate, Match
 from edge.grade import graded
+from edge.settings import Recognition
 from models.face_set import FaceSet, embed_folder
 from models.faces import Float32
 from models.fusion import fused
@@ -25,7 +26,7 @@ from models.pack import open_pack
 from models.store import Store, default_root
 
 SHOTS = 3
-STRICTNESS = Strictness(evidence_fpir=0.003, review_fpir=0.10, margin_share=0.5)  # config/README.md, the defaults
+STRICTNESS = Strictness.of(Recognition())
 NOBODY = np.zeros((2, 2, 3), np.uint8)
 
 
@@ -40,7 +41,7 @@ def main() -> None:
     chosen = parser.parse_args()
     pack = open_pack(Store(default_root()), chosen.pack)
     faces = embed_folder(chosen.faces_dir, pack, _tick, quality=quality, cache=chosen.cache).with_faces()
-    rule = STRICTNESS.rule(pack.calibration, chosen.enrolled)
+    rule = STRICTNESS.rule(pack.calibration.of_tracks(), chosen.enrolled)
     told: Counter[tuple[str, str, bool]] = Counter()
     random = np.random.default_rng(0)
     for _ in range(chosen.splits):

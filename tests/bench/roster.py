@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from edge.decision import Strictness
+from edge.settings import Recognition
 from models.calibrate import calibrate
 from models.face_set import FaceSet, embed_folder
 from models.fusion import fused
@@ -20,7 +21,7 @@ from models.pack import open_pack
 from models.store import Store, default_root
 
 STAFF = 30
-SITE = Strictness(0.003, 0.10, 0.5)  # as configured by default
+SITE = Strictness.of(Recognition())
 
 
 def one_day(faces: FaceSet, enrolled: int, track: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

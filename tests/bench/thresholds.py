@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from edge.decision import GALLERY_FLOOR
 from models import ModelsError
 from models.bootstrap import Float64
 from models.calibrate import calibrate, fused_tracks
@@ -27,7 +28,6 @@ GALLERIES = (100, 300, 900)
 FARTHEST = 5000  # too many to enrol here: extrapolated from the pairs of the largest gallery
 TRACK_GALLERY = 100
 SITE_PEOPLE, SITE_GALLERY = (50, 100, 300), 300
-NODE_FLOOR = 1000  # edge.decision.GALLERY_FLOOR: the node's thresholds never assume fewer people
 SHARE_CALIBRATED = 2 / 3  # of the people not enrolled, but no more than half of all; the others are searched
 
 
@@ -61,7 +61,7 @@ def keep_promise(faces: FaceSet, gallery_n: int, splits: int, seed: int) -> tupl
         tops = similarities.max(axis=1)
         for at, target in enumerate(TARGETS):
             threshold = table.threshold(target, gallery_n)
-            floor = table.threshold(target, max(gallery_n, NODE_FLOOR))
+            floor = table.threshold(target, max(gallery_n, GALLERY_FLOOR))
             far = table.threshold(target, FARTHEST)
             far_fpir = -np.expm1(FARTHEST * np.log1p(-(similarities >= far).mean()))
             realised[split, at] = (tops >= threshold).mean(), threshold, (tops >= floor).mean(), far_fpir, far
