@@ -125,9 +125,7 @@ def enrol(
         say("nobody enrolled", "", "yellow")
         raise typer.Exit(1)
     found.migrate()
-    strictness = Strictness(
-        settings.recognition.evidence_fpir, settings.recognition.review_fpir, settings.recognition.margin
-    )
+    strictness = Strictness.of(settings.recognition)
     with opened_vault(found.database, found.keys_database) as vault:
         done = enrol_person(
             found.open_ledger("desk"),
@@ -174,7 +172,7 @@ def remove(
 
 def _photographed(paths: list[Path], pack: "Pack") -> "list[Image]":
     """The chips of the photographs that are good enough; of the others it says why not."""
-    from edge.photos import SAID, chip, judge, read
+    from edge.photos import SAID, judge, read
 
     chips = []
     for path in paths:
@@ -183,7 +181,7 @@ def _photographed(paths: list[Path], pack: "Pack") -> "list[Image]":
         if isinstance(face, str):
             say(f"{path}: {SAID[face]}", "refused", "yellow")
         else:
-            chips.append(chip(image, face, pack))
+            chips.append(pack.chip(image, face))
     return chips
 
 

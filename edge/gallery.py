@@ -120,7 +120,9 @@ class Gallery:
         """The `most` people likest to a probe but for `excluded`, nearest first."""
         scores = self._rows.scores(probe.vector)
         found: dict[str, float] = {}
-        for row in np.argsort(-scores, kind="stable")[: (most + len(excluded)) * MOST_TEMPLATES]:
+        enough = (most + len(excluded)) * MOST_TEMPLATES
+        likest = np.argpartition(scores, -enough)[-enough:] if enough < len(scores) else np.arange(len(scores))
+        for row in likest[np.argsort(-scores[likest], kind="stable")]:
             person_id = self._rows.person_id(int(row))
             if person_id not in excluded:
                 found.setdefault(person_id, float(scores[row]))

@@ -83,9 +83,4 @@ def grab(camera_id: str, uri: str, pack: Pack) -> list[Image]:
         usual = flaws.most_common(1)
         raise EdgeError(f"camera {camera_id}: nobody enrolled: {SAID[usual[0][0] if usual else 'no_face']}")
     ranked = sorted(best.values(), key=lambda one: -one[0])[:_SHOTS]
-    return [chip(image, face, pack) for _, image, face in ranked]
-
-
-def chip(image: Image, face: Face, pack: Pack) -> Image:
-    """Return the chip of a face, its landmarks refined as those of a visitor are."""
-    return pack.embedder.align(image, pack.refine(image, face))
+    return [pack.chip(image, face) for _, image, face in ranked]

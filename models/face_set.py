@@ -131,7 +131,7 @@ def _row(image: Image, pack: Pack, quality: Quality | None) -> Float32:
         face = nearest_middle(faces, image)
         row[0] = 1.0
         row[1] = 1.0 if quality is None else quality(image, face)
-        row[2:] = pack.embedder.embed(pack.embedder.align(image, pack.refine(image, face))[np.newaxis])[0]
+        row[2:] = pack.embedder.embed(pack.chip(image, face)[np.newaxis])[0]
     return row
 
 

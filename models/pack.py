@@ -32,6 +32,10 @@ class Pack:
         """
         return refined(self.detector, image, face)
 
+    def chip(self, image: Image, face: Face) -> Image:
+        """Return the chip of a face of image (H, W, 3) uint8 BGR, cut by refined landmarks."""
+        return self.embedder.align(image, self.refine(image, face))
+
 
 def open_pack(store: Store, name: str, *, detect_px: int = 640, threads: int = 1) -> Pack:
     """Return the installed pack `name`, each of its files verified before it is loaded.

@@ -116,8 +116,7 @@ def _enrolled(faces: FaceSet, pack: Pack, probes: int) -> tuple[Gallery, list[Pa
     strangers = [person for person in kept if person not in mates][:probes]
     others = sorted(person for person in rows if person not in {*mates, *strangers})
     people = [*mates, *others][:GALLERY_FLOOR]
-    settings = Recognition()
-    strictness = Strictness(settings.evidence_fpir, settings.review_fpir, settings.margin)
+    strictness = Strictness.of(Recognition())
     vectors = faces.vectors[[rows[person][0] for person in people]]
     gallery = Gallery(vectors, people, strictness.rule(pack.calibration, GALLERY_FLOOR))
     return (
@@ -194,8 +193,7 @@ def _look_alikes(gallery: Gallery, pack: Pack, mates: list[Path], strangers: lis
         face = found(pack.detector, image)
         if face is None:
             continue
-        refined = pack.refine(image, face)
-        vector = pack.embedder.embed(pack.embedder.align(image, refined)[np.newaxis])[0]
+        vector = pack.embedder.embed(pack.chip(image, face)[np.newaxis])[0]
         similarities = gallery.vectors @ vector
         own = [number for number, person in enumerate(gallery.people) if person == path.parent.name]
         similarities[own] = -1.0

@@ -58,7 +58,7 @@ def _tracked(path: Path, pack: Pack) -> tuple[int, int, list[Seen]]:
             face = sighting.face
             if face_px(face) < FACE_PX or frontality(face) < MIN_FRONTALITY or quality(frame.image, face) < MIN_QUALITY:
                 continue
-            chip = pack.embedder.align(frame.image, pack.refine(frame.image, face))
+            chip = pack.chip(frame.image, face)
             seen.append(Seen(sighting.track_id, number, pack.embedder.embed(chip[np.newaxis])[0]))
     return number, len(tracks), seen
 

@@ -249,3 +249,16 @@ def test_removals_in_any_order_keep_the_search_exact(vault: Vault, ledger: Ledge
             match = gallery.search(probe(vector), frozenset())
             assert match.best is not None
             assert match.best.person_id == kept
+
+
+def test_the_nearest_people_are_those_of_comparing_everybody(vault: Vault, ledger: Ledger) -> None:
+    rng = np.random.default_rng(5)
+    vectors = {f"p-{number}": random_unit(rng) for number in range(40)}  # more rows than two people may have
+    for person_id, vector in vectors.items():
+        store(vault, ledger, person_id, vector)
+    asked = probe(random_unit(rng))
+    ranked = sorted(vectors, key=lambda person_id: -float(vectors[person_id] @ asked.vector))
+    gallery = Gallery(vault, PACK)
+    assert [near.person_id for near in gallery.nearest(asked, frozenset(), 2)] == ranked[:2]
+    assert [near.person_id for near in gallery.nearest(asked, frozenset(ranked[:1]), 2)] == ranked[1:3]
+    assert [near.person_id for near in gallery.nearest(asked, frozenset(), 40)] == ranked

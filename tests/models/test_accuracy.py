@@ -16,7 +16,7 @@ def vector(pack: Pack, path: Path) -> np.ndarray:
     middle = np.array(image.shape[1::-1]) / 2
     faces = pack.detector.detect(image)
     face = min(faces, key=lambda face: float(np.linalg.norm(face.box_xyxy.reshape(2, 2).mean(axis=0) - middle)))
-    return pack.embedder.embed(pack.embedder.align(image, pack.refine(image, face))[np.newaxis])[0]
+    return pack.embedder.embed(pack.chip(image, face)[np.newaxis])[0]
 
 
 def test_mobilefacenet_tells_74_people_apart_as_well_as_it_was_measured_to(

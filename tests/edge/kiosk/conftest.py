@@ -90,3 +90,8 @@ def until(true: Callable[[], bool], within_s: float = 20) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.05)
+
+
+def until_shown(client: httpx.Client, visit: str) -> None:
+    """Wait for the desk's page to know a visit."""
+    until(lambda: client.get(f"/fragments/arrival/{visit}").status_code == 200)

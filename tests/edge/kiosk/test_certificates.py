@@ -14,7 +14,7 @@ import pytest
 from sync.format.messages import Ack
 from sync.verify.verify import verify
 from tests.conftest import form_token
-from tests.edge.kiosk.conftest import Desk, until
+from tests.edge.kiosk.conftest import Desk, until, until_shown
 from tests.edge.kiosk.door import Door
 from tests.sync.a_site import ACentral
 
@@ -38,10 +38,6 @@ def acknowledge(door: Door, central: ACentral) -> None:
     assert door.ledger.accept_ack(
         Ack.seal(record.node_id, record.epoch, record.seq, record.hash, now_us, 8, central.key("ack"))
     )
-
-
-def until_shown(client: httpx.Client, visit: str) -> None:
-    until(lambda: client.get(f"/fragments/arrival/{visit}").status_code == 200)
 
 
 def exports(door: Door) -> list[dict[str, object]]:

@@ -6,14 +6,10 @@ import httpx
 
 from edge.retention import erase
 from edge.vault import opened
-from tests.edge.kiosk.conftest import Desk, until
+from tests.edge.kiosk.conftest import Desk, until_shown
 from tests.edge.kiosk.door import Door
 
 Visitor = Callable[..., httpx.Client]
-
-
-def until_shown(client: httpx.Client, visit: str) -> None:
-    until(lambda: client.get(f"/fragments/arrival/{visit}").status_code == 200)
 
 
 def test_a_card_links_to_the_shots_the_nearest_people_and_the_rule(door: Door, visitor: Visitor) -> None:
