@@ -45,7 +45,7 @@ class LivenessSpec:
     licence: str = "not stated"
 
     def __post_init__(self) -> None:
-        if not SHA256.fullmatch(self.sha256) or Path(self.file).name != self.file or not self.file:
+        if not SHA256.fullmatch(self.sha256) or Path(self.file).name != self.file or self.file in ("", _MANIFEST):
             raise ModelsError("a liveness network needs a file name and a sha256")
         if not 1.0 <= self.crop <= MAX_CROP:
             raise ModelsError(f"crop must be 1..{MAX_CROP} times the face, not {self.crop}")
@@ -60,18 +60,22 @@ class Liveness:
         """Raises ModelsError where the network does not answer with two numbers for a picture of this size."""
         self._network = network
         self._spec = spec
-        self._answer(np.zeros((spec.side_px, spec.side_px, 3), np.uint8))
+        if self._answer(np.zeros((spec.side_px, spec.side_px, 3), np.uint8)) is None:
+            raise ModelsError(f"{network.name}: answers with no numbers")
 
     @property
     def spec(self) -> LivenessSpec:
         """What it is."""
         return self._spec
 
-    def live(self, image: Image, face: Face) -> float:
-        """Return how likely a face of image (H, W, 3) uint8 BGR is no photograph or screen, 0..1."""
+    def live(self, image: Image, face: Face) -> float | None:
+        """Return how likely a face of image (H, W, 3) uint8 BGR is no photograph or screen, 0..1.
+
+        None where the network cannot say: infinite, or not a number.
+        """
         return self._answer(_square(image, face, self._spec.crop, self._spec.side_px))
 
-    def _answer(self, square: Image) -> float:
+    def _answer(self, square: Image) -> float | None:
         picture = square[:, :, ::-1] if self._spec.channels == "rgb" else square
         blob = np.ascontiguousarray(picture.transpose(2, 0, 1)[np.newaxis], dtype=np.float32) / np.float32(255)
         try:
@@ -80,6 +84,8 @@ class Liveness:
             raise ModelsError(f"{self._network.name}: does not run on {self._spec.side_px} px ({error})") from error
         if scores.size != 2:
             raise ModelsError(f"{self._network.name}: answers with {scores.size} numbers, expected two")
+        if not np.isfinite(scores).all():
+            return None
         if not (scores >= 0).all() or abs(float(scores.sum()) - 1) > 1e-3:  # no probabilities yet
             scores = np.exp(scores - scores.max())
             scores /= scores.sum()

@@ -25,14 +25,14 @@ async def moving(pictures: AsyncIterator[bytes], alive: Callable[[], bool]) -> R
         while True:
             yield f"--{_BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n".encode()
             yield picture + b"\r\n"
-            if time.monotonic() - looked_s > _LOOK_S:
-                if not await run_in_threadpool(alive):
-                    return
-                looked_s = time.monotonic()
             try:
                 picture = await anext(pictures)
             except StopAsyncIteration:
                 return
+            if time.monotonic() - looked_s > _LOOK_S:  # before it is sent: it may have been long in coming
+                if not await run_in_threadpool(alive):
+                    return
+                looked_s = time.monotonic()
 
     kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
     return StreamingResponse(parts(), media_type=kind, headers={"Cache-Control": "no-store"})

@@ -25,7 +25,12 @@ FACE = Face(
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """A real network that calls what is redder than it is blue live."""
-    weights = numpy_helper.from_array(np.array([[8, -8], [0, 0], [-8, 8]], np.float32), "weights")
+    return made(tmp_path / "redder.onnx", [[8, -8], [0, 0], [-8, 8]])
+
+
+def made(path: Path, of_colours: list[list[float]]) -> Path:
+    """A network whose two answers are sums of what a picture has of red, green and blue."""
+    weights = numpy_helper.from_array(np.array(of_colours, np.float32), "weights")
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 64, 64])
     out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 2])
     nodes = [
@@ -34,7 +39,6 @@ def network(tmp_path: Path) -> Path:
     ]
     graph = helper.make_graph(nodes, "redder", [image], [out], [weights])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    path = tmp_path / "redder.onnx"
     onnx.save(model, str(path))
     return path
 
@@ -93,6 +97,26 @@ def test_another_file_in_its_place_is_not_run(tmp_path: Path, network: Path) -> 
     (tmp_path / FOLDER / "redder.onnx").write_bytes(network.read_bytes() + b"\0")
     with pytest.raises(ModelsError, match="not what was installed"):
         open_liveness(tmp_path)
+
+
+def test_a_network_that_runs_over_says_nothing_of_that_face(tmp_path: Path) -> None:
+    add_liveness(tmp_path, made(tmp_path / "hot.onnx", [[3e38, 0], [3e38, 0], [3e38, 1]]), SPEC)
+    judge = open_liveness(tmp_path)
+    assert judge is not None
+    assert judge.live(picture((255, 255, 255)), FACE) is None
+    assert judge.live(picture((0, 0, 0)), FACE) == pytest.approx(0.5)
+
+
+def test_a_network_may_not_take_the_place_of_what_is_to_be_known_of_it(tmp_path: Path, network: Path) -> None:
+    with pytest.raises(ModelsError, match="file name"):
+        add_liveness(tmp_path / "models", network.rename(tmp_path / f"{FOLDER}.toml"), SPEC)
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_network_that_answers_with_no_numbers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelsError, match="no numbers"):
+        add_liveness(tmp_path / "models", made(tmp_path / "nan.onnx", [[np.nan, 0], [0, 0], [0, 0]]), SPEC)
+    assert not (tmp_path / "models").exists()
 
 
 def test_what_is_no_network_is_refused(tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
 """The manager looks at a camera live; nobody else does."""
 
+import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import httpx
 import pytest
 
 from camera.pipeline import Step
+from edge.kiosk import film
 from edge.live_view import LiveView
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk
@@ -41,9 +43,9 @@ def entrance(desk: Desk) -> Iterator[None]:
 def test_a_manager_sees_the_camera_move_until_signed_out(visitor: Visitor) -> None:
     client, pictures = visitor("wang"), 0
     token = form_token(client, "/")
-    with client.stream("GET", PATH) as film:
-        assert film.headers["content-type"] == "multipart/x-mixed-replace; boundary=picture"
-        for chunk in film.iter_raw():
+    with client.stream("GET", PATH) as moving:
+        assert moving.headers["content-type"] == "multipart/x-mixed-replace; boundary=picture"
+        for chunk in moving.iter_raw():
             pictures += chunk.count(b"Content-Type: image/jpeg")
             if pictures == 3:
                 assert client.post("/logout", data={"csrf_token": token}).status_code == 303
@@ -57,6 +59,24 @@ def test_nobody_else_sees_it(visitor: Visitor) -> None:
     assert client.get(PATH).status_code == 403
     assert client.get("/cameras/entrance").status_code == 403
     assert visitor("wang").get("/cameras/none/live.mjpeg").status_code == 404
+
+
+def test_a_picture_that_comes_long_after_the_end_of_a_session_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(film, "_LOOK_S", 0.0)
+    signed_in = True
+
+    async def slow() -> AsyncIterator[bytes]:
+        nonlocal signed_in
+        yield b"the first"
+        signed_in = False
+        yield b"the next"
+
+    async def sent() -> bytes:
+        answer = await film.moving(slow(), lambda: signed_in)
+        return b"".join([part async for part in answer.body_iterator])  # type: ignore[attr-defined]
+
+    assert b"the first" in (all_of_it := asyncio.run(sent()))
+    assert b"the next" not in all_of_it
 
 
 def test_without_a_node_the_film_says_so(visitor: Visitor) -> None:
