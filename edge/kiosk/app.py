@@ -1,14 +1,11 @@
 """The kiosk's pages: who has arrived, whom the desk must look at, and how the node is."""
 
 import logging
-import shutil
 import threading
-import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, FastAPI, Form, HTTPException
@@ -16,9 +13,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
-from edge.attestation import read_standing
 from edge.certificate import NoCertificate, issue
-from edge.clock import Clock, read_kernel
+from edge.clock import Clock
 from edge.epochs import moved
 from edge.explanation import because
 from edge.home import Home
@@ -26,14 +22,13 @@ from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.desk import BadAnswer, Desk
 from edge.kiosk.faces import Faces
 from edge.kiosk.film import moving
-from edge.kiosk.health import SILENT_AFTER_S, Health
+from edge.kiosk.health import Health
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shown import ShownVisit
+from edge.kiosk.view import View
 from edge.live_view import pictures
-from edge.nightly import Checks
 from edge.paper import PaperError
 from sync import SyncError
-from sync.node.alarms import Alarms
 from sync.node.in_force import KeyNotInForce
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
@@ -42,12 +37,11 @@ from sync.web.live import Live
 from sync.web.pages import SHARED_TEXTS, Pages
 from sync.web.sessions import IDLE_S, Session, Sessions
 from sync.web.tablets import Tablets
-from sync.web.times import Times, lasting
+from sync.web.times import Times
 
 log = logging.getLogger(__name__)
 
 _HERE = Path(__file__).parent
-_PANEL = 3
 DESK = ("front_desk", "manager")
 MANAGER = ("manager",)
 
@@ -83,7 +77,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     app.state.live = live
     pages.mount(app)
     gate.mount(app)
-    view = _View(home, times, arrivals, health, watch, accounts, settings.site.id, settings.node.id)
+    view = View(home, times, arrivals, health, watch, accounts, settings.site.id, settings.node.id)
 
     page = Annotated[Session, Depends(gate.page(*DESK))]
     part = Annotated[Session, Depends(gate.part(*DESK))]
@@ -286,100 +280,3 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         return visit
 
     return app
-
-
-class _View:
-    """What the templates are given."""
-
-    def __init__(
-        self,
-        home: Home,
-        times: Times,
-        arrivals: Arrivals,
-        health: Health,
-        watch: LedgerWatch,
-        accounts: Accounts,
-        site_id: str,
-        node_id: str,
-    ) -> None:
-        self._home = home
-        self._times = times
-        self._arrivals = arrivals
-        self._health = health
-        self._watch = watch
-        self._accounts = accounts
-        self._site_id = site_id
-        self._node_id = node_id
-        self._checks, self._alarms = Checks(home.database), Alarms(home.database)
-
-    def common(self) -> dict[str, Any]:
-        return {
-            "times": self._times,
-            "now_us": _now_us(),
-            "lasting": lasting,
-            "named": self._named,
-            "site_id": self._site_id,
-            "node_id": self._node_id,
-            "count": len(self._arrivals.questions()),
-            "acked": self._watch.delivery.acked,
-            "refused_certificate": self.refused,
-            "void": self._watch.void,
-        }
-
-    def refused(self, visit: ShownVisit) -> str:
-        """Why a visit gets no certificate, as the texts name it; empty where it gets one."""
-        if not self._home.joined:
-            return "alone"
-        if visit.source == "file":
-            return "file"
-        if self._watch.void(visit):
-            return "void"
-        return visit.decision if visit.decision in ("seen", "unsure") else ""
-
-    def today(self) -> dict[str, Any]:
-        today = self._arrivals.since(self._times.midnight_us(_now_us()))
-        return {"total": len(today), "counts": Counter(visit.decision for visit in today)}
-
-    def questions(self) -> list[dict[str, Any]]:
-        """Each open question with its candidates' newest earlier visits."""
-        return [
-            {
-                "visit": visit,
-                "candidates": [
-                    (candidate, self._arrivals.last_of(candidate.person_id, visit.arrived_us))
-                    for candidate in visit.candidates
-                ],
-            }
-            for visit in self._arrivals.questions()
-        ]
-
-    def panels(self) -> dict[str, Any]:
-        questions = self._arrivals.questions()
-        return {"waiting": questions[:_PANEL], "waiting_count": len(questions), **self.node()}
-
-    def node(self) -> dict[str, Any]:
-        state = self._health.read()
-        silent = state.heard_us is not None and _now_us() - state.heard_us > SILENT_AFTER_S * 1e6
-        disk = shutil.disk_usage(self._home.database.resolve().parent)
-        condition = "never" if state.since_us is None else "stopped"
-        if state.running:
-            condition = "silent" if silent else "running"
-        return {
-            "state": state,
-            "condition": condition,
-            "delivery": self._watch.delivery,
-            "night": self._checks.last(),
-            "alarms": self._alarms.all(),
-            "joined": self._home.central_pub.exists(),
-            "kernel": read_kernel(),
-            "standing": read_standing(self._home.database),
-            "disk_free_gb": disk.free / 1e9,
-            "disk_total_gb": disk.total / 1e9,
-        }
-
-    def _named(self, account_id: str) -> str:
-        return self._accounts.named(account_id) or account_id
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -29,6 +29,15 @@ def test_a_card_links_to_the_shots_the_nearest_people_and_the_rule(door: Door, v
     assert "between 0.380 and 0.520: the desk decides" in english
 
 
+def test_a_return_is_said_to_be_clear_of_a_second_person_only_where_there_was_one(door: Door, visitor: Visitor) -> None:
+    alone, _ = door.arrive("return", similarity=0.77, gallery_n=1)
+    clear, _ = door.arrive("return", similarity=0.77, margin_e6=310_000)
+    client = visitor("li")
+    until_shown(client, clear)
+    assert "只有一位可比对的人" in client.get(f"/visits/{alone}/why").text
+    assert "明显领先第二位（0.310）" in client.get(f"/visits/{clear}/why").text
+
+
 def test_of_somebody_erased_only_what_the_record_says_is_told(desk: Desk, door: Door, visitor: Visitor) -> None:
     visit, person = door.arrive("return", similarity=0.77)
     client = visitor("li")

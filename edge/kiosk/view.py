@@ -1,0 +1,117 @@
+"""What the kiosk's templates are given."""
+
+import shutil
+import time
+from collections import Counter
+from typing import Any
+
+from edge.attestation import read_standing
+from edge.clock import read_kernel
+from edge.home import Home
+from edge.kiosk.arrivals import Arrivals
+from edge.kiosk.health import SILENT_AFTER_S, Health
+from edge.kiosk.live import LedgerWatch
+from edge.kiosk.shown import ShownVisit
+from edge.nightly import Checks
+from sync.node.alarms import Alarms
+from sync.web.accounts import Accounts
+from sync.web.times import Times, lasting
+
+_PANEL = 3
+
+
+class View:
+    """Of one kiosk: what stands in memory and in HOME, as the pages name it."""
+
+    def __init__(
+        self,
+        home: Home,
+        times: Times,
+        arrivals: Arrivals,
+        health: Health,
+        watch: LedgerWatch,
+        accounts: Accounts,
+        site_id: str,
+        node_id: str,
+    ) -> None:
+        self._home = home
+        self._times = times
+        self._arrivals = arrivals
+        self._health = health
+        self._watch = watch
+        self._accounts = accounts
+        self._site_id = site_id
+        self._node_id = node_id
+        self._checks, self._alarms = Checks(home.database), Alarms(home.database)
+
+    def common(self) -> dict[str, Any]:
+        return {
+            "times": self._times,
+            "now_us": _now_us(),
+            "lasting": lasting,
+            "named": self._named,
+            "site_id": self._site_id,
+            "node_id": self._node_id,
+            "count": len(self._arrivals.questions()),
+            "acked": self._watch.delivery.acked,
+            "refused_certificate": self.refused,
+            "void": self._watch.void,
+        }
+
+    def refused(self, visit: ShownVisit) -> str:
+        """Why a visit gets no certificate, as the texts name it; empty where it gets one."""
+        if not self._home.joined:
+            return "alone"
+        if visit.source == "file":
+            return "file"
+        if self._watch.void(visit):
+            return "void"
+        return visit.decision if visit.decision in ("seen", "unsure") else ""
+
+    def today(self) -> dict[str, Any]:
+        today = self._arrivals.since(self._times.midnight_us(_now_us()))
+        return {"total": len(today), "counts": Counter(visit.decision for visit in today)}
+
+    def questions(self) -> list[dict[str, Any]]:
+        """Each open question with its candidates' newest earlier visits."""
+        return [
+            {
+                "visit": visit,
+                "candidates": [
+                    (candidate, self._arrivals.last_of(candidate.person_id, visit.arrived_us))
+                    for candidate in visit.candidates
+                ],
+            }
+            for visit in self._arrivals.questions()
+        ]
+
+    def panels(self) -> dict[str, Any]:
+        questions = self._arrivals.questions()
+        return {"waiting": questions[:_PANEL], "waiting_count": len(questions), **self.node()}
+
+    def node(self) -> dict[str, Any]:
+        state = self._health.read()
+        silent = state.heard_us is not None and _now_us() - state.heard_us > SILENT_AFTER_S * 1e6
+        disk = shutil.disk_usage(self._home.database.resolve().parent)
+        condition = "never" if state.since_us is None else "stopped"
+        if state.running:
+            condition = "silent" if silent else "running"
+        return {
+            "state": state,
+            "condition": condition,
+            "delivery": self._watch.delivery,
+            "night": self._checks.last(),
+            "alarms": self._alarms.all(),
+            "joined": self._home.central_pub.exists(),
+            "kernel": read_kernel(),
+            "standing": read_standing(self._home.database),
+            "disk_free_gb": disk.free / 1e9,
+            "disk_total_gb": disk.total / 1e9,
+        }
+
+    def _named(self, account_id: str) -> str:
+        return self._accounts.named(account_id) or account_id
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
