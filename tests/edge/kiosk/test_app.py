@@ -24,7 +24,7 @@ from tests.edge.kiosk.door import Door
 
 Visitor = Callable[..., httpx.Client]
 
-PAGES = ("/", "/questions", "/node", "/certificates/{visit_id}")
+PAGES = ("/", "/questions", "/node", "/certificates/{visit_id}", "/visits/{visit_id}/why")
 PARTS = (
     "/events",
     "/fragments/count",
@@ -37,7 +37,8 @@ PARTS = (
     "/crops/{visit_id}.jpg",
 )
 DESK_FORMS = ("/questions/{visit_id}", "/certificates/{visit_id}")
-MANAGER_PAGES = ("/tablets",)
+MANAGER_PAGES = ("/tablets", "/cameras/{camera_id}")
+MANAGER_PARTS = ("/cameras/{camera_id}/live.mjpeg",)
 MANAGER_FORMS = ("/tablets", "/tablets/{tablet_id}/revoke")
 OPEN = ("/login", "/login/pin", "/logout", "/session")
 
@@ -131,14 +132,14 @@ def test_a_pin_works_on_a_registered_tablet_only(visitor: Visitor, desk: Desk) -
 def test_every_route_is_spoken_for(kiosk: PageServer) -> None:
     app = kiosk.app
     routes = {route.path for route in app.routes if hasattr(route, "methods")}
-    assert routes == {*PAGES, *PARTS, *DESK_FORMS, *MANAGER_PAGES, *MANAGER_FORMS, *OPEN}
+    assert routes == {*PAGES, *PARTS, *DESK_FORMS, *MANAGER_PAGES, *MANAGER_PARTS, *MANAGER_FORMS, *OPEN}
 
 
 @pytest.mark.parametrize("name", [None, "li", "wang"])
 def test_each_route_lets_in_only_its_roles(visitor: Visitor, door: Door, name: str | None) -> None:
     visit_id, _ = door.arrive("first")
     client = visitor(name)
-    ids = {"visit_id": visit_id, "tablet_id": "none"}
+    ids = {"visit_id": visit_id, "tablet_id": "none", "camera_id": "entrance"}
     until(lambda: name is None or client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
     for path in PAGES:
         assert client.get(path.format(**ids)).status_code == (200 if name else 303), path
@@ -146,7 +147,9 @@ def test_each_route_lets_in_only_its_roles(visitor: Visitor, door: Door, name: s
         with client.stream("GET", path.format(**ids)) as answer:
             assert answer.status_code == (200 if name else 401), path
     for path in MANAGER_PAGES:
-        assert client.get(path).status_code == {None: 303, "li": 403, "wang": 200}[name], path
+        assert client.get(path.format(**ids)).status_code == {None: 303, "li": 403, "wang": 200}[name], path
+    for path in MANAGER_PARTS:  # no node runs, so there is no picture to send
+        assert client.get(path.format(**ids)).status_code == {None: 401, "li": 403, "wang": 503}[name], path
     token = {"csrf_token": form_token(client, "/")} if name else {}
     for path in DESK_FORMS:
         # a first visit is no question, and a node that has joined no central certifies nothing
