@@ -12,9 +12,9 @@ import sdnotify
 from camera.pipeline import Arrival, Pipeline, Step
 from camera.slot import Slots
 from camera.source import Frame
-from camera.views import ViewChange
 from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
+from edge.camera_log import CameraLog
 from edge.camera_views import CameraViews
 from edge.clock import Clock
 from edge.consent import Horizon, declare
@@ -36,7 +36,6 @@ from models.fusion import fused
 from models.liveness import Liveness
 from models.masks import MaskDetector
 from models.pack import Pack
-from sync.format.canonical import Fields
 from sync.format.stamp import to_us
 from sync.node.ledger import Ledger
 from sync.node.witness import log_fields
@@ -78,7 +77,7 @@ class Watch:
         self._disk = disk
         self._night = night
         self._site = site
-        self._unsaid: dict[str, tuple[str, Fields]] = {}  # the newest word of each camera that found no room
+        self._camera_log = CameraLog(ledger, disk, sources)
         self._vault = vault
         self._visits = visits
         self._gallery = gallery
@@ -236,31 +235,16 @@ class Watch:
             pipeline.vitals(time.monotonic_ns() if self._sources[camera_id].live else None)
             self._dropped[camera_id] = self._slots.dropped(camera_id)
         self._visits.unwatched_until(now)
-        while self._unsaid:
-            topic = next(iter(self._unsaid))
-            self._ledger.append(*self._unsaid[topic])
-            del self._unsaid[topic]
+        self._camera_log.catch_up()
 
     def _analyse(self, frame: Frame) -> None:
         self._film_now = max(self._film_now, frame.captured_at)
         step = self._pipelines[frame.camera_id].step(frame)
         for change in step.view:
-            self._tell_view(frame.camera_id, change)
+            self._camera_log.view(frame.camera_id, change)
         self._follow(step)
         self._visits.seen(frame.camera_id, step.seen, frame.captured_at)
         self._live_view.follow(frame, step)
-
-    def _tell_view(self, camera_id: str, change: ViewChange) -> None:
-        log.warning("view changed camera=%s kind=%s reason=%s", camera_id, change.kind, change.reason)
-        if change.kind == "blind" and change.reason == "clear":
-            self._camera_record("camera.up", camera_id, change.since, "clear")
-            return
-        fields: Fields = {"state": "clear" if change.reason == "clear" else change.kind}
-        if change.displacement is not None:
-            found = change.displacement
-            fields |= {"right_e6": round(found.right * 1e6), "down_e6": round(found.down * 1e6)}
-            fields |= {"roll_e6": round(found.roll_deg * 1e6), "zoom_e6": round(found.zoom * 1e6)}
-        self._camera_record(f"camera.{change.kind}", camera_id, change.since, change.reason, fields)
 
     def _follow(self, step: Step) -> None:
         for arrival in step.arrivals:
@@ -287,17 +271,17 @@ class Watch:
             match event.kind:
                 case "up":
                     self._delivered.add(event.camera_id)
-                    self._camera_record("camera.up", event.camera_id, event.at, event.reason)
+                    self._camera_log.append("camera.up", event.camera_id, event.at, event.reason)
                 case "down":
                     if event.camera_id not in self._delivered:
                         if impatient:
                             raise EdgeError(event.message)
                         log.warning("camera lost camera=%s reason=%s: %s", event.camera_id, event.reason, event.message)
                     self._follow(self._pipelines[event.camera_id].finish())  # whoever was in view may leave unseen
-                    self._camera_record("camera.down", event.camera_id, event.at, event.reason)
+                    self._camera_log.append("camera.down", event.camera_id, event.at, event.reason)
                 case "ended":
                     self._running.discard(event.camera_id)
-                    self._camera_record("camera.down", event.camera_id, event.at, "ended")
+                    self._camera_log.append("camera.down", event.camera_id, event.at, "ended")
                 case "failed":
                     raise EdgeError(event.message)
 
@@ -387,23 +371,6 @@ class Watch:
         self._vault.reach_copies()  # one may be back that was away when somebody was erased
         if forgotten:
             log.info("people forgotten count=%d", forgotten)
-
-    def _camera_record(self, kind: str, camera_id: str, at: datetime, reason: str, more: Fields | None = None) -> None:
-        source = self._sources[camera_id]
-        fields: Fields = {
-            "camera": camera_id,
-            "source": source.kind,
-            "source_hash": source.digest,
-            "at_us": to_us(at),
-        }
-        if reason:
-            fields["reason"] = reason
-        fields |= more or {}
-        topic = f"{camera_id} moved" if kind == "camera.moved" else camera_id  # whatever else becomes of it
-        self._unsaid[topic] = (kind, fields)
-        if not self._disk.refusing:
-            self._ledger.append(kind, fields)
-            del self._unsaid[topic]
 
 
 def stop_all(workers: list[CameraWorker]) -> None:
