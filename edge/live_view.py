@@ -58,6 +58,7 @@ class LiveView:
         self._pictures: dict[str, _Picture] = {}
         self._due_s: dict[str, float] = {}
         self._labels: dict[tuple[str, int], tuple[str, tuple[int, int, int]]] = {}
+        self._places = threading.BoundedSemaphore(WATCHERS)
         self._stopped = False
 
     def start(self) -> None:
@@ -122,14 +123,14 @@ class LiveView:
                 watcher, _ = listening.accept()
             except OSError:  # stop() has closed it
                 return
-            if sum(self._watched.values()) >= WATCHERS:
+            if not self._places.acquire(blocking=False):  # whoever has not said a camera yet has a place too
                 watcher.close()
                 continue
             watcher.settimeout(PATIENCE_S)
             threading.Thread(target=self._serve, args=(watcher,), name="live-watcher", daemon=True).start()
 
     def _serve(self, watcher: socket.socket) -> None:
-        with watcher:
+        with self._place(), watcher:
             try:
                 camera_id = watcher.makefile("rb").readline(_ID_BYTES).decode().rstrip("\n")
             except (OSError, ValueError) as error:
@@ -144,6 +145,13 @@ class LiveView:
                         watcher.sendall(_LENGTH.pack(len(data)) + data)
                     except OSError:  # gone, or not reading: either is the end of watching
                         return
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            self._places.release()
 
     @contextlib.contextmanager
     def _watching(self, camera_id: str) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -105,6 +106,22 @@ def test_more_watchers_than_there_are_places_are_turned_away(shown: tuple[Path, 
 
     assert asyncio.run(crowd()) == [0]
     until(lambda: not view._watched)
+
+
+def test_whoever_says_nothing_takes_a_place_and_no_more_threads_than_there_are_places(tmp_path: Path) -> None:
+    view = LiveView(tmp_path)
+    view.start()
+    silent = [socket.socket(socket.AF_UNIX) for _ in range(3 * WATCHERS)]
+    try:
+        for one in silent:
+            one.connect(str(tmp_path / SOCKET))
+            one.settimeout(2)
+        turned_away = [one.recv(1) == b"" for one in silent[WATCHERS:]]
+    finally:
+        for one in silent:
+            one.close()
+        view.stop()
+    assert all(turned_away)
 
 
 def test_without_a_node_there_is_no_film(tmp_path: Path) -> None:
