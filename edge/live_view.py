@@ -67,8 +67,8 @@ class LiveView:
         try:
             with _within_reach(self._folder) as path:
                 path.unlink(missing_ok=True)  # of a run that was killed; run.lock says that no other one is there
+                os.fchmod(listening.fileno(), 0o660)  # before it has a name: others may write the folder too
                 listening.bind(str(path))
-                path.chmod(0o660)
             listening.listen(WATCHERS)
         except OSError as error:
             listening.close()

@@ -36,7 +36,6 @@ from edge.passes import Passes
 from edge.retention import expire, finish_erasures
 from edge.settings import Settings
 from edge.site import Site
-from edge.site_calibration import in_force
 from edge.staff import Staff
 from edge.surroundings import Surroundings
 from edge.vault import Vault
@@ -124,7 +123,7 @@ def run(home: Home, options: RunOptions) -> bool:
             ledger,
             vault,
             gallery,
-            in_force(ledger, pack.pack_id, pack.calibration.of_tracks()),
+            orders.calibration(ledger, pack),
             Horizon(policy, ledger),
             staff,
             site_id=settings.site.id,

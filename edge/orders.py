@@ -1,4 +1,4 @@
-"""What central has ordered, as the running node follows it."""
+"""What central has ordered, and this site has learnt, as the running node follows it."""
 
 import time
 from datetime import datetime
@@ -7,7 +7,10 @@ from edge.consent import CapturePolicy
 from edge.home import Home
 from edge.retention import erase_ordered
 from edge.settings import Settings
+from edge.site_calibration import in_force
 from edge.vault import Vault
+from models.calibration import Calibration
+from models.pack import Pack
 from sync.node.ledger import Ledger
 from sync.node.trust import Trust
 
@@ -28,6 +31,10 @@ class Orders:
     def policy(self) -> CapturePolicy:
         """The capture policy in force."""
         return self._home.policy(self._settings)
+
+    def calibration(self, ledger: Ledger, pack: Pack) -> Calibration:
+        """The table that thresholds of a pack come from."""
+        return in_force(self._home, ledger, pack.pack_id, pack.calibration.of_tracks())
 
     def erase(self, ledger: Ledger, vault: Vault, now: datetime) -> int:
         """Forget whom central wants forgotten; returns how many were known here."""

@@ -26,7 +26,6 @@ from edge.nightly import Night
 from edge.orders import Orders
 from edge.retention import expire
 from edge.site import Site
-from edge.site_calibration import in_force
 from edge.staff import Staff
 from edge.vault import Vault
 from edge.visit_records import SourceFacts
@@ -348,7 +347,7 @@ class Watch:
             declare(policy, self._ledger)
             self._visits.follow(Horizon(policy, self._ledger))
             self._expire()
-        self._visits.recalibrate(in_force(self._ledger, self._pack.pack_id, self._pack.calibration.of_tracks()))
+        self._visits.recalibrate(self._orders.calibration(self._ledger, self._pack))
 
     def _look_around(self) -> None:
         """Does the box still stand where it was attested to, and do its cameras look where they did?"""

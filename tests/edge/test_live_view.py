@@ -1,8 +1,10 @@
 """The live view: drawn for whoever watches, for nobody else, and in no file."""
 
 import asyncio
+import os
 import shutil
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -122,6 +124,19 @@ def test_whoever_says_nothing_takes_a_place_and_no_more_threads_than_there_are_p
             one.close()
         view.stop()
     assert all(turned_away)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o007, 0o660), (0o077, 0o600)])
+def test_the_socket_gets_its_mode_with_its_name_and_never_by_it(tmp_path: Path, umask: int, mode: int) -> None:
+    # by its name the mode of a file would be changed that somebody has put in its place meanwhile
+    view = LiveView(tmp_path)
+    before = os.umask(umask)
+    try:
+        view.start()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / SOCKET).stat().st_mode) == mode
+    view.stop()
 
 
 def test_without_a_node_there_is_no_film(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import secrets
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from edge.home import Home
 from edge.site_calibration import SiteCalibration, in_force, learn, record
 from models.calibration import Calibration
 from models.store import Store
+from sync.format import canonical
+from sync.format.records import parse
 from tests.edge.visiting import DIM, PACK, T0, Node, after
 
 # what unit vectors at random in 128 dimensions come to: a normal distribution of deviation 1 / sqrt(128)
@@ -111,11 +115,34 @@ def test_the_record_holds_whole_numbers_and_gives_the_same_table_back(node: Node
         return {type(value)}
 
     assert leaves({k: v for k, v in written.fields["calibration"].items() if k != "pack"}) == {int}
-    back = in_force(node.ledger, PACK, RANDOM)
+    back = in_force(node.home, node.ledger, PACK, RANDOM)
     assert STRICTNESS.rule(back, 1000).upper == pytest.approx(found.after.upper, abs=1e-5)
-    assert in_force(node.ledger, "other@1", RANDOM) == RANDOM
+    assert in_force(node.home, node.ledger, "other@1", RANDOM) == RANDOM
     record(node.ledger, node.policy, PACK, None)
-    assert in_force(node.ledger, PACK, RANDOM) == RANDOM
+    assert in_force(node.home, node.ledger, PACK, RANDOM) == RANDOM
+
+
+@pytest.mark.parametrize("forger", ["nobody", "desk"])
+def test_a_table_that_the_node_has_not_signed_moves_no_threshold(node: Node, forger: str) -> None:
+    remember(node, crowd(150, alike=0.05))
+    record(node.ledger, node.policy, PACK, learnt(node))
+    honest = in_force(node.home, node.ledger, PACK, RANDOM)
+    assert honest != RANDOM
+    *_, last = node.ledger.rows()
+    before = parse(last.body, last.signature)
+    points = [{"fmr_e12": 10**11, "similarity_e6": -900_000}, {"fmr_e12": 10**6, "similarity_e6": -800_000}]
+    loose = {**before.fields["calibration"], "points": points}
+    fields = before.fields | {"seq": before.seq + 1, "prev": before.hash.hex(), "calibration": loose}
+    signer = node.home.signer("desk")
+    body = canonical.encode(fields | ({"key": signer.public.key_id} if forger == "desk" else {}))
+    forged = parse(body, signer.sign("record-sig", body) if forger == "desk" else before.signature)
+    with closing(sqlite3.connect(node.home.database)) as database, database:
+        database.execute(
+            "INSERT INTO ledger VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+            (forged.epoch, forged.seq, forged.kind, body, forged.hash, forged.prev_hash, forged.signature),
+        )
+    assert node.ledger.last_of("policy.changed") == forged
+    assert in_force(node.home, node.ledger, PACK, RANDOM) == honest
 
 
 def test_the_next_visit_is_held_to_the_new_thresholds_and_says_so(node: Node) -> None:
@@ -153,9 +180,9 @@ def test_the_command_shows_before_and_after_and_records_only_without_dry_run(
     assert last is not None
     assert done["seq"] == last.seq
     assert done["after"]["upper"] != done["before"]["upper"]
-    assert in_force(node.ledger, manifest.pack_id, manifest.calibration) != manifest.calibration
+    assert in_force(node.home, node.ledger, manifest.pack_id, manifest.calibration) != manifest.calibration
     assert runner.invoke(app, [*arguments, "--undo"]).exit_code == 0
-    assert in_force(node.ledger, manifest.pack_id, manifest.calibration) == manifest.calibration
+    assert in_force(node.home, node.ledger, manifest.pack_id, manifest.calibration) == manifest.calibration
 
 
 def test_what_was_learnt_survives_in_a_ledger_that_verifies(node: Node, home: Home) -> None:
