@@ -7,9 +7,11 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +24,7 @@ from edge import EdgeError
 from edge.live_view import SOCKET, WATCHERS, WIDTH_PX, LiveView, pictures
 from models.faces import Face
 
+T = TypeVar("T")
 GREY = np.full((1080, 1920, 3), 90, np.uint8)
 FACE = Face(np.array([400, 300, 600, 560], np.float32), np.zeros((5, 2), np.float32), 0.9)
 
@@ -53,6 +56,12 @@ def shown(tmp_path: Path) -> Iterator[tuple[Path, LiveView]]:
     view.stop()
 
 
+def alone(film: Coroutine[Any, Any, T]) -> T:
+    """Run on a thread of its own: where a browser has been driven before, this one has a loop already."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, film).result()
+
+
 async def first(folder: Path, camera_id: str, count: int) -> list[bytes]:
     taken: list[bytes] = []
     async for picture in pictures(folder, camera_id):
@@ -71,7 +80,7 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_a_watcher_is_sent_pictures_with_boxes_around_whoever_is_tracked(shown: tuple[Path, LiveView]) -> None:
     folder, _ = shown
-    sent = asyncio.run(first(folder, "door", 3))
+    sent = alone(first(folder, "door", 3))
     assert len(sent) == 3
     picture = cv2.imdecode(np.frombuffer(sent[0], np.uint8), cv2.IMREAD_COLOR)
     assert picture.shape == (540, WIDTH_PX, 3)
@@ -81,7 +90,7 @@ def test_a_watcher_is_sent_pictures_with_boxes_around_whoever_is_tracked(shown: 
 
 def test_nothing_is_kept_of_a_camera_once_nobody_watches(shown: tuple[Path, LiveView]) -> None:
     folder, view = shown
-    asyncio.run(first(folder, "door", 1))
+    alone(first(folder, "door", 1))
     until(lambda: not view._watched)
     assert view._pictures == {}
     assert [path.name for path in folder.iterdir()] == [SOCKET]
@@ -106,7 +115,7 @@ def test_more_watchers_than_there_are_places_are_turned_away(shown: tuple[Path, 
             await film.aclose()  # type: ignore[attr-defined]
         return [len(refused)]
 
-    assert asyncio.run(crowd()) == [0]
+    assert alone(crowd()) == [0]
     until(lambda: not view._watched)
 
 
@@ -141,7 +150,7 @@ def test_the_socket_gets_its_mode_with_its_name_and_never_by_it(tmp_path: Path, 
 
 def test_without_a_node_there_is_no_film(tmp_path: Path) -> None:
     with pytest.raises(EdgeError, match="no node is there"):
-        asyncio.run(first(tmp_path, "door", 1))
+        alone(first(tmp_path, "door", 1))
 
 
 def test_a_folder_that_allows_no_socket_costs_only_the_view(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -159,10 +159,11 @@ def test_pages_fit_and_every_target_is_big_enough_to_touch(
     open_page: OpenPage, door: Door, size: dict[str, int]
 ) -> None:
     _, known = door.arrive("first", ago_s=7200)
-    door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
+    unsure, _ = door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
     door.see(party=2)
     page = open_page("wang", size)
-    for path in ("/", "/questions", "/node", "/tablets"):
+    page.wait_for_selector(f'.card[data-id="{unsure}"]')
+    for path in ("/", "/questions", "/node", "/tablets", f"/visits/{unsure}/why", "/cameras/entrance"):
         for language in ("zh", "en"):
             page.goto(f"{path}?lang={language}")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} {language} overflows"
