@@ -31,6 +31,10 @@ from models.faces import Detector, Embedder, Face, Image
 from models.liveness import Liveness
 from models.masks import MaskDetector
 
+MIN_FACE_PX = 32.0  # the short side; smaller ones are tracked but never shot
+MAX_SHOTS = 5  # kept a track, and so the bound of its memory
+DECIDE_AFTER_S = 1.0
+LOST_AFTER_S = 3.0
 SHOTS_TO_ARRIVE = 3
 SHOTS_APART_S = 0.2  # neighbouring frames show the same face again and add nothing to a template
 
@@ -51,7 +55,7 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A track that has arrived and was given up: out of sight for lost_after_s, or the source is over."""
+    """A track that has arrived and was given up: out of sight for LOST_AFTER_S, or the source is over."""
 
     camera_id: str
     track_id: int
@@ -102,12 +106,11 @@ class _Person:
 class Pipeline:
     """Analyses the frames of one camera, in their order.
 
-    refine: Pack.refine, for the shots that are decided on. min_face_px: faces with a shorter side are tracked but never
-    shot. max_shots: pictures kept a track, and so the bound of its memory. decide_after_s: a track arrives at this age
-    when it has SHOTS_TO_ARRIVE shots, and up to as much later while they still get better, for whoever walks up is best
-    seen last; with fewer shots when it ends, if the best is good (MIN_QUALITY_ALONE). lost_after_s: a track out of
-    sight for longer has ended. All seconds are frame time. view, live: the reference view, and
-    whether the source is a camera (`ViewWatch`). masks, liveness: what says so of the shots that are decided on.
+    refine: Pack.refine, for the shots that are decided on. A track arrives DECIDE_AFTER_S old when it has
+    SHOTS_TO_ARRIVE shots, and up to as much later while they still get better, for whoever walks up is best seen last;
+    with fewer shots when it ends, if the best is good (MIN_QUALITY_ALONE). All seconds are frame time. view, live: the
+    reference view, and whether the source is a camera (`ViewWatch`). masks, liveness: what says so of the shots that
+    are decided on.
     """
 
     def __init__(
@@ -117,10 +120,6 @@ class Pipeline:
         embedder: Embedder,
         refine: Callable[[Image, Face], Face],
         *,
-        min_face_px: int = 32,
-        max_shots: int = 5,
-        decide_after_s: float = 1.0,
-        lost_after_s: float = 3.0,
         view: KeptView | None = None,
         live: bool = False,
         masks: MaskDetector | None = None,
@@ -130,10 +129,7 @@ class Pipeline:
         self._detector = detector
         self._embedder = embedder
         self._refine = refine
-        self._min_face_px = min_face_px
-        self._max_shots = max_shots
-        self._decide_after_ns = int(decide_after_s * 1e9)
-        self._tracker = Tracker(lost_after_s)
+        self._tracker = Tracker(LOST_AFTER_S)
         self._people: dict[int, _Person] = {}
         self._gate = MotionGate()
         self._attention = Attention()
@@ -196,12 +192,12 @@ class Pipeline:
     def _remember(self, frame: Frame, sighting: Sighting) -> None:
         person = self._people.get(sighting.track_id)
         if person is None:
-            shots = BestShots(self._max_shots, SHOTS_APART_S)
+            shots = BestShots(MAX_SHOTS, SHOTS_APART_S)
             person = _Person(frame.captured_at, frame.captured_ns, frame.captured_at, shots)
             self._people[sighting.track_id] = person
         person.last_seen_at = frame.captured_at
         face = sighting.face
-        if person.shots is None or face_px(face) < self._min_face_px or frontality(face) < MIN_FRONTALITY:
+        if person.shots is None or face_px(face) < MIN_FACE_PX or frontality(face) < MIN_FRONTALITY:
             return
         value = quality(frame.image, face)
         if value >= MIN_QUALITY and person.shots.wanted(value, frame.captured_at):
@@ -211,10 +207,10 @@ class Pipeline:
         person = self._people[track_id]
         if person.shots is None or len(person.shots) < SHOTS_TO_ARRIVE:
             return False
-        age_ns = frame.captured_ns - person.first_seen_ns
-        if age_ns < self._decide_after_ns:
+        age_s = (frame.captured_ns - person.first_seen_ns) / 1e9
+        if age_s < DECIDE_AFTER_S:
             return False
-        return age_ns >= 2 * self._decide_after_ns or not person.shots.improving(frame.captured_at)
+        return age_s >= 2 * DECIDE_AFTER_S or not person.shots.improving(frame.captured_at)
 
     def _arrive(self, track_id: int) -> Arrival:
         person = self._people[track_id]

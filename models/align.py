@@ -1,4 +1,4 @@
-"""Five landmarks to an aligned chip."""
+"""Five landmarks to an aligned chip, and a box to the square around it."""
 
 import cv2
 import numpy as np
@@ -32,5 +32,20 @@ def similarity_transform(from_xy: Float32, to_xy: Float32) -> Float32:
 
 def aligned_chip(image: Image, landmarks_xy: Float32, template_xy: Float32, chip_px: int) -> Image:
     """Return the chip (chip_px, chip_px, 3) uint8 with its five points on `template_xy` (5, 2), black off the image."""
-    matrix = similarity_transform(landmarks_xy, template_xy)
-    return np.asarray(cv2.warpAffine(image, matrix, (chip_px, chip_px), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+    return square(image, similarity_transform(landmarks_xy, template_xy), chip_px)
+
+
+def to_square(box_xyxy: Float32, sides: float, square_px: int) -> Float32:
+    """Return the (2, 3) float32 matrix from image pixels to those of a square around the middle of a box.
+
+    sides: how many longer sides of the box the square measures. square_px: to which it is brought.
+    """
+    width, height = box_xyxy[2:] - box_xyxy[:2]
+    scale = square_px / (sides * max(width, height))
+    shift = square_px / 2 - scale * (box_xyxy[:2] + box_xyxy[2:]) / 2
+    return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]], dtype=np.float32)
+
+
+def square(image: Image, matrix: Float32, square_px: int) -> Image:
+    """Return the square (square_px, square_px, 3) uint8 that a matrix (2, 3) cuts out, black off the image."""
+    return np.asarray(cv2.warpAffine(image, matrix, (square_px, square_px), flags=cv2.INTER_LINEAR), dtype=np.uint8)

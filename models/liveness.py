@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
-import cv2
 import numpy as np
 import tomlkit
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from models import ModelsError
-from models.faces import Face, Float32, Image
+from models.align import square, to_square
+from models.faces import Face, Image
 from models.manifest import SHA256, STRICT
 from models.runtime import Network
 
@@ -73,7 +73,8 @@ class Liveness:
 
         None where the network cannot say: infinite, or not a number.
         """
-        return self._answer(_square(image, face, self._spec.crop, self._spec.side_px))
+        side_px = self._spec.side_px
+        return self._answer(square(image, to_square(face.box_xyxy, self._spec.crop, side_px), side_px))
 
     def _answer(self, square: Image) -> float | None:
         picture = square[:, :, ::-1] if self._spec.channels == "rgb" else square
@@ -139,17 +140,6 @@ def _parsed(values: dict[str, object], where: str) -> LivenessSpec:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise ModelsError(f"{where}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
-
-
-def _square(image: Image, face: Face, crop: float, side_px: int) -> Image:
-    """A square around the middle of a face's box, black off the image."""
-    x0, y0, x1, y1 = (float(value) for value in face.box_xyxy)
-    half = crop * max(x1 - x0, y1 - y0) / 2
-    scale = side_px / (2 * half)
-    corner = np.array([(x0 + x1) / 2 - half, (y0 + y1) / 2 - half])
-    matrix: Float32 = np.array([[scale, 0, -scale * corner[0]], [0, scale, -scale * corner[1]]], np.float32)
-    shrinks = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.warpAffine(image, matrix, (side_px, side_px), flags=shrinks), np.uint8)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -1,8 +1,8 @@
 """Landmarks found again, on a crop in which the face fills the same share of the picture each time."""
 
-import cv2
 import numpy as np
 
+from models.align import square, to_square
 from models.faces import Detector, Face, Float32, Image
 
 CROP_FACES = 2.0  # side of the crop in longer sides of the box; measured: models/README.md
@@ -16,22 +16,14 @@ def refined(detector: Detector, image: Image, face: Face) -> Face:
     The first pass sees a face at whatever size the frame gives it, a second one at the size at which landmarks are
     found best. A face that the second look does not find again is returned as it was.
     """
-    to_crop = _to_crop(face.box_xyxy)
-    crop = np.asarray(cv2.warpAffine(image, to_crop, (CROP_PX, CROP_PX), flags=cv2.INTER_LINEAR), dtype=np.uint8)
+    to_crop = to_square(face.box_xyxy, CROP_FACES, CROP_PX)
+    crop = square(image, to_crop, CROP_PX)
     scale, shift = to_crop[0, 0], to_crop[:, 2]
     expected_xyxy = face.box_xyxy * scale + np.tile(shift, 2)
     seen = max(detector.detect(crop), key=lambda found: _overlap(found.box_xyxy, expected_xyxy), default=None)
     if seen is None or _overlap(seen.box_xyxy, expected_xyxy) < SAME_FACE_OVERLAP:
         return face
     return Face(face.box_xyxy, ((seen.landmarks_xy - shift) / scale).astype(np.float32), face.score)
-
-
-def _to_crop(box_xyxy: Float32) -> Float32:
-    """Return the (2, 3) matrix from image pixels to those of the crop, black off the image."""
-    width, height = box_xyxy[2:] - box_xyxy[:2]
-    scale = CROP_PX / (CROP_FACES * max(width, height))
-    shift = CROP_PX / 2 - scale * (box_xyxy[:2] + box_xyxy[2:]) / 2
-    return np.array([[scale, 0.0, shift[0]], [0.0, scale, shift[1]]], dtype=np.float32)
 
 
 def _overlap(a_xyxy: Float32, b_xyxy: Float32) -> float:

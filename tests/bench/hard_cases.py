@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from numpy.random import Generator
 
+from camera.pipeline import MIN_FACE_PX
 from camera.quality import MIN_FRONTALITY, MIN_QUALITY_ALONE, face_px, frontality, quality
 from edge.decision import GALLERY_FLOOR, Rule, Strictness
 from edge.settings import Recognition
@@ -25,7 +26,6 @@ from models.masks_train import found, held_out, textures
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
 
-MIN_FACE_PX = 32.0  # of the pipeline
 SIZES_PX = (24, 28, 32, 40, 48, 60)
 Alter: TypeAlias = Callable[[Image, Face, Generator], Image]
 
