@@ -222,7 +222,7 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     cameras = []
     for number, camera in enumerate(settings.camera, 1):
         try:
-            cameras.append(f"  camera {camera.id}: {parse_uri(camera.uri)} {redact(camera.uri)}")
+            cameras.append(f"  camera {camera.id}, zone {camera.zone}: {parse_uri(camera.uri)} {redact(camera.uri)}")
         except CameraError as error:
             raise CameraError(f"{found.config}: camera[{number}].uri: {error}") from error
     say(str(found.config), "good")

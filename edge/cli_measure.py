@@ -66,6 +66,8 @@ def evaluate_packs(
     for out in (json_file, plot, errors):
         if out is not None and not out.parent.is_dir():
             raise EdgeError(f"{out}: no such folder to write to")
+        if out is not None and out.is_dir():
+            raise EdgeError(f"{out}: is a folder, not a file to write")
     find_images(faces)
     store = Store(default_root())
     names = pack or store.installed()
@@ -117,10 +119,12 @@ def calibrate(
     from edge.decision import GALLERY_FLOOR, Strictness
     from edge.home import Home
     from edge.screen import say
-    from edge.site_calibration import learn, record
+    from edge.site_calibration import in_force, learn, record
     from edge.vault import opened as opened_vault
     from models.store import Store, default_root
 
+    if undo and dry_run:
+        raise EdgeError("--undo and --dry-run: give one of them")
     found = Home(home)
     settings = found.settings()
     store = Store(default_root())
@@ -129,6 +133,9 @@ def calibrate(
     strictness = Strictness.of(settings.recognition)
     with closing(found.open_ledger("node")) as ledger:
         if undo:
+            if in_force(found, ledger, manifest.pack_id, manifest.calibration) == manifest.calibration:
+                say(f"{manifest.pack_id}: the pack's own table holds already, nothing was recorded")
+                return
             undone = record(ledger, policy, manifest.pack_id, None)
             say(f"{manifest.pack_id}: the pack's own table holds again, seq={undone.seq}", "recorded")
             return

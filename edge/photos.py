@@ -52,9 +52,11 @@ def judge(image: Image, detector: Detector) -> Face | Flaw:
 
 def read(path: Path) -> Image:
     """Read a photograph as its maker meant it to stand; raises EdgeError."""
+    if not path.is_file():  # OpenCV would print a line of its own
+        raise EdgeError(f"{path}: " + ("not a file" if path.exists() else "no such file"))
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
-        raise EdgeError(f"{path}: " + ("not a picture that can be read" if path.is_file() else "no such file"))
+        raise EdgeError(f"{path}: not a picture that can be read")
     return image.astype(np.uint8, copy=False)
 
 

@@ -208,7 +208,9 @@ def new_config(*, site: str, node: str, place: dict[str, Any], capture: dict[str
         document.add(tomlkit.nl())
         document.add(name, section)
     text = tomlkit.dumps(document)
-    return text + '\n# [[camera]]\n# id = "door"\n# uri = "rtsp://user:password@192.0.2.10/stream1"\n'
+    return (
+        text + '\n# [[camera]]\n# id = "door"\n# uri = "rtsp://user:password@192.0.2.10/stream1"\n# zone = "entrance"\n'
+    )
 
 
 def set_broker(path: Path, url: str) -> None:

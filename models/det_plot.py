@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from models import ModelsError
 from models.evaluation import Evaluation
 
@@ -34,7 +36,8 @@ def plot(evaluations: list[Evaluation], path: Path) -> None:
     pairs.set(title="Verification", xlabel="FMR", ylabel="FNMR")
     searches.set(title=f"Open-set identification, {probe} image(s) a probe", xlabel="FPIR", ylabel="FNIR")
     for axes in (pairs, searches):
-        axes.set(xscale="log", yscale="log")
+        errors = any(np.greater(line.get_ydata(), 0).any() for line in axes.lines)
+        axes.set(xscale="log", yscale="log" if errors else "linear")  # a log axis would show nothing of zero errors
         axes.grid(visible=True, which="both", alpha=0.3)
         axes.legend(fontsize="small")
     try:

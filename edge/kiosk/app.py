@@ -54,8 +54,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         raise EdgeError(f"{home.path}: was last run on another machine: start the node here first, for a new epoch")
     times = Times(settings.site.timezone)
     live, arrivals = Live(), Arrivals()
-    camera_ids = tuple(camera.id for camera in settings.camera)
-    health = Health(camera_ids)
+    health = Health(tuple(camera.id for camera in settings.camera))
     watch = LedgerWatch(home.open_ledger, arrivals, health, live)
     accounts, tablets = Accounts(home.database), Tablets(home.database)
     sessions = Sessions(home.database, idle_s)
@@ -186,7 +185,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
 
     @app.get("/cameras/{camera_id}")
     def camera_page(request: Request, camera_id: str, session: manager_page) -> Response:
-        if camera_id not in camera_ids:
+        if not health.knows(camera_id):
             raise HTTPException(404)
         return pages.render(
             request, "camera.html", session=session, **view.common(), camera_id=camera_id, **view.node()
@@ -194,7 +193,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
 
     @app.get("/cameras/{camera_id}/live.mjpeg")
     async def camera_live(camera_id: str, session: manager_part) -> Response:
-        if camera_id not in camera_ids:
+        if not health.knows(camera_id):
             raise HTTPException(404)
         return await moving(pictures(home.database.resolve().parent, camera_id), lambda: sessions.alive(session.key))
 

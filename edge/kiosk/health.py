@@ -81,6 +81,10 @@ class Health:
         with self._lock:
             return self._state
 
+    def knows(self, camera_id: str) -> bool:
+        """Whether a camera is configured, or the node runs with it (`firstvisit run --source`)."""
+        return any(camera.camera_id == camera_id for camera in self.read().cameras)
+
     def _next(self, state: NodeHealth, record: Record) -> NodeHealth:
         fields, at_us = record.fields, record.stamp.wall_us
         state = replace(state, heard_us=at_us, mode=fields.get("mode", state.mode))

@@ -253,6 +253,7 @@ def test_check_config_shows_cameras_without_their_passwords(call: Call, home: Ho
     told = call("check-config", home.path)
     assert told.code == 0
     assert f"good {home.config}\n" in told.out  # in one piece
+    assert "camera door, zone entrance: " in told.out
     assert "rtsp://192.0.2.10/stream1" in told.out
     assert "rtsp://[2001:db8::10]:554/stream1" in told.out
     assert SECRET not in told.out + told.err

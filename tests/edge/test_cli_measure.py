@@ -39,6 +39,7 @@ def packs(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.mark.filterwarnings("error:Data has no positive values")  # so few people, no errors: the plot shows that too
 def test_a_folder_is_measured_with_whatever_lies_in_it(
     folder: Path, packs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,6 +81,7 @@ def test_what_cannot_work_is_said_before_anything_is_measured(
     for more, word in (
         ([], "no pack is installed"),
         (["--json", str(tmp_path / "nowhere" / "eval.json")], "no such folder"),
+        (["--errors", str(tmp_path)], "is a folder"),
         (["--pack", "mobilefacenet"], "mobilefacenet"),
     ):
         result = runner.invoke(app, [*arguments, *more])

@@ -76,15 +76,15 @@ def test_a_small_face_in_the_background_does_not_refuse_a_picture(pictures: Pict
 
 
 @pytest.fixture
-def call(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
+def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str, str]]:
     """Calls `firstvisit people …` in this process: exit code, standard output, standard error."""
 
     def run_command(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["firstvisit", "people", *map(str, arguments)])
-        capsys.readouterr()
+        capfd.readouterr()
         with pytest.raises(SystemExit) as ended:
             cli.main()
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()  # OpenCV's own lines too
         assert isinstance(ended.value.code, int)
         return ended.value.code, captured.out, captured.err
 

@@ -181,8 +181,13 @@ def test_the_command_shows_before_and_after_and_records_only_without_dry_run(
     assert done["seq"] == last.seq
     assert done["after"]["upper"] != done["before"]["upper"]
     assert in_force(node.home, node.ledger, manifest.pack_id, manifest.calibration) != manifest.calibration
+    assert isinstance(runner.invoke(app, [*arguments, "--undo", "--dry-run"]).exception, EdgeError)
+    assert node.ledger.last_of("policy.changed") == last
     assert runner.invoke(app, [*arguments, "--undo"]).exit_code == 0
     assert in_force(node.home, node.ledger, manifest.pack_id, manifest.calibration) == manifest.calibration
+    undone = node.ledger.last_of("policy.changed")
+    assert "nothing was recorded" in runner.invoke(app, [*arguments, "--undo"]).stdout
+    assert node.ledger.last_of("policy.changed") == undone
 
 
 def test_what_was_learnt_survives_in_a_ledger_that_verifies(node: Node, home: Home) -> None:

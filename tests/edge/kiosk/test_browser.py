@@ -154,6 +154,13 @@ def test_a_phone_shows_the_days_numbers_on_one_line(open_page: OpenPage, languag
     assert max(bottoms) - min(bottoms) < 1
 
 
+def test_facts_of_one_row_stand_level(open_page: OpenPage) -> None:
+    page = open_page("li", PHONE)
+    page.goto("/node")
+    tops = page.eval_on_selector_all(".fact", "all => all.map(fact => Math.round(fact.getBoundingClientRect().top))")
+    assert tops[0::2][: len(tops) // 2] == tops[1::2]
+
+
 @pytest.mark.parametrize("size", [TABLET, PHONE], ids=["tablet", "phone"])
 def test_pages_fit_and_every_target_is_big_enough_to_touch(
     open_page: OpenPage, door: Door, size: dict[str, int]

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import closing
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ from camera.pipeline import Step
 from edge.kiosk import film
 from edge.live_view import LiveView
 from tests.conftest import form_token
-from tests.edge.kiosk.conftest import Desk
+from tests.edge.kiosk.conftest import Desk, until
 from tests.edge.test_live_view import frame
 
 Visitor = Callable[..., httpx.Client]
@@ -84,3 +85,12 @@ def test_without_a_node_the_film_says_so(visitor: Visitor) -> None:
     assert client.get(PATH).status_code == 503
     assert "采集未运行" in client.get("/cameras/entrance").text
     assert 'href="/cameras/entrance"' in client.get("/fragments/node").text
+
+
+def test_a_camera_that_only_the_command_line_named_has_its_page(visitor: Visitor, desk: Desk) -> None:
+    client = visitor("wang")
+    assert client.get("/cameras/film").status_code == 404
+    with closing(desk.home.open_ledger("node")) as ledger:
+        ledger.append("camera.up", {"camera": "film"})
+    until(lambda: 'href="/cameras/film"' in client.get("/fragments/node").text)
+    assert client.get("/cameras/film").status_code == 200
