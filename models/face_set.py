@@ -2,6 +2,7 @@
 
 import hashlib
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,7 +153,7 @@ class _Cache:
             try:
                 with np.load(self._path) as kept:
                     self._rows = {bytes(key): row for key, row in zip(kept["sha256"], kept["rows"], strict=True)}
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
                 raise ModelsError(f"{self._path}: not a cache of faces, remove it: {error}") from error
 
     def row(self, path: Path, make: Callable[[Image], Float32]) -> Float32 | None:

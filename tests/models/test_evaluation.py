@@ -1,4 +1,5 @@
 import json
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from models import ModelsError
 from models.bootstrap import rate, resampled
 from models.error_page import find_errors
 from models.evaluation import evaluate
-from models.face_set import FaceSet
+from models.face_set import FaceSet, _Cache
 from models.fusion import fused
 from models.identification import open_set, search, threshold_at
 from models.verification import verify
@@ -150,3 +151,11 @@ def test_two_names_of_one_person_are_joined_and_an_unknown_one_is_refused() -> N
     assert len(search(joined, None, fuse=fused, splits=1).nonmate_people) == 39
     with pytest.raises(ModelsError, match="nobody is called 'x'"):
         faces.joined(["3=x"])
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no archive", pickle.dumps([1])], ids=["empty", "torn", "pickle"])
+def test_what_is_no_cache_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
+    cache = tmp_path / "pack.npz"
+    cache.write_bytes(content)
+    with pytest.raises(ModelsError, match="not a cache of faces, remove it"):
+        _Cache(cache)
