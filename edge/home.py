@@ -13,6 +13,7 @@ from edge.attestation import MIGRATIONS as ATTESTATION
 from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
 from edge.clock import Clock
 from edge.consent import CapturePolicy
+from edge.contacts import CONTACTS, PEPPER
 from edge.custody import Custody, KeyFolder
 from edge.geofence import place_fields
 from edge.key_copies import MIGRATIONS as KEY_COPIES
@@ -124,9 +125,9 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        at_rest = (LEDGER, TRUST, PEOPLE, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
+        at_rest = (LEDGER, TRUST, PEOPLE, CONTACTS, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest)
-        migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS)
+        migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER)
 
     @contextmanager
     def running(self) -> Iterator[None]:

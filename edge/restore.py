@@ -10,6 +10,7 @@ from pathlib import Path
 from edge import EdgeError
 from edge.backup import DATABASE, FILES, MANIFEST, Manifest
 from edge.clock import Clock
+from edge.contacts import hash_anew
 from edge.epochs import rekey, start_epoch
 from edge.home import Home, all_or_nothing
 from edge.key_copies import KeyCopies, read_keys
@@ -67,6 +68,7 @@ def restore(file: Path, path: Path, secret: Secret, keys: Path | None, clock: Cl
             with closing(home.open_ledger("node", clock)) as ledger, ledger.transaction() as transaction:
                 began = start_epoch(home, ledger, transaction, "restore")
                 _forget(vault, transaction, forgotten)
+                hash_anew(transaction.connection, vault)
                 vault.restart_galleries(transaction.connection, began.stamp.wall_us)
             people = vault.count()
         if keys is not None:

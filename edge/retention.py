@@ -14,6 +14,7 @@ from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.format.stamp import to_us
 from sync.node import orders
+from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
 PEOPLE_PER_RECORD = 100  # keeps retention.run far under a body's 8 KiB
@@ -71,11 +72,12 @@ def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure
     """
     forgotten = 0
     for order in ordered:
-        known = vault.remembers(order.person_id)
-        complete = vault.destroy_keys([order.person_id])
+        known = vault.remembers(order.person_id) or bool(vault.contacts_of(order.person_id))
+        theirs = [order.person_id, *vault.contacts_only_of(order.person_id)]
+        complete = vault.destroy_keys(theirs)
         with ledger.transaction() as transaction:
             if known:
-                vault.forget(transaction.connection, order.person_id)
+                _forget_with_phones(vault, transaction, theirs)
                 fields: Fields = {"expired": [order.person_id], "basis": "central"}
                 transaction.append("retention.run", {**fields, "reason": order.reason, "notice": order.nseq})
             if complete:
@@ -97,24 +99,31 @@ def _forget(ledger: Ledger, vault: Vault, due: list[str], basis: str) -> None:
 
 
 def erase(ledger: Ledger, vault: Vault, person_id: str, reason: str, note: str | None) -> Erasure:
-    """Forget one person and record it as `person.erased` under the desk key.
+    """Forget one person and the phones given at their visits only; recorded as `person.erased` under the desk key.
 
     The note is free text, so the record carries only a commitment to it. Asked again for somebody erased before, it
     finishes what was pending and returns the record of then. Raises EdgeError for an unknown person or reason.
     """
     if reason not in REASONS:
         raise EdgeError(f"reason {reason!r}: one of {', '.join(REASONS)}")
-    if not vault.remembers(person_id):
+    if not vault.remembers(person_id) and not vault.contacts_of(person_id):
         for erased in ledger.records(("person.erased",)):
             if erased.fields["person"] == person_id:
                 return Erasure(erased, tuple(vault.unreached()), None)
         raise EdgeError(f"person {person_id!r}: not remembered here (firstvisit people lists who is)")
     salt = secrets.token_bytes(32) if note else None
-    vault.destroy_keys([person_id])
+    theirs = [person_id, *vault.contacts_only_of(person_id)]
+    vault.destroy_keys(theirs)
     fields: Fields = {"person": person_id, "reason": reason}
     if note and salt:
         fields["note"] = commitment(salt, note.encode()).hex()
     with ledger.transaction() as transaction:
-        vault.forget(transaction.connection, person_id)
+        _forget_with_phones(vault, transaction, theirs)
         record = transaction.append("person.erased", fields)
     return Erasure(record, tuple(vault.unreached()), salt)
+
+
+def _forget_with_phones(vault: Vault, transaction: Transaction, person_ids: list[str]) -> None:
+    for person_id in person_ids:
+        vault.unbind(transaction.connection, person_id)
+        vault.forget(transaction.connection, person_id)

@@ -35,8 +35,11 @@ _BY_VISIT = {"crops": "crop", "explanations": "explanation"}  # tables of what i
 _CHANGES_KEPT = 10_000  # revisions; a gallery further behind reads everybody anew
 
 Role: TypeAlias = Literal["staff", "agent"]
-PROVISIONAL, VISITORS, ROSTER = 0, 1, 2
-"""Which gallery finds a person, as people.searchable holds it: none, the visitors', or that of staff and agents."""
+PROVISIONAL, VISITORS, ROSTER, CONTACT = 0, 1, 2, 3
+"""Which gallery finds a person, as people.searchable holds it: none, the visitors', or that of staff and agents.
+
+A contact has no face at all: it owns a phone (contacts.py).
+"""
 
 KEYS_FORMAT = Format("person key database", 1)
 PEOPLE = Migrations("people")
@@ -213,8 +216,8 @@ class Vault:
         ]
 
     def count(self) -> int:
-        """How many people are remembered."""
-        ((count,),) = self._rows("SELECT count(*) FROM people")
+        """How many people are remembered, contacts not counted: of those there is no face."""
+        ((count,),) = self._rows("SELECT count(*) FROM people WHERE searchable <> ?", CONTACT)
         return int(count)
 
     def remembers(self, person_id: str) -> bool:
@@ -304,17 +307,55 @@ class Vault:
         key = self._key(found[0][0]) if found else None
         return None if key is None else _open(key, found[0][1], f"{_BY_VISIT[table]}:{visit_id}")
 
+    def pepper(self) -> bytes:
+        """The key of the phones' HMACs, 32 bytes."""
+        with named(self._keys_path):
+            ((pepper,),) = self._keys.execute("SELECT pepper FROM phone_pepper").fetchall()
+        return bytes(pepper)
+
+    def seal(self, person_id: str, plain: bytes, purpose: str) -> bytes:
+        """Encrypt under a person's key; raises VaultError where there is none."""
+        key = self._key(person_id)
+        if key is None:
+            raise VaultError(f"person {person_id}: no key")
+        return _seal(key, plain, purpose)
+
+    def unseal(self, person_id: str, sealed: bytes, purpose: str) -> bytes | None:
+        """Decrypt what `seal` gave, None once the key is destroyed; raises VaultError where it does not open."""
+        key = self._key(person_id)
+        return None if key is None else _open(key, sealed, purpose)
+
+    def contacts_of(self, person_id: str) -> list[str]:
+        """The contacts who gave their phone at visits of this person."""
+        return [
+            row[0]
+            for row in self._rows(
+                "SELECT DISTINCT person_id FROM contact_visits WHERE visitor_id = ? ORDER BY person_id", person_id
+            )
+        ]
+
+    def contacts_only_of(self, person_id: str) -> list[str]:
+        """Those of them who gave it at nobody else's visit."""
+        return [
+            row[0]
+            for row in self._rows(
+                "SELECT person_id FROM contact_visits GROUP BY person_id"
+                " HAVING count(*) = sum(visitor_id IS ?) ORDER BY person_id",
+                person_id,
+            )
+        ]
+
     def gallery_since_us(self, pack: str) -> int | None:
         """When the first person was remembered under this pack."""
         found = self._rows("SELECT since_us FROM galleries WHERE pack = ?", pack)
         return int(found[0][0]) if found else None
 
     def outlived(self, cutoff_us: int) -> list[str]:
-        """Everybody of whom nothing was stored after the cutoff, but who is on the roster."""
+        """Everybody of whom nothing was stored after the cutoff, but who is on the roster or a contact."""
         return [
             row[0]
             for row in self._rows(
-                "SELECT person_id FROM people WHERE searchable <> ? AND NOT EXISTS (SELECT 1 FROM templates"
+                "SELECT person_id FROM people WHERE searchable < ? AND NOT EXISTS (SELECT 1 FROM templates"
                 " WHERE templates.person_id = people.person_id AND stored_us > ?)",
                 ROSTER,
                 cutoff_us,
@@ -497,15 +538,20 @@ class Vault:
                     f"UPDATE {table} SET person_id = ?, sealed = ? WHERE visit_id = ?",
                     (person_id, _seal(new, plain, f"{purpose}:{visit_id}"), visit_id),
                 )
+        connection.execute("UPDATE contact_visits SET visitor_id = ? WHERE visitor_id = ?", (person_id, provisional_id))
         connection.execute("DELETE FROM people WHERE person_id = ?", (provisional_id,))
         _revise(connection, [provisional_id, person_id])
         self._thin(connection, person_id)
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""
-        for table in ("roster", "templates", *_BY_VISIT, "people"):
+        for table in ("roster", "templates", *_BY_VISIT, "contact_visits", "contacts", "people"):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
         _revise(connection, [person_id])
+
+    def unbind(self, connection: sqlite3.Connection, person_id: str) -> None:
+        """Drop which phones were given at a person's visits; a phone nobody else gave is for `forget`."""
+        connection.execute("DELETE FROM contact_visits WHERE visitor_id = ?", (person_id,))
 
     def drop_outlived(self, connection: sqlite3.Connection, cutoff_us: int) -> None:
         """Drop the templates and crops stored before the cutoff, in the ledger's transaction; their people stay.

@@ -14,10 +14,12 @@ from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
 from edge.certificate import NoCertificate, issue
+from edge.checkin import CheckIn
 from edge.clock import Clock
 from edge.epochs import moved
 from edge.explanation import because
 from edge.home import Home
+from edge.kiosk import checkin
 from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.desk import BadAnswer, Desk
 from edge.kiosk.faces import Faces
@@ -77,6 +79,9 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     pages.mount(app)
     gate.mount(app)
     view = View(home, times, arrivals, health, watch, accounts, settings.site.id, settings.node.id)
+
+    closing = CheckIn(lambda: home.open_ledger("desk", clock), home.database, home.keys_database)
+    checkin.mount(app, closing, home, pages, gate, arrivals, view.common, DESK)
 
     page = Annotated[Session, Depends(gate.page(*DESK))]
     part = Annotated[Session, Depends(gate.part(*DESK))]

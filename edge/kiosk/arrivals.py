@@ -63,6 +63,12 @@ class Arrivals:
         earlier = (visit for visit in theirs if visit.arrived_us < before_us)
         return max(earlier, key=lambda visit: visit.arrived_us, default=None)
 
+    def party_of(self, visit: ShownVisit) -> tuple[str, ...]:
+        """The other visits known to be of its party, or recorded in one frame with it."""
+        with self._lock:
+            party = self._of_party.get(visit.party_id or "", set())
+            return tuple(sorted((party | set(visit.decided.fields.get("company", ()))) - {visit.visit_id}))
+
     def _changes(self, record: Record) -> list[ShownVisit]:
         fields = record.fields
         if record.kind in FORGETTING:

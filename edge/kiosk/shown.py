@@ -8,7 +8,7 @@ from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
 
 FORGETTING = ("retention.run", "person.erased")
-KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, *FORGETTING)
+KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, "visit.checkin", *FORGETTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,26 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckedIn:
+    """The newest `visit.checkin`, whatever it says. reason: of no customer; way: of a registration.
+
+    earlier_us: when the same phone was first here. at: (epoch, seq).
+    """
+
+    state: str
+    reason: str | None
+    way: str | None
+    account_id: str
+    at_us: int
+    at: tuple[int, int]
+    earlier_us: int | None
+
+    @property
+    def seq(self) -> int:
+        return self.at[1]
+
+
+@dataclass(frozen=True, slots=True)
 class ShownVisit:
     """A visit as recorded.
 
@@ -81,6 +101,7 @@ class ShownVisit:
     maybe_staff: bool
     decided: Record
     correction: Correction | None = None
+    checkin: CheckedIn | None = None
     left: bool = False
     forgotten: bool = False
     reentries: tuple[Reentry, ...] = ()
@@ -89,6 +110,11 @@ class ShownVisit:
     def at(self) -> tuple[int, int]:
         """(epoch, seq) of the decision."""
         return self.decided.epoch, self.decided.seq
+
+    @property
+    def state(self) -> str:
+        """How the desk has closed it: open, registered, companion, not_customer, refused or left."""
+        return self.checkin.state if self.checkin is not None else "open"
 
     @property
     def open_question(self) -> bool:
@@ -142,8 +168,27 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
             settled = settle(visit.decided.kind, visit.decided.fields, fields)
             correction = Correction(fields["account"], record.stamp.wall_us, record.seq)
             return replace(visit, decision=settled.decision, person_id=settled.person_id, correction=correction)
+        case "visit.checkin":
+            return _checked_in(visit, record)
         case _:
             return visit
+
+
+def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
+    at = record.epoch, record.seq
+    if visit.checkin is not None and visit.checkin.at > at:
+        return visit  # the page that made the newer one has shown it already
+    fields = record.fields
+    checkin = CheckedIn(
+        state=fields["state"],
+        reason=fields.get("reason"),
+        way=fields.get("way"),
+        account_id=fields["account"],
+        at_us=record.stamp.wall_us,
+        at=at,
+        earlier_us=fields.get("earlier_us"),
+    )
+    return replace(visit, checkin=checkin)
 
 
 def _candidates(listed: Iterable[Fields]) -> Iterable[PossiblePerson]:

@@ -9,6 +9,7 @@ from edge.attestation import read_standing
 from edge.clock import read_kernel
 from edge.home import Home
 from edge.kiosk.arrivals import Arrivals
+from edge.kiosk.checkin import closed_by, states
 from edge.kiosk.health import SILENT_AFTER_S, Health
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shown import ShownVisit
@@ -70,7 +71,11 @@ class View:
 
     def today(self) -> dict[str, Any]:
         today = self._arrivals.since(self._times.midnight_us(_now_us()))
-        return {"total": len(today), "counts": Counter(visit.decision for visit in today)}
+        return {
+            "total": len(today),
+            "counts": Counter(visit.decision for visit in today),
+            "states": states(today),
+        }
 
     def questions(self) -> list[dict[str, Any]]:
         """Each open question with its candidates' newest earlier visits."""
@@ -87,7 +92,13 @@ class View:
 
     def panels(self) -> dict[str, Any]:
         questions = self._arrivals.questions()
-        return {"waiting": questions[:_PANEL], "waiting_count": len(questions), **self.node()}
+        today = self._arrivals.since(self._times.midnight_us(_now_us()))
+        return {
+            "waiting": questions[:_PANEL],
+            "waiting_count": len(questions),
+            "closed": closed_by(today),
+            **self.node(),
+        }
 
     def node(self) -> dict[str, Any]:
         state = self._health.read()

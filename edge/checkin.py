@@ -1,0 +1,176 @@
+"""An arrival closed at the desk: registered by phone or as a walk-in, or dismissed; one `visit.checkin` each time."""
+
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from edge import EdgeError
+from edge.contacts import bind
+from edge.open_visit import some
+from edge.phones import Phone
+from edge.vault import Vault, opened
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.format.signing import commitment
+from sync.node.append import Transaction
+from sync.node.ledger import Ledger
+
+KIND = "visit.checkin"
+Way: TypeAlias = Literal["phone", "walk_in"]
+Dismissal: TypeAlias = Literal["companion", "not_customer", "refused", "left"]
+State: TypeAlias = Literal["open", "registered"] | Dismissal
+DISMISSALS: dict[str, tuple[Dismissal, str | None]] = {
+    "companion": ("companion", None),
+    "courier": ("not_customer", "courier"),
+    "workman": ("not_customer", "workman"),
+    "property": ("not_customer", "property"),
+    "competitor": ("not_customer", "competitor"),
+    "other": ("not_customer", "other"),
+    "refused": ("refused", None),
+    "left": ("left", None),
+}
+"""What the desk may dismiss an arrival as, and the state and reason code that a record carries for it."""
+_SALT_BYTES = 32
+
+
+class NotNow(EdgeError):
+    """Not what can follow the check-in that stands: somebody was quicker. The page shows that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A visit as the desk's page has it. person_id: None where nobody was compared. at: (epoch, seq) of its record."""
+
+    visit_id: str
+    person_id: str | None
+    arrived_us: int
+    party_id: str | None
+    company: tuple[str, ...]
+    at: tuple[int, int]
+
+
+class CheckIn:
+    """Writes check-ins under the desk key; each call opens the ledger for its own thread.
+
+    request: a random id of the form that was sent; the same one again gets the record of the first time back, and
+    nothing is written. Every method returns the records made or found, and raises NotNow where another check-in
+    stands in the way, KeyNotInForce where the desk's key may sign no more: nothing is recorded then.
+    """
+
+    def __init__(self, open_ledger: Callable[[], Ledger], database: Path, keys_database: Path) -> None:
+        """open_ledger: opens it under the desk key."""
+        self._open_ledger = open_ledger
+        self._database = database
+        self._keys_database = keys_database
+
+    def register(
+        self, arrival: Arrival, way: Way, phone: Phone | None, consent: str | None, request: str, account_id: str
+    ) -> list[Record]:
+        """Close an arrival as a customer's; one that was dismissed before becomes one too.
+
+        consent: the version of the text agreed to, None where the box was left empty; it needs a person.
+        """
+        salt = secrets.token_bytes(_SALT_BYTES)
+
+        def fields(known: Fields, vault: Vault, transaction: Transaction) -> Fields:
+            made: Fields = {"state": "registered", "way": way, **known}
+            if phone is not None:
+                made["phone"] = commitment(salt, phone.e164.encode()).hex()
+                earlier = bind(
+                    transaction.connection,
+                    vault,
+                    phone,
+                    salt,
+                    visit_id=arrival.visit_id,
+                    visitor_id=arrival.person_id,
+                    arrived_us=arrival.arrived_us,
+                    account_id=account_id,
+                    now_us=_now_us(),
+                )
+                if earlier is not None:
+                    made |= {"earlier": earlier.visit_id, "earlier_us": earlier.arrived_us}
+            return made
+
+        return self._close(arrival, request, account_id, lambda state: state != "registered", fields, consent)
+
+    def dismiss(self, arrival: Arrival, dismissal: str, request: str, account_id: str) -> list[Record]:
+        """Close an arrival as no customer's; dismissal: one of DISMISSALS."""
+        state, reason = DISMISSALS[dismissal]
+        said: Fields = {"state": state} if reason is None else {"state": state, "reason": reason}
+        return self._close(
+            arrival, request, account_id, lambda stands: stands == "open", lambda known, *_: {**said, **known}
+        )
+
+    def reopen(self, arrival: Arrival, request: str, account_id: str) -> list[Record]:
+        """Take a dismissal back."""
+        return self._close(
+            arrival,
+            request,
+            account_id,
+            lambda stands: stands not in ("open", "registered"),
+            lambda known, *_: {"state": "open", **known},
+        )
+
+    def _close(
+        self,
+        arrival: Arrival,
+        request: str,
+        account_id: str,
+        may_follow: Callable[[str], bool],
+        fields: Callable[[Fields, Vault, Transaction], Fields],
+        consent: str | None = None,
+    ) -> list[Record]:
+        envelope: Fields = {"visit": arrival.visit_id, "request": request, "account": account_id}
+        person: Fields = {} if arrival.person_id is None else {"person": arrival.person_id}
+        with (
+            closing(self._open_ledger()) as ledger,
+            opened(self._database, self._keys_database) as vault,
+            ledger.transaction() as transaction,
+        ):
+            told = ledger.naming(arrival.visit_id, (KIND,), after=arrival.at)
+            before = [record for record in told if record.fields["visit"] == arrival.visit_id]
+            if same := [record for record in before if record.fields["request"] == request]:
+                return same
+            stands = before[-1].fields["state"] if before else "open"
+            if not may_follow(stands):
+                raise NotNow(f"visit {arrival.visit_id}: is {stands} already")
+            made = fields(_known(ledger, arrival), vault, transaction)
+            records = [transaction.append(KIND, {**envelope, **person, **made})]
+            if consent is not None:
+                agreed = {"visit": arrival.visit_id, "purpose": "visitor", "version": consent, "account": account_id}
+                records.append(transaction.append("consent.given", {**person, **agreed}))
+        return records
+
+
+def _known(ledger: Ledger, arrival: Arrival) -> Fields:
+    """What this node knows of an arrival at this moment, and how old central's word is that it has."""
+    told = [
+        record.fields
+        for record in ledger.naming(
+            arrival.visit_id, ("visit.seen", "visit.first", "visit.return", "visit.unsure", "visit.left")
+        )
+        if record.fields.get("visit") == arrival.visit_id
+    ]
+    again = ledger.naming(arrival.visit_id, ("visit.reentry",), after=arrival.at)
+    agents = {agent for fields in told for agent in fields.get("agents", ())}
+    for record in again:
+        if record.fields["visit"] == arrival.visit_id:
+            agents.update(*(record.fields.get(f"agents_{when}", ()) for when in ("before", "after")))
+    known: Fields = {"arrived_us": arrival.arrived_us, "since_us": max(0, _now_us() - arrival.arrived_us)}
+    if arrival.party_id is not None:
+        known["party_id"] = arrival.party_id
+    if arrival.company:
+        known["company"] = some(arrival.company)
+    if agents:
+        known["agents"] = some(agents)
+    if (acked_us := ledger.last_ack_us()) is not None:
+        known["central_as_of_us"] = acked_us
+    return known
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

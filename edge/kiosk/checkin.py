@@ -1,0 +1,179 @@
+"""The page on which the desk closes an arrival: phone, walk-in, or a dismissal at one tap."""
+
+import logging
+import re
+import secrets
+import tomllib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Form, HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from edge.checkin import DISMISSALS, Arrival, CheckIn, NotNow
+from edge.contacts import contact_of
+from edge.home import Home
+from edge.kiosk.arrivals import Arrivals
+from edge.kiosk.shown import ShownVisit
+from edge.phones import BadPhone, parse_phone
+from edge.vault import opened
+from sync.format.records import Record
+from sync.node.in_force import KeyNotInForce
+from sync.web.gate import Gate
+from sync.web.pages import Pages
+from sync.web.sessions import Session
+
+_log = logging.getLogger(__name__)
+_CONSENT = tomllib.loads((Path(__file__).parents[1] / "consent_texts.toml").read_text(encoding="utf-8"))["visitor"]
+_REQUEST = re.compile(r"[0-9a-f]{32}")
+
+
+def mount(
+    app: FastAPI,
+    desk: CheckIn,
+    home: Home,
+    pages: Pages,
+    gate: Gate,
+    arrivals: Arrivals,
+    common: Callable[[], dict[str, Any]],
+    roles: tuple[str, ...],
+) -> None:
+    """Add /visits/ID/checkin, its forms for registering, dismissing and taking a dismissal back."""
+    page = Annotated[Session, Depends(gate.page(*roles))]
+    form = Annotated[Session, Depends(gate.form(*roles))]
+
+    def shown(
+        request: Request,
+        session: Session,
+        visit: ShownVisit,
+        *,
+        status: int = 200,
+        problem: str = "",
+        typed: str = "",
+    ) -> Response:
+        with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+            contact = contact_of(ledger.connection, vault, visit.visit_id)
+            as_of_us = ledger.last_ack_us()
+        return pages.render(
+            request,
+            "checkin.html",
+            status=status,
+            session=session,
+            **common(),
+            visit=visit,
+            contact=contact,
+            as_of_us=as_of_us,
+            dismissals=tuple(DISMISSALS),
+            consent=_CONSENT if may_consent(visit) else None,
+            problem=problem,
+            typed=typed,
+            request_id=secrets.token_hex(16),
+            csrf_token=session.csrf_token,
+        )
+
+    def told(
+        request: Request, session: Session, visit: ShownVisit, write: Callable[[Arrival], list[Record]]
+    ) -> Response:
+        arrival = Arrival(
+            visit.visit_id, visit.person_id, visit.arrived_us, visit.party_id, arrivals.party_of(visit), visit.at
+        )
+        try:
+            records = write(arrival)
+        except NotNow:
+            return shown(request, session, visit, status=409, problem="already")
+        except KeyNotInForce as error:
+            _log.warning("check-in not recorded visit=%s: %s", visit.visit_id, error)
+            return shown(request, session, visit, status=409, problem="no_key")
+        arrivals.add(records[0])  # the page that follows shows it; the watch will find it again
+        return RedirectResponse(f"/visits/{visit.visit_id}/checkin", 303)
+
+    @app.get("/visits/{visit_id}/checkin")
+    def checkin_page(request: Request, visit_id: str, session: page) -> Response:
+        return shown(request, session, _known(arrivals, visit_id))
+
+    @app.post("/visits/{visit_id}/checkin")
+    def register(
+        request: Request,
+        visit_id: str,
+        session: form,
+        way: Annotated[Literal["phone", "walk_in"], Form()],
+        request_id: Annotated[str, Form()],
+        phone: Annotated[str, Form(max_length=40)] = "",
+        consent: Annotated[str, Form()] = "",
+    ) -> Response:
+        visit, sent = _known(arrivals, visit_id), _request(request_id)
+        try:
+            number = parse_phone(phone) if way == "phone" or phone.strip() else None
+        except BadPhone as error:
+            return shown(request, session, visit, status=422, problem=f"phone_{error.fault}", typed=phone)
+        if consent and (consent != _CONSENT["version"] or not may_consent(visit)):
+            raise HTTPException(422, "form")
+        return told(
+            request,
+            session,
+            visit,
+            lambda arrival: desk.register(arrival, way, number, consent or None, sent, session.account.account_id),
+        )
+
+    @app.post("/visits/{visit_id}/dismiss")
+    def dismiss(
+        request: Request,
+        visit_id: str,
+        session: form,
+        dismissal: Annotated[str, Form()],
+        request_id: Annotated[str, Form()],
+    ) -> Response:
+        visit, sent = _known(arrivals, visit_id), _request(request_id)
+        if dismissal not in DISMISSALS:
+            raise HTTPException(422, "form")
+        return told(
+            request,
+            session,
+            visit,
+            lambda arrival: desk.dismiss(arrival, dismissal, sent, session.account.account_id),
+        )
+
+    @app.post("/visits/{visit_id}/reopen")
+    def reopen(request: Request, visit_id: str, session: form, request_id: Annotated[str, Form()]) -> Response:
+        visit, sent = _known(arrivals, visit_id), _request(request_id)
+        return told(request, session, visit, lambda arrival: desk.reopen(arrival, sent, session.account.account_id))
+
+
+def states(today: Iterable[ShownVisit]) -> Counter[str]:
+    """How the day's arrivals stand: open, registered, dismissed."""
+    return Counter(_standing(visit) for visit in today)
+
+
+def closed_by(today: Iterable[ShownVisit]) -> list[tuple[str, Counter[str]]]:
+    """What each account has closed of them, by account id."""
+    closed: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for visit in today:
+        if visit.checkin is not None and visit.state != "open":
+            closed[visit.checkin.account_id][_standing(visit)] += 1
+    return sorted(closed.items())
+
+
+def _standing(visit: ShownVisit) -> str:
+    return visit.state if visit.state in ("open", "registered") else "dismissed"
+
+
+def may_consent(visit: ShownVisit) -> bool:
+    """Whether there is a face here to consent to."""
+    return visit.person_id is not None and not visit.forgotten
+
+
+def _known(arrivals: Arrivals, visit_id: str) -> ShownVisit:
+    visit = arrivals.get(visit_id)
+    if visit is None:
+        raise HTTPException(404)
+    return visit
+
+
+def _request(sent: str) -> str:
+    if not _REQUEST.fullmatch(sent):
+        raise HTTPException(422, "form")
+    return sent
