@@ -24,7 +24,14 @@ from tests.edge.kiosk.door import Door
 
 Visitor = Callable[..., httpx.Client]
 
-PAGES = ("/", "/questions", "/node", "/certificates/{visit_id}", "/visits/{visit_id}/why")
+PAGES = (
+    "/",
+    "/questions",
+    "/node",
+    "/certificates/{visit_id}",
+    "/visits/{visit_id}/why",
+    "/visits/{visit_id}/checkin",
+)
 PARTS = (
     "/events",
     "/fragments/count",
@@ -36,7 +43,13 @@ PARTS = (
     "/fragments/arrival/{visit_id}",
     "/crops/{visit_id}.jpg",
 )
-DESK_FORMS = ("/questions/{visit_id}", "/certificates/{visit_id}")
+DESK_FORMS = (
+    "/questions/{visit_id}",
+    "/certificates/{visit_id}",
+    "/visits/{visit_id}/checkin",
+    "/visits/{visit_id}/dismiss",
+    "/visits/{visit_id}/reopen",
+)
 MANAGER_PAGES = ("/tablets", "/cameras/{camera_id}")
 MANAGER_PARTS = ("/cameras/{camera_id}/live.mjpeg",)
 MANAGER_FORMS = ("/tablets", "/tablets/{tablet_id}/revoke")
@@ -151,17 +164,20 @@ def test_each_route_lets_in_only_its_roles(visitor: Visitor, door: Door, name: s
     for path in MANAGER_PARTS:  # no node runs, so there is no picture to send
         assert client.get(path.format(**ids)).status_code == {None: 401, "li": 403, "wang": 503}[name], path
     token = {"csrf_token": form_token(client, "/")} if name else {}
+    statuses = dict(zip(DESK_FORMS, (404, 409, 422, 422, 422), strict=True))
     for path in DESK_FORMS:
-        # a first visit is no question, and a node that has joined no central certifies nothing
+        # a first visit is no question, a node that has joined no central certifies nothing, and these forms are empty
         answer = client.post(path.format(**ids), data={**token, "person": "new", "form": "pdf"})
-        assert answer.status_code == ({"/questions/{visit_id}": 404}.get(path, 409) if name else 303), path
+        assert answer.status_code == (statuses[path] if name else 303), path
     for path in MANAGER_FORMS:
         answer = client.post(path.format(**ids), data={**token, "name": "x"})
         assert answer.status_code == {None: 303, "li": 403, "wang": 303}[name], path
         assert name == "wang" or answer.headers.get("location") in ("/login", None)
 
 
-@pytest.mark.parametrize("path", ["/questions/v1", "/certificates/v1", "/tablets", "/tablets/none/revoke", "/logout"])
+@pytest.mark.parametrize(
+    "path", ["/questions/v1", "/certificates/v1", "/tablets", "/tablets/none/revoke", "/logout", "/visits/v1/checkin"]
+)
 def test_a_form_without_its_token_or_from_elsewhere_is_refused(visitor: Visitor, kiosk: PageServer, path: str) -> None:
     client = visitor("wang")
     good = {"csrf_token": form_token(client, "/"), "person": "new"}

@@ -101,6 +101,40 @@ def test_the_desk_answers_with_one_touch(open_page: OpenPage, door: Door, desk: 
     assert "回访" in page.inner_text(f'.card[data-id="{visit_id}"]')
 
 
+def test_an_arrival_is_checked_in_by_phone_in_three_touches(open_page: OpenPage, door: Door, desk: Desk) -> None:
+    visit_id, _ = door.arrive("first", ago_s=60)
+    page = open_page()
+    page.click(f'.card[data-id="{visit_id}"] a:has-text("登记")')
+    page.wait_for_function("document.activeElement.name === 'phone'")
+    assert not page.is_checked("input[name=consent]")
+    page.keyboard.type("13800005678")
+    page.click("button[value=phone]")
+    told = page.inner_text(".notice.good")
+    ledger = desk.home.open_ledger()
+    record = ledger.last_of("visit.checkin")
+    ledger.close()
+    assert record
+    assert record.fields["visit"] == visit_id
+    assert f"#{record.seq}" in told
+    assert "138****5678" in told
+    page.reload()
+    assert f"#{record.seq}" in page.inner_text(".notice.good")
+    page.goto("/")
+    assert "已登记" in page.inner_text(f'.card[data-id="{visit_id}"]')
+    page.wait_for_selector(".desk-row:has-text('无待登记')")
+
+
+def test_a_courier_is_dismissed_and_taken_back_with_a_touch_each(open_page: OpenPage, door: Door) -> None:
+    visit_id, _ = door.arrive("first", ago_s=60)
+    page = open_page()
+    page.goto(f"/visits/{visit_id}/checkin")
+    page.click("button[value=courier]")
+    assert "快递" in page.inner_text(".notice.good")
+    page.click("button:has-text('撤销')")
+    page.wait_for_selector("button[value=courier]")
+    assert not page.is_visible(".notice.good")
+
+
 def test_one_switch_turns_the_pages_to_english_and_they_stay_so(open_page: OpenPage) -> None:
     page = open_page()
     assert page.get_attribute("html", "lang") == "zh-CN"
@@ -165,12 +199,13 @@ def test_facts_of_one_row_stand_level(open_page: OpenPage) -> None:
 def test_pages_fit_and_every_target_is_big_enough_to_touch(
     open_page: OpenPage, door: Door, size: dict[str, int]
 ) -> None:
-    _, known = door.arrive("first", ago_s=7200)
+    arrived, known = door.arrive("first", ago_s=7200)
     unsure, _ = door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
-    door.see(party=2)
+    seen = door.see(party=2)
     page = open_page("wang", size)
-    page.wait_for_selector(f'.card[data-id="{unsure}"]')
-    for path in ("/", "/questions", "/node", "/tablets", f"/visits/{unsure}/why", "/cameras/entrance"):
+    page.wait_for_selector(f'.card[data-id="{seen}"]')
+    of_visits = (f"/visits/{unsure}/why", f"/visits/{arrived}/checkin", f"/visits/{seen}/checkin")
+    for path in ("/", "/questions", "/node", "/tablets", "/cameras/entrance", *of_visits):
         for language in ("zh", "en"):
             page.goto(f"{path}?lang={language}")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{path} {language} overflows"
