@@ -188,6 +188,14 @@ def test_a_phone_shows_the_days_numbers_on_one_line(open_page: OpenPage, languag
     assert max(bottoms) - min(bottoms) < 1
 
 
+@pytest.mark.parametrize("size", [TABLET, PHONE], ids=["tablet", "phone"])
+def test_every_camera_has_its_lamp(open_page: OpenPage, size: dict[str, int]) -> None:
+    page = open_page("li", size)
+    page.goto("/node")
+    lamps = page.query_selector_all(".cameras .lamp")
+    assert [lamp.is_visible() for lamp in lamps] == [True, True]
+
+
 def test_facts_of_one_row_stand_level(open_page: OpenPage) -> None:
     page = open_page("li", PHONE)
     page.goto("/node")
