@@ -19,13 +19,15 @@ class CapturePolicy:
     """after_consent: arrivals are seen, nobody is embedded. ephemeral: everybody is compared, and forgotten after
     `unconsented`.
 
-    notice: nseq of central's notice that made it stricter than the configuration, None where none did.
+    notice: nseq of central's notice that made it stricter than the configuration, None where none did. phones: how long
+    a phone is kept after the last visit it was given at.
     """
 
     mode: Literal["after_consent", "ephemeral"]
     legal_basis: str
     unconsented: timedelta
     notice: int | None = None
+    phones: timedelta = timedelta(days=180)
 
     @classmethod
     def of(cls, settings: Settings) -> "CapturePolicy":
@@ -33,6 +35,7 @@ class CapturePolicy:
             settings.capture.mode,
             settings.capture.legal_basis.strip(),
             timedelta(hours=settings.retention.unconsented_h),
+            phones=timedelta(days=settings.retention.phones_days),
         )
 
     def narrowed(self, asked: Policy, nseq: int) -> "CapturePolicy":

@@ -70,6 +70,7 @@ class Capture(_Section):
 class Retention(_Section):
     unconsented_h: Annotated[float, Field(gt=0, le=30 * 24)] = 24.0
     ledger_days: Annotated[int, Field(ge=1, le=36_500)] = 180
+    phones_days: Annotated[int, Field(ge=1, le=3650)] = 180
 
 
 class Storage(_Section):

@@ -325,6 +325,17 @@ class Vault:
         key = self._key(person_id)
         return None if key is None else _open(key, sealed, purpose)
 
+    def outlived_contacts(self, cutoff_us: int) -> list[str]:
+        """The contacts whose last visit arrived before the cutoff, or who have none left."""
+        return [
+            row[0]
+            for row in self._rows(
+                "SELECT contacts.person_id FROM contacts LEFT JOIN contact_visits USING (person_id)"
+                " GROUP BY contacts.person_id HAVING ifnull(max(arrived_us), 0) <= ? ORDER BY contacts.person_id",
+                cutoff_us,
+            )
+        ]
+
     def contacts_of(self, person_id: str) -> list[str]:
         """The contacts who gave their phone at visits of this person."""
         return [

@@ -260,6 +260,24 @@ def test_the_phone_outlives_the_face_whose_time_is_up(desk: Desk, door: Door, vi
     assert "回访" in send(client, again, way="phone", phone=NUMBER).text
 
 
+def test_a_phone_goes_when_its_own_time_is_up_and_a_record_says_so(desk: Desk, door: Door, visitor: Visitor) -> None:
+    visit = door.see()
+    client = visitor("li")
+    found = re.search(r"c-[0-9a-f]{20}", send(client, visit, way="phone", phone=NUMBER).text)
+    assert found
+    policy, now = desk.home.policy(desk.home.settings()), datetime.now(UTC)
+    assert policy.phones == timedelta(days=180)
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        expire(door.ledger, vault, policy, now + timedelta(days=179))
+        assert "138****5678" in client.get(f"/visits/{visit}/checkin").text
+        expire(door.ledger, vault, policy, now + timedelta(days=181))
+        assert not vault.remembers(found[0])
+    record = checkins(desk, "retention.run")[-1]
+    assert (record.fields["expired"], record.fields["basis"]) == ([found[0]], "phone")
+    assert "138****5678" not in client.get(f"/visits/{visit}/checkin").text
+    assert verify(desk.home.path).ok
+
+
 def test_a_check_in_that_a_power_cut_ends_leaves_nothing_half_bound(desk: Desk, door: Door, visitor: Visitor) -> None:
     visit, person = door.arrive("first", ago_s=60)
     home, writer = desk.home, desk.home.writer("desk", Clock())
