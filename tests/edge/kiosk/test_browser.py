@@ -12,7 +12,7 @@ import pytest
 from sync.format.keyring import KeyRing
 from sync.web.server import PageServer
 from tests.edge.kiosk import door as door_program
-from tests.edge.kiosk.conftest import PASSWORD, Desk
+from tests.edge.kiosk.conftest import PASSWORD, Desk, until
 from tests.edge.kiosk.door import Door
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def test_an_arrival_that_another_process_records_appears_without_a_reload(open_p
     card = page.wait_for_selector(f'.card[data-id="{told.stdout.strip()}"]')
     assert card
     assert "首访\uff08比对范围内\uff1a126 人" in card.inner_text().replace("\n", "").replace(" \uff08", "\uff08")
-    page.wait_for_function("document.querySelector('.tile dd').textContent === '1'")
-    page.wait_for_function("document.querySelector('.card img').naturalWidth > 0")
+    until(lambda: page.inner_text(".tile dd") == "1")
+    until(lambda: page.evaluate("document.querySelector('.card img').naturalWidth > 0"))
     assert page.evaluate("window.sameDocument") is True
     assert not page.is_visible(".feed-empty")
 
