@@ -333,8 +333,9 @@ class _Page:
         key = f"later.{record.kind.replace('.', '_')}"
         length = lasting((number_of(record.fields, "out_us") or 0) / 1e6, t)
         decision = t.code("decision", text_of(record.fields, "decision") or "?")
+        state = t.code("checkin", text_of(record.fields, "state") or "?")
         try:
-            return t(key, length=length, decision=decision)
+            return t(key, length=length, decision=decision, state=state)
         except KeyError:  # a later version's kind is shown as it is
             return record.kind
 

@@ -72,6 +72,51 @@ def test_a_first_visit_is_certified_as_paper_and_as_evidence(
     assert verify(desk.home.path).ok
 
 
+def test_a_visit_that_was_checked_in_is_certified_with_that_and_verifies(
+    desk: Desk, door: Door, central: ACentral, visitor: Visitor, tmp_path: Path
+) -> None:
+    visit, _ = door.arrive("first")
+    acknowledge(door, central)
+    client = visitor("li")
+    until_shown(client, visit)
+    page = f"/visits/{visit}/checkin"
+    form = {"csrf_token": form_token(client, page), "request_id": "0" * 32, "way": "phone", "phone": "13800005678"}
+    assert client.post(page, data=form).status_code == 303
+    record = door.ledger.last_of("visit.checkin")
+    assert record is not None
+    assert record.fields["central_as_of_us"] == door.ledger.last_ack_us()
+    assert "中心数据截至" in client.get(page).text
+    acknowledge(door, central)
+    path = f"/certificates/{visit}"
+    for kind in ("pdf", "zip"):
+        answer = client.post(path, data={"csrf_token": form_token(client, path), "form": kind})
+        assert answer.status_code == 200
+    (tmp_path / "visit.zip").write_bytes(answer.content)
+    assert verify(tmp_path / "visit.zip", desk.home.node_pub).ok
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        held = b"".join(archive.read(name) for name in archive.namelist())
+    assert record.fields["phone"].encode() in held
+    assert b"13800005678" not in held
+
+
+def test_a_desk_whose_key_is_revoked_checks_nobody_in_and_says_why(
+    desk: Desk, door: Door, central: ACentral, visitor: Visitor
+) -> None:
+    visit, _ = door.arrive("first")
+    acknowledge(door, central)
+    client = visitor("li")
+    until_shown(client, visit)
+    with closing(sqlite3.connect(desk.home.database)) as connection, connection:
+        key_id = desk.home.signer("desk").public.key_id
+        connection.execute("INSERT INTO revoked_keys VALUES (?, 1, 1, 'lost')", (key_id,))
+    page = f"/visits/{visit}/checkin"
+    form = {"csrf_token": form_token(client, page), "request_id": "0" * 32, "way": "phone", "phone": "13800005678"}
+    answer = client.post(page, data=form)
+    assert answer.status_code == 409
+    assert "没有记录：本台的前台密钥已失效" in answer.text
+    assert door.ledger.last_of("visit.checkin") is None
+
+
 def test_nobody_who_is_not_signed_in_or_comes_from_elsewhere_gets_one(
     door: Door, central: ACentral, visitor: Visitor
 ) -> None:
