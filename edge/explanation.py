@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 from camera.quality import BestShot
 from edge import EdgeError
 from edge.gallery import Candidate
-from edge.grade import GOOD_QUALITY, GOOD_SHOTS, Shortfall
+from edge.grade import GOOD_QUALITY, GOOD_SHOTS, ONLY_B, Shortfall
 from edge.vault import Vault
 from edge.visit_log import LoggedVisit
 from sync.format.canonical import Fields
@@ -121,7 +121,10 @@ class Explained:
             f"nearest {number}: {near.person_id} at {near.similarity:.3f}"
             for number, near in enumerate(self.kept.nearest, 1)
         ]
-        lines += [f"not grade A: {SHORTFALLS[shortfall]}" for shortfall in self.kept.shortfalls]
+        lines += [
+            f"not grade {'A' if shortfall in ONLY_B else 'B'}: {SHORTFALLS[shortfall]}"
+            for shortfall in self.kept.shortfalls
+        ]
         if visit.decision != visit.original_decision:
             lines.append(f"corrected at the desk: {visit.decision}")
         return lines

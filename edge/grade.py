@@ -18,7 +18,7 @@ GOOD_QUALITY = 0.5  # of the best shot; half of the scale camera/quality.py defi
 GOOD_SHOTS = 3
 MASKED = 0.5  # of the best shot: how likely it is masked
 LIVE = 0.5  # the median over the shots of how likely they are live
-_ONLY_B: frozenset[Shortfall] = frozenset({"liveness_unknown", "uncalibrated"})
+ONLY_B: frozenset[Shortfall] = frozenset({"liveness_unknown", "uncalibrated"})  # keep from A; all else keeps from B too
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def graded(
     shortfalls = tuple(name for name, holds in found if holds)
     if not shortfalls:
         return Grading("A", ())
-    return Grading("B" if _ONLY_B.issuperset(shortfalls) else "C", shortfalls)
+    return Grading("B" if ONLY_B.issuperset(shortfalls) else "C", shortfalls)
 
 
 def _clear(decision: Decision, similarity: float | None, rule: Rule) -> bool:

@@ -18,6 +18,7 @@ from edge.checkin import CheckIn
 from edge.clock import Clock
 from edge.epochs import moved
 from edge.explanation import because
+from edge.grade import ONLY_B
 from edge.home import Home
 from edge.kiosk import checkin
 from edge.kiosk.arrivals import FEED, Arrivals
@@ -186,6 +187,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
             because=because(visit.original, visit.decided.fields),
             kept=kept,
             nearest=nearest,
+            only_b=ONLY_B,
         )
 
     @app.get("/cameras/{camera_id}")

@@ -35,6 +35,13 @@ def test_a_return_names_its_shots_the_nearest_people_and_the_line_that_decided(n
     assert "not grade A: no liveness network is installed" in lines
 
 
+def test_a_shortfall_says_which_grade_it_costs(node: Node) -> None:
+    visit = must(node.arrive(person(0), 1, T0, shots=2), "first")["visit"]
+    lines = explained(node, visit).lines()
+    assert "not grade B: fewer than 3 shots" in lines
+    assert "not grade A: no liveness network is installed" in lines
+
+
 def test_the_first_of_all_is_compared_with_nobody(node: Node) -> None:
     visit = must(node.arrive(person(0), 1, T0), "first")["visit"]
     told = explained(node, visit)
