@@ -1,6 +1,5 @@
 """The manager looks at a camera live; nobody else does."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import closing
@@ -13,7 +12,7 @@ from edge.kiosk import film
 from edge.live_view import LiveView
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk, until
-from tests.edge.test_live_view import frame
+from tests.edge.test_live_view import alone, frame
 
 Visitor = Callable[..., httpx.Client]
 PATH = "/cameras/entrance/live.mjpeg"
@@ -76,7 +75,7 @@ def test_a_picture_that_comes_long_after_the_end_of_a_session_is_not_sent(monkey
         answer = await film.moving(slow(), lambda: signed_in)
         return b"".join([part async for part in answer.body_iterator])  # type: ignore[attr-defined]
 
-    assert b"the first" in (all_of_it := asyncio.run(sent()))
+    assert b"the first" in (all_of_it := alone(sent()))
     assert b"the next" not in all_of_it
 
 
