@@ -33,7 +33,7 @@ def erase(
     Example: firstvisit erase --home demo p-0f3a… --reason request
     """
     from edge.home import Home
-    from edge.retention import erase as erase_person
+    from edge.rights.retention import erase as erase_person
     from edge.vault import opened as opened_vault
 
     found = Home(home)

@@ -13,8 +13,8 @@ from edge.attestation import MIGRATIONS as ATTESTATION
 from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
 from edge.clock import Clock
 from edge.consent import CapturePolicy
-from edge.contacts import CONTACTS, PEPPER
 from edge.custody import Custody, KeyFolder
+from edge.desk.contacts import CONTACTS, PEPPER
 from edge.geofence import place_fields
 from edge.key_copies import MIGRATIONS as KEY_COPIES
 from edge.machine import MIGRATIONS as MACHINE

@@ -33,7 +33,7 @@ from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
 from edge.passes import Passes
-from edge.retention import expire, finish_erasures
+from edge.rights.retention import expire, finish_erasures
 from edge.settings import Settings
 from edge.site import Site
 from edge.staff import Staff

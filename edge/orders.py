@@ -5,7 +5,7 @@ from datetime import datetime
 
 from edge.consent import CapturePolicy
 from edge.home import Home
-from edge.retention import erase_ordered
+from edge.rights.retention import erase_ordered
 from edge.settings import Settings
 from edge.site_calibration import in_force
 from edge.vault import Vault

@@ -10,11 +10,11 @@ from pathlib import Path
 from edge import EdgeError
 from edge.backup import DATABASE, FILES, MANIFEST, Manifest
 from edge.clock import Clock
-from edge.contacts import hash_anew
+from edge.desk.contacts import hash_anew
 from edge.epochs import rekey, start_epoch
 from edge.home import Home, all_or_nothing
 from edge.key_copies import KeyCopies, read_keys
-from edge.retention import PEOPLE_PER_RECORD
+from edge.rights.retention import PEOPLE_PER_RECORD
 from edge.sealed import SealError, Secret, unsealing
 from edge.vault import KEYS_FORMAT, PERSON_KEYS, Vault, opened
 from sync import SyncError

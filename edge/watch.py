@@ -24,7 +24,7 @@ from edge.jobs import Jobs
 from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
-from edge.retention import expire
+from edge.rights.retention import expire
 from edge.site import Site
 from edge.staff import Staff
 from edge.vault import Vault

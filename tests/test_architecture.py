@@ -70,6 +70,17 @@ def test_a_package_imports_only_what_the_design_lets_it(package: str) -> None:
     assert wrong == []
 
 
+def test_the_desk_and_the_rights_know_nothing_of_their_pages() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules()
+        if dotted(path).startswith(("edge.desk", "edge.rights"))
+        for name, line in imported(path)
+        if name.startswith(("edge.kiosk", "sync.web", "fastapi", "starlette"))
+    ]
+    assert wrong == []
+
+
 def arrows() -> Iterator[tuple[str, str, str]]:
     """Every import between sync's packages: from, to, and where it stands."""
     for path in modules():

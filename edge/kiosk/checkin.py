@@ -4,47 +4,37 @@ import logging
 import re
 import secrets
 import tomllib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from fastapi import Depends, FastAPI, Form, HTTPException
+from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from edge.checkin import DISMISSALS, Arrival, CheckIn, NotNow
-from edge.contacts import contact_of
-from edge.home import Home
-from edge.kiosk.arrivals import Arrivals
-from edge.kiosk.shown import ShownVisit
-from edge.phones import BadPhone, parse_phone
+from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
+from edge.desk.contacts import contact_of
+from edge.desk.phones import BadPhone, parse_phone
+from edge.desk.shown import ShownVisit
+from edge.kiosk.roles import DESK
+from edge.kiosk.shell import Shell
 from edge.vault import opened
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce
-from sync.web.gate import Gate
-from sync.web.pages import Pages
 from sync.web.sessions import Session
 
 _log = logging.getLogger(__name__)
-_CONSENT = tomllib.loads((Path(__file__).parents[1] / "consent_texts.toml").read_text(encoding="utf-8"))["visitor"]
+_CONSENT = tomllib.loads((Path(__file__).parents[1] / "desk/consent_texts.toml").read_text(encoding="utf-8"))["visitor"]
 _REQUEST = re.compile(r"[0-9a-f]{32}")
 
 
-def mount(
-    app: FastAPI,
-    desk: CheckIn,
-    home: Home,
-    pages: Pages,
-    gate: Gate,
-    arrivals: Arrivals,
-    common: Callable[[], dict[str, Any]],
-    roles: tuple[str, ...],
-) -> None:
+def mount(shell: Shell) -> None:
     """Add /visits/ID/checkin, its forms for registering, dismissing and taking a dismissal back."""
-    page = Annotated[Session, Depends(gate.page(*roles))]
-    form = Annotated[Session, Depends(gate.form(*roles))]
+    app, home, arrivals = shell.app, shell.home, shell.arrivals
+    desk = CheckIn(shell.desk_ledger, home.database, home.keys_database)
+    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
+    form = Annotated[Session, Depends(shell.gate.form(*DESK))]
 
     def shown(
         request: Request,
@@ -58,12 +48,11 @@ def mount(
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             contact = contact_of(ledger.connection, vault, visit.visit_id)
             as_of_us = ledger.last_ack_us()
-        return pages.render(
+        return shell.page(
             request,
             "checkin.html",
-            status=status,
-            session=session,
-            **common(),
+            session,
+            status,
             visit=visit,
             contact=contact,
             as_of_us=as_of_us,
@@ -72,7 +61,6 @@ def mount(
             problem=problem,
             typed=typed,
             request_id=secrets.token_hex(16),
-            csrf_token=session.csrf_token,
         )
 
     def told(
@@ -93,7 +81,7 @@ def mount(
 
     @app.get("/visits/{visit_id}/checkin")
     def checkin_page(request: Request, visit_id: str, session: page) -> Response:
-        return shown(request, session, _known(arrivals, visit_id))
+        return shown(request, session, shell.known(visit_id))
 
     @app.post("/visits/{visit_id}/checkin")
     def register(
@@ -105,7 +93,7 @@ def mount(
         phone: Annotated[str, Form(max_length=40)] = "",
         consent: Annotated[str, Form()] = "",
     ) -> Response:
-        visit, sent = _known(arrivals, visit_id), _request(request_id)
+        visit, sent = shell.known(visit_id), _request(request_id)
         try:
             number = parse_phone(phone) if way == "phone" or phone.strip() else None
         except BadPhone as error:
@@ -127,7 +115,7 @@ def mount(
         dismissal: Annotated[str, Form()],
         request_id: Annotated[str, Form()],
     ) -> Response:
-        visit, sent = _known(arrivals, visit_id), _request(request_id)
+        visit, sent = shell.known(visit_id), _request(request_id)
         if dismissal not in DISMISSALS:
             raise HTTPException(422, "form")
         return told(
@@ -139,38 +127,13 @@ def mount(
 
     @app.post("/visits/{visit_id}/reopen")
     def reopen(request: Request, visit_id: str, session: form, request_id: Annotated[str, Form()]) -> Response:
-        visit, sent = _known(arrivals, visit_id), _request(request_id)
+        visit, sent = shell.known(visit_id), _request(request_id)
         return told(request, session, visit, lambda arrival: desk.reopen(arrival, sent, session.account.account_id))
-
-
-def states(today: Iterable[ShownVisit]) -> Counter[str]:
-    """How the day's arrivals stand: open, registered, dismissed."""
-    return Counter(_standing(visit) for visit in today)
-
-
-def closed_by(today: Iterable[ShownVisit]) -> list[tuple[str, Counter[str]]]:
-    """What each account has closed of them, by account id."""
-    closed: defaultdict[str, Counter[str]] = defaultdict(Counter)
-    for visit in today:
-        if visit.checkin is not None and visit.state != "open":
-            closed[visit.checkin.account_id][_standing(visit)] += 1
-    return sorted(closed.items())
-
-
-def _standing(visit: ShownVisit) -> str:
-    return visit.state if visit.state in ("open", "registered") else "dismissed"
 
 
 def may_consent(visit: ShownVisit) -> bool:
     """Whether there is a face here to consent to."""
     return visit.person_id is not None and not visit.forgotten
-
-
-def _known(arrivals: Arrivals, visit_id: str) -> ShownVisit:
-    visit = arrivals.get(visit_id)
-    if visit is None:
-        raise HTTPException(404)
-    return visit
 
 
 def _request(sent: str) -> str:

@@ -2,8 +2,8 @@
 
 from itertools import islice
 
-from edge.kiosk.arrivals import FEED
-from edge.kiosk.shown import FORGETTING, KINDS
+from edge.desk.arrivals import FEED
+from edge.desk.shown import FORGETTING, KINDS
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
 from sync.node.ledger import Ledger

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import takewhile
 
+from edge.desk import shown
+from edge.desk.arrivals import FEED, Arrivals
+from edge.desk.shown import ShownVisit
 from edge.kiosk import health as vitals
-from edge.kiosk import shown
-from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.health import Health
 from edge.kiosk.history import begin_behind, last_boot, last_visit, window_us
-from edge.kiosk.shown import ShownVisit
 from sync import SyncError
 from sync.format.notices import KeyRevoked
 from sync.format.records import Record

@@ -7,12 +7,12 @@ from typing import Any
 
 from edge.attestation import read_standing
 from edge.clock import read_kernel
+from edge.desk.arrivals import Arrivals
+from edge.desk.shown import ShownVisit
+from edge.desk.standing import closed_by, states
 from edge.home import Home
-from edge.kiosk.arrivals import Arrivals
-from edge.kiosk.checkin import closed_by, states
 from edge.kiosk.health import SILENT_AFTER_S, Health
 from edge.kiosk.live import LedgerWatch
-from edge.kiosk.shown import ShownVisit
 from edge.nightly import Checks
 from sync.node.alarms import Alarms
 from sync.web.accounts import Accounts

@@ -26,7 +26,7 @@ from edge.doctor import _copies
 from edge.home import Home
 from edge.key_copies import INDEX, KeyCopies
 from edge.restore import Restored, restore
-from edge.retention import erase
+from edge.rights.retention import erase
 from edge.sealed import Lock, SealError, Secret
 from edge.vault import Vault, opened
 from sync import SyncError

@@ -6,7 +6,7 @@ import pytest
 
 from edge import EdgeError
 from edge.explanation import Explained, explain
-from edge.retention import erase
+from edge.rights.retention import erase
 from edge.visit_log import visit_log
 from tests.edge.visiting import T0, Node, after, like, must, person
 

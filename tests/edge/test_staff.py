@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edge.passes import ONE_PASS
-from edge.retention import erase, expire
+from edge.rights.retention import erase, expire
 from sync.format.stamp import to_us
 from sync.node.ledger import Ledger
 from tests.edge.visiting import PACK, T0, Node, after, like, must, person

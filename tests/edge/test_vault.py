@@ -11,7 +11,7 @@ import pytest
 
 from edge.clock import Clock
 from edge.home import Home
-from edge.retention import erase
+from edge.rights.retention import erase
 from edge.template_choice import MOST_TEMPLATES
 from edge.vault import Vault, VaultError, opened
 from sync import SyncError

@@ -27,7 +27,7 @@ from edge.clock import Clock, KernelTime
 from edge.epochs import begin_epoch
 from edge.home import Home, create_home
 from edge.key_rotation import rotate
-from edge.retention import erase
+from edge.rights.retention import erase
 from edge.settings import new_config
 from edge.vault import Vault
 from sync.central.enrol import enrol, readmit

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 import pytest
 
-from edge.checkin import DISMISSALS, Arrival, CheckIn
 from edge.clock import Clock
-from edge.contacts import hash_anew, opening
-from edge.phones import number_hmac, parse_phone, reported_hmac
-from edge.retention import erase, expire
+from edge.desk.checkin import DISMISSALS, Arrival, CheckIn
+from edge.desk.contacts import hash_anew, opening
+from edge.desk.phones import number_hmac, parse_phone, reported_hmac
+from edge.rights.retention import erase, expire
 from edge.vault import opened
 from sync.format.keyring import KeyRing
 from sync.format.records import Record

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from edge.clock import Clock
+from edge.desk.arrivals import FEED, Arrivals
+from edge.desk.shown import KINDS
 from edge.home import Home
-from edge.kiosk.arrivals import FEED, Arrivals
 from edge.kiosk.health import Health
 from edge.kiosk.history import begin_behind, window_us
 from edge.kiosk.live import LedgerWatch
-from edge.kiosk.shown import KINDS
 from sync.format.stamp import Stamp
 from sync.node.append import Writer
 from sync.node.ledger import Ledger

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.phones import BadPhone, number_hmac, parse_phone, reported_hmac
+from edge.desk.phones import BadPhone, number_hmac, parse_phone, reported_hmac
 
 PEPPER = bytes(range(32))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import EdgeError
-from edge.kiosk.shown import ShownVisit
+from edge.desk.shown import ShownVisit
 from edge.vault import Vault, VaultError, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -28,7 +28,7 @@ class Answered:
     agrees: bool
 
 
-class Desk:
+class Answers:
     """Writes corrections; each answer opens the ledger for its own thread."""
 
     def __init__(self, open_ledger: Callable[[], Ledger], database: Path, keys_database: Path) -> None:

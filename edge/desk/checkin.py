@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
-from edge.contacts import bind
+from edge.desk.contacts import bind
+from edge.desk.phones import Phone
 from edge.open_visit import some
-from edge.phones import Phone
 from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record

@@ -10,7 +10,7 @@ from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.home import Home
-from edge.retention import PEOPLE_PER_RECORD, REASONS, erase, expire
+from edge.rights.retention import PEOPLE_PER_RECORD, REASONS, erase, expire
 from edge.vault import Vault, opened
 from sync.format.records import MAX_BODY_BYTES
 from sync.format.signing import commitment

@@ -3,7 +3,7 @@
 import threading
 from dataclasses import replace
 
-from edge.kiosk.shown import FORGETTING, ShownVisit, decided, later
+from edge.desk.shown import FORGETTING, ShownVisit, decided, later
 from sync.format.records import Record
 from sync.format.visit_fields import DECISION_OF_KIND
 

@@ -1,0 +1,47 @@
+"""The front page: who has arrived, how the day stands, and the parts of it that renew themselves."""
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edge.desk.arrivals import FEED
+from edge.kiosk.roles import DESK
+from edge.kiosk.shell import Shell
+from sync.web.sessions import Session
+
+
+def mount(shell: Shell) -> None:
+    """Add /, its fragments, the faces on the cards and the stream of events."""
+    app, view = shell.app, shell.view
+    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
+    part = Annotated[Session, Depends(shell.gate.part(*DESK))]
+
+    @app.get("/")
+    def arrivals_page(request: Request, session: page) -> Response:
+        feed = shell.arrivals.newest(FEED)
+        return shell.page(request, "arrivals.html", session, **view.today(), **view.panels(), feed=feed)
+
+    @app.get("/fragments/arrival/{visit_id}")
+    def arrival_fragment(request: Request, visit_id: str, _session: part) -> Response:
+        return shell.part(request, "card.html", visit=shell.known(visit_id))
+
+    @app.get("/fragments/today")
+    def today_fragment(request: Request, _session: part) -> Response:
+        return shell.part(request, "today.html", **view.today())
+
+    @app.get("/fragments/panels")
+    def panels_fragment(request: Request, _session: part) -> Response:
+        return shell.part(request, "panels.html", **view.panels())
+
+    @app.get("/crops/{visit_id}.jpg")
+    def crop(visit_id: str, _session: part) -> Response:
+        jpeg = shell.faces.crop(visit_id)
+        if jpeg is None:
+            return Response(status_code=404)
+        return Response(jpeg, media_type="image/jpeg")
+
+    @app.get("/events")
+    def events(session: part) -> Response:
+        return shell.live.response(lambda: shell.sessions.alive(session.key))

@@ -1,0 +1,65 @@
+"""What every page of the kiosk is given: the HOME, the arrivals in memory, and the door its routes stand behind."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import FastAPI, HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edge.clock import Clock
+from edge.desk.arrivals import Arrivals
+from edge.desk.shown import ShownVisit
+from edge.home import Home
+from edge.kiosk.faces import Faces
+from edge.kiosk.health import Health
+from edge.kiosk.view import View
+from sync.node.ledger import Ledger
+from sync.web.accounts import Accounts
+from sync.web.gate import Gate
+from sync.web.live import Live
+from sync.web.pages import Pages
+from sync.web.sessions import Session, Sessions
+from sync.web.tablets import Tablets
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """Made once, by `create_app`; each page's `mount` takes from it what it needs."""
+
+    app: FastAPI
+    home: Home
+    gate: Gate
+    pages: Pages
+    view: View
+    arrivals: Arrivals
+    health: Health
+    faces: Faces
+    live: Live
+    clock: Clock
+    accounts: Accounts
+    sessions: Sessions
+    tablets: Tablets
+
+    @property
+    def desk_ledger(self) -> Callable[[], Ledger]:
+        """Opens the ledger under the desk key; each caller for its own thread."""
+        return lambda: self.home.open_ledger("desk", self.clock)
+
+    def known(self, visit_id: str) -> ShownVisit:
+        """A visit in memory; any other is a page that does not exist."""
+        visit = self.arrivals.get(visit_id)
+        if visit is None:
+            raise HTTPException(404)
+        return visit
+
+    def page(self, request: Request, template: str, session: Session, status: int = 200, **given: Any) -> Response:
+        """A whole page, with the frame around it and the token that its forms send back."""
+        return self.pages.render(
+            request, template, status, session=session, csrf_token=session.csrf_token, **self.view.common(), **given
+        )
+
+    def part(self, request: Request, template: str, **given: Any) -> Response:
+        """A piece that a page fetches by itself."""
+        return self.pages.render(request, template, **self.view.common(), **given)

@@ -1,0 +1,35 @@
+"""The page that says why a visit was decided as it was."""
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edge.explanation import because
+from edge.grade import ONLY_B
+from edge.kiosk.roles import DESK
+from edge.kiosk.shell import Shell
+from sync.web.sessions import Session
+
+
+def mount(shell: Shell) -> None:
+    """Add /visits/ID/why."""
+    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
+
+    @shell.app.get("/visits/{visit_id}/why")
+    def why(request: Request, visit_id: str, session: page) -> Response:
+        visit = shell.known(visit_id)
+        kept = shell.faces.explanation(visit_id)
+        nearest = kept.nearest if kept else ()
+        return shell.page(
+            request,
+            "why.html",
+            session,
+            visit=visit,
+            fields=visit.decided.fields,
+            because=because(visit.original, visit.decided.fields),
+            kept=kept,
+            nearest=[(near, shell.arrivals.last_of(near.person_id, visit.arrived_us)) for near in nearest],
+            only_b=ONLY_B,
+        )
