@@ -8,7 +8,7 @@ from edge.stays import Path
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.stamp import from_us, to_us
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, settles
 
 TOLD_BY = (*DECISION_OF_KIND, CORRECTED, "visit.reentry", "visit.left")
 """The kinds that `recalled` reads."""
@@ -99,6 +99,8 @@ def _fold(visit: OpenVisit, kind: str, fields: Fields, stamped: datetime) -> Non
         visit.company, visit.agents = set(fields.get("company_after", ())), set()
         visit.meet(fields.get("agents_after", ()))
     elif kind == CORRECTED:
+        if not settles(fields):
+            return
         visit.person_id = fields["person"] if isinstance(fields.get("person"), str) else visit.person_id
         visit.unanswered = False
     else:

@@ -9,7 +9,7 @@ from sync.format.canonical import Fields
 from sync.format.notices import KeyRevoked
 from sync.format.records import Record
 from sync.format.stamp import from_us, rfc3339, to_us
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle, settles
 from sync.format.void import voided_by
 from sync.node.ledger import Ledger
 
@@ -68,7 +68,7 @@ def visit_log(ledger: Ledger, after: tuple[int, int] = (0, 0)) -> list[LoggedVis
     for record in ledger.records((*DECISION_OF_KIND, CORRECTED), after):
         if record.kind != CORRECTED:
             decided[record.fields["visit"]] = record
-        elif voided_by(revoked, record.key_id, (record.epoch, record.seq)) is None:
+        elif settles(record.fields) and not voided_by(revoked, record.key_id, (record.epoch, record.seq)):
             corrections[record.fields["visit"]] = record.fields
     return [_row(record, corrections.get(visit_id), acked, revoked) for visit_id, record in decided.items()]
 

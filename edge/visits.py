@@ -24,7 +24,7 @@ from models.faces import Template
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.stamp import to_us
-from sync.format.visit_fields import CORRECTED
+from sync.format.visit_fields import CORRECTED, settles
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
@@ -190,6 +190,8 @@ class Visits:
         """Follow what the desk has answered since: a visit may be somebody else's than the node thought."""
         for record in self._ledger.records((CORRECTED,), self._heard):
             self._heard = (record.epoch, record.seq)
+            if not settles(record.fields):
+                continue
             visit_id, person_id = record.fields.get("visit"), record.fields.get("person")
             if not isinstance(visit_id, str) or not isinstance(person_id, str):
                 log.warning("answer not understood seq=%d", record.seq)  # signed, so it stays; the node goes on

@@ -10,6 +10,7 @@ from edge.desk.shown import ShownVisit
 from edge.vault import Vault, VaultError, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
+from sync.format.visit_fields import settles
 from sync.node.ledger import Ledger
 
 _log = logging.getLogger(__name__)
@@ -77,8 +78,8 @@ class Answers:
     ) -> Answered:
         with ledger.transaction() as transaction:
             for earlier in ledger.records(("visit.corrected",), after=question.at):
-                if earlier.fields["visit"] == question.visit_id:
-                    agrees = all(earlier.fields[key] == fields[key] for key in ("decision", "person"))
+                if earlier.fields["visit"] == question.visit_id and settles(earlier.fields):
+                    agrees = all(earlier.fields.get(key) == fields[key] for key in ("decision", "person"))
                     return Answered(earlier, news=False, agrees=agrees)
             record = transaction.append("visit.corrected", fields)
             if person_id is None:

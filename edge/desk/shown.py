@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sync.format.canonical import Fields
 from sync.format.records import Record
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle, settles
 
 FORGETTING = ("retention.run", "person.erased")
 KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, "visit.checkin", *FORGETTING)
@@ -164,7 +164,7 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
             reentry = Reentry(fields["at_us"], fields["out_us"], *company, *agents)
             reentries = visit.reentries if reentry in visit.reentries else (*visit.reentries, reentry)
             return replace(visit, left=False, reentries=reentries)
-        case "visit.corrected":
+        case "visit.corrected" if settles(fields):
             settled = settle(visit.decided.kind, visit.decided.fields, fields)
             correction = Correction(fields["account"], record.stamp.wall_us, record.seq)
             return replace(visit, decision=settled.decision, person_id=settled.person_id, correction=correction)

@@ -17,7 +17,7 @@ from sync.format.log_proof import LogHead, follows
 from sync.format.messages import Ack, BadMessage, Statement
 from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import BadRecord, Record, parse
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, text_of
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, settles, text_of
 from sync.format.visit_fields import settle as settle_visit
 from sync.format.void import Voids, hold
 
@@ -44,7 +44,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     link = linked.index(record)
     confirmed = _confirmed(linked, link, acks)
     later = [one for one in records[at + 1 :] if _is_later(one, bundle.visit, records)]
-    corrections = [one.fields for one in later if one.kind == CORRECTED]
+    corrections = [one.fields for one in later if one.kind == CORRECTED and settles(one.fields)]
     arrived_us = number_of(record.fields, "arrived_us")
     camera = text_of(record.fields, "camera")
     if arrived_us is None or camera is None:

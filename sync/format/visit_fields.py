@@ -29,19 +29,24 @@ class Settled:
     corrected: bool
 
 
+def settles(correction: Fields) -> bool:
+    """Whether a `visit.corrected` says who came; one that does not corrects something else, such as the party."""
+    return "decision" in correction or "person" in correction
+
+
 def settle(kind: str, decided: Fields, correction: Fields | None) -> Settled:
-    """Apply a visit's newest `visit.corrected` (None without one) to the record that decided it.
+    """Apply a visit's newest `visit.corrected` that `settles` (None without one) to the record that decided it.
 
     A decision or a person that the correction lacks, or names in a way that this version does not know, stays the
     node's own: the word of a later version must not become a claim that nobody made.
     """
     original = DECISION_OF_KIND[kind]
-    later = correction if correction is not None else {}
+    later = correction if correction is not None and settles(correction) else {}
     return Settled(
         decision=DECISION_OF_KIND.get(f"visit.{later.get('decision')}", original),
         original=original,
         person_id=text_of(later, "person") or text_of(decided, "person"),
-        corrected=correction is not None,
+        corrected=bool(later),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import orjson
 
 from sync.format.canonical import Fields
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, text_of
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, settles, text_of
 
 Arrival: TypeAlias = tuple[int, int, str, int, int, bytes]
 """A row of `visits`: order_us, tie, node_id, epoch, seq, visit."""
@@ -34,8 +34,8 @@ def arrival(node_id: str, fields: Fields, record_hash: bytes, received_us: int) 
 
 
 def correction(node_id: str, fields: Fields) -> Correction | None:
-    """The row that finds a correction by its visit; None where the record is none."""
-    if fields["kind"] != CORRECTED:
+    """The row that finds a correction by its visit; None where the record is none, or says nothing of who came."""
+    if fields["kind"] != CORRECTED or not settles(fields):
         return None
     return node_id, visit_key(fields), fields["epoch"], fields["seq"]
 
@@ -66,8 +66,9 @@ def altered_lists(connection: sqlite3.Connection) -> str | None:
     listed = 0
     for node, body in connection.execute(f"SELECT node_id, body FROM records NOT INDEXED WHERE kind = '{CORRECTED}'"):
         node_id, fields = node.decode(), orjson.loads(body)
-        listed += 1
-        if not connection.execute(_FIND_CORRECTION, correction(node_id, fields) or ()).fetchone():
+        corrects = correction(node_id, fields)
+        listed += corrects is not None
+        if corrects is not None and not connection.execute(_FIND_CORRECTION, corrects).fetchone():
             return f"table corrections: lacks node {node_id} epoch {fields['epoch']} seq {fields['seq']}"
     return _superfluous(connection, "corrections", listed)
 

@@ -106,6 +106,14 @@ def test_a_correction_in_a_word_of_a_later_version_leaves_the_decision(node: Led
     assert (row.decision, row.original_decision, row.person_id) == ("unsure", "unsure", "p-old")
 
 
+def test_a_correction_of_the_party_leaves_the_desk_s_answer_standing(node: Ledger, desk: Ledger) -> None:
+    visit(node, "unsure", "v-1", person="p-new")
+    desk.append("visit.corrected", {"visit": "v-1", "decision": "return", "person": "p-old", "account": "a-1"})
+    desk.append("visit.corrected", {"visit": "v-1", "party_id": "g-2", "reason": "party_split", "account": "a-1"})
+    (row,) = visit_log(node)
+    assert (row.decision, row.person_id) == ("return", "p-old")
+
+
 def _revoke(home: Home, role: Role, seq: int) -> None:
     """Central's word, as applied here, that the key counts up to a record of the first epoch."""
     with closing(sqlite3.connect(home.database)) as connection, connection:

@@ -174,6 +174,13 @@ def test_a_correction_in_a_word_of_a_later_version_is_no_first_visit(past: Past)
     assert (visit.decision, visit.person_id, visit.open_question) == ("unsure", "p-2", False)
 
 
+def test_a_correction_of_the_party_answers_no_question(past: Past) -> None:
+    past.visits("unsure", ["1"], 0, 0, candidates=[{"person": "p-2", "similarity_e6": 460_000}])
+    past.desk.append("visit.corrected", {"visit": "v-1", "party_id": "g-2", "reason": "party_split", "account": "a"})
+    (visit,) = past.all().newest(1)
+    assert (visit.decision, visit.open_question, visit.correction) == ("unsure", True, None)
+
+
 def _until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not true():

@@ -688,8 +688,9 @@ def test_the_store_shows_nodes_and_visits_with_corrections(bench: Bench) -> None
     corrected = desk.append(
         "visit.corrected", {"visit": "v2", "decision": "return", "person": "p1", "reason": "same_person"}
     )
+    split = desk.append("visit.corrected", {"visit": "v2", "party_id": "g-2", "reason": "party_split"})
     desk.close()
-    bench.take(first, unsure, late, alive, corrected)
+    bench.take(first, unsure, late, alive, corrected, split)
 
     rows = bench.store.visits()
     assert [row.visit_id for row in rows] == ["v2", "v1", "v3"]
@@ -702,7 +703,7 @@ def test_the_store_shows_nodes_and_visits_with_corrections(bench: Bench) -> None
     assert bench.store.visits(node_id="n2") == []
 
     (node,) = bench.store.nodes()
-    assert (node.epoch, node.seq, node.chain) == (1, 5, "ok")
+    assert (node.epoch, node.seq, node.chain) == (1, 6, "ok")
     assert (node.clock_source, node.clock_maxerror_us, node.pack) == ("synced", 1500, "mobilefacenet@0011")
     assert (node.cameras[0].camera_id, node.cameras[0].frames, node.cameras[0].dropped) == ("door", 100, None)
     assert node.alive_us == alive.stamp.wall_us

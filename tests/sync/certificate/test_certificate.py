@@ -165,6 +165,15 @@ def test_corrections_and_what_came_later_are_in_it(site: ASite, visit: str) -> N
     assert (found.settled.decision, found.settled.original) == ("return", "first")
 
 
+def test_a_correction_of_the_party_is_in_it_and_changes_no_decision(site: ASite, visit: str) -> None:
+    site.correct(visit)
+    split = {"visit": visit, "party_id": "g-2", "reason": "party_split", "account": "u-1"}
+    site.desk.append("visit.corrected", split)
+    found = certificate_of(site, visit)
+    assert [one.kind for one in found.later] == ["visit.corrected", "visit.corrected"]
+    assert (found.settled.decision, found.settled.person_id) == ("return", "p-0001")
+
+
 def test_an_unknown_visit_and_a_node_without_central_are_refused_in_one_line(site: ASite, visit: str) -> None:
     with pytest.raises(SyncError, match="not in this ledger"):
         bundle_of(site.path, "v-nobody")

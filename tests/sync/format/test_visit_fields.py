@@ -1,7 +1,7 @@
 import pytest
 
 from sync.format.canonical import Fields
-from sync.format.visit_fields import Settled, settle
+from sync.format.visit_fields import Settled, settle, settles
 
 DECIDED = {"visit": "v-1", "person": "p-provisional"}
 
@@ -19,7 +19,16 @@ def test_the_desk_s_answer_stands_over_the_node_s(decision: str, person: str) ->
     assert settled.corrected
 
 
-@pytest.mark.parametrize("correction", [{}, {"decision": "left-without-a-word"}, {"decision": ["first"], "person": 7}])
+@pytest.mark.parametrize("correction", [{}, {"party_id": "g-2", "reason": "party_split"}, {"reason": "new_source"}])
+def test_a_correction_of_something_else_leaves_decision_and_person_alone(correction: Fields) -> None:
+    assert not settles(correction)
+    settled = settle("visit.unsure", DECIDED, {"visit": "v-1", "account": "a-1", **correction})
+    assert settled == Settled("unsure", "unsure", "p-provisional", corrected=False)
+
+
+@pytest.mark.parametrize(
+    "correction", [{"decision": "guided"}, {"decision": "left-without-a-word"}, {"decision": ["first"], "person": 7}]
+)
 def test_what_a_correction_says_in_words_of_a_later_version_changes_nothing(correction: Fields) -> None:
     settled = settle("visit.unsure", DECIDED, correction)
     assert (settled.decision, settled.person_id, settled.corrected) == ("unsure", "p-provisional", True)
