@@ -1,5 +1,6 @@
 """`firstvisit people`: whom the node remembers, and the roster of staff and agents."""
 
+from contextlib import closing
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -61,28 +62,38 @@ def list_people(
 ) -> None:
     """List whom the node remembers; with --role only visitors, or only whom of the roster.
 
+    `unproven`: on the roster without a signed enrolment of that very face; counts for nothing, and wants a look.
     Example: firstvisit people list --home demo --role agent
     """
     from edge.enrolment import agent_code
     from edge.home import Home
+    from edge.roster import Roster
     from edge.vault import opened as opened_vault
 
     found = Home(home)
     kept_us = round(found.policy(found.settings()).kept.total_seconds() * 1e6)
-    with opened_vault(found.database, found.keys_database) as vault:
-        remembered = vault.people()
-        enrolled = {one.person_id: one for one in vault.roster()} if any(one.enrolled for one in remembered) else {}
+    with (
+        opened_vault(found.database, found.keys_database) as vault,
+        closing(found.open_ledger()) as ledger,
+    ):
+        signed = Roster(found.path, ledger).members()
         listed = []
-        for person in remembered:
-            member = enrolled.get(person.person_id)
+        for person in vault.people():
+            role_said = "visitor"
+            if person.enrolled:
+                member = signed.get(person.person_id)
+                proven = member is not None and member.shown_by(
+                    vault, [one.vector for one in vault.templates_of(person.person_id, member.pack)]
+                )
+                role_said = member.role if member is not None and proven else "unproven"
             row = {
                 "person_id": person.person_id,
-                "role": member.role if member else "visitor",
+                "role": role_said,
                 "created_at": rfc3339(person.created_us, timespec="seconds"),
-                "expires_at": None if member else rfc3339(person.stored_us + kept_us, timespec="seconds"),
+                "expires_at": None if person.enrolled else rfc3339(person.stored_us + kept_us, timespec="seconds"),
                 "searchable": person.searchable,
                 "templates": person.templates,
-                "agent_code": agent_code(vault, person.person_id) if member else None,
+                "agent_code": agent_code(vault, person.person_id) if person.enrolled else None,
             }
             if role is None or row["role"] == role.value:
                 listed.append(row)

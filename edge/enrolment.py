@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge import EdgeError
 from edge.decision import Strictness
@@ -65,14 +66,14 @@ def enrol(
     visitor_id = _known(Gallery(vault, pack.pack_id, VISITORS), vectors, pack, strictness)
     visit_id = _newest_visit(ledger, visitor_id) if visitor_id is not None else None
     person_id, salt = f"p-{secrets.token_hex(10)}", secrets.token_bytes(_SALT_BYTES)
-    fields: Fields = {"person": person_id, "role": role, "pack": pack.pack_id, "templates": len(vectors)}
+    vault.create_key(person_id)
+    fields = enrolled_fields(vault, person_id, role, pack.pack_id, vectors, visitor_id)
     label = None
     if agent_code is not None:
         label = salt + agent_code.encode()
         fields["agent_code"] = commitment(salt, agent_code.encode()).hex()
     if visit_id is not None:
         fields["seen_before"] = visit_id
-    vault.create_key(person_id)
     with ledger.transaction() as transaction:
         transaction.append("consent.given", {"person": person_id, "purpose": role, "version": consent})
         record = transaction.append("person.enrolled", fields)
@@ -87,6 +88,22 @@ def enrol(
             label=label,
         )
     return Enrolment(person_id, record, len(vectors), visit_id)
+
+
+def enrolled_fields(
+    vault: Vault, person_id: str, role: Role, pack_id: str, vectors: NDArray[np.float32], visitor_id: str | None
+) -> Fields:
+    """What a `person.enrolled` says at least, and what a row of the roster counts by (roster.py); needs their key."""
+    faces = vault.commitment(person_id, vectors)
+    assert faces is not None
+    fields: Fields = {
+        "person": person_id,
+        "role": role,
+        "pack": pack_id,
+        "templates": len(vectors),
+        "faces": faces,
+    }
+    return fields if visitor_id is None else fields | {"visitor": visitor_id}
 
 
 def agent_code(vault: Vault, person_id: str) -> str | None:

@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.gallery_rows import Rows
 from edge.template_choice import MOST_TEMPLATES
@@ -70,6 +71,13 @@ class Gallery:
 
     def __contains__(self, person_id: str) -> bool:
         return person_id in self._rows
+
+    def faces(self) -> dict[str, list[NDArray[np.float32]]]:
+        """Everybody's vectors as they are searched; for a small gallery."""
+        found: dict[str, list[NDArray[np.float32]]] = {}
+        for row in range(len(self._rows)):
+            found.setdefault(self._rows.person_id(row), []).append(self._rows.vector(row))
+        return found
 
     def refresh(self) -> None:
         """Follow what others have added, settled or erased since the last look; costs what has changed."""

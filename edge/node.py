@@ -34,6 +34,7 @@ from edge.nightly import Night
 from edge.orders import Orders
 from edge.passes import Passes
 from edge.rights.retention import expire, finish_erasures
+from edge.roster import Roster
 from edge.settings import Settings
 from edge.site import Site
 from edge.staff import Staff
@@ -117,7 +118,9 @@ def run(home: Home, options: RunOptions) -> bool:
         place = site.place(ledger)
         gallery = Gallery(vault, pack.pack_id)
         zone = ZoneInfo(settings.site.timezone)
-        staff = Staff(vault, pack.pack_id, Passes(ledger, zone, datetime.now(zone).date()))
+        alarms = Alarms(home.database, patience.wait_on)
+        passes = Passes(ledger, zone, datetime.now(zone).date())
+        staff = Staff(vault, Roster(home.path, ledger), alarms, pack.pack_id, passes)
         sources = _sources(cameras, settings, options)
         visits = Visits(
             ledger,
@@ -142,7 +145,7 @@ def run(home: Home, options: RunOptions) -> bool:
             renewal = RenewalThread(home.path, settings.node.id, lambda: home.signer("node"), root)
             renewal.start()
             stack.callback(renewal.stop)
-        disk = FullDisk(reserve, ledger, Alarms(home.database, patience.wait_on))
+        disk = FullDisk(reserve, ledger, alarms)
         night = Night(
             home.path, home.database, ledger, settings.site.timezone, home.ledger_days(settings), patience.wait_on
         )

@@ -10,13 +10,11 @@ from edge import EdgeError
 from edge.consent import CapturePolicy
 from edge.decision import Rule, Strictness
 from edge.home import Home
-from edge.key_history import chain_keys
+from edge.proven import proven
 from edge.vault import ROSTER, VISITORS, Vault
 from models.calibration import Calibration
-from sync import SyncError
 from sync.format.canonical import Fields
-from sync.format.keyring import KeyRing
-from sync.format.records import BadRecord, Record
+from sync.format.records import Record
 from sync.node.ledger import Ledger
 
 FEWEST_PEOPLE = 100  # measured: models/README.md
@@ -105,31 +103,12 @@ def in_force(home: Home, ledger: Ledger, pack_id: str, shipped: Calibration) -> 
     A word that the node's key has not signed is none, whoever wrote it into the database: the desk may write there.
     """
     found = [record for record in ledger.records(("policy.changed",)) if _names(record, pack_id)]
-    last = next(reversed(_signed(home, ledger, found)), None)
+    last = next(reversed(proven(home.path, ledger, found)), None)
     if last is None or not last.fields["calibration"]["points"]:
         return shipped
     fields = last.fields["calibration"]
     points = tuple((one["fmr_e12"] / _PER_RATE, one["similarity_e6"] / _PER_SIMILARITY) for one in fields["points"])
     return Calibration(points, f"{fields['people']:,} people of this site, upon: {shipped.measured}")
-
-
-def _signed(home: Home, ledger: Ledger, found: list[Record]) -> list[Record]:
-    """Those that a key of the node's own signed in its time; none where the keys' own records do not hold."""
-    if not found:
-        return []
-    try:
-        keys = chain_keys(home, ledger)
-    except SyncError:
-        return []
-    return [record for record in found if _holds(keys, record)]
-
-
-def _holds(keys: KeyRing, record: Record) -> bool:
-    try:
-        keys.check(record)
-    except BadRecord:
-        return False
-    return True
 
 
 def _names(record: Record, pack_id: str) -> bool:

@@ -1,6 +1,7 @@
 """Staff and agents before the cameras: recognised, counted by the day, and never taken for visitors."""
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,12 +10,16 @@ from camera.pipeline import Arrival, Ended
 from edge.decision import Rule
 from edge.gallery import Gallery, Match
 from edge.passes import Passes
-from edge.vault import ROSTER, Enrolled, Vault
+from edge.roster import Member, Roster
+from edge.vault import ROSTER, Vault
 from models.faces import Template
 from sync.format.canonical import Fields
+from sync.node.alarms import Alarms
 
 log = logging.getLogger(__name__)
 
+UNPROVEN = "ROSTER_UNPROVEN"  # an alarm's code
+_DETAIL_CHARS = 400
 _REMEMBERED = timedelta(minutes=10)  # whoever was in one frame with somebody is told so when their own track is decided
 
 
@@ -22,29 +27,32 @@ _REMEMBERED = timedelta(minutes=10)  # whoever was in one frame with somebody is
 class Recognised:
     """Who of the roster somebody is, and who they may be where it is not certain; at most one of the two."""
 
-    member: Enrolled | None = None
+    member: Member | None = None
     maybe: str | None = None
 
 
 @dataclass(slots=True)
 class _Track:
-    member: Enrolled
+    member: Member
     last_seen: datetime
 
 
 class Staff:
     """The roster of one pack, and its people's tracks."""
 
-    def __init__(self, vault: Vault, pack_id: str, passes: Passes) -> None:
+    def __init__(self, vault: Vault, roster: Roster, alarms: Alarms, pack_id: str, passes: Passes) -> None:
         self._vault = vault
+        self._roster = roster
+        self._alarms = alarms
         self._pack_id = pack_id
         self._passes = passes
         self._gallery = Gallery(vault, pack_id, ROSTER)
-        self._members: dict[str, Enrolled] = {}
+        self._members: dict[str, Member] = {}
+        self._unproven: frozenset[str] = frozenset()
         self._revision = -1
         self._tracks: dict[tuple[str, int], _Track] = {}
         self.refresh()
-        unknown = sum(pack_id not in member.packs for member in self._members.values())
+        unknown = sum(member.pack != pack_id for member in roster.members().values())
         if unknown:
             log.warning("enrolled with another pack, not recognised: count=%d (firstvisit people enrol)", unknown)
 
@@ -54,12 +62,32 @@ class Staff:
         return self._gallery.templates
 
     def refresh(self) -> None:
-        """Follow what others have enrolled or removed since the last look."""
+        """Follow what others have enrolled or removed since the last look.
+
+        Only whom a signed record names, by the faces it was signed over, counts: the row alone would let whoever may
+        write to the databases hide a customer's visits.
+        """
         revision = self._vault.revision()
-        if revision != self._revision:
-            self._gallery.refresh()
-            self._members = {member.person_id: member for member in self._vault.roster()}
-            self._revision = revision
+        if revision == self._revision:
+            return
+        self._gallery.refresh()
+        signed, searched = self._roster.members(), self._gallery.faces()  # the records after the rows they came with
+        self._members = {
+            person_id: member
+            for person_id, vectors in searched.items()
+            if (member := signed.get(person_id)) is not None
+            and member.pack == self._pack_id
+            and member.shown_by(self._vault, vectors)
+        }
+        unproven = frozenset(searched.keys() - self._members.keys())
+        if unproven - self._unproven:
+            told = f"on the roster without a signed enrolment of that face, not counted: {', '.join(sorted(unproven))}"
+            log.error("%s (firstvisit people list)", told)
+            self._alarms.raise_alarm(UNPROVEN, told[:_DETAIL_CHARS], time.time_ns() // 1000)
+        elif self._unproven and not unproven:
+            self._alarms.forget(UNPROVEN)
+        self._unproven = unproven
+        self._revision = revision
 
     def recognise(
         self, probe: Template, arrival: Arrival, visitor: Match, rule: Rule, visitors_rule: Rule
@@ -71,7 +99,7 @@ class Staff:
         was missed before, and would be missed for ever. Whoever was seen in one frame with them is struck out.
         """
         present = frozenset(track.member.person_id for track in self._beside(arrival))
-        best = self._gallery.search(probe, present).best
+        best = self._gallery.search(probe, present | self._unproven).best
         if best is None or best.similarity < rule.lower or (member := self._members.get(best.person_id)) is None:
             return Recognised()
         known = visitor.best
@@ -83,7 +111,7 @@ class Staff:
             return Recognised(maybe=best.person_id)
         return Recognised(member=member)
 
-    def passed(self, arrival: Arrival, member: Enrolled) -> None:
+    def passed(self, arrival: Arrival, member: Member) -> None:
         """This track is theirs."""
         until_at = max(shot.captured_at for shot in arrival.shots)
         self._tracks[(arrival.camera_id, arrival.track_id)] = _Track(member, until_at)

@@ -5,10 +5,11 @@ together; the keys lie in keys.db, so that destroying one 32-byte row there eras
 other.
 """
 
+import hmac
 import json
 import secrets
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,10 +26,12 @@ from sqlite_utils.migrations import Migrations
 from edge import EdgeError
 from edge.key_copies import KeyCopies
 from edge.template_choice import MOST_TEMPLATES, redundant
+from sync.format.signing import commitment
 from sync.format.stamp import to_us
 from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, named, open_checked
 
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
+_FACES_SALT = b"firstvisit/v1/enrolled-faces"
 _PAGE = 2048  # templates read at a time
 _OF_VISITORS = "person_id NOT IN (SELECT person_id FROM people WHERE searchable = 2)"
 _BY_VISIT = {"crops": "crop", "explanations": "explanation"}  # tables of what is kept of a visit, and what is sealed
@@ -293,6 +296,17 @@ class Vault:
         found = self._rows("SELECT sealed FROM roster WHERE person_id = ? AND sealed IS NOT NULL", person_id)
         key = self._key(person_id) if found else None
         return None if key is None else _open(key, found[0][0], f"label:{person_id}")
+
+    def commitment(self, person_id: str, vectors: Iterable[NDArray[np.float32]]) -> str | None:
+        """Commit to somebody's faces in any order, 64 hex; None once their key is destroyed.
+
+        The salt comes out of their key, so that it is erased with it: what is left in a record says nothing then.
+        """
+        key = self._key(person_id)
+        if key is None:
+            return None
+        salt = hmac.digest(key, _FACES_SALT, "sha256")
+        return commitment(salt, b"".join(sorted(vector.tobytes() for vector in vectors))).hex()
 
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, decrypted in memory, or None where there is none (any more)."""

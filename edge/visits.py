@@ -15,8 +15,9 @@ from edge.gallery import Gallery, Match
 from edge.grade import graded
 from edge.open_visit import TOLD_BY, OpenVisit, recalled
 from edge.parties import Party
+from edge.roster import Member
 from edge.staff import Staff
-from edge.vault import Enrolled, Vault
+from edge.vault import Vault
 from edge.visit_book import VisitBook
 from edge.visit_records import SourceFacts, arrival_fields, decision_fields, party_fields, reentry_fields
 from models.calibration import Calibration
@@ -203,7 +204,7 @@ class Visits:
             if visit.person_id != person_id:
                 self._book.rename(visit, person_id)
 
-    def _pass_by(self, arrival: Arrival, member: Enrolled, beside: set[str]) -> None:
+    def _pass_by(self, arrival: Arrival, member: Member, beside: set[str]) -> None:
         """Count one of staff; an agent was near whoever is in one frame or comes in within seconds."""
         self._staff.passed(arrival, member)
         if member.role != "agent":

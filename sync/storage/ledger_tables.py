@@ -6,8 +6,10 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 MIGRATIONS = Migrations("ledger")
-KEPT = ("epoch.started", "key.rotated", "policy.changed", "node.boot")
-"""Kinds that stay when their time is up: the keys of the chain, how far back "first" reaches, the last start."""
+KEPT = ("epoch.started", "key.rotated", "policy.changed", "node.boot", "person.enrolled", "person.erased")
+"""Kinds that stay when their time is up: the keys of the chain, how far back "first" reaches, the last start, who is
+of the roster and who no longer is.
+"""
 
 
 @MIGRATIONS()

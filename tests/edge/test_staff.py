@@ -1,13 +1,18 @@
 """Staff and agents before the cameras: counted and noted, never visitors; and no customer is lost to a likeness."""
 
+import sqlite3
+from contextlib import closing
 from datetime import date, timedelta
 
-import numpy as np
 import pytest
 
+from edge.enrolment import enrolled_fields
 from edge.passes import ONE_PASS
 from edge.rights.retention import erase, expire
+from sync.format import canonical
+from sync.format.signing import digest
 from sync.format.stamp import to_us
+from sync.node.alarms import Alarms
 from sync.node.ledger import Ledger
 from tests.edge.visiting import PACK, T0, Node, after, like, must, person
 
@@ -217,10 +222,100 @@ def test_what_a_crash_leaves_of_the_agents_is_what_was_recorded(node: Node) -> N
 def test_whoever_is_enrolled_with_another_pack_only_is_told_of_at_the_start(
     node: Node, caplog: pytest.LogCaptureFixture
 ) -> None:
-    node.vault.create_key("p-old")
-    vectors = np.eye(2, 128, dtype=np.float32)[:1]
-    with node.ledger.transaction() as transaction:
-        node.vault.enrol(transaction.connection, "p-old", "staff", "other@0", vectors, T0, visitor_id=None, label=None)
+    node.enrol(person(0), pack="other@0")
     node.start()
     assert "enrolled with another pack, not recognised: count=1" in caplog.text
-    assert PACK not in {pack for one in node.vault.roster() for pack in one.packs}
+    must(node.arrive(person(0), 1, T0), "first")
+
+
+# -- rows that somebody wrote into the databases -------------------------------------------------------------------
+
+
+def test_a_row_without_a_signed_enrolment_hides_nobody_and_is_an_alarm(
+    node: Node, caplog: pytest.LogCaptureFixture
+) -> None:
+    planted = node.enrol(person(0), told=False)
+    must(node.arrive(person(0), 1, T0), "first")
+    must(node.arrive(person(1), 2, after(60)), "first")
+    assert caplog.text.count("without a signed enrolment of that face") == 1
+    (alarm,) = Alarms(node.home.database).all()
+    assert (alarm.code, planted in alarm.detail) == ("ROSTER_UNPROVEN", True)
+
+
+def test_an_enrolment_under_another_key_than_the_desk_s_counts_for_nothing(node: Node) -> None:
+    planted = node.enrol(person(0), told=False)
+    fields = enrolled_fields(node.vault, planted, "staff", PACK, person(0)[None], None)
+    record = node.ledger.append("visit.left", {"person": planted})  # the last one, as it would be forged
+    body = {**canonical.decode(record.body), "kind": "person.enrolled", **fields}
+    with closing(sqlite3.connect(node.home.database)) as database, database:
+        database.execute(
+            "UPDATE ledger SET kind = 'person.enrolled', body = ?, hash = ? WHERE epoch = ? AND seq = ?",
+            (canonical.encode(body), digest("record-hash", canonical.encode(body)), record.epoch, record.seq),
+        )
+    must(node.arrive(person(0), 1, T0), "first")
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_another_face_under_an_enrolled_id_hides_nobody(node: Node, restarted: bool) -> None:
+    member = node.enrol(person(0))
+    assert node.arrive(person(0), 1, T0) is None
+    with node.ledger.transaction() as transaction:
+        node.vault.add_template(transaction.connection, member, PACK, person(1), T0)
+    if restarted:
+        node.start()
+    must(node.arrive(person(1), 2, after(60)), "first")
+
+
+def test_a_face_put_in_the_place_of_an_enrolled_one_hides_nobody(node: Node) -> None:
+    member = node.enrol(person(0))
+    sealed = node.vault.seal(member, person(1).tobytes(), f"template:{member}:{PACK}")
+    with closing(sqlite3.connect(node.home.database)) as database, database:
+        database.execute("UPDATE templates SET sealed = ? WHERE person_id = ?", (sealed, member))
+    node.start()
+    must(node.arrive(person(1), 1, T0), "first")
+
+
+def test_the_role_is_the_record_s_and_not_the_row_s(node: Node) -> None:
+    agent = node.enrol(person(0), "agent")
+    with closing(sqlite3.connect(node.home.database)) as database, database:
+        database.execute("UPDATE roster SET role = 'staff' WHERE person_id = ?", (agent,))
+    node.start()
+    node.arrive(person(0), 1, T0)
+    assert must(node.arrive(person(1), 2, after(1), together=(1,)), "first")["agents"] == [agent]
+
+
+def test_an_unproven_row_does_not_stand_before_a_member_who_looks_like_it(node: Node) -> None:
+    node.enrol(like(person(0), 0.9))
+    node.enrol(person(0), told=False)
+    assert node.arrive(person(0), 1, T0) is None
+
+
+def test_somebody_taken_off_the_roster_does_not_come_back_with_their_row(node: Node, desk: Ledger) -> None:
+    member = node.enrol(person(0))
+    with closing(sqlite3.connect(node.home.keys_database)) as keys:
+        (key,) = keys.execute("SELECT key FROM person_keys WHERE person_id = ?", (member,)).fetchone()
+    erase(desk, node.vault, member, "staff", None)
+    with closing(sqlite3.connect(node.home.keys_database)) as keys, keys:
+        keys.execute("INSERT INTO person_keys VALUES (?, ?)", (member, key))
+    with node.ledger.transaction() as transaction:
+        node.vault.enrol(
+            transaction.connection, member, "staff", PACK, person(0)[None], T0, visitor_id=None, label=None
+        )
+    node.start()
+    must(node.arrive(person(0), 1, T0), "first")
+
+
+def test_a_proposed_enrolment_counts_once_it_is_approved(node: Node, desk: Ledger) -> None:
+    member = node.enrol(person(0), told=False)
+    fields = enrolled_fields(node.vault, member, "staff", PACK, person(0)[None], None)
+    proposal = desk.append("person.enrolled", {**fields, "state": "proposed"})
+    must(node.arrive(person(0), 1, T0), "first")
+    node.leave(1, after(5))
+    other = desk.append("person.enrolled", {**fields, "person": "p-x", "state": "proposed"})
+    desk.append("person.enrolled", {"person": member, "state": "approved", "proposal": other.hash.hex()})
+    node.start()
+    must(node.arrive(person(0), 2, after(5 * 3600)), "return")
+    node.leave(2, after(5 * 3600 + 5))
+    desk.append("person.enrolled", {"person": member, "state": "approved", "proposal": proposal.hash.hex()})
+    node.start()
+    assert node.arrive(person(0), 3, after(10 * 3600)) is None

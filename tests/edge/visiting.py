@@ -1,6 +1,7 @@
 """Arrivals without cameras and networks: the visits of one HOME with everything else real."""
 
 import secrets
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -10,11 +11,14 @@ import numpy as np
 
 from camera.pipeline import Arrival, Ended
 from camera.quality import BestShot
+from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.decision import Rule, Strictness
+from edge.enrolment import enrolled_fields
 from edge.gallery import Gallery
 from edge.home import Home
 from edge.passes import Passes
+from edge.roster import Roster
 from edge.staff import Staff
 from edge.vault import Role, Vault
 from edge.visit_records import SourceFacts
@@ -22,6 +26,7 @@ from edge.visits import Visits
 from models.calibration import Calibration
 from models.faces import Template
 from sync.format.records import Record
+from sync.node.alarms import Alarms
 from sync.node.ledger import Ledger
 
 PACK = "test@000000000000"
@@ -90,7 +95,13 @@ class Node:
         self.gap = self.gap if gap is None else gap
         declare(self.policy, self.ledger)
         self.gallery = Gallery(self.vault, PACK)
-        self.staff = Staff(self.vault, PACK, Passes(self.ledger, SHANGHAI, today))
+        self.staff = Staff(
+            self.vault,
+            Roster(self.home.path, self.ledger),
+            Alarms(self.home.database),
+            PACK,
+            Passes(self.ledger, SHANGHAI, today),
+        )
         sources = {
             "door": SourceFacts("rtsp", "a" * 64),
             "side": SourceFacts("usb", "b" * 64),
@@ -114,13 +125,24 @@ class Node:
             strictness=Strictness(0.003, 0.10, 0.5),
         )
 
-    def enrol(self, who: np.ndarray, role: Role = "staff", visitor_id: str | None = None) -> str:
-        """Put somebody on the roster; returns their id."""
+    def enrol(
+        self,
+        who: np.ndarray,
+        role: Role = "staff",
+        visitor_id: str | None = None,
+        pack: str = PACK,
+        *,
+        told: bool = True,
+    ) -> str:
+        """Put somebody on the roster, as the desk does; told: with its record. Returns their id."""
         person_id = f"p-{secrets.token_hex(10)}"
         self.vault.create_key(person_id)
-        with self.ledger.transaction() as transaction:
+        with closing(self.home.open_ledger("desk", Clock())) as desk, desk.transaction() as transaction:
+            if told:
+                fields = enrolled_fields(self.vault, person_id, role, pack, who[None], visitor_id)
+                transaction.append("person.enrolled", fields)
             self.vault.enrol(
-                transaction.connection, person_id, role, PACK, who[None], T0, visitor_id=visitor_id, label=None
+                transaction.connection, person_id, role, pack, who[None], T0, visitor_id=visitor_id, label=None
             )
         return person_id
 

@@ -152,6 +152,20 @@ def test_a_purged_chain_goes_on_and_is_purged_again(office: Office) -> None:
     assert "epoch.started" not in [row.kind for row in office.node.rows()]
 
 
+def test_who_is_of_the_roster_and_who_no_longer_is_stays_readable(office: Office) -> None:
+    said = [
+        office.record("person.enrolled", {"person": "p-1", "role": "agent"}, "desk"),
+        office.record("person.erased", {"person": "p-1", "reason": "staff"}, "desk"),
+    ]
+    for _ in range(3):
+        office.day()
+    assert office.purge(days=1)
+    assert "person.enrolled" not in [row.kind for row in office.node.rows()]
+    assert list(office.node.records(("person.enrolled", "person.erased"))) == said
+    verdict = office.verify()
+    assert verdict.ok, verdict.why
+
+
 def test_what_the_rest_cannot_be_read_without_stays_readable(office: Office) -> None:
     policy = office.node.last_of("policy.changed")
     assert office.purge(days=1)

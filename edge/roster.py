@@ -1,0 +1,79 @@
+"""Who counts as staff or agent: whom a signed `person.enrolled` names, by the very faces it was signed over."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.proven import proven
+from edge.vault import Role, Vault
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.node.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody enrolled, as the record says; visitor_id: the person they were as a visitor, None where they were none.
+
+    faces: a commitment to their templates of `pack`, empty in a record older than it; the others do not know them.
+    """
+
+    person_id: str
+    role: Role
+    visitor_id: str | None
+    pack: str
+    faces: str
+
+    def shown_by(self, vault: Vault, vectors: Iterable[NDArray[np.float32]]) -> bool:
+        """Whether these are the faces that were enrolled, all of them and no others."""
+        return bool(self.faces) and self.faces == vault.commitment(self.person_id, vectors)
+
+
+class Roster:
+    """The enrolments that stand in one HOME's chain; reads on from where it was."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        """folder: HOME, where the enrolments of its keys lie."""
+        self._folder = folder
+        self._ledger = ledger
+        self._members: dict[str, Member] = {}
+        self._proposed: dict[str, Record] = {}  # by the hash that an approval names
+        self._read = (0, 0)
+
+    def members(self) -> Mapping[str, Member]:
+        """Everybody whose enrolment is signed by the desk key in force then, and who was not erased since.
+
+        One that is `proposed` counts once another record says that it is `approved`.
+        """
+        found = self._ledger.records(("person.enrolled", "person.erased"), self._read)
+        for record in proven(self._folder, self._ledger, found):
+            self._follow(record)
+            self._read = record.epoch, record.seq
+        return self._members
+
+    def _follow(self, record: Record) -> None:
+        fields = record.fields
+        if record.kind == "person.erased":
+            self._members.pop(str(fields.get("person")), None)
+            return
+        match fields.get("state", "approved"):
+            case "proposed":
+                self._proposed[record.hash.hex()] = record
+            case "approved":
+                proposal = record if "proposal" not in fields else self._proposed.pop(str(fields["proposal"]), None)
+                member = None if proposal is None else _member(proposal.fields)
+                if member is not None and member.person_id == fields.get("person"):
+                    self._members[member.person_id] = member
+
+
+def _member(fields: Fields) -> Member | None:
+    """None where it names nobody, as no version ever wrote it."""
+    said = [fields.get(name, "") for name in ("person", "pack", "faces", "visitor")]
+    role = fields.get("role")
+    if role not in ("staff", "agent") or not all(isinstance(one, str) for one in said):
+        return None
+    person_id, pack, faces, visitor_id = said
+    return Member(person_id, role, visitor_id or None, pack, faces)
