@@ -1,12 +1,13 @@
 """The configuration of one HOME, validated at the door."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge import EdgeError
 from edge.stays import Zone
@@ -14,6 +15,15 @@ from sync.storage.files import write_durably
 
 CONFIG_VERSION: Literal[1] = 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+def _time_of_day(value: str) -> str:
+    if re.fullmatch(r"([01][0-9]|2[0-3]):[0-5][0-9]", value) is None:
+        raise ValueError("a time of day such as 08:30")
+    return value
+
+
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 
 
 class SettingsError(EdgeError):
@@ -106,6 +116,26 @@ class KioskSettings(_Section):
     url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+/?$")] | None = None
 
 
+class Shift(_Section):
+    """A part of the day at the desk; it lasts until the next one starts."""
+
+    id: Name
+    starts: TimeOfDay
+
+
+class DeskSettings(_Section):
+    shift: tuple[Shift, ...] = (Shift(id="morning", starts="08:30"), Shift(id="evening", starts="14:00"))
+    close_at: TimeOfDay = "00:30"
+
+    @field_validator("shift")
+    @classmethod
+    def _in_order(cls, value: tuple[Shift, ...]) -> tuple[Shift, ...]:
+        starts, ids = [shift.starts for shift in value], {shift.id for shift in value}
+        if not value or starts != sorted(set(starts)) or len(ids) != len(value):
+            raise ValueError("one shift at least, each with an id of its own and later than the one before")
+        return value
+
+
 class UplinkSettings(_Section):
     broker: str | None = None
 
@@ -124,6 +154,7 @@ class Settings(_Section):
     visit: VisitSettings = VisitSettings()
     camera: tuple[CameraSettings, ...] = ()
     kiosk: KioskSettings = KioskSettings()
+    desk: DeskSettings = DeskSettings()
     uplink: UplinkSettings = UplinkSettings()
 
     @field_validator("version", mode="before")

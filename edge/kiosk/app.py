@@ -14,6 +14,7 @@ from edge.home import Home
 from edge.kiosk import cameras, certificates, checkin, front, node_page, questions, tablets, why
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
+from edge.kiosk.jobs import Jobs
 from edge.kiosk.live import LedgerWatch
 from edge.kiosk.shell import Shell
 from edge.kiosk.view import View
@@ -44,13 +45,16 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     sessions = Sessions(home.database, idle_s)
     pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
     gate = Gate("kiosk", accounts, sessions, registered, pages)
+    jobs = Jobs(settings.site.timezone)
     faces = Faces(home.database, home.keys_database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         watch.start()
+        jobs.start()
         yield
         live.close()
+        jobs.stop()
         watch.stop()
         faces.close()
 
@@ -73,6 +77,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         accounts=accounts,
         sessions=sessions,
         tablets=registered,
+        jobs=jobs,
     )
     for page in _PAGES:
         page.mount(shell)

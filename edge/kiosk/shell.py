@@ -14,6 +14,7 @@ from edge.desk.shown import ShownVisit
 from edge.home import Home
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
+from edge.kiosk.jobs import Jobs
 from edge.kiosk.view import View
 from sync.node.ledger import Ledger
 from sync.web.accounts import Accounts
@@ -41,6 +42,7 @@ class Shell:
     accounts: Accounts
     sessions: Sessions
     tablets: Tablets
+    jobs: Jobs
 
     @property
     def desk_ledger(self) -> Callable[[], Ledger]:

@@ -48,6 +48,12 @@ def test_the_smallest_configuration_keeps_people_unembedded_for_a_day() -> None:
         ("[[camera]]\nid = 'door'\n", "camera[1].uri: missing"),
         ("[[camera]]\nid = 'front door'\nuri = 'usb:0'\n", "camera[1].id = 'front door': a name begins with"),
         ("[[camera]]\nid = 'd'\nuri = 'usb:0'\n[[camera]]\nid = 'd'\nuri = 'usb:1'\n", "two cameras are called d"),
+        ("[desk]\nclose_at = '24:00'\n", "desk.close_at = '24:00': a time of day such as 08:30"),
+        ("[desk]\nshift = []\n", "one shift at least"),
+        (
+            "[[desk.shift]]\nid = 'a'\nstarts = '14:00'\n[[desk.shift]]\nid = 'b'\nstarts = '08:30'\n",
+            "later than the one before",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_its_value_and_what_is_allowed(added: str, said: str) -> None:
