@@ -155,6 +155,9 @@ class _Page:
         if c.settled.corrected and c.settled.original != c.settled.decision:
             original, decision = (t.code("decision", code) for code in (c.settled.original, c.settled.decision))
             said.append(t("verdict.corrected", original=original, decision=decision))
+        if c.seen is not None:
+            compared = self._moment(c.record.stamp.wall_us, seconds=True)
+            said.append(t("verdict.after_consent", seq=c.seen.seq, moment=compared))
         if c.confirmed is None:
             said.append(t("verdict.unconfirmed"))
         if c.arrival.moment.contradicted:

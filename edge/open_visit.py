@@ -8,7 +8,7 @@ from edge.stays import Path
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.stamp import from_us, to_us
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, settles
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, decides_earlier, settles
 
 TOLD_BY = (*DECISION_OF_KIND, CORRECTED, "visit.reentry", "visit.left")
 """The kinds that `recalled` reads."""
@@ -103,6 +103,8 @@ def _fold(visit: OpenVisit, kind: str, fields: Fields, stamped: datetime) -> Non
             return
         visit.person_id = fields["person"] if isinstance(fields.get("person"), str) else visit.person_id
         visit.unanswered = False
+    elif decides_earlier(fields):  # of somebody who has consented since they came in: only who they are is new
+        visit.person_id, visit.unanswered = fields["person"], kind == "visit.unsure"
     else:
         visit.person_id, visit.left, visit.last_seen = fields.get("person"), False, from_us(fields["arrived_us"])
         visit.unanswered = kind == "visit.unsure"

@@ -918,6 +918,7 @@ def _signed(fields: object) -> Signed:
 # -- 17. The certificate of one visit: a bundle, or the code printed on it ---------------------------------------------
 
 DECISIONS = ("visit.seen", "visit.first", "visit.return", "visit.unsure")
+ARRIVAL = ("site", "camera", "source", "source_hash", "arrived_us", "shots", "quality_e6", "place", "party_id")
 
 
 def read_bundle(path: Path) -> tuple[str, Ledger, list[bytes], list[Signed]]:
@@ -996,12 +997,21 @@ def judge_bundle(
     if deciding and all(records[at].place in void for at in deciding):
         raise At(records[deciding[0]].place, "signed after its key was revoked, so it proves nothing")
     deciding = [at for at in deciding if records[at].place not in void]
-    if len(deciding) != 1:
+    begun = records[deciding[0]] if deciding else None
+    named_seen = records[deciding[-1]].fields.get("seen") if deciding else None
+    named_seen = named_seen if isinstance(named_seen, str) else None
+    after_consent = len(deciding) == 2 and begun is not None and begun.kind == "visit.seen"
+    if begun is None or (len(deciding) != 1 and not after_consent) or (after_consent and named_seen is None):
         raise Bad(f"{len(deciding)} records decide visit {visit}, one should")
-    record = records[deciding[0]]
+    record = records[deciding[-1]]
+    if named_seen is not None and record.kind != "visit.seen":
+        if record is begun or named_seen != begun.hash.hex():
+            raise At(record.place, "the record of its arrival is not here")
+        if any(record.fields.get(name) != begun.fields.get(name) for name in ARRIVAL):
+            raise At(record.place, "decided with another arrival than was recorded")
     if type(record.fields.get("arrived_us")) is not int or not record.fields.get("camera"):
         raise At(record.place, "it has no arrival or no camera")
-    tied = _tied(records, deciding[0])
+    tied = _tied(records, deciding[-1])
     covering = sorted((ack for ack in acks if ack.place >= record.place), key=lambda ack: (ack.place, ack.time_us))
     if covering and tied.get(covering[0].place) != covering[0].head:
         raise At(record.place, "the records between it and the ack that covers it are missing")
@@ -1012,13 +1022,15 @@ def judge_bundle(
     if counts in let_in:
         yield f"central states in its log that it let this node in with these keys, at {_moment(let_in[counts])}"
     yield from _told(record)
+    if record is not begun:
+        yield f"its arrival was recorded before, {named(begun.place)}: only seen, and compared after consent"
     anchors = [ack.time_us for ack in acks if record.anchor and ack.hash.hex() == record.anchor["ack_hash"]]
     yield f"signed after: {_moment(anchors[0]) if anchors else 'not proven'}"
     yield f"confirmed by central: {_moment(covering[0].time_us) if covering else 'not yet'}"
     shown = [ack for ack in covering if ack.log and tied.get(ack.place) == ack.head]
     yield f"central's log: {'shown to hold it' if shown else 'not shown'}"
     for one in records[deciding[0] + 1 :]:
-        if one.fields.get("visit") == visit and one.place not in void:
+        if one.fields.get("visit") == visit and one is not record and one.place not in void:
             yield f"later: {named(one.place)} {one.kind}"
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from sync.format.canonical import Fields
 from sync.format.records import Record
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle, settles
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, decides_earlier, settle, settles
 
 FORGETTING = ("retention.run", "person.erased")
 KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, "visit.checkin", *FORGETTING)
@@ -77,7 +77,8 @@ class ShownVisit:
     as the node had it. similarity: -1..1, None where nobody was there to compare. merge: two ids that may be one
     person, the older first. party: how many came in together as far as is known, proposed and not decided. agents: how
     many enrolled agents were near. maybe_staff: like one of staff, but not certainly. forgotten: the person has been
-    erased or has expired, and the face with them.
+    erased or has expired, and the face with them. begun: the visit's first record, decided: that of the decision; two
+    where somebody was only seen and has consented since.
     """
 
     visit_id: str
@@ -100,6 +101,7 @@ class ShownVisit:
     agents: int
     maybe_staff: bool
     decided: Record
+    begun: Record
     correction: Correction | None = None
     checkin: CheckedIn | None = None
     left: bool = False
@@ -108,6 +110,11 @@ class ShownVisit:
 
     @property
     def at(self) -> tuple[int, int]:
+        """(epoch, seq) of the visit's first record."""
+        return self.begun.epoch, self.begun.seq
+
+    @property
+    def decided_at(self) -> tuple[int, int]:
         """(epoch, seq) of the decision."""
         return self.decided.epoch, self.decided.seq
 
@@ -148,6 +155,7 @@ def decided(record: Record) -> ShownVisit:
         agents=len(fields.get("agents", ())),
         maybe_staff="maybe_staff" in fields,
         decided=record,
+        begun=record,
     )
 
 
@@ -155,6 +163,8 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
     """The visit after a further record that names it; one already told changes nothing."""
     fields = record.fields
     match record.kind:
+        case "visit.first" | "visit.return" | "visit.unsure":
+            return _named(visit, record)
         case "visit.left":
             return replace(visit, left=True, agents=max(visit.agents, len(fields.get("agents", ()))))
         case "visit.reentry":
@@ -172,6 +182,23 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
             return _checked_in(visit, record)
         case _:
             return visit
+
+
+def _named(visit: ShownVisit, record: Record) -> ShownVisit:
+    """Somebody who was only seen has consented since: who they are, by the pictures taken at the door."""
+    if visit.original != "seen" or not decides_earlier(record.fields):
+        return visit
+    named = decided(record)
+    return replace(
+        named,
+        begun=visit.begun,
+        party=max(visit.party, named.party),
+        party_id=visit.party_id,
+        agents=max(visit.agents, named.agents),
+        checkin=visit.checkin,
+        left=visit.left,
+        reentries=visit.reentries,
+    )
 
 
 def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:

@@ -64,7 +64,7 @@ class LedgerWatch:
 
     def void(self, visit: ShownVisit) -> KeyRevoked | None:
         """Central's word, as of the last look, by which the visit's decision proves nothing."""
-        return voided_by(self._revoked, visit.decided.key_id, visit.at)
+        return voided_by(self._revoked, visit.decided.key_id, visit.decided_at)
 
     def start(self) -> None:
         """Begin, and return once the last days recorded have been read."""

@@ -33,18 +33,20 @@ REFUSALS: dict[Refusal, str] = {
 class Certificate:
     """What a verified bundle says of its visit.
 
-    record: the decision's. before, after: its neighbours in the chain, as far as the bundle holds them. settled: what
-    stands of the decision. later: corrections and what else was recorded of the visit since. confirmed: the first ack
-    that covers the record, tied to it by an unbroken run of hashes; None where central has not confirmed it. log: what
-    central said of its log then; log_index: where the head record lies in it. coverage: of the camera. custody: where
-    the node's key lay, as it says itself; key: that key. enrolment: the one that counts in the record's epoch. central:
-    the list of its keys. origin: what the keys prove of the origin, for people. records: how many were verified. void:
-    those besides that were signed after their key was revoked; they link others and prove nothing. stated: central's
-    word, of those in the bundle, that it let the node in with the keys of `enrolment`.
+    record: the decision's. seen: the arrival's, where that was decided only when the visitor had consented. before,
+    after: its neighbours in the chain, as far as the bundle holds them. settled: what stands of the decision. later:
+    corrections and what else was recorded of the visit since. confirmed: the first ack that covers the record, tied to
+    it by an unbroken run of hashes; None where central has not confirmed it. log: what central said of its log then;
+    log_index: where the head record lies in it. coverage: of the camera. custody: where the node's key lay, as it says
+    itself; key: that key. enrolment: the one that counts in the record's epoch. central: the list of its keys. origin:
+    what the keys prove of the origin, for people. records: how many were verified. void: those besides that were signed
+    after their key was revoked; they link others and prove nothing. stated: central's word, of those in the bundle,
+    that it let the node in with the keys of `enrolment`.
     """
 
     bundle: Bundle
     record: Record
+    seen: Record | None
     before: Record | None
     after: Record | None
     settled: Settled
@@ -87,6 +89,7 @@ class Certificate:
             "node": self.record.node_id,
             "epoch": self.record.epoch,
             "seq": self.record.seq,
+            "seen_seq": self.seen.seq if self.seen else None,
             "hash": self.record.hash.hex(),
             "decision": self.settled.decision,
             "original_decision": self.settled.original,
@@ -119,6 +122,7 @@ def lines(certificate: Certificate) -> list[str]:
         + (f", compared with {compared} people" if compared is not None else "")
         + (f", first said {certificate.settled.original}" if certificate.settled.corrected else ""),
         f"record seq {record.seq} of epoch {record.epoch}, hash {record.hash.hex()}",
+        *_seen(certificate),
         f"arrived (device's wall clock): {rfc3339(number_of(certificate.fields, 'arrived_us') or 0)}",
         f"arrived (central's bounds): {words(moment.carried)}, time grade {moment.grade}",
         f"arrived (device's claim): {words(moment.claimed)}",
@@ -133,6 +137,14 @@ def lines(certificate: Certificate) -> list[str]:
     if refusal := certificate.refusal():
         said.append(f"no certificate is issued for this visit: {REFUSALS[refusal]}")
     return said
+
+
+def _seen(certificate: Certificate) -> Iterator[str]:
+    if (seen := certificate.seen) is not None:
+        yield (
+            f"arrival recorded before, seq {seen.seq} of epoch {seen.epoch}: only seen; compared when the visitor had"
+            " consented"
+        )
 
 
 def _let_in(certificate: Certificate) -> Iterator[str]:

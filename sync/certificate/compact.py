@@ -20,7 +20,7 @@ from sync.format.messages import BadMessage
 from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import parse
 from sync.format.stamp import rfc3339
-from sync.format.visit_fields import DECISION_OF_KIND, number_of
+from sync.format.visit_fields import DECISION_OF_KIND, decides_earlier, number_of
 from sync.format.wire import SignedBody
 
 PREFIX = "FV1:"
@@ -118,7 +118,8 @@ class Compact:
         visit = record.fields.get("visit")
         said = [
             keys.origin,
-            f"visit {visit}: {DECISION_OF_KIND.get(record.kind, record.kind)}, as decided at the door; corrections and"
+            f"visit {visit}: {DECISION_OF_KIND.get(record.kind, record.kind)}, as decided"
+            f" {'when the visitor had consented' if decides_earlier(record.fields) else 'at the door'}; corrections and"
             " coverage are in the bundle",
             f"record seq {record.seq} of epoch {record.epoch}, hash {record.hash.hex()}",
             f"arrived (device's wall clock): {rfc3339(number_of(record.fields, 'arrived_us') or 0)}",

@@ -17,9 +17,12 @@ from sync.format.log_proof import LogHead, follows
 from sync.format.messages import Ack, BadMessage, Statement
 from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import BadRecord, Record, parse
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, settles, text_of
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, decides_earlier, number_of, settles, text_of
 from sync.format.visit_fields import settle as settle_visit
 from sync.format.void import Voids, hold
+
+ARRIVAL = ("site", "camera", "source", "source_hash", "arrived_us", "shots", "quality_e6", "place", "party_id")
+"""What a decision made after consent repeats of the arrival that it decides, and may not change."""
 
 
 def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Certificate:
@@ -39,17 +42,17 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     linked = _records(bundle, keys.node_id, keys.ring, acks, voids)
     records = [one for one in linked if not hold(voids.runs, (one.epoch, one.seq))]
     heads = _log_heads(acks, lists)
-    at = _place_of(records, bundle.visit, linked)
-    record = records[at]
+    begun, at = _places_of(records, bundle.visit, linked)
+    seen, record = records[begun], records[at]
     link = linked.index(record)
     confirmed = _confirmed(linked, link, acks)
-    later = [one for one in records[at + 1 :] if _is_later(one, bundle.visit, records)]
+    later = [one for one in records[begun + 1 :] if _is_later(one, bundle.visit, records)]
     corrections = [one.fields for one in later if one.kind == CORRECTED and settles(one.fields)]
     arrived_us = number_of(record.fields, "arrived_us")
     camera = text_of(record.fields, "camera")
     if arrived_us is None or camera is None:
         raise Bad("the visit's record has no arrived_us or no camera", (record.epoch, record.seq))
-    arrival = Timeline(records, acks).arrival(record, arrived_us)
+    arrival = Timeline(records, acks).arrival(seen, arrived_us)
     until_us = _looked_back_from(arrival.moment, arrived_us)
     key = keys.ring.in_force("node", (record.epoch, record.seq))
     assert key is not None  # the record was checked against it
@@ -58,6 +61,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     return Certificate(
         bundle=bundle,
         record=record,
+        seen=seen if seen is not record else None,
         before=_neighbour(linked, link, -1),
         after=_neighbour(linked, link, 1),
         settled=settle_visit(record.kind, record.fields, corrections[-1] if corrections else None),
@@ -123,14 +127,27 @@ def _records(bundle: Bundle, node_id: str, ring: KeyRing, acks: Sequence[Ack], v
     return records
 
 
-def _place_of(records: Sequence[Record], visit: str, linked: Sequence[Record]) -> int:
-    """Where the one record that decides the visit stands in `records`. linked: the void ones too."""
+def _places_of(records: Sequence[Record], visit: str, linked: Sequence[Record]) -> tuple[int, int]:
+    """Where the record that begins the visit and the one that decides it stand in `records`: mostly the same one.
+
+    Who was only seen and has consented since has two, of which the second names the first by its hash. linked: the void
+    ones too.
+    """
     found = [i for i, one in enumerate(records) if _decides(one, visit)]
     if not found and (void := next((one for one in linked if _decides(one, visit)), None)):
         raise Bad(f"visit {visit}: signed after its key was revoked, so it proves nothing", (void.epoch, void.seq))
-    if len(found) != 1:
+    begun, decided = (records[found[0]], records[found[-1]]) if found else (None, None)
+    if begun is None or decided is None or len(found) > 2 or (begun is not decided and begun.kind != "visit.seen"):
         raise Bad(f"visit {visit}: {len(found)} records decide it, one should")
-    return found[0]
+    if decides_earlier(decided.fields):
+        place = (decided.epoch, decided.seq)
+        if begun is decided or decided.fields["seen"] != begun.hash.hex():
+            raise Bad(f"visit {visit}: the record of its arrival is not here", place)
+        if any(decided.fields.get(name) != begun.fields.get(name) for name in ARRIVAL):
+            raise Bad(f"visit {visit}: decided with another arrival than was recorded", place)
+    elif begun is not decided:
+        raise Bad(f"visit {visit}: {len(found)} records decide it, one should")
+    return found[0], found[-1]
 
 
 def _decides(record: Record, visit: str) -> bool:

@@ -56,22 +56,28 @@ def gather(
     decided = [one for one in source.naming(visit, DECISION_OF_KIND) if one.fields.get("visit") == visit]
     if not decided:
         raise SyncError(f"visit {visit!r}: not in this ledger (firstvisit visits lists them)")
-    record = decided[0]
-    at = (record.epoch, record.seq)
+    seen, record = decided[0], decided[-1]  # the same one, unless the visitor was only seen and has consented since
+    at, seen_at = (record.epoch, record.seq), (seen.epoch, seen.seq)
     covering, checkpointed, plain = _proofs(source, at)
-    chosen = {at: record}
+    chosen = {seen_at: seen, at: record}
 
     def take(found: Iterable[Record | None]) -> None:
         chosen.update({(one.epoch, one.seq): one for one in found if one is not None})
 
     take(_neighbours(source, record))
     linked = [ack for ack in (covering, checkpointed) if ack is not None]
+    if seen is not record:
+        take(source.between(_confirmed_before(source, seen), seen_at))
+        if seen.epoch == record.epoch and record.seq - seen.seq <= MAX_LINK:
+            take(source.between(seen_at, at))
+        if (first := _proofs(source, seen_at)[0]) is not None and first not in linked:
+            linked.append(first)
     end = max(((ack.epoch, ack.upto_seq) for ack in linked), default=at)
     if covering and (anchored := _first_anchored_on(source, covering)) is not None:
         end = max(end, (anchored.epoch, anchored.seq))
     take(source.between(_confirmed_before(source, record), at))
     take(source.between(at, end))
-    take(one for one in source.naming(visit, LATER, at) if one.fields.get("visit") == visit)
+    take(one for one in source.naming(visit, LATER, seen_at) if one.fields.get("visit") == visit)
     for person in _persons(chosen.values(), record):
         take(source.naming(person, LATER_OF_PERSON))
     # a clock that says 1970 would reach back to the first record: the visit is no earlier than its anchor
@@ -80,7 +86,7 @@ def gather(
     take(source.records(ALWAYS))
     near = [chosen[place] for place in sorted(chosen) if chosen[place].stamp.boot_id == record.stamp.boot_id]
     acks = {ack.ack_hash: ack.data for ack in (*linked, plain) if ack is not None}
-    for one in _near(near, at):
+    for one in (*_near(near, seen_at), *_near(near, at)):
         named = bytes.fromhex(one.fields["anchor"]["ack_hash"]) if "anchor" in one.fields else None
         data = source.ack(named) if named is not None else None
         if named and data and (covering is not None or Ack.unverified(data).upto_seq < at[1]):

@@ -14,7 +14,7 @@ DECISION_OF_KIND: Mapping[str, Decision] = {
     "visit.return": "return",
     "visit.unsure": "unsure",
 }
-"""The kinds that begin a visit, and what each says of the visitor."""
+"""The kinds that begin or decide a visit, and what each says of the visitor."""
 
 CORRECTED = "visit.corrected"
 
@@ -32,6 +32,14 @@ class Settled:
 def settles(correction: Fields) -> bool:
     """Whether a `visit.corrected` says who came; one that does not corrects something else, such as the party."""
     return "decision" in correction or "person" in correction
+
+
+def decides_earlier(fields: Fields) -> bool:
+    """Whether a record decides an arrival that is on record before it: who was only seen has consented since.
+
+    Its `seen` is the hash of that arrival's `visit.seen`, and it begins no visit of its own.
+    """
+    return DECISION_OF_KIND.get(fields.get("kind", ""), "seen") != "seen" and text_of(fields, "seen") is not None
 
 
 def settle(kind: str, decided: Fields, correction: Fields | None) -> Settled:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import orjson
 
 from sync.format.canonical import Fields
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, number_of, settles, text_of
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, decides_earlier, number_of, settles, text_of
 
 Arrival: TypeAlias = tuple[int, int, str, int, int, bytes]
 """A row of `visits`: order_us, tie, node_id, epoch, seq, visit."""
@@ -25,7 +25,7 @@ def arrival(node_id: str, fields: Fields, record_hash: bytes, received_us: int) 
     that no node can put its own before everybody's with a time that never was. tie: among equals the order of the
     chain, and then 23 bits of the hash; 63 bits in all, as both databases' integers hold.
     """
-    if fields["kind"] not in DECISION_OF_KIND:
+    if fields["kind"] not in DECISION_OF_KIND or decides_earlier(fields):
         return None
     arrived_us = number_of(fields, "arrived_us")
     order_us = received_us if arrived_us is None else min(arrived_us, received_us)
@@ -34,8 +34,12 @@ def arrival(node_id: str, fields: Fields, record_hash: bytes, received_us: int) 
 
 
 def correction(node_id: str, fields: Fields) -> Correction | None:
-    """The row that finds a correction by its visit; None where the record is none, or says nothing of who came."""
-    if fields["kind"] != CORRECTED or not settles(fields):
+    """The row that finds by its visit what changes a decision; None of any other record.
+
+    That is a correction that says who came, or a decision made when the visitor had consented.
+    """
+    corrects = fields["kind"] == CORRECTED and settles(fields)
+    if not corrects and not decides_earlier(fields):
         return None
     return node_id, visit_key(fields), fields["epoch"], fields["seq"]
 
@@ -59,12 +63,15 @@ def altered_lists(connection: sqlite3.Connection) -> str | None:
         node_id, fields = node.decode(), orjson.loads(body)
         expected = arrival(node_id, fields, digest, received_us)
         listed += expected is not None
-        if expected is not None and (*expected[:2], expected[5]) != tuple(row):
+        called_for = (None, None, None) if expected is None else (*expected[:2], expected[5])
+        if called_for != tuple(row):
             return f"table visits: does not list node {node_id} epoch {fields['epoch']} seq {fields['seq']} as it is"
     if fault := _superfluous(connection, "visits", listed):
         return fault
     listed = 0
-    for node, body in connection.execute(f"SELECT node_id, body FROM records NOT INDEXED WHERE kind = '{CORRECTED}'"):
+    for node, body in connection.execute(
+        f"SELECT node_id, body FROM records NOT INDEXED WHERE kind = '{CORRECTED}' OR kind IN {_KINDS}"
+    ):
         node_id, fields = node.decode(), orjson.loads(body)
         corrects = correction(node_id, fields)
         listed += corrects is not None

@@ -111,7 +111,8 @@ class VisitRow:
     @classmethod
     def read(
         cls,
-        correction: Fields | None,
+        correction: tuple[Fields, bytes] | None,
+        decision: tuple[Fields, bytes] | None,
         order_us: int,
         tie: int,
         node_id: str,
@@ -123,10 +124,17 @@ class VisitRow:
         digest: bytes,
         received_us: int,
     ) -> "VisitRow":
-        """Read a stored visit; correction: the body of its newest `visit.corrected`, None without one."""
+        """Read a stored visit.
+
+        correction: body and hash of its newest `visit.corrected`; decision: of the decision made when the visitor, only
+        seen before, had consented. None without one.
+        """
         fields: Fields = orjson.loads(body)
         stamp = Stamp.parse(fields["at"])
-        settled = settle(kind, fields, correction)
+        if decision is not None and kind == "visit.seen":
+            fields, digest = decision
+            kind, epoch, seq = fields["kind"], fields["epoch"], fields["seq"]
+        settled = settle(kind, fields, correction[0] if correction is not None else None)
         visit_id = text_of(fields, "visit") or ""
         arrived_us = number_of(fields, "arrived_us")
         arrived_us = stamp.wall_us if arrived_us is None else arrived_us

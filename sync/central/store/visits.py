@@ -69,22 +69,29 @@ class Visits(Tables):
             (*values, limit),
         )
         keys = [(row[2], visit_key(orjson.loads(row[7]))) for row in rows]
-        corrections = self._corrections(keys)
-        return [VisitRow.read(corrections.get(key), *row) for key, row in zip(keys, rows, strict=True)]
+        corrections = self._newest(keys, (CORRECTED,))
+        decisions = self._newest(keys, (kind for kind in DECISION_OF_KIND if kind != "visit.seen"))
+        return [
+            VisitRow.read(corrections.get(key), decisions.get(key), *row) for key, row in zip(keys, rows, strict=True)
+        ]
 
-    def _corrections(self, wanted: Iterable[tuple[str, bytes]]) -> dict[tuple[str, bytes], Fields]:
-        """The newest correction of each (node, visit)."""
-        newest: dict[tuple[str, bytes], Fields] = {}
+    def _newest(
+        self, wanted: Iterable[tuple[str, bytes]], kinds: Iterable[str]
+    ) -> dict[tuple[str, bytes], tuple[Fields, bytes]]:
+        """Of each (node, visit) the newest record of these kinds that changes its decision: its body and hash."""
+        listed = tuple(kinds)
+        newest: dict[tuple[str, bytes], tuple[Fields, bytes]] = {}
         for key in wanted:
             found = self._db.query(
-                "SELECT records.body FROM corrections CROSS JOIN records WHERE corrections.node_id = ?"
+                "SELECT records.body, records.hash FROM corrections CROSS JOIN records WHERE corrections.node_id = ?"
                 " AND corrections.visit = ? AND records.node_id = corrections.node_id"
                 " AND records.epoch = corrections.epoch AND records.seq = corrections.seq"
+                f" AND records.kind IN ({', '.join('?' * len(listed))})"
                 " ORDER BY corrections.epoch DESC, corrections.seq DESC LIMIT 1",
-                key,
+                (*key, *listed),
             )
             if found:
-                newest[key] = orjson.loads(found[0][0])
+                newest[key] = orjson.loads(found[0][0]), found[0][1]
         return newest
 
     def _write_visits(self, batch: Batch) -> None:

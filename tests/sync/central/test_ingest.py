@@ -25,6 +25,7 @@ from sync.format.signing import Signer, create_key_file, digest
 from sync.format.wire import MAX_FRAME_BYTES, SignedBody, encode_frame
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
+from sync.storage.arrivals import altered_lists
 from sync.storage.database import DatabaseError
 from sync.verify.verify import verify
 from tests.sync.postgres_server import PostgresServer
@@ -707,6 +708,43 @@ def test_the_store_shows_nodes_and_visits_with_corrections(bench: Bench) -> None
     assert (node.clock_source, node.clock_maxerror_us, node.pack) == ("synced", 1500, "mobilefacenet@0011")
     assert (node.cameras[0].camera_id, node.cameras[0].frames, node.cameras[0].dropped) == ("door", 100, None)
     assert node.alive_us == alive.stamp.wall_us
+
+
+def test_somebody_seen_who_consents_later_is_one_visit_in_the_list(bench: Bench) -> None:
+    ledger = bench.node.ledger()
+    with ledger.transaction() as transaction:
+        arrival = visit(transaction, "visit.seen", "v1", party=2)
+        other = visit(transaction, "visit.seen", "v2", arrived_us=NOW_US + 9)
+        decision = visit(transaction, "visit.unsure", "v1", person="p1", gallery_n=3, seen=arrival.hash.hex())
+    ledger.close()
+    bench.take(arrival, other, decision)
+    rows = bench.store.visits()
+    assert [(row.visit_id, row.decision, row.person_id) for row in rows] == [
+        ("v2", "seen", None),
+        ("v1", "unsure", "p1"),
+    ]
+    assert (rows[1].seq, rows[1].hash, rows[1].gallery_n) == (decision.seq, decision.hash, 3)
+    desk = Ledger(bench.node.home / "firstvisit.db", bench.node.desk_writer)
+    corrected = desk.append("visit.corrected", {"visit": "v1", "decision": "first", "person": "p1"})
+    desk.close()
+    bench.take(corrected)
+    row = bench.store.visits()[1]
+    assert (row.decision, row.original_decision, row.corrected, row.gallery_n) == ("first", "unsure", True, 3)
+    assert bench.store.visits(limit=2, before=bench.store.visits()[0].cursor) == [row]
+
+
+def test_the_verifier_misses_a_decision_made_after_consent_that_the_lists_lack(sqlite_bench: Bench) -> None:
+    ledger = sqlite_bench.node.ledger()
+    with ledger.transaction() as transaction:
+        arrival = visit(transaction, "visit.seen", "v1")
+        decision = visit(transaction, "visit.first", "v1", person="p1", seen=arrival.hash.hex())
+    ledger.close()
+    sqlite_bench.take(arrival, decision)
+    with closing(sqlite3.connect(sqlite_bench.central.directory / FILE_NAME)) as other:
+        other.text_factory = bytes
+        assert altered_lists(other) is None
+        other.execute("DELETE FROM corrections")
+        assert "table corrections: lacks node n1 epoch 1 seq 2" in (altered_lists(other) or "")
 
 
 def test_a_body_with_fields_of_the_wrong_kind_is_held_and_shown_without_them(bench: Bench) -> None:
