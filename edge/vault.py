@@ -227,6 +227,11 @@ class Vault:
         """Whether this person is in the database."""
         return bool(self._rows("SELECT 1 FROM people WHERE person_id = ?", person_id))
 
+    def known_since_us(self, person_id: str) -> int | None:
+        """Since when this person is known, None where they are not (any more)."""
+        found = self._rows("SELECT created_us FROM people WHERE person_id = ?", person_id)
+        return int(found[0][0]) if found else None
+
     def changed_between(self, after: int, revision: int) -> list[str] | None:
         """Whose searchable templates changed after one revision and up to another, None where that is forgotten."""
         followed = self._rows(

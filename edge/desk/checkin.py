@@ -92,7 +92,7 @@ class CheckIn:
                     now_us=_now_us(),
                 )
                 if earlier is not None:
-                    made |= {"earlier": earlier.visit_id, "earlier_us": earlier.arrived_us}
+                    made |= {"earlier": earlier.visit_id, "earlier_us": earlier.arrived_us, "basis": "phone"}
             return made
 
         return self._close(arrival, request, account_id, lambda state: state != "registered", fields, consent)

@@ -1,6 +1,7 @@
 """Phone numbers at the desk: read once, shown masked, found again by a keyed hash."""
 
 import hmac
+import re
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -10,6 +11,7 @@ from edge import EdgeError
 
 REGION = "CN"
 _REPORTED_HEAD, _REPORTED_TAIL = 3, 4  # 138****5678: what agents report of a customer before the visit
+_MASKED = re.compile(r"(\d{3})[\s*＊xX·-]*(\d{4})")
 _NUMBER, _REPORTED = b"firstvisit/v1/phone-number\0", b"firstvisit/v1/phone-reported\0"
 
 Fault: TypeAlias = Literal["empty", "unreadable", "impossible"]
@@ -57,6 +59,12 @@ def parse_phone(typed: str) -> Phone:
         phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164),
         phonenumbers.national_significant_number(number),
     )
+
+
+def parse_reported(typed: str) -> str | None:
+    """Read the digits of a report, 1385678 or 138****5678, as `Phone.reported` gives them; None where it is no such."""
+    found = _MASKED.fullmatch(typed.strip())
+    return found[1] + found[2] if found else None
 
 
 def number_hmac(pepper: bytes, phone: Phone) -> bytes:

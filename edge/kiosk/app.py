@@ -11,7 +11,7 @@ from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.epochs import moved
 from edge.home import Home
-from edge.kiosk import cameras, certificates, checkin, front, node_page, questions, tablets, why
+from edge.kiosk import cameras, certificates, checkin, front, lookback, node_page, questions, tablets, why
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
@@ -28,7 +28,7 @@ from sync.web.tablets import Tablets
 from sync.web.times import Times
 
 _HERE = Path(__file__).parent
-_PAGES = (front, questions, checkin, why, certificates, cameras, node_page, tablets)
+_PAGES = (front, questions, checkin, lookback, why, certificates, cameras, node_page, tablets)
 
 
 def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:

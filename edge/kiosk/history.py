@@ -7,6 +7,7 @@ from edge.desk.shown import FORGETTING, KINDS
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
 from sync.node.ledger import Ledger
+from sync.node.moments import place_before
 
 _SHORTEST_S = 3 * 86_400
 _DAY_S = 86_400
@@ -30,7 +31,7 @@ def begin_behind(ledger: Ledger, window_us: int) -> tuple[int, int]:
     if newest is None:
         return 0, 0
     while True:
-        place = _place_before(ledger, newest, newest.stamp.wall_us - window_us)
+        place = place_before(ledger, newest.stamp.wall_us - window_us)
         if place == (0, 0) or len(list(islice(ledger.records(DECISION_OF_KIND, place), FEED))) == FEED:
             return place
         window_us *= 4
@@ -61,19 +62,3 @@ def last_visit(ledger: Ledger, person_id: str, before: tuple[int, int]) -> list[
     about = [record for record in ledger.naming(visit_id, KINDS, decided) if record.fields.get("visit") == visit_id]
     about += ledger.naming(person_id, FORGETTING, decided)
     return sorted(about, key=lambda record: (record.epoch, record.seq))
-
-
-def _place_before(ledger: Ledger, newest: Record, moment_us: int) -> tuple[int, int]:
-    """The place of the newest record stamped before a moment, by halving; (0, 0): before the whole chain.
-
-    Where the wall clock was set back there are several such places; any of them will do.
-    """
-    low, high = 0, newest.seq  # what is at `low` is stamped before the moment, what is at `high` is not
-    while high - low > 1:
-        middle = (low + high) // 2
-        record = ledger.record(newest.epoch, middle)
-        if record is None or record.stamp.wall_us < moment_us:  # what has been purged is older than what is left
-            low = middle
-        else:
-            high = middle
-    return (newest.epoch, low) if low else (0, 0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.desk.phones import BadPhone, number_hmac, parse_phone, reported_hmac
+from edge.desk.phones import BadPhone, number_hmac, parse_phone, parse_reported, reported_hmac
 
 PEPPER = bytes(range(32))
 
@@ -53,3 +53,13 @@ def test_the_same_number_has_the_same_hmac_and_only_under_the_same_pepper() -> N
     assert number_hmac(PEPPER, phone) != number_hmac(PEPPER, other)
     assert number_hmac(PEPPER, phone) != number_hmac(bytes(32), phone)
     assert reported_hmac(PEPPER, phone.reported) == reported_hmac(PEPPER, other.reported) != number_hmac(PEPPER, phone)
+
+
+@pytest.mark.parametrize("typed", ["1385678", "138****5678", " 138 5678 ", "138xxxx5678", "138-5678"])
+def test_the_digits_of_a_report_are_read_however_they_are_masked(typed: str) -> None:
+    assert parse_reported(typed) == parse_phone("13800005678").reported
+
+
+@pytest.mark.parametrize("typed", ["", "13800005678", "138", "+8613800005678", "138****567", "abc****5678"])
+def test_what_is_not_three_and_four_digits_is_no_report(typed: str) -> None:
+    assert parse_reported(typed) is None

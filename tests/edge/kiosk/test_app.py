@@ -27,6 +27,7 @@ Visitor = Callable[..., httpx.Client]
 PAGES = (
     "/",
     "/questions",
+    "/lookback",
     "/node",
     "/certificates/{visit_id}",
     "/visits/{visit_id}/why",
@@ -45,6 +46,8 @@ PARTS = (
 )
 DESK_FORMS = (
     "/questions/{visit_id}",
+    "/lookback",
+    "/lookback/{visit_id}",
     "/certificates/{visit_id}",
     "/visits/{visit_id}/checkin",
     "/visits/{visit_id}/dismiss",

@@ -1,0 +1,95 @@
+"""来过吗? Whether somebody was here before: by their phone, by the digits agents report, or by their face."""
+
+from dataclasses import dataclass
+from itertools import takewhile
+
+from edge.desk.checkin import KIND as CHECKIN
+from edge.desk.phones import Phone, number_hmac, reported_hmac
+from edge.vault import Vault
+from sync.format.records import Record
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.node.ledger import Ledger
+from sync.node.moments import place_before
+
+_EARLIER_US = 3_600_000_000  # a person is written with the record that names them; an hour is room for moved clocks
+_SERVED_WITHIN_US = 86_400_000_000  # who served a visit is recorded on its day
+
+
+@dataclass(frozen=True, slots=True)
+class Been:
+    """Somebody was here. visit_id, arrived_us, served_by: of the first arrival known; served_by None: nobody is named.
+
+    visits, last_us: at how many the phone was given, and when the last of them arrived; None by face.
+    """
+
+    visit_id: str
+    arrived_us: int
+    served_by: str | None
+    visits: int | None = None
+    last_us: int | None = None
+
+
+def by_phone(ledger: Ledger, vault: Vault, phone: Phone) -> Been | None:
+    """Look a number up among the phones given here."""
+    return next(iter(_found(ledger, vault, "number_hmac", number_hmac(vault.pepper(), phone))), None)
+
+
+def by_reported(ledger: Ledger, vault: Vault, digits: str) -> list[Been]:
+    """Look up who may be meant by the digits of a report, each number that has them; the earliest first."""
+    return _found(ledger, vault, "reported_hmac", reported_hmac(vault.pepper(), digits))
+
+
+def by_face(ledger: Ledger, vault: Vault, person_id: str) -> Been | None:
+    """The first arrival of a person as far as they are remembered, None where they are not (any more)."""
+    since_us = vault.known_since_us(person_id)
+    if since_us is None:
+        return None
+    after = place_before(ledger, since_us - _EARLIER_US)
+    for record in ledger.records((*DECISION_OF_KIND, CORRECTED), after):
+        if record.fields.get("person") == person_id:
+            arrival = record if record.kind != CORRECTED else _decided(ledger, record)
+            if arrival is not None:
+                fields = arrival.fields
+                return Been(fields["visit"], fields["arrived_us"], _served(ledger, arrival))
+    return None
+
+
+def consented(ledger: Ledger, vault: Vault, person_id: str) -> bool:
+    """Whether a person's consent to be recognised stands."""
+    since_us = vault.known_since_us(person_id)
+    if since_us is None:
+        return False
+    told = ledger.records(("consent.given", "consent.withdrawn"), place_before(ledger, since_us - _EARLIER_US))
+    theirs = [record.kind for record in told if record.fields.get("person") == person_id]
+    return bool(theirs) and theirs[-1] == "consent.given"
+
+
+def _found(ledger: Ledger, vault: Vault, column: str, digest: bytes) -> list[Been]:
+    given: dict[str, list[tuple[str, int, str]]] = {}
+    for contact_id, sealed, *visit in ledger.connection.execute(
+        "SELECT person_id, sealed, visit_id, arrived_us, account_id FROM contacts JOIN contact_visits USING (person_id)"
+        f" WHERE {column} = ? ORDER BY arrived_us",
+        (digest,),
+    ).fetchall():
+        # a key destroyed is a number forgotten, whatever an erasure cut short has left of it
+        if contact_id in given or vault.unseal(contact_id, sealed, f"phone:{contact_id}") is not None:
+            given.setdefault(contact_id, []).append((visit[0], visit[1], visit[2]))
+    return [Been(*visits[0], visits=len(visits), last_us=visits[-1][1]) for visits in given.values()]
+
+
+def _decided(ledger: Ledger, correction: Record) -> Record | None:
+    """The record that began the visit of a correction, which is of the same day."""
+    visit_id = correction.fields.get("visit")
+    after = place_before(ledger, correction.stamp.wall_us - _SERVED_WITHIN_US)
+    began = (record for record in ledger.records(DECISION_OF_KIND, after) if record.fields.get("visit") == visit_id)
+    return next(began, None)
+
+
+def _served(ledger: Ledger, arrival: Record) -> str | None:
+    """Who registered a visit on its day."""
+    until_us = arrival.stamp.wall_us + _SERVED_WITHIN_US
+    that_day = ledger.records((CHECKIN,), (arrival.epoch, arrival.seq))
+    for record in takewhile(lambda one: one.stamp.wall_us < until_us, that_day):
+        if record.fields["visit"] == arrival.fields["visit"] and record.fields["state"] == "registered":
+            return str(record.fields["account"])
+    return None

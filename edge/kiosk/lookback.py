@@ -1,0 +1,85 @@
+"""来过吗? The page that answers whether somebody was here before, and says no more than that."""
+
+import time
+from contextlib import closing
+from typing import Annotated
+
+from fastapi import Depends, Form
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edge.desk.lookback import Been, by_face, by_phone, by_reported, consented
+from edge.desk.phones import BadPhone, parse_phone, parse_reported
+from edge.desk.shown import ShownVisit
+from edge.kiosk.roles import DESK, MANAGER
+from edge.kiosk.shell import Shell
+from edge.vault import opened
+from sync.web.sessions import Session
+
+_AT_HAND, _AT_HAND_US = 8, 7_200_000_000  # arrivals offered: whoever asks has come in not long ago
+
+
+def mount(shell: Shell) -> None:
+    """Add /lookback, by phone, and /lookback/ID, by the face of a visit."""
+    app, home = shell.app, shell.home
+    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
+    form = Annotated[Session, Depends(shell.gate.form(*DESK))]
+
+    def shown(
+        request: Request,
+        session: Session,
+        *,
+        status: int = 200,
+        asked: str = "",
+        visit: ShownVisit | None = None,
+        found: list[Been] | None = None,
+        problem: str = "",
+    ) -> Response:
+        since_us = time.time_ns() // 1000 - _AT_HAND_US
+        newest = (one for one in shell.arrivals.newest(_AT_HAND) if one.arrived_us >= since_us)
+        at_hand = [one for one in newest if one.person_id and not one.forgotten]
+        return shell.page(
+            request,
+            "lookback.html",
+            session,
+            status,
+            asked=asked,
+            visit=visit,
+            found=found,
+            problem=problem,
+            at_hand=at_hand,
+            in_full=session.account.role in MANAGER,
+            phones_days=home.policy(home.settings()).phones.days,
+        )
+
+    @app.get("/lookback")
+    def lookback_page(request: Request, session: page) -> Response:
+        return shown(request, session)
+
+    @app.post("/lookback")
+    def lookback_by_phone(request: Request, session: form, phone: Annotated[str, Form(max_length=40)] = "") -> Response:
+        digits = parse_reported(phone)
+        try:
+            number = None if digits else parse_phone(phone)
+        except BadPhone as error:
+            return shown(request, session, status=422, problem=f"phone_{error.fault}")
+        with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+            if number is not None:
+                been = by_phone(ledger, vault, number)
+                return shown(request, session, asked=number.masked, found=[been] if been else [])
+            found = by_reported(ledger, vault, digits or "")
+        return shown(request, session, asked=f"{phone.strip()[:3]}****{phone.strip()[-4:]}", found=found)
+
+    @app.post("/lookback/{visit_id}")
+    def lookback_by_face(request: Request, visit_id: str, session: form) -> Response:
+        visit = shell.known(visit_id)
+        if visit.person_id is None or visit.forgotten:
+            return shown(request, session, status=409, problem="no_face")
+        if visit.open_question:
+            return shown(request, session, status=409, visit=visit, problem="unanswered")
+        with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+            if not consented(ledger, vault, visit.person_id):
+                return shown(request, session, status=409, visit=visit, problem="no_consent")
+            been = by_face(ledger, vault, visit.person_id)
+        earlier = [been] if been is not None and been.visit_id != visit.visit_id else []
+        return shown(request, session, visit=visit, found=earlier)

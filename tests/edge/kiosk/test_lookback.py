@@ -1,0 +1,146 @@
+"""来过吗? By phone, by the digits of a report, and by face with consent: no more than the role may see."""
+
+import re
+import secrets
+from collections.abc import Callable
+from contextlib import closing
+
+import httpx
+
+from edge.clock import Clock
+from edge.desk.lookback import by_face
+from edge.vault import opened
+from tests.conftest import form_token
+from tests.edge.kiosk.conftest import Desk, until_shown
+from tests.edge.kiosk.door import Door
+
+Visitor = Callable[..., httpx.Client]
+NUMBER, OTHER = "13800005678", "13811115678"
+
+
+def register(client: httpx.Client, visit: str, **form: str) -> httpx.Response:
+    until_shown(client, visit)
+    html = client.get(f"/visits/{visit}/checkin").text
+    hidden = dict(re.findall(r'name="(csrf_token|request_id)" value="([^"]+)"', html))
+    sent = {"way": "phone", "request_id": secrets.token_hex(16), **hidden, **form}
+    done = client.post(f"/visits/{visit}/checkin", data=sent, follow_redirects=True)
+    assert done.status_code == 200
+    return done
+
+
+def ask(client: httpx.Client, phone: str) -> httpx.Response:
+    return client.post("/lookback", data={"csrf_token": form_token(client, "/lookback"), "phone": phone})
+
+
+def ask_by_face(client: httpx.Client, visit: str) -> httpx.Response:
+    until_shown(client, visit)
+    return client.post(f"/lookback/{visit}", data={"csrf_token": form_token(client, "/lookback")})
+
+
+def withdraw(desk: Desk, person: str, visit: str) -> None:
+    with closing(desk.home.open_ledger("desk", Clock())) as ledger:
+        fields = {"person": person, "purpose": "visitor", "version": "visitor-1", "visit": visit}
+        ledger.append("consent.withdrawn", fields)
+
+
+def test_a_number_is_answered_by_yes_the_first_arrival_and_who_served(door: Door, visitor: Visitor) -> None:
+    first, again = door.see(ago_s=7200), door.see(ago_s=60)
+    register(visitor("wang"), first, phone=NUMBER)
+    client = visitor("li")
+    register(client, again, phone=NUMBER)
+    page = ask(client, "138 0000 5678").text
+    assert "来过" in page
+    assert "138****5678" in page
+    assert ">wang<" in page
+    assert NUMBER not in page
+    assert "登记次数" not in page, "how often is not for the front desk"
+    assert "登记次数" in ask(visitor("wang"), NUMBER).text
+
+
+def test_a_number_nobody_gave_is_a_no_that_says_how_far_back_it_looked(door: Door, visitor: Visitor) -> None:
+    client = visitor("li")
+    register(client, door.see(), phone=NUMBER)
+    page = ask(client, OTHER).text
+    assert "没有来过" in page
+    assert "近 180 天内" in page
+
+
+def test_the_digits_that_agents_report_find_every_number_that_has_them(door: Door, visitor: Visitor) -> None:
+    client = visitor("li")
+    for number, ago_s in ((NUMBER, 600), (OTHER, 300), ("13900005678", 100)):
+        register(client, door.see(ago_s=ago_s), phone=number)
+    page = ask(client, "138****5678").text
+    assert "有 2 个号码符合" in page
+    assert page.count("首次到访") == 2
+    for number in (NUMBER, OTHER, "13900005678"):
+        assert number not in page
+
+
+def test_what_is_no_number_is_refused_in_words(visitor: Visitor) -> None:
+    client = visitor("li")
+    for typed, says in (("", "请输入手机号"), ("wang", "不是电话号码"), ("138000056", "没有这样的号码")):
+        answer = ask(client, typed)
+        assert answer.status_code == 422
+        assert says in answer.text
+
+
+def test_a_face_is_looked_back_at_only_with_its_persons_consent(desk: Desk, door: Door, visitor: Visitor) -> None:
+    first, person = door.arrive("first", ago_s=86_400)
+    back, _ = door.arrive("return", person=person, similarity=0.8)
+    client = visitor("li")
+    refused = ask_by_face(client, back)
+    assert refused.status_code == 409
+    assert "尚未同意" in refused.text
+    assert "首次到访" not in refused.text
+    register(visitor("wang"), first, phone=NUMBER, consent="visitor-1")
+    page = ask_by_face(client, back).text
+    assert "来过" in page
+    assert ">wang<" in page
+    assert "138" not in page, "whose phone it is, is not asked here"
+    withdraw(desk, person, back)
+    assert ask_by_face(client, back).status_code == 409
+
+
+def test_a_face_seen_for_the_first_time_is_a_no_with_its_horizon(door: Door, visitor: Visitor) -> None:
+    visit, _ = door.arrive("first")
+    client = visitor("li")
+    register(client, visit, phone=NUMBER, consent="visitor-1")
+    page = ask_by_face(client, visit).text
+    assert "没有来过" in page
+    assert "126" in page, "how many people it was compared with"
+
+
+def test_nobody_compared_has_no_face_to_go_by_and_a_question_is_answered_first(door: Door, visitor: Visitor) -> None:
+    _, person = door.arrive("first", ago_s=600)
+    unsure, _ = door.arrive("unsure", similarity=0.45, candidates=((person, 0.45),))
+    client = visitor("li")
+    seen = door.see()
+    assert "没有可比对的人脸" in ask_by_face(client, seen).text
+    assert f"/questions#{unsure}" in ask_by_face(client, unsure).text
+
+
+def test_the_first_arrival_by_face_is_read_without_reading_the_whole_chain(desk: Desk, door: Door) -> None:
+    for _ in range(200):
+        door.see(ago_s=3)
+    visit, person = door.arrive("first")
+    door.arrive("return", person=person, similarity=0.8)
+    asked: list[str] = []
+    with opened(desk.home.database, desk.home.keys_database) as vault, closing(desk.home.open_ledger()) as ledger:
+        ledger.connection.set_trace_callback(asked.append)
+        been = by_face(ledger, vault, person)
+    assert been is not None
+    assert been.visit_id == visit
+    assert been.served_by is None
+    assert len([one for one in asked if "WHERE epoch" in one]) < 12, "halved, not read"
+
+
+def test_who_refused_the_face_and_comes_back_with_the_phone_is_a_return_by_phone_in_as_many_taps(
+    door: Door, visitor: Visitor
+) -> None:
+    client = visitor("li")
+    register(client, door.see(ago_s=7200), phone=NUMBER)
+    back = door.see()
+    page = register(client, back, phone=NUMBER).text  # the same one form as everybody's
+    assert "回访（电话）" in page
+    record = next(reversed(list(door.ledger.records(("visit.checkin",)))))
+    assert record.fields["basis"] == "phone"
