@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from itertools import takewhile
+from pathlib import Path
 
 from edge.desk.checkin import KIND as CHECKIN
 from edge.desk.phones import Phone, number_hmac, reported_hmac
+from edge.proven import proven
 from edge.vault import Vault
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
@@ -54,14 +56,14 @@ def by_face(ledger: Ledger, vault: Vault, person_id: str) -> Been | None:
     return None
 
 
-def consented(ledger: Ledger, vault: Vault, person_id: str) -> bool:
-    """Whether a person's consent to be recognised stands."""
+def consented(folder: Path, ledger: Ledger, vault: Vault, person_id: str) -> bool:
+    """Whether a person's consent to be recognised stands; folder: HOME, whose keys sign such records."""
     since_us = vault.known_since_us(person_id)
     if since_us is None:
         return False
     told = ledger.records(("consent.given", "consent.withdrawn"), place_before(ledger, since_us - _EARLIER_US))
-    theirs = [record.kind for record in told if record.fields.get("person") == person_id]
-    return bool(theirs) and theirs[-1] == "consent.given"
+    theirs = proven(folder, ledger, (record for record in told if record.fields.get("person") == person_id))
+    return bool(theirs) and theirs[-1].kind == "consent.given"
 
 
 def _found(ledger: Ledger, vault: Vault, column: str, digest: bytes) -> list[Been]:

@@ -78,7 +78,7 @@ def mount(shell: Shell) -> None:
         if visit.open_question:
             return shown(request, session, status=409, visit=visit, problem="unanswered")
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
-            if not consented(ledger, vault, visit.person_id):
+            if not consented(home.path, ledger, vault, visit.person_id):
                 return shown(request, session, status=409, visit=visit, problem="no_consent")
             been = by_face(ledger, vault, visit.person_id)
         earlier = [been] if been is not None and been.visit_id != visit.visit_id else []
