@@ -1,5 +1,6 @@
 """Accounts of people: a password, or a PIN that is good on a registered tablet only."""
 
+import hmac
 import re
 import secrets
 import sqlite3
@@ -19,13 +20,17 @@ from sync.web.backoff import Attempt, Backoff, Wait
 from sync.web.tables import locked, opened
 from sync.web.tablets import Tablet
 
-Role: TypeAlias = Literal["front_desk", "manager", "viewer"]
+Role: TypeAlias = Literal["front_desk", "manager", "auditor", "privacy", "installer", "viewer"]
+PIN_ROLES: tuple[Role, ...] = ("front_desk", "manager")
+"""Who works at the desk's tablet. The others see what the desk must not, from devices that nobody has registered."""
 
 MIN_PASSWORD_CHARS = 12
 MAX_PASSWORD_CHARS = 256  # an argon2 run over megabytes would be a way to stop the pages
 _NAME = re.compile(r"[^\W_](?:[\w .@-]{0,38}[\w.])?")
 _PIN = re.compile(r"[0-9]{4,8}")
+_OFFICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RUNS = "01234567890 09876543210"
+_KEYED = "hmac-sha256:"  # before the hash of a PIN; an older one has none, until its owner signs in again
 
 
 class NotAnAccount(SyncError):
@@ -34,11 +39,15 @@ class NotAnAccount(SyncError):
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """Somebody who may sign in; only `account_id` ever enters a record."""
+    """Somebody who may sign in; only `account_id` ever enters a record.
+
+    office: the site they belong to, or another code such as head_office; empty where the application knows none.
+    """
 
     account_id: str
     name: str
     role: str
+    office: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,42 +59,79 @@ class Accounts:
     """The accounts of one database."""
 
     def __init__(
-        self, db_path: Path, now_s: Callable[[], float] = time.time, hasher: PasswordHasher | None = None
+        self,
+        db_path: Path,
+        now_s: Callable[[], float] = time.time,
+        hasher: PasswordHasher | None = None,
+        pin_secret: bytes | None = None,
     ) -> None:
         """Take the accounts of a migrated database; now_s: seconds since 1970.
 
-        hasher: RFC 9106 4, second recommended option, where left out: argon2id, 64 MiB, 3 passes.
+        hasher: RFC 9106 4, second recommended option, where left out: argon2id, 64 MiB, 3 passes. pin_secret: 32 bytes
+        that lie apart from the database, for of ten thousand PINs argon2 alone hides none from whoever has it; without
+        one nobody has a PIN.
         """
         self._path = db_path
+        self._pin_secret = pin_secret
         self._now_s = now_s
         self._hasher = hasher or PasswordHasher()
         self._one_at_a_time = threading.Lock()  # 64 MiB a run: a burst of guesses must not take the appliance's memory
         self._backoff = Backoff(db_path, now_s)
 
-    def add(self, name: str, password: str | None, role: str, pin: str | None = None) -> Account:
+    def add(self, name: str, password: str | None, role: str, pin: str | None = None, office: str = "") -> Account:
         """Make an account; raises NotAnAccount (a name that is taken or odd, a password or PIN that is too weak)."""
         if not _NAME.fullmatch(name):
             raise NotAnAccount(f"name {name!r}: 1 to 40 letters and digits are allowed, with spaces and . @ - between")
         if role not in get_args(Role):
             raise NotAnAccount(f"role {role!r}: allowed are {', '.join(get_args(Role))}")
-        if password is None and pin is None:
-            raise NotAnAccount(f"{name}: a password or a PIN is needed")
-        if password is not None:
-            _check_password(name, password)
-        if pin is not None:
-            _check_pin(name, pin)
-        account = Account(f"acc-{secrets.token_hex(8)}", name, role)
-        password_hash = self._hasher.hash(password) if password is not None else ""
-        pin_hash = self._hasher.hash(pin) if pin is not None else ""
+        if office and not _OFFICE.fullmatch(office):
+            raise NotAnAccount(f"office {office!r}: a site's id, or a code like head_office")
+        if password is None and (pin is None or role not in PIN_ROLES):
+            raise NotAnAccount(f"{name}: a password {'or a PIN ' if role in PIN_ROLES else ''}is needed")
+        account = Account(f"acc-{secrets.token_hex(8)}", name, role, office)
+        password_hash = self._password_hash(name, password) if password is not None else ""
+        pin_hash = self._pin_hash(account, pin) if pin is not None else ""
         with locked(self._path) as db:
             if db.table("accounts").count_where("name = ?", [name]):
                 raise NotAnAccount(f"{name}: this account already exists")
             db.execute(
-                "INSERT INTO accounts (account_id, name, role, password_hash, pin_hash, created_s)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (account.account_id, name, role, password_hash, pin_hash, self._now_s()),
+                "INSERT INTO accounts (account_id, name, role, password_hash, pin_hash, created_s, office)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (account.account_id, name, role, password_hash, pin_hash, self._now_s(), office),
             )
         return account
+
+    def set_password(self, name: str, password: str) -> Account:
+        """Give somebody another password and end their sessions; raises NotAnAccount."""
+        account = self._known(name)
+        self._replace(account, "password_hash", self._password_hash(name, password))
+        return account
+
+    def set_pin(self, name: str, pin: str | None) -> Account:
+        """Give somebody another PIN, or with None take theirs, and end their sessions; raises NotAnAccount."""
+        account = self._known(name)
+        if pin is None and not self._has_password(account):
+            raise NotAnAccount(f"{name}: has no password either: give them one first")
+        self._replace(account, "pin_hash", "" if pin is None else self._pin_hash(account, pin))
+        return account
+
+    def remove(self, name: str) -> Account:
+        """Let somebody in no more and forget what they signed in with; raises NotAnAccount where nobody has this name.
+
+        Their name stays: records name the account.
+        """
+        account = self._known(name)
+        with locked(self._path) as db:
+            set_enabled(db.conn, account.account_id, False)
+            db.execute(
+                "UPDATE accounts SET password_hash = '', pin_hash = '' WHERE account_id = ?", (account.account_id,)
+            )
+        return account
+
+    def all(self) -> list[Account]:
+        """Everybody who may sign in, by name."""
+        with opened(self._path) as db:
+            return [_account(row) for row in db.table("accounts").rows_where("enabled = 1", order_by="name")]
 
     def empty(self) -> bool:
         """Whether nobody can sign in yet."""
@@ -114,12 +160,56 @@ class Accounts:
         """Check a PIN, which only means anything on a registered tablet."""
         with opened(self._path) as db:
             row = next(db.table("accounts").rows_where("account_id = ?", [account_id]), None)
-        return self._check(row, "pin_hash", pin, tablet, address, account_id)
+        if row is None or self._pin_secret is None:
+            return self._check(None, "pin_hash", pin, tablet, address, account_id)
+        keyed = row["pin_hash"].startswith(_KEYED)
+        typed = self._keyed(row["account_id"], pin[:MAX_PASSWORD_CHARS]) if keyed else pin
+        held = {**row, "pin_hash": row["pin_hash"].removeprefix(_KEYED)}
+        answer = self._check(held, "pin_hash", typed, tablet, address, account_id)
+        if isinstance(answer, Account) and not keyed:
+            self._replace(answer, "pin_hash", self._pin_hash(answer, pin), end_sessions=False)
+        return answer
 
     @cached_property
     def _nobody(self) -> str:
         """A hash that no password fits: a name that is not there takes the same work as one that is."""
         return self._hasher.hash(secrets.token_hex(16))
+
+    def _known(self, name: str) -> Account:
+        with opened(self._path) as db:
+            row = next(db.table("accounts").rows_where("name = ?", [name]), None)
+        if row is None or not row["enabled"]:
+            raise NotAnAccount(f"{name}: no such account")
+        return _account(row)
+
+    def _has_password(self, account: Account) -> bool:
+        with opened(self._path) as db:
+            return bool(
+                db.table("accounts").count_where("account_id = ? AND password_hash != ''", [account.account_id])
+            )
+
+    def _replace(self, account: Account, column: str, hashed: str, *, end_sessions: bool = True) -> None:
+        with locked(self._path) as db:
+            db.execute(f"UPDATE accounts SET {column} = ? WHERE account_id = ?", (hashed, account.account_id))
+            if end_sessions:
+                db.execute("DELETE FROM web_sessions WHERE account_id = ?", (account.account_id,))
+
+    def _password_hash(self, name: str, password: str) -> str:
+        _check_password(name, password)
+        return self._hasher.hash(password)
+
+    def _pin_hash(self, account: Account, pin: str) -> str:
+        if account.role not in PIN_ROLES:
+            raise NotAnAccount(
+                f"{account.name}: a PIN is for {' and '.join(PIN_ROLES)} only, {account.role} signs in by password"
+            )
+        _check_pin(account.name, pin)
+        return _KEYED + self._hasher.hash(self._keyed(account.account_id, pin))
+
+    def _keyed(self, account_id: str, pin: str) -> str:
+        if self._pin_secret is None:
+            raise NotAnAccount("PINs: this application knows none")
+        return hmac.new(self._pin_secret, f"{account_id}:{pin}".encode(), "sha256").hexdigest()
 
     def _check(
         self, row: Mapping[str, Any] | None, column: str, secret: str, tablet: Tablet | None, address: str, typed: str
@@ -157,7 +247,7 @@ def _verify(hasher: PasswordHasher, held: str, secret: str) -> bool:
 
 
 def _account(row: Mapping[str, Any]) -> Account:
-    return Account(row["account_id"], row["name"], row["role"])
+    return Account(row["account_id"], row["name"], row["role"], row["office"])
 
 
 def _check_password(name: str, password: str) -> None:

@@ -10,7 +10,7 @@ from sync.web.tables import locked
 FREE_FAILURES = 3  # of one account from one device; a device gets three times as many, people share it
 FIRST_WAIT_S = 2.0
 LONGEST_WAIT_S = 900.0  # 96 guesses a day: a PIN of four digits lasts 50 days on average, and the tablet is in sight
-LONGEST_SHARED_WAIT_S = 30.0  # what strangers can make the owner of an account wait, and a day's 2,880 guesses at one
+LONGEST_SHARED_WAIT_S = 30.0  # what others can make somebody wait: strangers an owner, a tablet its next user
 FORGOTTEN_AFTER_S = 86400.0  # sooner, and whoever pauses in between guesses oftener than who goes on
 
 
@@ -36,9 +36,11 @@ class Attempt:
     @property
     def limits(self) -> tuple[tuple[str, int, float], ...]:
         """What is counted, how many failures are free, and the longest wait in seconds."""
-        own = ((self.here, FREE_FAILURES, LONGEST_WAIT_S), (self.device, 3 * FREE_FAILURES, LONGEST_WAIT_S))
+        here = (self.here, FREE_FAILURES, LONGEST_WAIT_S)
         if self.registered:
-            return own
+            # All at the desk share its tablet: whoever taps nonsense there must not close the desk to the others.
+            return here, (self.device, 3 * FREE_FAILURES, LONGEST_SHARED_WAIT_S)
+        own = (here, (self.device, 3 * FREE_FAILURES, LONGEST_WAIT_S))
         # Strangers slow down whoever else comes as a stranger, the owner too: hence not for long.
         return (*own, (f"account {self.account}", FREE_FAILURES, LONGEST_SHARED_WAIT_S))
 

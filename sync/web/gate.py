@@ -123,7 +123,8 @@ class Gate:
         app.exception_handler(RequestValidationError)(self._refused)
 
     def _login_page(self, request: Request) -> Response:
-        if self._sessions.find(request.cookies.get(self._cookies.session), touch=False):
+        session = self._sessions.find(request.cookies.get(self._cookies.session), touch=False)
+        if session is not None and not (session.on_tablet and "switch" in request.query_params):
             return RedirectResponse("/", 303)
         return self._show_login(request)
 
@@ -190,6 +191,9 @@ class Gate:
         match answer:
             case Account():
                 response = RedirectResponse(_local(after), 303)
+                before = self._sessions.find(request.cookies.get(self._cookies.session), touch=False)
+                if before is not None:
+                    self._sessions.end(before.key)
                 self._set(
                     request, response, self._cookies.session, self._sessions.start(answer, tablet), int(LONGEST_S)
                 )

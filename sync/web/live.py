@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from dataclasses import dataclass
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -43,11 +43,14 @@ class Live:
             self._closed = True
         self._each(None)
 
-    def response(self, alive: Callable[[], bool]) -> EventSourceResponse:
-        """A stream that lasts while `alive()` (asked before every event and each second) says so."""
-        return EventSourceResponse(self._events(alive), ping=_PING_S, headers={"Cache-Control": "no-store"})
+    def response(self, alive: Callable[[], bool], only: Collection[str] | None = None) -> EventSourceResponse:
+        """A stream that lasts while `alive()` (asked before every event and each second) says so.
 
-    async def _events(self, alive: Callable[[], bool]) -> AsyncIterator[ServerSentEvent]:
+        only: the names of the events it carries, all of them where left out.
+        """
+        return EventSourceResponse(self._events(alive, only), ping=_PING_S, headers={"Cache-Control": "no-store"})
+
+    async def _events(self, alive: Callable[[], bool], only: Collection[str] | None) -> AsyncIterator[ServerSentEvent]:
         stream = _Stream(asyncio.get_running_loop(), asyncio.Queue(_QUEUE))
         with self._lock:
             if self._closed:
@@ -66,7 +69,7 @@ class Live:
                 if not await run_in_threadpool(alive):
                     yield ServerSentEvent(event="ended", data="")
                     return
-                if event is not None:
+                if event is not None and (only is None or event.name in only or event.name == "start"):
                     yield ServerSentEvent(event=event.name, data=event.id)
         finally:
             with self._lock:

@@ -17,11 +17,15 @@ LONGEST_S = 12 * 3600.0  # a shift; a session that is always busy ends with it
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody signed in. key: SHA-256 of the cookie's token, the token itself is not kept."""
+    """Somebody signed in. key: SHA-256 of the cookie's token, the token itself is not kept.
+
+    on_tablet: they did it on a registered tablet, where the next one needs but a tap and a PIN.
+    """
 
     key: bytes
     account: Account
     csrf_token: str
+    on_tablet: bool
 
 
 class Sessions:
@@ -70,18 +74,18 @@ class Sessions:
         now_s = self._now_s()
         with opened(self._path) as db:
             row = db.execute(
-                "SELECT account_id, name, role, csrf_token, started_s, used_s"
+                "SELECT account_id, name, role, office, tablet_id, csrf_token, started_s, used_s"
                 " FROM web_sessions JOIN accounts USING (account_id) WHERE token_hash = ? AND enabled = 1",
                 (key,),
             ).fetchone()
             if row is None:
                 return None
-            account_id, name, role, csrf_token, started_s, used_s = row
+            account_id, name, role, office, tablet_id, csrf_token, started_s, used_s = row
             if now_s - used_s > self._idle_s or now_s - started_s > LONGEST_S:
                 return None
             if touch and now_s - used_s > 1:  # a page brings several requests; one write is enough
                 db.execute("UPDATE web_sessions SET used_s = ? WHERE token_hash = ?", (now_s, key))
-        return Session(key, Account(account_id, name, role), csrf_token)
+        return Session(key, Account(account_id, name, role, office), csrf_token, bool(tablet_id))
 
 
 def _key(token: str) -> bytes:

@@ -56,6 +56,12 @@ def disabling(db: sqlite_utils.Database) -> None:
     db.table("accounts").add_column("enabled", int, not_null_default=1)
 
 
+@MIGRATIONS()
+def offices(db: sqlite_utils.Database) -> None:
+    """Where each belongs: who approves must not be of the office that asks."""
+    db.table("accounts").add_column("office", str, not_null_default="")
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite_utils.Database]:
     """A connection for one piece of work: pages are served by many threads, and SQLite's belong to one each.

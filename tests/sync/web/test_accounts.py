@@ -1,23 +1,28 @@
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 
 import pytest
 from argon2 import PasswordHasher
+from argon2.exceptions import VerifyMismatchError
 
 from sync import SyncError
 from sync.web.accounts import Account, Accounts, NotAnAccount, Refused
 from sync.web.backoff import FREE_FAILURES, LONGEST_SHARED_WAIT_S, LONGEST_WAIT_S, Wait
+from sync.web.sessions import Sessions
 from sync.web.tablets import Tablet, Tablets
 
 GOOD = "correct horse battery"
 DESK = "192.0.2.7"
+QUICK = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+SECRET = bytes(range(32))
 
 
 @pytest.fixture
 def accounts(db: Path, clock: Callable[[], float]) -> Accounts:
-    return Accounts(db, clock, PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))  # quick
+    return Accounts(db, clock, QUICK, SECRET)
 
 
 @pytest.fixture
@@ -30,7 +35,7 @@ def tablet(db: Path, clock: Callable[[], float]) -> Tablet:
 
 def test_a_password_is_kept_as_an_argon2_hash_only(db: Path) -> None:
     accounts = Accounts(db)
-    account = accounts.add("李敏", GOOD, "front_desk", "2580")
+    account = accounts.add("李敏", GOOD, "front_desk")
     assert accounts.by_password("李敏", GOOD, None, DESK) == account
     (kept,) = sqlite3.connect(db).execute("SELECT password_hash FROM accounts").fetchone()
     assert kept.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
@@ -199,3 +204,113 @@ def test_guesses_made_at_once_do_not_outrun_the_count(accounts: Accounts) -> Non
     for guess in guesses:
         guess.join()
     assert answers.count(Refused()) == FREE_FAILURES
+
+
+@pytest.mark.parametrize("role", ["auditor", "privacy", "installer", "viewer"])
+def test_who_is_not_of_the_desk_has_a_password_and_no_pin(accounts: Accounts, role: str) -> None:
+    with pytest.raises(NotAnAccount, match="zhao: a password is needed"):
+        accounts.add("zhao", None, role, "2580")
+    with pytest.raises(NotAnAccount, match="zhao: a PIN is for front_desk and manager only"):
+        accounts.add("zhao", GOOD, role, "2580")
+    accounts.add("zhao", GOOD, role, office="head_office")
+    with pytest.raises(NotAnAccount, match="a PIN is for front_desk and manager only"):
+        accounts.set_pin("zhao", "2580")
+
+
+def test_the_database_alone_tells_no_pin(db: Path, accounts: Accounts, tablet: Tablet) -> None:
+    account = accounts.add("wang", None, "front_desk", "2580")
+    (kept,) = sqlite3.connect(db).execute("SELECT pin_hash FROM accounts").fetchone()
+    with pytest.raises(VerifyMismatchError):
+        QUICK.verify(kept.removeprefix("hmac-sha256:"), "2580")
+    elsewhere = Accounts(db, hasher=QUICK, pin_secret=bytes(32))
+    assert elsewhere.by_pin(account.account_id, "2580", tablet, DESK) == Refused()
+    assert accounts.by_pin(account.account_id, "2580", tablet, DESK) == account
+
+
+def test_a_pin_of_one_account_is_no_other_accounts(db: Path, accounts: Accounts, tablet: Tablet) -> None:
+    accounts.add("wang", None, "front_desk", "2580")
+    chen = accounts.add("chen", None, "front_desk", "7391")
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute(
+            "UPDATE accounts SET pin_hash = (SELECT pin_hash FROM accounts WHERE name = 'wang') WHERE name = 'chen'"
+        )
+    assert accounts.by_pin(chen.account_id, "2580", tablet, DESK) == Refused()
+
+
+def test_a_pin_of_an_older_version_is_keyed_once_its_owner_signs_in(
+    db: Path, accounts: Accounts, tablet: Tablet
+) -> None:
+    account = accounts.add("wang", None, "front_desk", "2580")
+    with closing(sqlite3.connect(db)) as connection, connection:
+        connection.execute("UPDATE accounts SET pin_hash = ?", (QUICK.hash("2580"),))
+    assert accounts.by_pin(account.account_id, "2581", tablet, DESK) == Refused()
+    for _ in range(2):
+        assert accounts.by_pin(account.account_id, "2580", tablet, DESK) == account
+        (kept,) = sqlite3.connect(db).execute("SELECT pin_hash FROM accounts").fetchone()
+        assert kept.startswith("hmac-sha256:")
+
+
+def test_a_changed_secret_ends_the_sessions_and_the_old_one(
+    db: Path, clock: Callable[[], float], accounts: Accounts, tablet: Tablet
+) -> None:
+    account, sessions = accounts.add("wang", GOOD, "front_desk", "2580"), Sessions(db, now_s=clock)
+    tokens = [sessions.start(account, tablet)]
+    assert accounts.set_password("wang", "another horse battery") == account
+    assert sessions.find(tokens[0], touch=False) is None
+    assert accounts.by_password("wang", GOOD, tablet, DESK) == Refused()
+    assert accounts.by_password("wang", "another horse battery", tablet, DESK) == account
+    token = sessions.start(account, tablet)
+    accounts.set_pin("wang", "7391")
+    assert sessions.find(token, touch=False) is None
+    assert accounts.by_pin(account.account_id, "2580", tablet, DESK) == Refused()
+    assert accounts.by_pin(account.account_id, "7391", tablet, DESK) == account
+    accounts.set_pin("wang", None)
+    assert accounts.with_pin() == []
+    for change in (lambda: accounts.set_password("wang", "short"), lambda: accounts.set_pin("wang", "1111")):
+        with pytest.raises(NotAnAccount):
+            change()
+    assert accounts.by_password("wang", "another horse battery", tablet, DESK) == account
+
+
+def test_whoever_has_but_a_pin_keeps_it_until_they_have_a_password(accounts: Accounts) -> None:
+    accounts.add("wang", None, "front_desk", "2580")
+    with pytest.raises(NotAnAccount, match="no password either"):
+        accounts.set_pin("wang", None)
+    accounts.set_password("wang", GOOD)
+    accounts.set_pin("wang", None)
+
+
+def test_a_removed_account_lets_nobody_in_and_keeps_its_name_for_the_records(
+    db: Path, clock: Callable[[], float], accounts: Accounts, tablet: Tablet
+) -> None:
+    account, sessions = accounts.add("wang", GOOD, "front_desk", "2580"), Sessions(db, now_s=clock)
+    token = sessions.start(account, tablet)
+    accounts.remove("wang")
+    assert sessions.find(token, touch=False) is None
+    assert accounts.by_password("wang", GOOD, tablet, DESK) == Refused()
+    assert accounts.by_pin(account.account_id, "2580", tablet, DESK) == Refused()
+    assert accounts.named(account.account_id) == "wang"
+    assert (accounts.all(), accounts.with_pin()) == ([], [])
+    with pytest.raises(NotAnAccount, match="no such account"):
+        accounts.remove("wang")
+    with pytest.raises(NotAnAccount, match="already exists"):
+        accounts.add("wang", GOOD, "front_desk")
+
+
+def test_nonsense_tapped_on_the_desks_tablet_does_not_close_the_desk(
+    accounts: Accounts, tablet: Tablet, clock: Callable[[], float]
+) -> None:
+    names = ("li", "chen", "zhou", "sun")
+    victims = [accounts.add(name, None, "front_desk", "2580") for name in names]
+    wang = accounts.add("wang", None, "front_desk", "7391")
+    for _ in range(30):
+        for victim in victims:
+            answer = accounts.by_pin(victim.account_id, "2581", tablet, DESK)
+            if isinstance(answer, Wait):
+                clock.now_s += answer.seconds  # type: ignore[attr-defined]
+    waiting = accounts.by_pin(wang.account_id, "7391", tablet, DESK)
+    if isinstance(waiting, Wait):
+        assert waiting.seconds <= LONGEST_SHARED_WAIT_S
+        clock.now_s += waiting.seconds  # type: ignore[attr-defined]
+        waiting = accounts.by_pin(wang.account_id, "7391", tablet, DESK)
+    assert waiting == wang
