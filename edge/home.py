@@ -15,6 +15,7 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
 from edge.desk.contacts import CONTACTS, PEPPER
+from edge.desk.desk_secrets import SECRETS
 from edge.geofence import place_fields
 from edge.key_copies import MIGRATIONS as KEY_COPIES
 from edge.machine import MIGRATIONS as MACHINE
@@ -127,7 +128,7 @@ class Home:
         """
         at_rest = (LEDGER, TRUST, PEOPLE, CONTACTS, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest)
-        migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER)
+        migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)
 
     @contextmanager
     def running(self) -> Iterator[None]:

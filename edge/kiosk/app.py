@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from edge import EdgeError
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
+from edge.desk.desk_secrets import desk_secret
 from edge.epochs import moved
 from edge.home import Home
 from edge.kiosk import cameras, certificates, checkin, front, lookback, node_page, questions, tablets, why
@@ -16,6 +17,7 @@ from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
 from edge.kiosk.live import LedgerWatch
+from edge.kiosk.roles import HOMES, IDLE_S
 from edge.kiosk.shell import Shell
 from edge.kiosk.view import View
 from sync.web.accounts import Accounts
@@ -23,7 +25,7 @@ from sync.web.gate import Gate
 from sync.web.languages import Languages
 from sync.web.live import Live
 from sync.web.pages import SHARED_TEXTS, Pages
-from sync.web.sessions import IDLE_S, Sessions
+from sync.web.sessions import Sessions
 from sync.web.tablets import Tablets
 from sync.web.times import Times
 
@@ -41,10 +43,11 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     live, arrivals = Live(), Arrivals()
     health = Health(tuple(camera.id for camera in settings.camera))
     watch = LedgerWatch(home.open_ledger, arrivals, health, live)
-    accounts, registered = Accounts(home.database), Tablets(home.database)
+    accounts = Accounts(home.database, pin_secret=desk_secret(home.keys_database, "pin"))
+    registered = Tablets(home.database)
     sessions = Sessions(home.database, idle_s)
     pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
-    gate = Gate("kiosk", accounts, sessions, registered, pages)
+    gate = Gate("kiosk", accounts, sessions, registered, pages, HOMES)
     jobs = Jobs(settings.site.timezone)
     faces = Faces(home.database, home.keys_database)
 

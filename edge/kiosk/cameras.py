@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge.kiosk.film import moving
-from edge.kiosk.roles import MANAGER
+from edge.kiosk.roles import CAMERAS
 from edge.kiosk.shell import Shell
 from edge.live_view import pictures
 from sync.web.sessions import Session
@@ -16,8 +16,8 @@ from sync.web.sessions import Session
 def mount(shell: Shell) -> None:
     """Add /cameras/ID and its moving picture."""
     app = shell.app
-    page = Annotated[Session, Depends(shell.gate.page(*MANAGER))]
-    part = Annotated[Session, Depends(shell.gate.part(*MANAGER))]
+    page = Annotated[Session, Depends(shell.gate.page(*CAMERAS))]
+    part = Annotated[Session, Depends(shell.gate.part(*CAMERAS))]
 
     @app.get("/cameras/{camera_id}")
     def camera_page(request: Request, camera_id: str, session: page) -> Response:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from edge.certificate import NoCertificate, issue
 from edge.desk.shown import ShownVisit
-from edge.kiosk.roles import DESK
+from edge.kiosk.roles import EVIDENCE
 from edge.kiosk.shell import Shell
 from edge.paper import PaperError
 from sync import SyncError
@@ -25,8 +25,8 @@ _log = logging.getLogger(__name__)
 def mount(shell: Shell) -> None:
     """Add /certificates/ID and the form on it."""
     app = shell.app
-    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
-    form = Annotated[Session, Depends(shell.gate.form(*DESK))]
+    page = Annotated[Session, Depends(shell.gate.page(*EVIDENCE))]
+    form = Annotated[Session, Depends(shell.gate.form(*EVIDENCE))]
     drawing = threading.Lock()  # two certificates at once would take twice the memory, which the unit bounds
 
     def shown(request: Request, session: Session, visit: ShownVisit, refused: str = "") -> Response:

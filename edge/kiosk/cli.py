@@ -13,6 +13,7 @@ from edge import EdgeError
 
 if TYPE_CHECKING:
     from edge.home import Home
+    from sync.web.accounts import Accounts
 
 app = typer.Typer(
     help="The front desk's pages, and their accounts.\n\nExample: firstvisit kiosk --home HOME",
@@ -23,6 +24,9 @@ app = typer.Typer(
 class KioskRole(StrEnum):
     FRONT_DESK = "front_desk"
     MANAGER = "manager"
+    AUDITOR = "auditor"
+    PRIVACY = "privacy"
+    INSTALLER = "installer"
 
 
 @app.callback()
@@ -60,11 +64,24 @@ def kiosk(
     server.run()
 
 
+HomeOption = Annotated[Path | None, typer.Option(help="The node's HOME.")]
+NameArgument = Annotated[str, typer.Argument(help="What this person signs in as.", show_default=False)]
+
+
 @app.command("add-user")
 def add_user(
-    name: Annotated[str, typer.Argument(help="What this person signs in as.")],
-    home: Annotated[Path | None, typer.Option(help="The node's HOME.")] = None,
-    role: Annotated[KioskRole, typer.Option(help="Managers also register tablets.")] = KioskRole.FRONT_DESK,
+    name: NameArgument,
+    home: HomeOption = None,
+    role: Annotated[
+        KioskRole,
+        typer.Option(
+            help="front_desk serves; a manager also registers tablets; auditor and privacy are head office's."
+        ),
+    ] = KioskRole.FRONT_DESK,
+    office: Annotated[
+        str | None,
+        typer.Option(help="Where they belong; left out: this site, of an auditor or privacy officer head_office."),
+    ] = None,
     pin: Annotated[bool, typer.Option("--pin", help="Ask for a PIN too, good on registered tablets only.")] = False,
     password_stdin: Annotated[
         bool,
@@ -75,22 +92,108 @@ def add_user(
 
     Example: firstvisit kiosk add-user --home /var/lib/firstvisit/home 李敏 --role manager
     """
-    from sync.web.accounts import Accounts
+    from edge.kiosk.roles import FROM_OUTSIDE, HEAD_OFFICE
 
     place = _home(home)
-    place.settings()
-    place.migrate()
-    accounts = Accounts(place.database)
-    if not password_stdin and not sys.stdin.isatty():
-        raise EdgeError("no terminal: give --password-stdin")
+    site = place.settings().site.id
+    if office == site and role.value == "auditor":
+        raise EdgeError(f"office {office!r}: an auditor is from outside: what this site asks for they approve")
+    accounts = _accounts(place)
+    _hold_to_terminal(password_stdin)
     if password_stdin:
         password = sys.stdin.readline().rstrip("\r\n")
         digits = sys.stdin.readline().strip() if pin else None
     else:
         password = _ask("Password (empty: PIN only)" if pin else "Password")
         digits = _ask("PIN") if pin else None
-    account = accounts.add(name, password or None if pin else password, role.value, digits)
-    typer.echo(f"{account.name} may sign in as {account.role} ({account.account_id})")
+    belongs = office or (HEAD_OFFICE if role.value in FROM_OUTSIDE else site)
+    account = accounts.add(name, password or None if pin else password, role.value, digits, belongs)
+    typer.echo(f"{account.name} may sign in as {account.role} of {account.office} ({account.account_id})")
+
+
+@app.command("users")
+def users(
+    home: HomeOption = None, as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False
+) -> None:
+    """List who may sign in at the kiosk.
+
+    Example: firstvisit kiosk users --home /var/lib/firstvisit/home
+    """
+    from edge.screen import show
+
+    accounts = _accounts(_home(home))
+    pins = {account.account_id for account in accounts.with_pin()}
+    rows = [
+        {
+            "name": account.name,
+            "role": account.role,
+            "office": account.office,
+            "pin": account.account_id in pins,
+            "account_id": account.account_id,
+        }
+        for account in accounts.all()
+    ]
+    show(rows, as_json, ("name", "role", "office", "pin", "account_id"), "nobody may sign in")
+
+
+@app.command("remove-user")
+def remove_user(name: NameArgument, home: HomeOption = None) -> None:
+    """Let somebody in no more and end what they have open; their name stays for the records that name them.
+
+    Example: firstvisit kiosk remove-user --home /var/lib/firstvisit/home 李敏
+    """
+    account = _accounts(_home(home)).remove(name)
+    typer.echo(f"{account.name} may no longer sign in ({account.account_id})")
+
+
+@app.command("set-password")
+def set_password(
+    name: NameArgument,
+    home: HomeOption = None,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read it, one line, from stdin.")] = False,
+) -> None:
+    """Give somebody another password, and end what they have open.
+
+    Example: firstvisit kiosk set-password --home /var/lib/firstvisit/home 李敏
+    """
+    accounts = _accounts(_home(home))
+    _hold_to_terminal(password_stdin)
+    password = sys.stdin.readline().rstrip("\r\n") if password_stdin else _ask("Password")
+    typer.echo(f"{accounts.set_password(name, password).name} has another password")
+
+
+@app.command("set-pin")
+def set_pin(
+    name: NameArgument,
+    home: HomeOption = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the PIN away instead.")] = False,
+    password_stdin: Annotated[bool, typer.Option("--password-stdin", help="Read it, one line, from stdin.")] = False,
+) -> None:
+    """Give somebody another PIN, or take theirs away, and end what they have open.
+
+    Example: firstvisit kiosk set-pin --home /var/lib/firstvisit/home 李敏
+    """
+    accounts = _accounts(_home(home))
+    if remove:
+        typer.echo(f"{accounts.set_pin(name, None).name} has no PIN any more")
+        return
+    _hold_to_terminal(password_stdin)
+    digits = sys.stdin.readline().strip() if password_stdin else _ask("PIN")
+    typer.echo(f"{accounts.set_pin(name, digits).name} has another PIN")
+
+
+def _accounts(place: "Home") -> "Accounts":
+    from edge.desk.desk_secrets import desk_secret
+    from sync.web.accounts import Accounts
+
+    place.settings()
+    place.migrate()
+    return Accounts(place.database, pin_secret=desk_secret(place.keys_database, "pin"))
+
+
+def _hold_to_terminal(stdin: bool) -> None:
+    if not stdin and not sys.stdin.isatty():
+        raise EdgeError("no terminal: give --password-stdin")
 
 
 def _home(path: Path | None) -> "Home":

@@ -7,9 +7,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge.desk.arrivals import FEED
-from edge.kiosk.roles import DESK
+from edge.kiosk.roles import DESK, EVERYBODY, EVIDENCE
 from edge.kiosk.shell import Shell
 from sync.web.sessions import Session
+
+_OF_NOBODY = ("node", "acked")  # events that name no visit: all that the others' pages follow
 
 
 def mount(shell: Shell) -> None:
@@ -17,6 +19,8 @@ def mount(shell: Shell) -> None:
     app, view = shell.app, shell.view
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     part = Annotated[Session, Depends(shell.gate.part(*DESK))]
+    evidence_part = Annotated[Session, Depends(shell.gate.part(*EVIDENCE))]
+    anybody = Annotated[Session, Depends(shell.gate.part(*EVERYBODY))]
 
     @app.get("/")
     def arrivals_page(request: Request, session: page) -> Response:
@@ -36,12 +40,13 @@ def mount(shell: Shell) -> None:
         return shell.part(request, "panels.html", **view.panels())
 
     @app.get("/crops/{visit_id}.jpg")
-    def crop(visit_id: str, _session: part) -> Response:
+    def crop(visit_id: str, _session: evidence_part) -> Response:
         jpeg = shell.faces.crop(visit_id)
         if jpeg is None:
             return Response(status_code=404)
         return Response(jpeg, media_type="image/jpeg")
 
     @app.get("/events")
-    def events(session: part) -> Response:
-        return shell.live.response(lambda: shell.sessions.alive(session.key))
+    def events(session: anybody) -> Response:
+        only = None if session.account.role in DESK else _OF_NOBODY
+        return shell.live.response(lambda: shell.sessions.alive(session.key), only)

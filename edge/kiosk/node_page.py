@@ -6,7 +6,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge.kiosk.roles import DESK
+from edge.kiosk.roles import EVERYBODY
 from edge.kiosk.shell import Shell
 from sync.web.sessions import Session
 
@@ -14,8 +14,8 @@ from sync.web.sessions import Session
 def mount(shell: Shell) -> None:
     """Add /node and its fragments."""
     app, view = shell.app, shell.view
-    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
-    part = Annotated[Session, Depends(shell.gate.part(*DESK))]
+    page = Annotated[Session, Depends(shell.gate.page(*EVERYBODY))]
+    part = Annotated[Session, Depends(shell.gate.part(*EVERYBODY))]
 
     @app.get("/node")
     def node_page(request: Request, session: page) -> Response:

@@ -8,14 +8,14 @@ from starlette.responses import Response
 
 from edge.explanation import because
 from edge.grade import ONLY_B
-from edge.kiosk.roles import DESK
+from edge.kiosk.roles import EVIDENCE
 from edge.kiosk.shell import Shell
 from sync.web.sessions import Session
 
 
 def mount(shell: Shell) -> None:
     """Add /visits/ID/why."""
-    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
+    page = Annotated[Session, Depends(shell.gate.page(*EVIDENCE))]
 
     @shell.app.get("/visits/{visit_id}/why")
     def why(request: Request, visit_id: str, session: page) -> Response:

@@ -1,6 +1,6 @@
 """The door of an application: signing in and out, and who may see which route."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import urlencode
@@ -19,6 +19,13 @@ from sync.web.tablets import Tablet, Tablets
 
 _TABLET_S = 400 * 24 * 3600  # the longest that browsers keep a cookie
 _FORM_S = 24 * 3600
+
+
+class BelongsElsewhere(Exception):
+    """The first page is not for this role, which has one of its own."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
 
 
 class SignInNeeded(Exception):
@@ -45,9 +52,16 @@ class Gate:
     """Sign-in routes and the checks that the other routes depend on."""
 
     def __init__(
-        self, application: str, accounts: Accounts, sessions: Sessions, tablets: Tablets | None, pages: Pages
+        self,
+        application: str,
+        accounts: Accounts,
+        sessions: Sessions,
+        tablets: Tablets | None,
+        pages: Pages,
+        homes: Mapping[str, str] | None = None,
     ) -> None:
-        """tablets: None where the application knows no PINs."""
+        """tablets: None where the application knows no PINs. homes: role to path, for whom `/` is not."""
+        self._homes = homes or {}
         self._cookies = CookieNames.of(application)
         self._accounts = accounts
         self._sessions = sessions
@@ -99,7 +113,10 @@ class Gate:
         session = self._sessions.find(request.cookies.get(self._cookies.session), touch=page)
         if session is None:
             raise SignInNeeded(page)
-        if session.account.role not in roles:
+        role = session.account.role
+        if role not in roles:
+            if request.url.path == "/" and role in self._homes:
+                raise BelongsElsewhere(self._homes[role])
             raise HTTPException(403, "role")
         return session
 
@@ -118,6 +135,7 @@ class Gate:
         app.post("/logout")(self._logout)
         app.get("/session")(self._whether)
         app.exception_handler(SignInNeeded)(self._sign_in_needed)
+        app.exception_handler(BelongsElsewhere)(self._elsewhere)
         app.exception_handler(HTTPException)(self._refused)
         app.exception_handler(404)(self._refused)
         app.exception_handler(RequestValidationError)(self._refused)
@@ -244,6 +262,10 @@ class Gate:
                 query["after"] = request.url.path
             return RedirectResponse(f"/login{'?' if query else ''}{urlencode(query)}", 303)
         return Response(status_code=401)
+
+    def _elsewhere(self, _request: Request, error: Exception) -> Response:
+        assert isinstance(error, BelongsElsewhere)
+        return RedirectResponse(error.path, 303)
 
     def _refused(self, request: Request, error: Exception) -> Response:
         status, why = 404, "missing"

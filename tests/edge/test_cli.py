@@ -98,7 +98,8 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "central invite", "central pending", "central confirm", "central reject",
         "central revoke-key", "central policy", "central erase", "central disable-account", "central notices",
         "central rotate-keys", "central log", "central timestamp",
-        "kiosk", "kiosk add-user", "models list", "models install", "models add", "models add-liveness",
+        "kiosk", "kiosk add-user", "kiosk users", "kiosk remove-user", "kiosk set-password", "kiosk set-pin",
+        "models list", "models install", "models add", "models add-liveness",
         "models verify", "models eval", "calibrate",
     }  # fmt: skip
     assert {" ".join(words) for words, _ in commands()} == promised

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from edge.desk.desk_secrets import desk_secret
 from edge.home import Home, create_home
 from edge.kiosk.app import create_app
 from sync.web.accounts import Account, Accounts
@@ -20,7 +21,7 @@ PASSWORD = "correct horse battery"
 
 @dataclass(frozen=True, slots=True)
 class Desk:
-    """A HOME and who may sign in at it; li has a PIN, 2580."""
+    """A HOME and who may sign in at it; li has a PIN, 2580. Each other role has an account of its own name."""
 
     home: Home
     wang: Account
@@ -30,9 +31,11 @@ class Desk:
 @pytest.fixture(scope="session")
 def _made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     home = create_home(tmp_path_factory.mktemp("desk") / "home", CONFIG, None)
-    accounts = Accounts(home.database)
-    wang = accounts.add("wang", PASSWORD, "manager")
-    return Desk(home, wang, accounts.add("li", PASSWORD, "front_desk", "2580"))
+    accounts = Accounts(home.database, pin_secret=desk_secret(home.keys_database, "pin"))
+    for role in ("auditor", "privacy", "installer"):
+        accounts.add(role, PASSWORD, role, office="head_office")
+    wang = accounts.add("wang", PASSWORD, "manager", office="puxi-01")
+    return Desk(home, wang, accounts.add("li", PASSWORD, "front_desk", "2580", "puxi-01"))
 
 
 @pytest.fixture

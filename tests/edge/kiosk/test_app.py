@@ -1,6 +1,8 @@
+import re
 import sqlite3
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -24,38 +26,48 @@ from tests.edge.kiosk.door import Door
 
 Visitor = Callable[..., httpx.Client]
 
-PAGES = (
-    "/",
-    "/questions",
-    "/lookback",
-    "/node",
-    "/certificates/{visit_id}",
-    "/visits/{visit_id}/why",
-    "/visits/{visit_id}/checkin",
-)
-PARTS = (
-    "/events",
-    "/fragments/count",
-    "/fragments/node",
-    "/fragments/trouble",
-    "/fragments/panels",
-    "/fragments/questions",
-    "/fragments/today",
-    "/fragments/arrival/{visit_id}",
-    "/crops/{visit_id}.jpg",
-)
-DESK_FORMS = (
-    "/questions/{visit_id}",
-    "/lookback",
-    "/lookback/{visit_id}",
-    "/certificates/{visit_id}",
-    "/visits/{visit_id}/checkin",
-    "/visits/{visit_id}/dismiss",
-    "/visits/{visit_id}/reopen",
-)
-MANAGER_PAGES = ("/tablets", "/cameras/{camera_id}")
-MANAGER_PARTS = ("/cameras/{camera_id}/live.mjpeg",)
-MANAGER_FORMS = ("/tablets", "/tablets/{tablet_id}/revoke")
+ROLES = {"li": "front_desk", "wang": "manager", "auditor": "auditor", "privacy": "privacy", "installer": "installer"}
+"""Who is signed in as what; their passwords are the same."""
+DESK, MANAGER, EVIDENCE = {"front_desk", "manager"}, {"manager"}, {"front_desk", "manager", "auditor"}
+CAMERAS, EVERYBODY = {"manager", "installer"}, set(ROLES.values())
+
+PAGES: dict[str, set[str]] = {
+    "/": EVERYBODY,  # whom it is not for is led to a page of their own
+    "/questions": DESK,
+    "/lookback": DESK,
+    "/node": EVERYBODY,
+    "/certificates/{visit_id}": EVIDENCE,
+    "/visits/{visit_id}/why": EVIDENCE,
+    "/visits/{visit_id}/checkin": DESK,
+    "/tablets": MANAGER,
+    "/cameras/{camera_id}": CAMERAS,
+}
+"""What people open: without a session it leads to the sign-in. Each with the roles it answers; all others get 403."""
+PARTS: dict[str, set[str]] = {
+    "/events": EVERYBODY,
+    "/fragments/count": DESK,
+    "/fragments/node": EVERYBODY,
+    "/fragments/trouble": EVERYBODY,
+    "/fragments/panels": DESK,
+    "/fragments/questions": DESK,
+    "/fragments/today": DESK,
+    "/fragments/arrival/{visit_id}": DESK,
+    "/crops/{visit_id}.jpg": EVIDENCE,
+    "/cameras/{camera_id}/live.mjpeg": CAMERAS,
+}
+"""What pages fetch by themselves: 401 without a session."""
+FORMS: dict[str, set[str]] = {
+    "/questions/{visit_id}": DESK,
+    "/lookback": DESK,
+    "/lookback/{visit_id}": DESK,
+    "/certificates/{visit_id}": EVIDENCE,
+    "/visits/{visit_id}/checkin": DESK,
+    "/visits/{visit_id}/dismiss": DESK,
+    "/visits/{visit_id}/reopen": DESK,
+    "/tablets": MANAGER,
+    "/tablets/{tablet_id}/revoke": MANAGER,
+}
+"""What is sent."""
 OPEN = ("/login", "/login/pin", "/logout", "/session")
 
 
@@ -146,36 +158,94 @@ def test_a_pin_works_on_a_registered_tablet_only(visitor: Visitor, desk: Desk) -
 
 
 def test_every_route_is_spoken_for(kiosk: PageServer) -> None:
-    app = kiosk.app
-    routes = {route.path for route in app.routes if hasattr(route, "methods")}
-    assert routes == {*PAGES, *PARTS, *DESK_FORMS, *MANAGER_PAGES, *MANAGER_PARTS, *MANAGER_FORMS, *OPEN}
+    routes = {
+        (method, route.path) for route in kiosk.app.routes if hasattr(route, "methods") for method in route.methods
+    }
+    read, sent = (
+        {path for method, path in routes if method == "GET"},
+        {path for method, path in routes if method == "POST"},
+    )
+    assert {method for method, _ in routes} <= {"GET", "HEAD", "POST"}
+    assert read - set(OPEN) == {*PAGES, *PARTS}
+    assert sent - set(OPEN) == {*FORMS}
+    assert not {*PAGES} & {*PARTS}
 
 
-@pytest.mark.parametrize("name", [None, "li", "wang"])
-def test_each_route_lets_in_only_its_roles(visitor: Visitor, door: Door, name: str | None) -> None:
+@pytest.mark.parametrize("name", ROLES)
+def test_each_route_answers_its_roles_and_refuses_every_other(visitor: Visitor, door: Door, name: str) -> None:
     visit_id, _ = door.arrive("first")
+    witness = visitor("li")
+    until(lambda: witness.get(f"/fragments/arrival/{visit_id}").status_code == 200)
+    ids = defaultdict(lambda: "none", visit_id=visit_id, camera_id="entrance")
+    client, role, wrong = visitor(name), ROLES[name], []
+    for path, roles in [*PAGES.items(), *PARTS.items()]:
+        with client.stream("GET", path.format_map(ids)) as answer:
+            if (answer.status_code not in (401, 403) and not _leads_to_the_door(answer)) != (role in roles):
+                wrong.append(("GET", path, answer.status_code))
+            assert answer.status_code < 500 or answer.status_code == 503, path  # no node runs: no camera has a picture
+    token = form_token(client, "/node")
+    for path, roles in FORMS.items():
+        answer = client.post(path.format_map(ids), data={"csrf_token": token})
+        if (answer.status_code not in (401, 403) and not _leads_to_the_door(answer)) != (role in roles):
+            wrong.append(("POST", path, answer.status_code))
+        assert answer.status_code < 500, path
+    assert wrong == []
+
+
+def test_nobody_sees_or_sends_anything_without_signing_in(visitor: Visitor) -> None:
+    client, ids = visitor(), defaultdict(lambda: "none")
+    assert [path for path in PAGES if not _leads_to_the_door(client.get(path.format_map(ids)))] == []
+    assert [path for path in PARTS if client.get(path.format_map(ids)).status_code != 401] == []
+    assert [path for path in FORMS if not _leads_to_the_door(client.post(path.format_map(ids)))] == []
+
+
+def _leads_to_the_door(answer: httpx.Response) -> bool:
+    return answer.status_code == 303 and answer.headers["location"].split("?")[0] == "/login"
+
+
+@pytest.mark.parametrize("name", ["auditor", "privacy", "installer"])
+def test_whom_the_front_page_is_not_for_is_led_to_their_own_and_sees_no_link_to_others(
+    visitor: Visitor, name: str
+) -> None:
     client = visitor(name)
-    ids = {"visit_id": visit_id, "tablet_id": "none", "camera_id": "entrance"}
-    until(lambda: name is None or client.get(f"/fragments/arrival/{visit_id}").status_code == 200)
-    for path in PAGES:
-        assert client.get(path.format(**ids)).status_code == (200 if name else 303), path
-    for path in PARTS:
-        with client.stream("GET", path.format(**ids)) as answer:
-            assert answer.status_code == (200 if name else 401), path
-    for path in MANAGER_PAGES:
-        assert client.get(path.format(**ids)).status_code == {None: 303, "li": 403, "wang": 200}[name], path
-    for path in MANAGER_PARTS:  # no node runs, so there is no picture to send
-        assert client.get(path.format(**ids)).status_code == {None: 401, "li": 403, "wang": 503}[name], path
-    token = {"csrf_token": form_token(client, "/")} if name else {}
-    statuses = dict(zip(DESK_FORMS, (404, 409, 422, 422, 422), strict=True))
-    for path in DESK_FORMS:
-        # a first visit is no question, a node that has joined no central certifies nothing, and these forms are empty
-        answer = client.post(path.format(**ids), data={**token, "person": "new", "form": "pdf"})
-        assert answer.status_code == (statuses[path] if name else 303), path
-    for path in MANAGER_FORMS:
-        answer = client.post(path.format(**ids), data={**token, "name": "x"})
-        assert answer.status_code == {None: 303, "li": 403, "wang": 303}[name], path
-        assert name == "wang" or answer.headers.get("location") in ("/login", None)
+    page = client.get("/", follow_redirects=True)
+    assert page.status_code == 200
+    links = set(re.findall(r'class="nav-link" href="([^"]+)"', page.text))
+    assert links, "there is a way to go on"
+    assert [link for link in links if client.get(link).status_code != 200] == []
+
+
+def test_the_events_of_who_may_see_no_visit_name_none(visitor: Visitor, door: Door) -> None:
+    client = visitor("installer")
+    with client.stream("GET", "/events") as answer:
+        events = _events(answer)
+        assert next(events) == ("start", "")
+        door.arrive("first")
+        door.ledger.append("node.stopped", {"reason": "stopped"})
+        assert next(events) == ("node", "")
+
+
+def test_on_a_registered_tablet_the_next_one_signs_in_over_the_last(visitor: Visitor, desk: Desk) -> None:
+    tablet = visitor("wang")
+    tablet.post("/tablets", data={"csrf_token": form_token(tablet, "/tablets"), "name": "left desk"})
+    assert "/login?switch=1" not in tablet.get("/").text, "this session began before the tablet was one"
+    assert tablet.get("/login?switch=1").status_code == 303
+    tablet.post("/logout", data={"csrf_token": form_token(tablet, "/")})
+    form = {"csrf_token": form_token(tablet), "account": desk.li.account_id, "pin": "2580"}
+    assert tablet.post("/login/pin", data=form).status_code == 303
+    session = tablet.cookies["fv_kiosk_session"]
+    assert "/login?switch=1" in tablet.get("/").text
+    page = tablet.get("/login?switch=1")
+    assert desk.li.account_id in page.text
+    form["csrf_token"] = page.text.split('name="csrf_token" value="')[1].split('"')[0]
+    assert tablet.post("/login/pin", data={**form, "pin": "2581"}).status_code == 401
+    assert tablet.get("/").status_code == 200, "a wrong PIN ends nobody's session"
+    assert tablet.post("/login/pin", data=form).status_code == 303
+    assert tablet.cookies["fv_kiosk_session"] != session
+    assert tablet.get("/").status_code == 200
+    before = visitor()
+    before.cookies.set("fv_kiosk_session", session)
+    assert before.get("/").status_code == 303, "the last one is signed out"
 
 
 @pytest.mark.parametrize(

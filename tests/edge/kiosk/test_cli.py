@@ -1,3 +1,4 @@
+import json
 import signal
 import socket
 import sqlite3
@@ -10,8 +11,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from edge.desk.desk_secrets import desk_secret
 from edge.home import create_home
 from sync.web.accounts import Accounts
+from sync.web.tablets import Tablets
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import PASSWORD, Desk
 from tests.edge.kiosk.door import CONFIG
@@ -27,9 +30,43 @@ def test_add_user_reads_password_and_pin_from_stdin(tmp_path: Path) -> None:
     home = create_home(tmp_path / "home", CONFIG, None)
     done = _run("add-user", "--home", str(home.path), "李敏", "--pin", "--password-stdin", stdin=f"{PASSWORD}\n2580\n")
     assert done.returncode == 0, done.stderr
-    accounts = Accounts(home.database)
-    assert [account.name for account in accounts.with_pin()] == ["李敏"]
-    assert [account.role for account in accounts.with_pin()] == ["front_desk"]
+    (account,) = Accounts(home.database).with_pin()
+    assert (account.name, account.role, account.office) == ("李敏", "front_desk", "puxi-01")
+
+
+def test_whoever_belongs_outside_is_of_the_head_office_unless_said_otherwise(tmp_path: Path) -> None:
+    home = create_home(tmp_path / "home", CONFIG, None)
+    arguments = ("add-user", "--home", str(home.path), "--password-stdin", "--role")
+    for name, *more in (("zhao", "auditor"), ("qian", "auditor", "--office", "puxi-02"), ("sun", "privacy")):
+        assert _run(*arguments, *more, name, stdin=f"{PASSWORD}\n").returncode == 0
+    offices = {account.name: account.office for account in Accounts(home.database).all()}
+    assert offices == {"zhao": "head_office", "qian": "puxi-02", "sun": "head_office"}
+    refused = _run(*arguments, "auditor", "zhou", "--office", "puxi-01", stdin=f"{PASSWORD}\n")
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "an auditor is from outside" in refused.stderr
+    refused = _run(*arguments, "installer", "zhou", "--pin", stdin=f"{PASSWORD}\n2580\n")
+    assert "a PIN is for front_desk and manager only, not for installer" in refused.stderr
+
+
+def test_passwords_and_pins_are_changed_and_accounts_removed(desk: Desk) -> None:
+    home = ("--home", str(desk.home.path))
+    assert _run("set-password", *home, "li", "--password-stdin", stdin="another horse battery\n").returncode == 0
+    assert _run("set-pin", *home, "li", "--password-stdin", stdin="7391\n").returncode == 0
+    accounts = Accounts(desk.home.database, pin_secret=desk_secret(desk.home.keys_database, "pin"))
+    assert accounts.by_password("li", "another horse battery", None, "here") == desk.li
+    tablets = Tablets(desk.home.database)
+    tablet = tablets.find(tablets.register("left", desk.wang.account_id))
+    assert tablet
+    assert accounts.by_pin(desk.li.account_id, "7391", tablet, "here") == desk.li
+    assert _run("set-pin", *home, "li", "--remove").returncode == 0
+    listed = json.loads(_run("users", *home, "--json").stdout)
+    assert {row["name"]: row["pin"] for row in listed}["li"] is False
+    assert _run("remove-user", *home, "li").returncode == 0
+    assert "li" not in [row["name"] for row in json.loads(_run("users", *home, "--json").stdout)]
+    for command in (("remove-user", "li"), ("set-pin", "nobody", "--remove"), ("set-password", "li")):
+        refused = _run(*command, *home)
+        assert refused.returncode == 2
+        assert refused.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,35 @@
+"""What the desk keeps secret: 32 random bytes a purpose, in keys.db, so that no backup of the records has them."""
+
+import secrets
+from contextlib import closing
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+from edge import EdgeError
+from edge.vault import KEYS_FORMAT
+from sync.storage.database import named, open_checked
+
+SECRETS = Migrations("desk_secrets")
+
+Purpose: TypeAlias = Literal["pin", "note"]
+
+
+@SECRETS()
+def desk_secrets(db: sqlite_utils.Database) -> None:
+    """pin: the key of the HMACs under PINs. note: what notes to the auditor are sealed under."""
+    db.table("desk_secrets").create({"purpose": str, "secret": bytes}, pk="purpose", not_null={"secret"})
+    db.table("desk_secrets").insert_all(
+        {"purpose": purpose, "secret": secrets.token_bytes(32)} for purpose in ("pin", "note")
+    )
+
+
+def desk_secret(keys_database: Path, purpose: Purpose) -> bytes:
+    """Raises EdgeError or DatabaseError where this HOME has none (yet)."""
+    with named(keys_database), closing(open_checked(keys_database, KEYS_FORMAT)) as connection:
+        found = connection.execute("SELECT secret FROM desk_secrets WHERE purpose = ?", (purpose,)).fetchone()
+    if found is None:
+        raise EdgeError(f"{keys_database}: no secret for {purpose}")
+    return bytes(found[0])
