@@ -22,6 +22,7 @@ SHORTEST_LEDGER_DAYS, LONGEST_LEDGER_DAYS = 180, 3650
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _ID = re.compile(r"[a-z]{1,8}-[0-9a-f]{16,64}")  # random; no telephone number has this form
+_NODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class BadBody(SyncError):
@@ -133,7 +134,8 @@ class ReportKnown:
 
     subject: 64 hex, a hash of the customer under a key that central and the desk share; never of a bare telephone
     number, which could be found by trying all. A later word on the same report replaces this one; until_us = made_us
-    takes it back.
+    takes it back. used_at, used_us: the node at which its code was last shown, and when the customer had arrived there
+    by that node's clock; None as long as central has heard of no use elsewhere.
     """
 
     KIND: ClassVar[NoticeKind] = "report.known"
@@ -142,20 +144,24 @@ class ReportKnown:
     agent_id: str
     made_us: int
     until_us: int
+    used_at: str | None = None
+    used_us: int | None = None
 
     def fields(self) -> Fields:
-        return {
+        said: Fields = {
             "report": self.report_id,
             "subject": self.subject,
             "agent": self.agent_id,
             "made_us": self.made_us,
             "until_us": self.until_us,
         }
+        return said if self.used_at is None else {**said, "used_at": self.used_at, "used_us": self.used_us}
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
         """Read `fields()` back; raises BadBody."""
-        _hold(fields, ("report", "subject", "agent", "made_us", "until_us"))
+        used = ("used_at", "used_us") if "used_at" in fields else ()
+        _hold(fields, ("report", "subject", "agent", "made_us", "until_us", *used))
         made_us = _number(fields, "made_us", 0)
         return cls(
             _match(fields, "report", _ID),
@@ -163,6 +169,8 @@ class ReportKnown:
             _match(fields, "agent", _ID),
             made_us,
             _number(fields, "until_us", made_us),
+            _match(fields, "used_at", _NODE) if used else None,
+            _number(fields, "used_us", 0) if used else None,
         )
 
 

@@ -42,6 +42,12 @@ def create_tables(db: sqlite_utils.Database) -> None:
     )
 
 
+def add_uses(db: sqlite_utils.Database) -> None:
+    """Let known reports say where else their code was shown; for a migration."""
+    db.table("known_reports").add_column("used_at", str)
+    db.table("known_reports").add_column("used_us", int)
+
+
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """Somebody central wants forgotten; nseq: of the notice that said so."""
@@ -80,11 +86,21 @@ def carry_out(connection: sqlite3.Connection, nseq: int, order: Order) -> None:
             )
         case ReportKnown():
             connection.execute(
-                "INSERT INTO known_reports (report_id, subject, agent_id, made_us, until_us, nseq)"
-                " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (report_id) DO UPDATE SET subject = excluded.subject,"
+                "INSERT INTO known_reports (report_id, subject, agent_id, made_us, until_us, used_at, used_us, nseq)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (report_id) DO UPDATE SET subject = excluded.subject,"
                 " agent_id = excluded.agent_id, made_us = excluded.made_us, until_us = excluded.until_us,"
-                " nseq = excluded.nseq WHERE excluded.nseq > nseq",
-                (order.report_id, order.subject, order.agent_id, order.made_us, order.until_us, nseq),
+                " used_at = excluded.used_at, used_us = excluded.used_us, nseq = excluded.nseq"
+                " WHERE excluded.nseq > nseq",
+                (
+                    order.report_id,
+                    order.subject,
+                    order.agent_id,
+                    order.made_us,
+                    order.until_us,
+                    order.used_at,
+                    order.used_us,
+                    nseq,
+                ),
             )
         case AccountSet():
             stands = connection.execute(
@@ -121,10 +137,19 @@ def code_revoked(connection: sqlite3.Connection, code_hash: str) -> CodeRevoked 
     return CodeRevoked(*found) if found else None
 
 
+_REPORT = "SELECT report_id, subject, agent_id, made_us, until_us, used_at, used_us FROM known_reports"
+
+
+def known_report(connection: sqlite3.Connection, report_id: str) -> ReportKnown | None:
+    """What central has said of a report, None where it has not been heard of here."""
+    found = connection.execute(f"{_REPORT} WHERE report_id = ?", (report_id,)).fetchone()
+    return ReportKnown(*found) if found else None
+
+
 def known_reports(connection: sqlite3.Connection, subject: str, now_us: int) -> list[ReportKnown]:
     """The reports of a customer that protect their agents now, the earliest first."""
     rows = connection.execute(
-        "SELECT report_id, subject, agent_id, made_us, until_us FROM known_reports"
+        f"{_REPORT}"
         " WHERE subject = ? AND made_us <= ? AND until_us > ? ORDER BY made_us, report_id",
         (subject, now_us, now_us),
     )

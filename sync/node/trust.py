@@ -70,6 +70,12 @@ def settled_alarms(db: sqlite_utils.Database) -> None:
     db.table("settled_alarms").create({"code": str, "settled_us": int}, pk="code", not_null={"settled_us"})
 
 
+@MIGRATIONS()
+def uses_of_reports(db: sqlite_utils.Database) -> None:
+    """Where else the code of a known report was shown."""
+    orders.add_uses(db)
+
+
 class NoticeRefused(SyncError):
     """A notice that central signed and this node will not apply; the text says why."""
 
@@ -98,6 +104,12 @@ class Trust:
         if found is None:
             return self._pinned
         return CentralKeys.of(Notice.parse(found[0], self._pinned.root, self._pinned.keys["notice"]).body)
+
+    def every_keys(self) -> list[CentralKeys]:
+        """Every list of central's keys that this node has been told of, those in force first."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT data FROM notices WHERE kind = 'keys' ORDER BY nseq DESC").fetchall()
+        return [*(CentralKeys.of(Notice.unverified(data).body) for (data,) in rows), self._pinned]
 
     def apply(self, data: bytes, ledger: Ledger, node_id: str, now_us: int) -> Record | None:
         """Apply a notice and append its `notice.applied`, both or neither.
@@ -179,6 +191,11 @@ class Trust:
         with self._open() as connection:
             return orders.code_revoked(connection, code_hash)
 
+    def known_report(self, report_id: str) -> ReportKnown | None:
+        """What central has said of a report, None where it has not been heard of here."""
+        with self._open() as connection:
+            return orders.known_report(connection, report_id)
+
     def known_reports(self, subject: str, now_us: int) -> list[ReportKnown]:
         """The reports of a customer that protect their agents now, the earliest first; subject: 64 hex."""
         with self._open() as connection:
@@ -225,11 +242,8 @@ class Trust:
 
     def _read_arrived(self, data: bytes) -> Notice:
         """Read a notice under any notice key that central has had: it was sealed when that one was in force."""
-        with self._open() as connection:
-            rows = connection.execute("SELECT data FROM notices WHERE kind = 'keys' ORDER BY nseq").fetchall()
-        lists = [CentralKeys.of(Notice.unverified(row[0]).body) for row in rows]
         fault = BadMessage("notice: not signed by a key of central's")
-        for keys in (*reversed(lists), self._pinned):
+        for keys in self.every_keys():
             try:
                 return Notice.parse(data, self._pinned.root, keys.keys["notice"])
             except BadMessage as error:
