@@ -9,6 +9,7 @@ import typer
 
 from sync import SyncError
 from sync.central.cli_access import app as access_app
+from sync.central.cli_codes import app as codes_app
 from sync.central.cli_log import app as log_app
 from sync.central.cli_nodes import app as nodes_app
 from sync.central.cli_notices import app as notices_app
@@ -25,6 +26,7 @@ app.add_typer(access_app)
 app.add_typer(nodes_app)
 app.add_typer(notices_app)
 app.add_typer(log_app)
+app.add_typer(codes_app, name="code")
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
 

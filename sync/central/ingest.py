@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from sync import SyncError
 from sync.central.backfill import Backfill
+from sync.central.code_uses import conflict, tell_others
 from sync.central.keys import ServingKeys
 from sync.central.log import CentralLog, LogDamaged
 from sync.central.outbox import Outbox
@@ -244,6 +245,7 @@ class Ingest:
         except BaseException:
             self._nodes.clear()  # what was staged is not in the store
             raise
+        self._watch_codes(batch, now_us)
         if self._backfill is not None:
             for node_id, count in Counter(node_id for node_id, *_ in staged).items():
                 self._backfill.took(node_id, count, self._monotonic())
@@ -254,6 +256,16 @@ class Ingest:
         for greeting, node in online:
             answers += self._greet(greeting, node, now_us)
         return answers
+
+    def _watch_codes(self, kept: Batch, now_us: int) -> None:
+        """Flag reports that two nodes have taken at once, and tell the others where each was shown."""
+        flags = Batch()
+        for use in kept.code_uses:
+            if (why := conflict(self._store, use)) is not None:
+                self._refuse(flags, use[1], "CODE_TWICE", why, now_us)
+            tell_others(self._store, use, self._keys.notice, now_us)
+        if flags:
+            self._store.write(flags)
 
     def _notices(self, online: list[tuple[Greeting, _Node]], batch: Batch) -> Iterator[tuple[str, bytes]]:
         for greeting, _ in online:

@@ -35,6 +35,15 @@ def order(directory: Path, node_id: str, said: Order) -> Notice:
         )
 
 
+def append(store: Store, node_id: str, said: Order, key: Signer) -> Notice:
+    """Write the next notice to a node where the store is open; key: central's notice key. Raises as `order` does."""
+    return store.append_notice(
+        node_id,
+        lambda nseq, prev_hash: Notice.seal(node_id, nseq, prev_hash, said.KIND, said.fields(), key),
+        time.time_ns() // 1000,
+    )
+
+
 def rotate(directory: Path, role: CentralRole, root_key: Path) -> tuple[CentralKeys, int]:
     """Give a role of a central that is not running a new key, and tell every node; returns the keys and how many.
 

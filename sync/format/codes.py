@@ -36,7 +36,7 @@ SALT_BYTES = ID_BYTES = FIT_BYTES = 8
 _KINDS: tuple[CodeKind, ...] = ("report", "agent", "site")
 _HEAD = struct.Struct(">BBII")
 _NO_ID = bytes(ID_BYTES)
-_FIT = b"firstvisit/v1/code-fit\0"
+_FIT, _SUBJECT = b"firstvisit/v1/code-fit\0", b"firstvisit/v1/report-subject\0"
 _DIGITS = re.compile(r"[0-9]{2,7}")
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 41 ms and 16 MiB a try on the machine of README.md: a desk waits for one
 
@@ -54,6 +54,17 @@ def fit_of(salt: bytes, digits: str) -> bytes:
     if not _DIGITS.fullmatch(digits):
         raise BadCode("digits reported: the first three and the last four of a number")
     return hashlib.scrypt(digits.encode(), salt=_FIT + salt, dklen=FIT_BYTES, maxmem=2**26, **_SCRYPT)
+
+
+def subject_of(key: bytes, digits: str) -> str:
+    """How notices name the customer whose digits were reported: 64 hex digits, the same in every report.
+
+    key: 32 bytes that central and its desks share. Whoever has it can try all digits in a second: it is as secret as
+    what it hides.
+    """
+    if not _DIGITS.fullmatch(digits):
+        raise BadCode("digits reported: the first three and the last four of a number")
+    return hmac.digest(key, _SUBJECT + digits.encode(), "sha256").hex()
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,8 +149,7 @@ def known_report(connection: sqlite3.Connection, report_id: str) -> ReportKnown 
 def known_reports(connection: sqlite3.Connection, subject: str, now_us: int) -> list[ReportKnown]:
     """The reports of a customer that protect their agents now, the earliest first."""
     rows = connection.execute(
-        f"{_REPORT}"
-        " WHERE subject = ? AND made_us <= ? AND until_us > ? ORDER BY made_us, report_id",
+        f"{_REPORT} WHERE subject = ? AND made_us <= ? AND until_us > ? ORDER BY made_us, report_id",
         (subject, now_us, now_us),
     )
     return [ReportKnown(*row) for row in rows]

@@ -1,6 +1,7 @@
 """What central's lists keep of the records that make a visit, so that no database has to read bodies to find them."""
 
 import hashlib
+import re
 import sqlite3
 from typing import TypeAlias
 
@@ -13,7 +14,10 @@ Arrival: TypeAlias = tuple[int, int, str, int, int, bytes]
 """A row of `visits`: order_us, tie, node_id, epoch, seq, visit."""
 Correction: TypeAlias = tuple[str, bytes, int, int]
 """A row of `corrections`: node_id, visit, epoch, seq."""
+CodeUse: TypeAlias = tuple[bytes, str, int, int, int]
+"""A row of `code_uses`: code, node_id, epoch, seq, arrived_us."""
 
+_HASH = re.compile("[0-9a-f]{64}")
 _KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
 _FIND_CORRECTION = "SELECT 1 FROM corrections WHERE node_id = ? AND visit = ? AND epoch = ? AND seq = ?"
 
@@ -42,6 +46,14 @@ def correction(node_id: str, fields: Fields) -> Correction | None:
     if not corrects and not decides_earlier(fields):
         return None
     return node_id, visit_key(fields), fields["epoch"], fields["seq"]
+
+
+def code_use(node_id: str, fields: Fields) -> CodeUse | None:
+    """The row that finds a check-in by the code that was shown; None where the record is none, or names none."""
+    code, arrived_us = text_of(fields, "code") or "", number_of(fields, "arrived_us")
+    if fields["kind"] != "visit.checkin" or arrived_us is None or not _HASH.fullmatch(code):
+        return None
+    return bytes.fromhex(code), node_id, fields["epoch"], fields["seq"], arrived_us
 
 
 def visit_key(fields: Fields) -> bytes:

@@ -100,6 +100,8 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "central rotate-keys", "central log", "central timestamp",
         "kiosk", "kiosk add-user", "kiosk users", "kiosk remove-user", "kiosk set-password", "kiosk set-pin",
         "models list", "models install", "models add", "models add-liveness",
+        "central code issue", "central code list", "central code revoke", "central code export", "central code tell",
+        "central code desk-key",
         "models verify", "models eval", "calibrate",
     }  # fmt: skip
     assert {" ".join(words) for words, _ in commands()} == promised

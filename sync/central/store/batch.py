@@ -7,7 +7,7 @@ from sync.central.store.rows import ChainState, SignedBack
 from sync.format.canonical import Fields
 from sync.format.messages import Status
 from sync.format.records import Record
-from sync.storage.arrivals import Arrival, Correction, arrival, correction
+from sync.storage.arrivals import Arrival, CodeUse, Correction, arrival, code_use, correction
 
 EvidenceRow: TypeAlias = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
 """A row of `records`, its columns in order."""
@@ -20,6 +20,7 @@ class Batch:
     evidence: list[EvidenceRow] = field(default_factory=list)
     arrivals: list[Arrival] = field(default_factory=list)
     corrections: list[Correction] = field(default_factory=list)
+    code_uses: list[CodeUse] = field(default_factory=list)
     rotations: list[tuple[str, int, int]] = field(default_factory=list)  # node, epoch, seq
     quarantine: list[tuple[str, int, int, bytes, bytes, bytes, int, str]] = field(default_factory=list)
     states: dict[str, ChainState] = field(default_factory=dict)
@@ -55,3 +56,5 @@ class Batch:
             self.arrivals.append(listed)
         if (corrects := correction(record.node_id, record.fields)) is not None:
             self.corrections.append(corrects)
+        if (shown := code_use(record.node_id, record.fields)) is not None:
+            self.code_uses.append(shown)

@@ -1,8 +1,9 @@
 """The store: all of central's tables on one database, whatever that is."""
 
 from sync.central.shard import Shard
-from sync.central.store import evidence, log, nodes, notices, standing, visits
+from sync.central.store import codes, evidence, log, nodes, notices, standing, visits
 from sync.central.store.batch import Batch
+from sync.central.store.codes import Codes
 from sync.central.store.database import Database, migrate
 from sync.central.store.evidence import Evidence
 from sync.central.store.log import Log
@@ -22,10 +23,11 @@ MIGRATIONS = (
     *visits.MIGRATIONS,
     *log.MIGRATIONS,
     *standing.MIGRATIONS,
+    *codes.MIGRATIONS,
 )
 
 
-class Store(Evidence, Nodes, Notices, Visits, Log, Standing):
+class Store(Evidence, Nodes, Notices, Visits, Log, Standing, Codes):
     """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
 
     def __init__(self, database: Database) -> None:
@@ -98,6 +100,7 @@ class Store(Evidence, Nodes, Notices, Visits, Log, Standing):
             self._write_evidence(batch)
             self._write_visits(batch)
             self._write_rotations(batch)
+            self._write_code_uses(batch)
             self._write_nodes(batch)
             self._write_answers(batch)
             edge = self._append_records(batch)  # until the commit, nobody else can append
