@@ -77,7 +77,8 @@ class Arrivals:
             return [replace(visit, forgotten=True) for visit in theirs]
         known = self._visits.get(fields["visit"])
         if known is not None:
-            return [later(known, record)]
+            visit = later(known, record)
+            return [visit] if visit.party_id == known.party_id else self._moved(known, visit)
         return self._joined(decided(record)) if record.kind in DECISION_OF_KIND else []
 
     def _joined(self, visit: ShownVisit) -> list[ShownVisit]:
@@ -85,6 +86,14 @@ class Arrivals:
         party = [self._visits[visit_id] for visit_id in self._of_party.get(visit.party_id or "", ())]
         size = max(1 + len(party), visit.party, *(other.party for other in party))
         return [replace(visit, party=size), *(replace(other, party=size) for other in party if other.party != size)]
+
+    def _moved(self, before: ShownVisit, visit: ShownVisit) -> list[ShownVisit]:
+        """A visit that the desk puts into another party, and the members of both, who are now as many as they are."""
+        left = [self._visits[id] for id in self._of_party.get(before.party_id or "", ()) if id != visit.visit_id]
+        joined = [self._visits[id] for id in self._of_party.get(visit.party_id or "", ())]
+        others = [*(replace(other, party=len(left)) for other in left)]
+        others += [replace(other, party=len(joined) + 1) for other in joined]
+        return [replace(visit, party=len(joined) + 1), *others]
 
     def _put(self, visit: ShownVisit) -> None:
         before = self._visits.get(visit.visit_id)

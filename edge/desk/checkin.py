@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.signing import commitment
+from sync.format.visit_fields import DECISION_OF_KIND
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
@@ -28,6 +29,7 @@ DISMISSALS: dict[str, tuple[Dismissal, str | None]] = {
     "courier": ("not_customer", "courier"),
     "workman": ("not_customer", "workman"),
     "property": ("not_customer", "property"),
+    "staff": ("not_customer", "staff"),
     "competitor": ("not_customer", "competitor"),
     "other": ("not_customer", "other"),
     "refused": ("refused", None),
@@ -68,16 +70,29 @@ class CheckIn:
         self._keys_database = keys_database
 
     def register(
-        self, arrival: Arrival, way: Way, phone: Phone | None, consent: str | None, request: str, account_id: str
+        self,
+        arrival: Arrival,
+        way: Way,
+        phone: Phone | None,
+        consent: str | None,
+        request: str,
+        account_id: str,
+        *,
+        companions: Sequence[Arrival] = (),
+        heads: int | None = None,
     ) -> list[Record]:
         """Close an arrival as a customer's; one that was dismissed before becomes one too.
 
-        consent: the version of the text agreed to, None where the box was left empty; it needs a person.
+        consent: the version of the text agreed to, None where the box was left empty; it needs a person. companions:
+        are closed with it, as its companions, as far as they are open still. heads: of a group, as the desk counted
+        them, whoever the cameras saw of it.
         """
         salt = secrets.token_bytes(_SALT_BYTES)
 
         def fields(known: Fields, vault: Vault, transaction: Transaction) -> Fields:
             made: Fields = {"state": "registered", "way": way, **known}
+            if heads is not None:
+                made["heads"] = heads
             if phone is not None:
                 made["phone"] = commitment(salt, phone.e164.encode()).hex()
                 earlier = bind(
@@ -95,14 +110,23 @@ class CheckIn:
                     made |= {"earlier": earlier.visit_id, "earlier_us": earlier.arrived_us, "basis": "phone"}
             return made
 
-        return self._close(arrival, request, account_id, lambda state: state != "registered", fields, consent)
+        beside: Fields = {"state": "companion", "lead": arrival.visit_id}
+        others = [(companion, beside) for companion in companions]
+        return self._close(arrival, request, account_id, lambda state: state != "registered", fields, consent, others)
 
-    def dismiss(self, arrival: Arrival, dismissal: str, request: str, account_id: str) -> list[Record]:
-        """Close an arrival as no customer's; dismissal: one of DISMISSALS."""
+    def dismiss(
+        self, arrival: Arrival, dismissal: str, request: str, account_id: str, *, others: Sequence[Arrival] = ()
+    ) -> list[Record]:
+        """Close an arrival as no customer's; dismissal: one of DISMISSALS. others: with it, as far as they are open."""
         state, reason = DISMISSALS[dismissal]
         said: Fields = {"state": state} if reason is None else {"state": state, "reason": reason}
         return self._close(
-            arrival, request, account_id, lambda stands: stands == "open", lambda known, *_: {**said, **known}
+            arrival,
+            request,
+            account_id,
+            lambda stands: stands == "open",
+            lambda known, *_: {**said, **known},
+            others=[(other, said) for other in others],
         )
 
     def reopen(self, arrival: Arrival, request: str, account_id: str) -> list[Record]:
@@ -123,6 +147,7 @@ class CheckIn:
         may_follow: Callable[[str], bool],
         fields: Callable[[Fields, Vault, Transaction], Fields],
         consent: str | None = None,
+        others: Sequence[tuple[Arrival, Fields]] = (),
     ) -> list[Record]:
         envelope: Fields = {"visit": arrival.visit_id, "request": request, "account": account_id}
         person: Fields = {} if arrival.person_id is None else {"person": arrival.person_id}
@@ -131,38 +156,53 @@ class CheckIn:
             opened(self._database, self._keys_database) as vault,
             ledger.transaction() as transaction,
         ):
-            told = ledger.naming(arrival.visit_id, (KIND,), after=arrival.at)
-            before = [record for record in told if record.fields["visit"] == arrival.visit_id]
-            if same := [record for record in before if record.fields["request"] == request]:
-                return same
-            stands = before[-1].fields["state"] if before else "open"
-            if not may_follow(stands):
-                raise NotNow(f"visit {arrival.visit_id}: is {stands} already")
+            stands = _stands(ledger, [arrival, *(other for other, _ in others)])
+            before = stands.get(arrival.visit_id, [])
+            if any(record.fields["request"] == request for record in before):
+                return [record for told in stands.values() for record in told if record.fields["request"] == request]
+            state = before[-1].fields["state"] if before else "open"
+            if not may_follow(state):
+                raise NotNow(f"visit {arrival.visit_id}: is {state} already")
             made = fields(_known(ledger, arrival), vault, transaction)
             records = [transaction.append(KIND, {**envelope, **person, **made})]
             if consent is not None:
                 agreed = {"visit": arrival.visit_id, "purpose": "visitor", "version": consent, "account": account_id}
                 records.append(transaction.append("consent.given", {**person, **agreed}))
+            for other, said in others:
+                told = stands.get(other.visit_id)
+                if told is None or told[-1].fields["state"] == "open":
+                    beside = {**envelope, "visit": other.visit_id, **said, **_arrived(other)}
+                    who: Fields = {} if other.person_id is None else {"person": other.person_id}
+                    records.append(transaction.append(KIND, {**beside, **who}))
         return records
+
+
+def _stands(ledger: Ledger, arrivals: Sequence[Arrival]) -> dict[str, list[Record]]:
+    """What the desk has said of these arrivals so far, in chain order; whom it has said nothing of is left out."""
+    ids = {arrival.visit_id for arrival in arrivals}
+    told: dict[str, list[Record]] = {}
+    for record in ledger.records((KIND,), min(arrival.at for arrival in arrivals)):
+        if record.fields["visit"] in ids:
+            told.setdefault(record.fields["visit"], []).append(record)
+    return told
+
+
+def _arrived(arrival: Arrival) -> Fields:
+    known: Fields = {"arrived_us": arrival.arrived_us, "since_us": max(0, _now_us() - arrival.arrived_us)}
+    if arrival.party_id is not None:
+        known["party_id"] = arrival.party_id
+    return known
 
 
 def _known(ledger: Ledger, arrival: Arrival) -> Fields:
     """What this node knows of an arrival at this moment, and how old central's word is that it has."""
-    told = [
-        record.fields
-        for record in ledger.naming(
-            arrival.visit_id, ("visit.seen", "visit.first", "visit.return", "visit.unsure", "visit.left")
-        )
-        if record.fields.get("visit") == arrival.visit_id
-    ]
-    again = ledger.naming(arrival.visit_id, ("visit.reentry",), after=arrival.at)
-    agents = {agent for fields in told for agent in fields.get("agents", ())}
-    for record in again:
-        if record.fields["visit"] == arrival.visit_id:
-            agents.update(*(record.fields.get(f"agents_{when}", ()) for when in ("before", "after")))
-    known: Fields = {"arrived_us": arrival.arrived_us, "since_us": max(0, _now_us() - arrival.arrived_us)}
-    if arrival.party_id is not None:
-        known["party_id"] = arrival.party_id
+    decided = ledger.record(*arrival.at)
+    told = [] if decided is None else [decided.fields]
+    later = ledger.naming(arrival.visit_id, (*DECISION_OF_KIND, "visit.left", "visit.reentry"), after=arrival.at)
+    told += [record.fields for record in later if record.fields.get("visit") == arrival.visit_id]
+    keys = ("agents", "agents_before", "agents_after")
+    agents = {agent for fields in told for key in keys for agent in fields.get(key, ())}
+    known = _arrived(arrival)
     if arrival.company:
         known["company"] = some(arrival.company)
     if agents:

@@ -7,6 +7,7 @@ from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, decides_earlier, settle, settles
 
+DISMISSED = ("companion", "not_customer", "refused", "left")
 FORGETTING = ("retention.run", "person.erased")
 KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, "visit.checkin", *FORGETTING)
 
@@ -53,7 +54,8 @@ class Correction:
 class CheckedIn:
     """The newest `visit.checkin`, whatever it says. reason: of no customer; way: of a registration.
 
-    earlier_us: when the same phone was first here. at: (epoch, seq).
+    earlier_us: when the same phone was first here. lead: the visit that was registered for this one's party. heads: of
+    a group, as the desk counted them. at: (epoch, seq).
     """
 
     state: str
@@ -63,6 +65,8 @@ class CheckedIn:
     at_us: int
     at: tuple[int, int]
     earlier_us: int | None
+    lead: str | None = None
+    heads: int | None = None
 
     @property
     def seq(self) -> int:
@@ -75,10 +79,11 @@ class ShownVisit:
 
     original: the node's decision; decision and person_id: what stands after the desk's answer. provisional: the person
     as the node had it. similarity: -1..1, None where nobody was there to compare. merge: two ids that may be one
-    person, the older first. party: how many came in together as far as is known, proposed and not decided. agents: how
-    many enrolled agents were near. maybe_staff: like one of staff, but not certainly. forgotten: the person has been
-    erased or has expired, and the face with them. begun: the visit's first record, decided: that of the decision; two
-    where somebody was only seen and has consented since.
+    person, the older first. party: how many came in together as far as is known, proposed and not decided. party_id:
+    as the desk has it, or the node's own proposal; party_at: (epoch, seq) of the desk's word. agents: how many enrolled
+    agents were near. maybe_staff: like one of staff, but not certainly. closings: every `visit.checkin` of it, in the
+    order of the chain. forgotten: the person has been erased or has expired, and the face with them. begun: the visit's
+    first record, decided: that of the decision; two where somebody was only seen and has consented since.
     """
 
     visit_id: str
@@ -103,7 +108,8 @@ class ShownVisit:
     decided: Record
     begun: Record
     correction: Correction | None = None
-    checkin: CheckedIn | None = None
+    closings: tuple[CheckedIn, ...] = ()
+    party_at: tuple[int, int] = (0, 0)
     left: bool = False
     forgotten: bool = False
     reentries: tuple[Reentry, ...] = ()
@@ -117,6 +123,16 @@ class ShownVisit:
     def decided_at(self) -> tuple[int, int]:
         """(epoch, seq) of the decision."""
         return self.decided.epoch, self.decided.seq
+
+    @property
+    def checkin(self) -> CheckedIn | None:
+        """The newest word of the desk on it."""
+        return self.closings[-1] if self.closings else None
+
+    @property
+    def dismissed_before(self) -> bool:
+        """Whether it has been registered after somebody had dismissed it."""
+        return self.state == "registered" and any(told.state in DISMISSED for told in self.closings[:-1])
 
     @property
     def state(self) -> str:
@@ -178,6 +194,9 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
             settled = settle(visit.decided.kind, visit.decided.fields, fields)
             correction = Correction(fields["account"], record.stamp.wall_us, record.seq)
             return replace(visit, decision=settled.decision, person_id=settled.person_id, correction=correction)
+        case "visit.corrected" if isinstance(fields.get("party_id"), str):
+            at = record.epoch, record.seq
+            return visit if visit.party_at >= at else replace(visit, party_id=fields["party_id"], party_at=at)
         case "visit.checkin":
             return _checked_in(visit, record)
         case _:
@@ -195,7 +214,8 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         party=max(visit.party, named.party),
         party_id=visit.party_id,
         agents=max(visit.agents, named.agents),
-        checkin=visit.checkin,
+        party_at=visit.party_at,
+        closings=visit.closings,
         left=visit.left,
         reentries=visit.reentries,
     )
@@ -203,10 +223,10 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
 
 def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
     at = record.epoch, record.seq
-    if visit.checkin is not None and visit.checkin.at > at:
-        return visit  # the page that made the newer one has shown it already
+    if any(told.at == at for told in visit.closings):
+        return visit  # the page that made it has shown it already
     fields = record.fields
-    checkin = CheckedIn(
+    closing = CheckedIn(
         state=fields["state"],
         reason=fields.get("reason"),
         way=fields.get("way"),
@@ -214,8 +234,10 @@ def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
         at_us=record.stamp.wall_us,
         at=at,
         earlier_us=fields.get("earlier_us"),
+        lead=fields.get("lead"),
+        heads=fields.get("heads"),
     )
-    return replace(visit, checkin=checkin)
+    return replace(visit, closings=tuple(sorted((*visit.closings, closing), key=lambda told: told.at)))
 
 
 def _candidates(listed: Iterable[Fields]) -> Iterable[PossiblePerson]:

@@ -75,7 +75,7 @@ def test_the_example_of_a_node_loads() -> None:
 
 def test_the_example_of_a_node_shows_the_defaults_it_does_not_change() -> None:
     settings = load_node(CONFIG / "node.example.toml")
-    for section in ("retention", "storage", "recognition", "visit", "kiosk", "capture"):
+    for section in ("retention", "storage", "recognition", "visit", "kiosk", "capture", "desk"):
         assert getattr(settings, section) == type(getattr(settings, section))(), section
 
 

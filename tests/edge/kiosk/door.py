@@ -114,7 +114,7 @@ class Door:
                 vault.add_explanation(transaction.connection, visit_id, person_id, kept.encoded(), now)
         return visit_id, person_id
 
-    def see(self, *, ago_s: float = 0, party: int = 1) -> str:
+    def see(self, *, ago_s: float = 0, party: int = 1, party_id: str | None = None) -> str:
         """Append an arrival of somebody who was not compared."""
         visit_id = f"v{secrets.token_hex(8)}"
         self.ledger.append(
@@ -130,6 +130,7 @@ class Door:
                 "quality_e6": 600_000,
                 "party": party,
                 "grade": "C",
+                **({} if party_id is None else {"party_id": party_id}),
             },
         )
         return visit_id
