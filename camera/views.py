@@ -1,7 +1,8 @@
 """Whether a camera still sees what it was installed to see: covered, dark, frozen, against the light, or moved.
 
 Judged on the small grey picture of `camera.motion.look`, against the reference view where there is one. The view as
-installed says where the camera looks and never changes; a copy of it follows the light and says how much is seen.
+installed says where the camera looks and never changes; a copy of it follows the light and says how much is seen. Both
+are asked: what creeps before the lens takes the copy along, but not the view as installed.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ MOVED_FINDINGS = 3  # that agree, none longer than FOUND_FOR_S after the one bef
 FOUND_FOR_S = 15.0
 REFERENCE_PICTURES = 15
 REFERENCE_EVERY_S = 2.0
+ANCHORED_EVERY_S = 2.0
+ANCHORED_WITHIN_S = 60.0  # what has been hidden from the view as installed for so long is gone, however slowly it went
 FOLLOW_EVERY_S = 10.0
 FOLLOW_SHARE = 0.05  # of each new picture: the copy follows within some 200 s
 
@@ -103,12 +106,13 @@ class ViewWatch:
         self._spells: dict[str, _Spell] = {}
         self._last: View | None = None
         self._seen_ns: NDArray[np.int64] | None = None
+        self._anchored_ns: NDArray[np.int64] | None = None  # the same of the view as installed
         self._due_ns: dict[str, int] = {}
         self._compared_ns = 0
         self._found: Displacement | None = None
         self._found_ns = 0
         self._findings = 0
-        self._share = 1.0
+        self._share = self._anchored = 1.0
 
     @property
     def kept(self) -> KeptView | None:
@@ -120,15 +124,15 @@ class ViewWatch:
 
     def retake(self) -> None:
         """Forget the reference: what is seen from now on is the view."""
-        self._kept = self._installed = self._followed = self._seen_ns = self._found = None
-        self._findings, self._share = 0, 1.0
+        self._kept = self._installed = self._followed = self._seen_ns = self._anchored_ns = self._found = None
+        self._findings, self._share, self._anchored = 0, 1.0, 1.0
         self._pictures.clear()
         self._faces.clear()
 
     def interrupted(self) -> None:
         """Frames stopped: a view that is still blind when they return is to be said again; one moved stays so."""
         self._blind = None
-        self._last = self._seen_ns = None
+        self._last = self._seen_ns = self._anchored_ns = None
         self._spells = {name: spell for name, spell in self._spells.items() if name == "moved"}
 
     def update(self, view: View, at_ns: int, at: datetime) -> tuple[ViewChange, ...]:
@@ -170,17 +174,33 @@ class ViewWatch:
     def _compare(self, view: View, at_ns: int) -> None:
         followed = self._followed
         if followed is None or not followed.telling or not self._same_shape(view):
-            self._share, self._found, self._findings = 1.0, None, 0
+            self._share, self._anchored, self._found, self._findings = 1.0, 1.0, None, 0
             return
         agreeing = followed.agreeing(view.grey)
         if self._seen_ns is None or at_ns - self._compared_ns > UNWATCHED_S * 1e9:
             self._seen_ns = np.full(agreeing.shape, at_ns, np.int64)  # nobody knows what was to be seen meanwhile
+            self._anchored_ns = self._seen_ns.copy()
         self._compared_ns = at_ns
         self._seen_ns[agreeing] = at_ns
         sure = followed.seen(agreeing) >= SURE_SHARE and self._moved is None and self._findings == 0
         if self._due("locate", ANCHOR_EVERY_S if sure else LOCATE_EVERY_S, at_ns):
             self._locate(view, at_ns, thorough=not sure)
         self._share = followed.seen(at_ns - self._seen_ns < SEEN_WITHIN_S * 1e9)
+        self._hold_to_installed(view, at_ns)
+
+    def _hold_to_installed(self, view: View, at_ns: int) -> None:
+        installed = self._installed
+        assert installed is not None
+        if self._moved is not None or not installed.telling:
+            self._anchored, self._anchored_ns = 1.0, None  # what can be covered then is another view
+            return
+        if not self._due("anchored", ANCHORED_EVERY_S, at_ns):
+            return
+        agreeing = installed.agreeing(view.grey)
+        if self._anchored_ns is None:
+            self._anchored_ns = np.full(agreeing.shape, at_ns, np.int64)
+        self._anchored_ns[agreeing] = at_ns
+        self._anchored = installed.seen(at_ns - self._anchored_ns < ANCHORED_WITHIN_S * 1e9)
 
     def _locate(self, view: View, at_ns: int, *, thorough: bool) -> None:
         assert self._installed is not None
@@ -195,6 +215,8 @@ class ViewWatch:
             self._found, self._findings = None, 0
             if self._moved is None and self._seen_ns is not None:
                 self._seen_ns[:] = at_ns  # a mast in the wind: all there, a few pixels off
+                if self._anchored_ns is not None:
+                    self._anchored_ns[:] = at_ns
             return
         again = self._found is not None and found.agrees_with(self._found)
         self._found, self._found_ns, self._findings = found, at_ns, self._findings + 1 if again else 1
@@ -231,7 +253,7 @@ class ViewWatch:
         home = self._spells.get("home")
         lately = self._findings > 0 and at_ns - self._found_ns <= MOVED_AFTER_S * 1e9
         placed = lately if self._moved is None else home is not None and home.since_ns is not None
-        unknown = not view.blind and self._share < COVERED_SHARE and not placed
+        unknown = not view.blind and min(self._share, self._anchored) < COVERED_SHARE and not placed
         spells: list[tuple[BlindReason, str, float, float]] = [
             (
                 "dark" if view.dark else "covered",

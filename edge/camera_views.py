@@ -1,5 +1,6 @@
 """The reference views of a node's cameras at rest: small grey pictures of rooms, people left out."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -58,6 +59,12 @@ class CameraViews:
                     self._kept[camera] = view.taken_at
         return found
 
+    def digests(self) -> dict[str, str]:
+        """Return `view_digest` of what there is, by camera."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT camera, source_hash, height, installed FROM camera_views").fetchall()
+        return {camera: _digest(source_hash, height, installed) for camera, source_hash, height, installed in rows}
+
     def keep(self, camera_id: str, source_hash: str, view: KeptView, now: datetime) -> None:
         """Write a camera's view where it is new, or was last written a while ago."""
         last = self._kept.get(camera_id)
@@ -71,8 +78,12 @@ class CameraViews:
             connection.execute("INSERT OR REPLACE INTO camera_views VALUES (?, ?, ?, ?, ?, ?)", row)
         self._kept[camera_id] = now
 
+    def write_anew(self) -> None:
+        """Let the next view of each camera be written, however young the last one is."""
+        self._kept.clear()
+
     def forgotten(self) -> set[str]:
-        """Return the cameras whose view somebody has forgotten since this node kept it, once."""
+        """Return the cameras whose view somebody has deleted since this node kept it, once."""
         with self._open() as connection:
             there = {camera for (camera,) in connection.execute("SELECT camera FROM camera_views")}
         gone = set(self._kept) - there
@@ -97,6 +108,15 @@ class CameraViews:
     def _open(self) -> Iterator[Connection]:
         with closing(open_checked(self._database, LEDGER_FORMAT)) as connection, named(self._database):
             yield connection
+
+
+def view_digest(source_hash: str, view: KeptView) -> str:
+    """64 hex over a view as installed and the digest of the URI it was taken from; of no person, so without a salt."""
+    return _digest(source_hash, view.installed.shape[0], _bytes(view.installed))
+
+
+def _digest(source_hash: str, height: int, installed: bytes) -> str:
+    return hashlib.sha256(f"{source_hash} {height} ".encode() + installed).hexdigest()
 
 
 def _bytes(grey: NDArray[np.float32]) -> bytes:

@@ -33,6 +33,7 @@ from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
 from edge.passes import Passes
+from edge.reference_views import ReferenceViews
 from edge.rights.retention import expire, finish_erasures
 from edge.roster import Roster
 from edge.settings import Settings
@@ -149,7 +150,7 @@ def run(home: Home, options: RunOptions) -> bool:
         night = Night(
             home.path, home.database, ledger, settings.site.timezone, home.ledger_days(settings), patience.wait_on
         )
-        views = CameraViews(home.database, patience.wait_on)
+        views = ReferenceViews(home.path, ledger, CameraViews(home.database, patience.wait_on))
         masks, liveness = shipped_masks(), open_liveness(default_root())
         live_view = LiveView(home.database.resolve().parent)
         live_view.start()

@@ -15,7 +15,7 @@ from camera.source import Frame
 from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
 from edge.camera_log import CameraLog
-from edge.camera_views import CameraViews
+from edge.camera_views import view_digest
 from edge.clock import Clock
 from edge.consent import Horizon, declare
 from edge.full_disk import FullDisk
@@ -24,6 +24,7 @@ from edge.jobs import Jobs
 from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
+from edge.reference_views import ReferenceViews
 from edge.rights.retention import expire
 from edge.site import Site
 from edge.staff import Staff
@@ -35,6 +36,7 @@ from models.fusion import fused
 from models.liveness import Liveness
 from models.masks import MaskDetector
 from models.pack import Pack
+from sync.format.canonical import Fields
 from sync.format.stamp import to_us
 from sync.node.ledger import Ledger
 from sync.node.witness import log_fields
@@ -65,7 +67,7 @@ class Watch:
         disk: FullDisk,
         night: Night,
         site: Site,
-        views: CameraViews,
+        views: ReferenceViews,
         masks: MaskDetector,
         liveness: Liveness | None,
         live_view: LiveView,
@@ -161,8 +163,8 @@ class Watch:
                 for pipeline in self._pipelines.values():
                     self._follow(pipeline.finish())
             self._visits.close(reason)
-            self._alive()
             self._keep_views()
+            self._alive()
             self._ledger.append("node.stopped", {"reason": reason})
         except DiskFull:
             self._refuse()
@@ -302,7 +304,7 @@ class Watch:
 
     def _write_alive(self) -> None:
         now = datetime.now(UTC)
-        cameras = []
+        cameras: list[Fields] = []
         for camera_id, pipeline in self._pipelines.items():
             live = self._sources[camera_id].live  # a file has no time of its own to have gaps in
             vitals = pipeline.vitals(time.monotonic_ns() if live else None)
@@ -317,6 +319,8 @@ class Watch:
                     "dropped": dropped - self._dropped[camera_id],
                 }
             )
+            if live and pipeline.view is not None:
+                cameras[-1]["view"] = view_digest(self._sources[camera_id].digest, pipeline.view)
             self._dropped[camera_id] = dropped
         self._ledger.append(
             "node.alive",
@@ -356,9 +360,14 @@ class Watch:
 
     def _keep_views(self) -> None:
         """Keep the reference views; take them anew where somebody has attested to the place meanwhile."""
-        for camera_id in self._views.forgotten() & set(self._pipelines):
-            log.info("view to be taken anew camera=%s", camera_id)
-            self._pipelines[camera_id].retake_view()
+        if self._views.attested_anew():
+            log.info("place attested: views to be taken anew")
+            for camera_id, pipeline in self._pipelines.items():
+                if self._sources[camera_id].live:
+                    pipeline.retake_view()
+        for camera_id in self._views.lost():
+            log.error("the reference view is not the one this node took camera=%s: attest to its picture", camera_id)
+            self._camera_log.append("camera.changed", camera_id, self._started_at, "view", {"state": "changed"})
         for camera_id, pipeline in self._pipelines.items():
             view, source = pipeline.view, self._sources[camera_id]
             if view is not None and source.live:

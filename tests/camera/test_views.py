@@ -173,6 +173,51 @@ def test_a_slow_dusk_does_not_alarm_until_it_is_dark(camera: Camera) -> None:
     assert [said[1:] for said in camera.see(still(6, ROOM // 40))] == [("blind", "dark")]
 
 
+def slowly(camera: Camera, images: Iterable[Image], every_s: float = 2.0) -> list[tuple[str, str]]:
+    """What is said of pictures that are further apart, for what takes an hour."""
+    said = []
+    for image in images:
+        view, at_ns, at = look(image), int(camera.now_s * 1e9), T0 + timedelta(seconds=camera.now_s)
+        said += [(change.kind, change.reason) for change in camera.watch.update(view, at_ns, at)]
+        camera.watch.learn(view, (), at_ns, at)
+        camera.now_s += every_s
+    return said
+
+
+@pytest.mark.parametrize("crept", ["faded in", "pushed in"])
+def test_another_picture_that_creeps_over_the_view_for_half_an_hour_is_blind_in_the_end(
+    camera: Camera, crept: str
+) -> None:
+    def creeping() -> Iterator[Image]:
+        for number in range(930):
+            share = min(1.0, number / 870)
+            picture = ((1 - share) * ROOM + share * FOLDER).astype(np.uint8)
+            if crept == "pushed in":
+                picture = ROOM.copy()
+                picture[:, : int(share * SIZE[0])] = FOLDER[:, : int(share * SIZE[0])]
+            yield picture
+
+    camera.watch = ViewWatch(camera.watch.kept)
+    assert slowly(camera, creeping()) == [("blind", "other_view")]
+    assert slowly(camera, [ROOM] * 5) == [("blind", "clear")]
+
+
+def test_a_day_s_light_that_wanders_and_fades_is_not_taken_for_that(camera: Camera) -> None:
+    across = np.linspace(-1, 1, SIZE[0])[None, :, None]
+
+    def lit() -> Iterator[Image]:
+        for number in range(450):
+            share = number / 450
+            light = (0.25 + 0.75 * (0.5 + 0.5 * np.cos(np.pi * share) * across)) * (1 - 0.8 * share)
+            picture, x = ROOM * light, int(640 * share)
+            patch = np.array([[x, 230], [x + 120, 230], [x + 60, 360], [x - 80, 360]])
+            sun = cv2.fillPoly(np.zeros(SIZE[::-1], np.float32), [patch], 60.0 * (1 - share))
+            yield np.clip(picture + sun[..., None], 0, 255).astype(np.uint8)
+
+    camera.watch = ViewWatch(camera.watch.kept)
+    assert slowly(camera, lit()) == []
+
+
 def test_the_sun_behind_the_people_is_backlit(camera: Camera) -> None:
     against = (ROOM * 0.12).astype(np.uint8)
     against[30:200, 170:420] = 255

@@ -1,5 +1,7 @@
 """Reference views are kept in HOME, and taken anew when somebody attests to the place; a covered camera is a record."""
 
+import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
@@ -11,11 +13,16 @@ import numpy as np
 import pytest
 
 from camera.views import KeptView
-from edge.camera_views import CameraViews
+from edge.attestation import Attestation
+from edge.camera_views import CameraViews, view_digest
+from edge.clock import Clock
 from edge.home import Home, create_home
 from edge.node import RunOptions, run
+from edge.reference_views import ReferenceViews
 from edge.settings import new_config
+from edge.surroundings import Surroundings
 from models.pack import Pack
+from sync.format import canonical
 from sync.format.stamp import from_us
 
 NOW = datetime(2026, 3, 1, 9, tzinfo=UTC)
@@ -64,6 +71,97 @@ def test_a_running_node_learns_once_that_its_views_are_forgotten(home: Home) -> 
     assert CameraViews(home.database).forget() == 1
     assert running.forgotten() == {"door"}
     assert running.forgotten() == set()
+
+
+class Running:
+    """A node's reference views over several runs, without cameras."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.ledger = home.open_ledger("node", Clock())
+        self.start()
+
+    def start(self) -> list[str]:
+        """Begin as a new run does; returns the cameras whose view is lost."""
+        self.views = ReferenceViews(self.home.path, self.ledger, CameraViews(self.home.database))
+        self.loaded = self.views.load(SOURCES)
+        return self.views.lost()
+
+    def say(self, kept: KeptView, at: datetime = NOW) -> None:
+        """Keep a view and name it in a heartbeat."""
+        self.views.keep("door", SOURCES["door"], kept, at)
+        cameras = [{"camera": "door", "view": view_digest(SOURCES["door"], kept)}]
+        self.ledger.append("node.alive", {"since_us": 1, "until_us": 2, "people": 0, "cameras": cameras})
+
+    def sql(self, statement: str, *values: object) -> None:
+        """Write as the kiosk's account may."""
+        with closing(sqlite3.connect(self.home.database)) as connection, connection:
+            connection.execute(statement, values)
+
+    def attest(self) -> None:
+        Attestation(self.home.database, Surroundings({})).attest(self.ledger)
+        CameraViews(self.home.database).forget()
+
+
+@pytest.fixture
+def running(home: Home) -> Iterator[Running]:
+    node = Running(home)
+    yield node
+    node.ledger.close()
+
+
+def test_a_view_that_the_last_heartbeat_names_is_taken_up_again(running: Running) -> None:
+    running.say(view())
+    assert running.start() == []
+    assert np.array_equal(running.loaded["door"].installed, view().installed)
+
+
+def test_a_view_deleted_or_replaced_before_a_start_is_lost(running: Running) -> None:
+    running.say(view(1))
+    CameraViews(running.home.database).keep("door", SOURCES["door"], view(2), NOW)
+    assert running.start() == ["door"]
+    assert running.loaded == {}
+    running.sql("DELETE FROM camera_views")
+    assert running.start() == ["door"]
+    assert running.views.lost() == []
+
+
+def test_a_view_deleted_while_the_node_runs_is_written_again_and_not_taken_anew(running: Running) -> None:
+    running.say(view())
+    running.sql("DELETE FROM camera_views")
+    assert not running.views.attested_anew()
+    running.views.keep("door", SOURCES["door"], view(), NOW)
+    assert running.start() == []
+
+
+def test_views_are_taken_anew_once_somebody_has_attested(running: Running) -> None:
+    running.say(view(1))
+    running.attest()
+    assert running.views.attested_anew()
+    assert not running.views.attested_anew()
+    running.views.keep("door", SOURCES["door"], view(2), NOW)
+    assert np.array_equal(CameraViews(running.home.database).load(SOURCES)["door"].installed, view(2).installed)
+    running.say(view(2))
+    assert running.start() == []
+    running.attest()
+    assert running.start() == [], "attested while no node ran"
+
+
+def test_an_attestation_or_a_heartbeat_that_the_node_s_key_did_not_sign_replaces_no_view(running: Running) -> None:
+    running.say(view(1))
+    head = running.ledger.append("visit.left", {"visit": "v-1"})
+    forged = {**canonical.decode(head.body), "kind": "place.changed", "reason": "attested", "changed": []}
+    for kind in ("place.changed", "node.alive"):
+        body = canonical.encode({**forged, "kind": kind, "cameras": []})
+        running.sql("UPDATE ledger SET kind = ?, body = ? WHERE seq = ?", kind, body, head.seq)
+        running.sql("DELETE FROM camera_views")
+        assert running.start() == ["door"]
+
+
+def test_another_uri_for_a_camera_takes_a_view_of_its_own_without_a_word(running: Running) -> None:
+    running.say(view())
+    running.views.load({"door": "6" * 64})
+    assert running.views.lost() == []
 
 
 def test_a_home_of_an_older_version_has_no_views_to_tell_of(home: Home) -> None:
