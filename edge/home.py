@@ -30,6 +30,7 @@ from sync.format.records import Role
 from sync.format.signing import Signer
 from sync.node.append import Writer
 from sync.node.ledger import Ledger
+from sync.node.sidecars import MIGRATIONS as SIDECARS
 from sync.node.trust import MIGRATIONS as TRUST
 from sync.node.trust import Trust
 from sync.storage.database import LEDGER_FORMAT, Patience, create, give_up, migrate
@@ -127,7 +128,7 @@ class Home:
         Nobody else does it: who only reads finds a HOME as it is.
         """
         at_rest = (LEDGER, TRUST, PEOPLE, CONTACTS, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
-        migrate(self.database, LEDGER_FORMAT, *at_rest)
+        migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)
 
     @contextmanager

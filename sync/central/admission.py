@@ -18,6 +18,7 @@ from sync.central.rings import newest_key, ring_of
 from sync.central.store.location import open_store
 from sync.format.canonical import Fields
 from sync.format.keyring import ring
+from sync.format.messages import UNMASKED
 from sync.format.public_keys import Enrolment
 from sync.format.records import BadRecord, Record, Role, valid_name
 from sync.format.signing import PublicKey
@@ -147,7 +148,7 @@ class Admission:
         if request.certificate is not None:
             fields["certificate"] = request.certificate
             with open_store(self._directory) as store:
-                stated = [data.hex() for _, data in store.statements(request.node_id)]
+                stated = [data.hex() for _, data in store.statements(request.node_id, without=UNMASKED)]
             fields["statements"] = stated[-_TOLD_STATEMENTS:]
         return fields
 

@@ -25,6 +25,7 @@ from sync.format import canonical
 from sync.format.canonical import Fields
 from sync.format.messages import Status
 from sync.format.records import valid_name
+from sync.format.sidecar import MAX_SIDECAR_BYTES
 from sync.format.wire import MAX_FRAME_BYTES, encode_answers
 from sync.storage.database import DatabaseError
 from sync.transport.possession import MAX_BYTES as MAX_QUESTION_BYTES
@@ -81,6 +82,11 @@ def create_api(
         await _admit(admission, shard, node_id, request)
         frame = await _body(request, MAX_FRAME_BYTES)
         return await _answered(inbox, node_id, frame)
+
+    @app.post("/v1/side/{node_id}")
+    async def side(node_id: str, request: Request) -> Response:
+        await _admit(admission, shard, node_id, request)
+        return await _answered(inbox, node_id, None, side=await _body(request, MAX_SIDECAR_BYTES))
 
     @app.post("/v1/status/{node_id}")
     async def status(node_id: str, request: Request) -> Response:
@@ -158,10 +164,12 @@ async def _body(request: Request, most: int) -> bytes:
     return b"".join(parts)
 
 
-async def _answered(inbox: Inbox, node_id: str, frame: bytes | None, status: Status | None = None) -> Response:
+async def _answered(
+    inbox: Inbox, node_id: str, frame: bytes | None, status: Status | None = None, side: bytes | None = None
+) -> Response:
     """Hand in what a node brought, and answer with all there is for it."""
     try:
-        future = inbox.put(node_id, frame, status)
+        future = inbox.put(node_id, frame, status, side)
     except Full as error:
         raise HTTPException(429, "answer what is in flight first", {"Retry-After": "1"}) from error
     try:

@@ -13,6 +13,7 @@ from sync.central.cli_codes import app as codes_app
 from sync.central.cli_log import app as log_app
 from sync.central.cli_nodes import app as nodes_app
 from sync.central.cli_notices import app as notices_app
+from sync.central.cli_rights import app as rights_app
 from sync.format.records import valid_name
 from sync.format.stamp import rfc3339
 
@@ -27,6 +28,7 @@ app.add_typer(nodes_app)
 app.add_typer(notices_app)
 app.add_typer(log_app)
 app.add_typer(codes_app, name="code")
+app.add_typer(rights_app)
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
 

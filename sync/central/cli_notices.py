@@ -133,7 +133,8 @@ def notices(
 def rotate_keys(
     directory: DirOption,
     role: Annotated[
-        str | None, typer.Argument(metavar="[ROLE]", help="ack, notice, checkpoint or code; none: only tell nodes.")
+        str | None,
+        typer.Argument(metavar="[ROLE]", help="ack, notice, checkpoint, code, seal; none: only tell nodes."),
     ] = None,
     root_key: Annotated[Path | None, typer.Option(help="The root key's file, where it is not in DIR/keys.")] = None,
 ) -> None:
@@ -153,12 +154,16 @@ def rotate_keys(
     if role is None:
         print(f"nodes to be told: {announce(directory, root)}")
         return
+    if role == "seal":
+        public, told = rotate(directory, "seal", root)
+        print(f"phones are sealed to {public.seal} now; nodes to be told: {told}")
+        return
     for one in get_args(CentralRole):
         if one == role:
             public, told = rotate(directory, one, root)
             print(f"the {role} key is {public.keys[one].fingerprint} now; nodes to be told: {told}")
             return
-    raise SyncError(f"role {role!r}: one of {', '.join(get_args(CentralRole))}")
+    raise SyncError(f"role {role!r}: one of {', '.join(get_args(CentralRole))}, seal")
 
 
 def _tell(directory: Path, node: str, said: Order) -> None:

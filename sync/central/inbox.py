@@ -23,11 +23,12 @@ class Full(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """A frame or a status of a node, and where its answer is waited for. frame: None for a status."""
+    """A frame, a status or sidecars of a node, one of them, and where its answer is waited for."""
 
     node_id: str
     frame: bytes | None
     status: Status | None
+    side: bytes | None
     answer: "Future[Answers]" = field(default_factory=Future)
 
 
@@ -46,9 +47,11 @@ class Inbox:
         self._seen_s: dict[str, float] = {}
         self._closed = False
 
-    def put(self, node_id: str, frame: bytes | None, status: Status | None = None) -> "Future[Answers]":
+    def put(
+        self, node_id: str, frame: bytes | None, status: Status | None = None, side: bytes | None = None
+    ) -> "Future[Answers]":
         """Hand something in; the future ends with the answers, or with what kept the ingest. Raises Full."""
-        parcel = Parcel(node_id, frame, status)
+        parcel = Parcel(node_id, frame, status, side)
         with self._lock:
             if self._closed or self._waiting.get(node_id, 0) >= MAX_WINDOW_FRAMES:
                 raise Full

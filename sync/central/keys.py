@@ -1,11 +1,12 @@
 """Central's private keys, one a role, in DIR/keys."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from sync import SyncError
 from sync.format.public_keys import CentralKeys, CentralRole
+from sync.format.sealing import UnsealingKey, create_sealing_key, load_sealing_key, sealing_key_path
 from sync.format.signing import Ed25519Signer, Signer, create_key_file, load_key_file
 from sync.storage.files import write_durably
 from sync.storage.key_files import CENTRAL_FILE, read_central_file
@@ -33,7 +34,7 @@ def create_keys(directory: Path, central_id: str) -> CentralKeys:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     root = create_key_file(key_path(directory, "root"))
     keys = {role: create_key_file(key_path(directory, role)).public for role in get_args(CentralRole)}
-    public = CentralKeys(central_id, root.public, keys)
+    public = CentralKeys(central_id, root.public, keys, create_sealing_key(folder).public)
     write_durably(directory / CENTRAL_FILE, public.text(root))
     return public
 
@@ -87,10 +88,32 @@ def replace_key(directory: Path, role: CentralRole, root: Signer) -> CentralKeys
         else:
             made.unlink()
     key = create_key_file(made)
-    public = CentralKeys(before.central_id, before.root, {**before.keys, role: key.public})
+    public = replace(before, keys={**before.keys, role: key.public})
     write_durably(directory / CENTRAL_FILE, public.text(root))
     _install(made, path)
     return public
+
+
+def replace_sealing_key(directory: Path, root: Signer) -> CentralKeys:
+    """Give central a new sealing key, or its first, and write the central.pub that lists it; returns that.
+
+    The private halves of earlier ones stay: what was sealed to them is read by them.
+    """
+    public = replace(load_public(directory), seal=create_sealing_key(directory / "keys").public)
+    write_durably(directory / CENTRAL_FILE, public.text(root))
+    return public
+
+
+def load_unsealing(directory: Path, key_id: str) -> UnsealingKey:
+    """Read the private half of a sealing key, in force or earlier; raises SyncError naming the file.
+
+    Nothing that serves needs it: it may lie elsewhere until a phone has to be read.
+    """
+    path = sealing_key_path(directory / "keys", key_id)
+    key = load_sealing_key(path)
+    if key.public.key_id != key_id:
+        raise SyncError(f"{path}: holds another key than its name says")
+    return key
 
 
 def _install(made: Path, path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import time
 from pathlib import Path
+from typing import Literal
 
 from sync import SyncError
-from sync.central.keys import load_key, load_public, load_root, replace_key
+from sync.central.keys import load_key, load_public, load_root, replace_key, replace_sealing_key
 from sync.central.lock import none_running
 from sync.central.log import revoked
 from sync.central.shard import WHOLE
@@ -44,7 +45,7 @@ def append(store: Store, node_id: str, said: Order, key: Signer) -> Notice:
     )
 
 
-def rotate(directory: Path, role: CentralRole, root_key: Path) -> tuple[CentralKeys, int]:
+def rotate(directory: Path, role: CentralRole | Literal["seal"], root_key: Path) -> tuple[CentralKeys, int]:
     """Give a role of a central that is not running a new key, and tell every node; returns the keys and how many.
 
     root_key: the file of the root key, wherever it lies. Raises SyncError where central is running: it would go on
@@ -54,7 +55,7 @@ def rotate(directory: Path, role: CentralRole, root_key: Path) -> tuple[CentralK
     with none_running(directory), open_store(directory) as store:
         store.hold(WHOLE)  # a worker of the same store may run on another machine
         root = load_root(root_key, load_public(directory))
-        public = replace_key(directory, role, root)
+        public = replace_sealing_key(directory, root) if role == "seal" else replace_key(directory, role, root)
         return public, _announce(store, public, root)
 
 

@@ -25,6 +25,7 @@ from sync.central.log import state_unstated
 from sync.central.nightly import CentralNight
 from sync.central.readers import Readers
 from sync.central.shard import WHOLE, Shard
+from sync.central.sidecars import SidecarDesk
 from sync.central.store.location import migrate_store, open_store
 from sync.central.timestamp import TimestampAuthority, Timestamper
 from sync.central.turns import Turns
@@ -79,9 +80,15 @@ class Server:
         backfill = None if backfill_per_s is None else Backfill(backfill_per_s)
         self._readers = Readers(readers)
         self._ingest = Ingest(self._store, keys, backfill, readers=self._readers)
+        self._sidecars = SidecarDesk(self._store, keys)
+        self._beside: list[tuple[str, bytes, Parcel | None]] = []  # sidecars that wait for the records to be judged
         self._turns = Turns()
         self._link = Link(
-            broker, f"fv1-central-{central_id}", ("fv1/+/up", "fv1/+/status"), random.Random(), tls_files(directory)
+            broker,
+            f"fv1-central-{central_id}",
+            ("fv1/+/up", "fv1/+/side", "fv1/+/status"),
+            random.Random(),
+            tls_files(directory),
         )
         self._inbox = inbox or Inbox()
         self._stopping = threading.Event()
@@ -113,9 +120,13 @@ class Server:
                 for answer in self._ingest.take(turn.frames, time.time_ns() // 1000, turn.greetings):
                     self._send(answer)
                 self._inbox.answer(parcels)
+                parcels = self._take_beside()
+                self._inbox.answer(parcels)
                 parcels = []
                 if now_s >= look_at_s:
                     look_at_s = now_s + LOOK_S
+                    if self._shard.number == 1:
+                        self._sidecars.tell(time.time_ns() // 1000)
                     answers = self._ingest.look(self._shard.has)
                     if now_s >= remind_at_s:
                         remind_at_s = now_s + REMIND_S
@@ -124,14 +135,16 @@ class Server:
                         self._send(answer)
                 trouble = None
             except DatabaseError as error:  # nothing was acknowledged, so the nodes send it again
-                self._inbox.fail([*parcels, *self._turns.clear()], error)
+                beside = [waits for _, _, waits in self._beside if waits is not None]
+                self._beside.clear()
+                self._inbox.fail([*parcels, *beside, *self._turns.clear()], error)
                 if str(error) != trouble:
                     trouble = str(error)
                     log.error("store in trouble error=%s", error)
                 self._stopping.wait(TROUBLE_PAUSE_S)
             self._notifier.notify("WATCHDOG=1")
         self._notifier.notify("STOPPING=1")
-        self._inbox.answer(self._turns.clear())
+        self._inbox.answer([*self._turns.clear(), *(waits for _, _, waits in self._beside if waits is not None)])
         self._inbox.close()
         self._readers.close()
         self._link.close(1.0)
@@ -152,6 +165,8 @@ class Server:
                 come.append((Arrived(parcel.node_id, parcel.frame), parcel))
             elif parcel.status is not None:
                 come.append((Greeting(parcel.status), parcel))
+            elif parcel.side is not None:
+                self._beside.append((parcel.node_id, parcel.side, parcel))
         for message in messages:
             try:
                 node_id, channel = parse_topic(message.topic)
@@ -164,12 +179,27 @@ class Server:
                 self._inbox.forget(node_id)  # it is answered where it speaks
             if channel == "up":
                 come.append((Arrived(node_id, message.payload), None))
+            elif channel == "side":
+                self._beside.append((node_id, message.payload, None))
             elif channel == "status" and (status := read_status(node_id, message.payload)) is not None:
                 come.append((Greeting(status, message.retained), None))
         come += [(greeting, None) for greeting in self._inbox.gone()]
         readings = iter(self._ingest.read([what for what, _ in come if isinstance(what, Arrived)]))
         for what, waits in come:
             self._turns.add(next(readings) if isinstance(what, Arrived) else what, waits)
+
+    def _take_beside(self) -> list[Parcel]:
+        """Take the sidecars that have come; returns the parcels to answer."""
+        beside, self._beside = self._beside, []
+        parcels = [waits for _, _, waits in beside if waits is not None]
+        try:
+            for node_id, payload, _ in beside:
+                if (answer := self._sidecars.take(node_id, payload, time.time_ns() // 1000)) is not None:
+                    self._send(Answer(node_id, "ack", answer))
+        except DatabaseError as error:
+            self._inbox.fail(parcels, error)
+            raise
+        return parcels
 
     def _send(self, answer: Answer) -> None:
         if not self._inbox.keep(answer):

@@ -13,7 +13,8 @@ from sync.format.wire import MAX_WINDOW_FRAMES
 NackCode: TypeAlias = Literal["GAP", "FORK", "REVOKED", "BAD_SIG", "TOO_BIG"]
 NoticeKind: TypeAlias = Literal["keys", "key.revoked", "policy", "report.known", "code.revoked", "erase", "account"]
 
-StatementKind: TypeAlias = Literal["node.enrolled", "key.revoked", "epoch.opened"]
+StatementKind: TypeAlias = Literal["node.enrolled", "key.revoked", "epoch.opened", "phone.unmasked"]
+UNMASKED: StatementKind = "phone.unmasked"
 VERSION = 1
 FIRST_PREV_HASH = bytes(32)  # what notice 1 follows
 MAX_MESSAGE_BYTES = 16 * 1024  # the largest, a `keys` notice, has under 1 KiB; what is larger is not even parsed

@@ -89,20 +89,30 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Erase:
-    """This person is to be forgotten: their key destroyed, and with it every template and picture."""
+    """This person is to be forgotten: their key destroyed, and with it every template and picture.
+
+    confirmed: None in an order. In the word back to the node that forgot them first, on how many other nodes they were
+    known: all of those, and central, have forgotten them too; nothing is left to do.
+    """
 
     KIND: ClassVar[NoticeKind] = "erase"
     person_id: str
     reason: str
+    confirmed: int | None = None
 
     def fields(self) -> Fields:
-        return {"person": self.person_id, "reason": self.reason}
+        fields: Fields = {"person": self.person_id, "reason": self.reason}
+        return fields if self.confirmed is None else {**fields, "confirmed": self.confirmed}
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
         """Read `fields()` back; raises BadBody."""
-        _hold(fields, ("person", "reason"))
-        return cls(_match(fields, "person", _ID), _one_of(fields, "reason", ERASURE_REASONS))
+        _hold(fields, ("person", "reason"), ("confirmed",))
+        return cls(
+            _match(fields, "person", _ID),
+            _one_of(fields, "reason", ERASURE_REASONS),
+            _number(fields, "confirmed", 0) if "confirmed" in fields else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from sync.format import canonical
 from sync.format.canonical import Fields, NotCanonical
 from sync.format.messages import VERSION, BadMessage, text_field
 from sync.format.records import Role, valid_name
+from sync.format.sealing import SealingKey
 from sync.format.signing import Domain, PublicKey, Signer
 
 CentralRole: TypeAlias = Literal["ack", "notice", "checkpoint", "code"]
@@ -16,19 +17,26 @@ CentralRole: TypeAlias = Literal["ack", "notice", "checkpoint", "code"]
 
 @dataclass(frozen=True, slots=True)
 class CentralKeys:
-    """Central's public keys by role, under its root key: the text of `central.pub`, the body of a `keys` notice."""
+    """Central's public keys by role, under its root key: the text of `central.pub`, the body of a `keys` notice.
+
+    seal: what phones are sealed to; None of a central that has none, to which no phone is sent.
+    """
 
     central_id: str
     root: PublicKey
     keys: Mapping[CentralRole, PublicKey]
+    seal: SealingKey | None = None
 
     def fields(self) -> Fields:
-        return {
+        fields: Fields = {
             "v": VERSION,
             "central": self.central_id,
             "root": str(self.root),
             "keys": {role: str(key) for role, key in self.keys.items()},
         }
+        if self.seal is not None:  # beside `keys`, whose roles every version before has counted
+            fields["seal"] = str(self.seal)
+        return fields
 
     def text(self, root: Signer) -> str:
         return _signed_text("keys", self.fields(), root)
@@ -44,7 +52,8 @@ class CentralKeys:
             raise BadMessage(f"central keys: central {central_id[:64]!r} is not a name")
         try:
             keys = {role: PublicKey.parse(str(listed[role])) for role in get_args(CentralRole)}
-            return cls(central_id, PublicKey.parse(text_field(fields, "root")), keys)
+            seal = SealingKey.parse(text_field(fields, "seal")) if "seal" in fields else None
+            return cls(central_id, PublicKey.parse(text_field(fields, "root")), keys, seal)
         except BadMessage:
             raise
         except SyncError as error:

@@ -32,6 +32,8 @@ Domain: TypeAlias = Literal[
     "rotation",
     "statement",
     "possession",
+    "sidecar",
+    "sidecar-ack",
 ]
 Algorithm: TypeAlias = Literal["ed25519", "es256"]
 SIGNATURE_BYTES = 64

@@ -48,6 +48,13 @@ def add_uses(db: sqlite_utils.Database) -> None:
     db.table("known_reports").add_column("used_us", int)
 
 
+def create_confirmations(db: sqlite_utils.Database) -> None:
+    """Make the table of who is forgotten everywhere; for a migration."""
+    db.table("erasures_confirmed").create(
+        {"person_id": str, "nodes": int, "nseq": int}, pk="person_id", not_null={"nodes", "nseq"}
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Erasure:
     """Somebody central wants forgotten; nseq: of the notice that said so."""
@@ -72,6 +79,12 @@ def carry_out(connection: sqlite3.Connection, nseq: int, order: Order) -> None:
                 " UPDATE SET epoch = excluded.epoch, seq = excluded.seq, reason = excluded.reason"
                 " WHERE (excluded.epoch, excluded.seq) < (epoch, seq)",
                 (order.key_id, order.epoch, order.seq, order.reason),
+            )
+        case Erase(confirmed=int()):
+            connection.execute(
+                "INSERT INTO erasures_confirmed (person_id, nodes, nseq) VALUES (?, ?, ?) ON CONFLICT (person_id) DO"
+                " UPDATE SET nodes = excluded.nodes, nseq = excluded.nseq WHERE excluded.nseq > nseq",
+                (order.person_id, order.confirmed, nseq),
             )
         case Erase():
             connection.execute(
@@ -127,6 +140,12 @@ def erasures(connection: sqlite3.Connection) -> list[Erasure]:
 def erased(connection: sqlite3.Connection, nseq: int, now_us: int) -> None:
     """Note that an erasure is carried out, in the transaction that forgets."""
     connection.execute("UPDATE erasures SET done_us = ? WHERE nseq = ? AND done_us IS NULL", (now_us, nseq))
+
+
+def confirmed(connection: sqlite3.Connection, person_id: str) -> int | None:
+    """On how many other nodes somebody forgotten here was known, all of which have forgotten them; None: not yet."""
+    found = connection.execute("SELECT nodes FROM erasures_confirmed WHERE person_id = ?", (person_id,)).fetchone()
+    return int(found[0]) if found else None
 
 
 def code_revoked(connection: sqlite3.Connection, code_hash: str) -> CodeRevoked | None:

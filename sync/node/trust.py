@@ -18,6 +18,7 @@ from sync.node.alarms import Alarm, Alarms, count_alarm
 from sync.node.append import Transaction
 from sync.node.in_force import KeyNotInForce
 from sync.node.ledger import Ledger
+from sync.node.sidecars import MIGRATIONS as SIDECARS
 from sync.storage.database import LEDGER_FORMAT, migrate, named, open_checked
 from sync.storage.files import read_text, write_durably
 from sync.storage.key_files import CENTRAL_FILE, read_central_file
@@ -74,6 +75,12 @@ def settled_alarms(db: sqlite_utils.Database) -> None:
 def uses_of_reports(db: sqlite_utils.Database) -> None:
     """Where else the code of a known report was shown."""
     orders.add_uses(db)
+
+
+@MIGRATIONS()
+def confirmed_erasures(db: sqlite_utils.Database) -> None:
+    """Whom central and all other nodes have forgotten too."""
+    orders.create_confirmations(db)
 
 
 class NoticeRefused(SyncError):
@@ -318,7 +325,9 @@ def join_text(home: Path, text: str, named: str) -> CentralKeys:
         keys = CentralKeys.parse_text(text)
     except BadMessage as error:
         raise SyncError(f"{named}: {error}") from error
-    migrate(home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS, WEB)  # WEB: `account` notices speak of its accounts
+    migrate(
+        home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS, SIDECARS, WEB
+    )  # WEB: `account` notices speak of its accounts
     pinned = home / CENTRAL_FILE
     if pinned.exists():
         held = read_central_file(pinned)

@@ -11,7 +11,10 @@ from pathlib import Path
 
 from sync import SyncError
 from sync.format.messages import Ack, BadMessage, Nack, NackCode, Status
+from sync.format.sidecar import open_taken, seal_sidecars
+from sync.format.signing import Signer
 from sync.format.wire import SignedBody, encode_frame, parse_topic, topic
+from sync.node import sidecars
 from sync.node.alarms import count_alarm
 from sync.node.append import Writer
 from sync.node.in_force import KeyNotInForce
@@ -30,6 +33,8 @@ ALARM_INTERVAL_S = 1.0  # a flood of forgeries costs one write a second
 TROUBLE_PAUSE_S = 1.0
 LEAVE_S = 0.5
 UNCONFIRMED_S = 60.0  # a frame of 256 KiB takes half of it on a line of 64 kbit/s
+SIDE_LOOK_S = 1.0  # how long a new sidecar waits to be noticed
+SIDE_AGAIN_S = 10.0  # for central's answer
 _DETAIL_CHARS = 200
 
 
@@ -63,6 +68,7 @@ class UplinkThread:
         self._details: dict[str, str] = {}
         self._logged: set[str] = set()
         self._alarms_at_s = 0.0
+        self._beside_at_s = 0.0
 
     def start(self) -> None:
         self._thread.start()
@@ -121,6 +127,7 @@ class UplinkThread:
                     self._receive(message, uplink, ledger, now_s)
                 self._watch_timeout(uplink, now_s)
                 self._send(uplink, ledger, now_s)
+                self._send_beside(uplink, ledger, now_s)
                 self._say(uplink, ledger, now_s)
                 self._flush_alarms(now_s)
                 self._acked, self._stopped = uplink.acked, uplink.stopped
@@ -156,7 +163,7 @@ class UplinkThread:
             try:
                 nack = Nack.parse(data, self._central.keys["ack"])
             except BadMessage:
-                self._alarm("FORGED_ACK", str(not_an_ack))
+                self._answer_beside(data, not_an_ack, ledger)
                 return
             self._refused(nack, uplink, ledger, now_s)
             return
@@ -176,7 +183,7 @@ class UplinkThread:
             here = (ack.epoch, ack.upto_seq)
             match uplink.on_ack(here, ack.window, ack.central_time_us, now_s):
                 case "rollback":
-                    self._rollback(before, here)
+                    self._rollback(before, here, ledger)
                 case "progress" if self._forked and uplink.stopped is None:
                     self._heard_again()
             if self._log_silence.heard(ack) and newest(ledger) is not None:
@@ -184,6 +191,16 @@ class UplinkThread:
             if self._silent:
                 self._silent = False
                 log.info("central answers again seq=%d", ack.upto_seq)
+
+    def _answer_beside(self, data: bytes, not_an_ack: BadMessage, ledger: Ledger) -> None:
+        """An answer that is neither ack nor nack: central has dealt with sidecars, or somebody has forged one."""
+        try:
+            records = open_taken(self._node_id, data, self._central.keys["ack"])
+        except BadMessage:
+            self._alarm("FORGED_ACK", str(not_an_ack))
+            return
+        sidecars.taken(ledger.connection, records)
+        self._beside_at_s = 0.0
 
     def _heard_again(self) -> None:
         """Central takes this chain again after a fork: somebody there has looked, and lifted it."""
@@ -227,7 +244,7 @@ class UplinkThread:
         before = uplink.acked
         match uplink.on_nack(nack.code, at, ours, nack.central_time_us, now_s):
             case "rollback":
-                self._rollback(before, uplink.acked)
+                self._rollback(before, uplink.acked, ledger)
             case "stop":
                 self._alarm(nack.code, f"central refuses epoch {nack.epoch} seq {nack.seq}: sending has stopped")
 
@@ -236,7 +253,8 @@ class UplinkThread:
             self._logged.add("stale")
             log.warning("old answer ignored what=%s seq=%d central_time_us=%d", what, seq, central_time_us)
 
-    def _rollback(self, before: Position, now: Position) -> None:
+    def _rollback(self, before: Position, now: Position, ledger: Ledger) -> None:
+        sidecars.lost(ledger.connection, now)
         self._alarm(
             "CENTRAL_ROLLBACK", f"central had epoch {before[0]} seq {before[1]}, now says {now[0]} seq {now[1]}"
         )
@@ -273,6 +291,17 @@ class UplinkThread:
             last, records = frame
             self._publish_frame(records)
             uplink.sent(last, now_s)
+
+    def _send_beside(self, uplink: Uplink, ledger: Ledger, now_s: float) -> None:
+        """Send the next sidecars of acknowledged records; the same ones again where central has not answered."""
+        if not self._link.connected or now_s < self._beside_at_s:
+            return
+        if waiting := sidecars.waiting(ledger.connection, uplink.acked):
+            self._link.publish(topic(self._node_id, "side"), seal_sidecars(self._node_id, waiting, self._node_key()))
+        self._beside_at_s = now_s + (SIDE_AGAIN_S if waiting else SIDE_LOOK_S)
+
+    def _node_key(self) -> Signer:
+        return self._writer.signer if self._writer.renew is None else self._writer.renew()
 
     def _publish_frame(self, records: list[SignedBody]) -> None:
         self._link.publish(topic(self._node_id, "up"), encode_frame(records))

@@ -23,6 +23,7 @@ IDLE_S = 15.0  # after which a node that has nothing to send says that it is the
 ASK_S = 1.0  # while a frame is not answered: its ack may have to wait for its turn
 MAX_ANSWER_BYTES = 8 * 1024 * 1024  # 256 answers of 16 KiB, and a half
 _POSTS_A_POLL = 8
+_PATHS: dict[Channel, str] = {"up": "ingest", "side": "side", "status": "status"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,7 @@ class HttpsLink:
         assert self._client is not None
         within_s = ANSWER_S if within_s is None else within_s
         timeout = httpx.Timeout(within_s, connect=min(CONNECT_S, within_s))  # of each read; `_read` counts them all
-        path = f"/v1/{'ingest' if channel == 'up' else 'status'}/{self._node_id}"
+        path = f"/v1/{_PATHS[channel]}/{self._node_id}"
         self._spoke_s = time.monotonic()
         try:
             with self._client.stream("POST", path, content=payload, timeout=timeout) as response:

@@ -6,7 +6,9 @@ from typing import TypeAlias
 from sync.central.store.rows import ChainState, SignedBack
 from sync.format.canonical import Fields
 from sync.format.messages import Status
+from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
+from sync.format.visit_fields import text_of
 from sync.storage.arrivals import Arrival, CodeUse, Correction, arrival, code_use, correction
 
 EvidenceRow: TypeAlias = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
@@ -29,6 +31,8 @@ class Batch:
     signed_back: dict[str, SignedBack] = field(default_factory=dict)
     applied: list[tuple[int, str, int, bytes]] = field(default_factory=list)
     refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
+    erased: list[tuple[str, str, int, int, str, bool, int]] = field(default_factory=list)  # as `erased` has it
+    reached: list[tuple[int, str, str]] = field(default_factory=list)  # when, node, whom it has forgotten wholly
     seen: dict[str, int] = field(default_factory=dict)
     statuses: list[tuple[Status, int]] = field(default_factory=list)  # each with when it came
 
@@ -50,6 +54,7 @@ class Batch:
                 now_us,
             )
         )
+        self._keep_erasure(record, now_us)
         if record.kind == "key.rotated":
             self.rotations.append((record.node_id, record.epoch, record.seq))
         if (listed := arrival(record.node_id, record.fields, record.hash, now_us)) is not None:
@@ -58,3 +63,22 @@ class Batch:
             self.corrections.append(corrects)
         if (shown := code_use(record.node_id, record.fields)) is not None:
             self.code_uses.append(shown)
+
+    def _keep_erasure(self, record: Record, now_us: int) -> None:
+        """Whom a record says are forgotten at its node, and of whom nothing at all is left there."""
+        at = record.epoch, record.seq
+        reason = text_of(record.fields, "reason") or "legal"
+        if record.kind == "person.erased" and (person := text_of(record.fields, "person")):
+            known = reason if reason in ERASURE_REASONS else "legal"
+            self.erased.append((record.node_id, person, *at, known, True, now_us))
+        elif record.kind == "retention.run":
+            for person in _texts(record.fields.get("expired")):
+                if person.startswith("c-"):  # an owner of a phone: of faces there is nothing here
+                    self.erased.append((record.node_id, person, *at, "legal", False, now_us))
+        if record.kind in ("person.erased", "retention.run"):
+            self.reached += [(now_us, record.node_id, person) for person in _texts(record.fields.get("reached"))]
+
+
+def _texts(value: object) -> list[str]:
+    """The texts of a list; central judges envelopes, so a body may hold anything there."""
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

@@ -48,6 +48,9 @@ class Database(Protocol):
     def data_version(self) -> int:
         """A number that changes when somebody else has written; asking reads no table."""
 
+    def scrub(self) -> bool:
+        """Leave as little of what was deleted in the database's own files as it can; False: try again later."""
+
     def close(self) -> None: ...
 
 

@@ -45,12 +45,17 @@ class Log(Tables):
         leaf, _, first = found[0]
         return int(leaf + seq - first)
 
-    def statements(self, node_id: str | None = None) -> list[tuple[int, bytes]]:
-        """Where each statement lies in the log and its signed bytes, in order; those of one node where it is named."""
-        scope, values = ("WHERE node_id = ? ", (node_id,)) if node_id is not None else ("", ())
+    def statements(self, node_id: str | None = None, without: str = "") -> list[tuple[int, bytes]]:
+        """Where each statement lies in the log and its signed bytes, in order; those of one node where it is named.
+
+        without: a kind to leave out.
+        """
+        scope, values = ("AND node_id = ? ", (node_id,)) if node_id is not None else ("", ())
         return [
             (leaf, bytes(data))
-            for leaf, data in self._db.query(f"SELECT leaf, data FROM log_statements {scope}ORDER BY leaf", values)
+            for leaf, data in self._db.query(
+                f"SELECT leaf, data FROM log_statements WHERE kind <> ? {scope}ORDER BY leaf", (without, *values)
+            )
         ]
 
     def unstated(self) -> list[tuple[str, str]]:

@@ -71,6 +71,13 @@ class PostgresDatabase:
     def data_version(self) -> int:
         return int(self.query("SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")[0][0])
 
+    def scrub(self) -> bool:
+        with self._connected() as connection:
+            connection.execute("VACUUM sidecars")
+        return (
+            True  # it frees what was deleted; that is overwritten when the room is used, PostgreSQL's log in its time
+        )
+
     def hold(self, slots: Sequence[int]) -> None:
         # A lock belongs to the connection that writes: who has lost it can commit nothing any more.
         self._slots = list(slots)

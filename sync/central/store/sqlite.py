@@ -6,7 +6,16 @@ from pathlib import Path
 
 from sync.central.shard import SLOTS
 from sync.central.store.database import Row, Values
-from sync.storage.database import CENTRAL_FORMAT, DatabaseError, create, immediate, migrate, named, open_checked
+from sync.storage.database import (
+    BUSY_TIMEOUT_S,
+    CENTRAL_FORMAT,
+    DatabaseError,
+    create,
+    immediate,
+    migrate,
+    named,
+    open_checked,
+)
 from sync.web import tables
 
 FILE_NAME = "central.db"
@@ -83,6 +92,15 @@ class SqliteDatabase:
         with self._errors():
             (version,) = self.connection.execute("PRAGMA data_version").fetchone()
         return int(version)
+
+    def scrub(self) -> bool:
+        with self._errors():  # secure_delete has overwritten the pages; the log holds them as they were
+            self.connection.execute("PRAGMA busy_timeout = 0")  # a reader must not keep every node waiting
+            try:
+                (busy, _, _) = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+        return not busy
 
     def close(self) -> None:
         self.connection.close()

@@ -1,7 +1,7 @@
 """The store: all of central's tables on one database, whatever that is."""
 
 from sync.central.shard import Shard
-from sync.central.store import codes, evidence, log, nodes, notices, standing, visits
+from sync.central.store import codes, evidence, log, nodes, notices, sidecars, standing, visits
 from sync.central.store.batch import Batch
 from sync.central.store.codes import Codes
 from sync.central.store.database import Database, migrate
@@ -9,10 +9,11 @@ from sync.central.store.evidence import Evidence
 from sync.central.store.log import Log
 from sync.central.store.nodes import Nodes
 from sync.central.store.notices import Notices, Seal
+from sync.central.store.sidecars import SealFor, Sidecars
 from sync.central.store.standing import Standing, StandingChanged
 from sync.central.store.visits import Visits
 from sync.format.messages import Notice, Statement
-from sync.format.notices import KeyRevoked
+from sync.format.notices import Erase, KeyRevoked
 from sync.format.public_keys import Enrolment
 
 # in the order in which they are made
@@ -24,10 +25,11 @@ MIGRATIONS = (
     *log.MIGRATIONS,
     *standing.MIGRATIONS,
     *codes.MIGRATIONS,
+    *sidecars.MIGRATIONS,
 )
 
 
-class Store(Evidence, Nodes, Notices, Visits, Log, Standing, Codes):
+class Store(Evidence, Nodes, Notices, Visits, Log, Standing, Codes, Sidecars):
     """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
 
     def __init__(self, database: Database) -> None:
@@ -103,7 +105,12 @@ class Store(Evidence, Nodes, Notices, Visits, Log, Standing, Codes):
             self._write_code_uses(batch)
             self._write_nodes(batch)
             self._write_answers(batch)
+            self._write_erasures(batch)
             edge = self._append_records(batch)  # until the commit, nobody else can append
             if standing is not None and standing != self.standing():  # asked last: what is entered before us is seen
                 raise StandingChanged(f"{self.database.name}: who may sign has changed")
         self._edge = edge
+        self.scrub()
+
+    def _say_erase(self, node_id: str, said: Erase, seal: SealFor, now_us: int) -> int:
+        return self._append_notice(node_id, lambda nseq, prev: seal(node_id, nseq, prev, said), now_us).nseq
