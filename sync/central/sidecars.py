@@ -36,22 +36,26 @@ class SidecarDesk:
         Of a record that is not held here nothing is kept or answered: the node sends it again. Raises DatabaseError.
         """
         if self._store.enrolment(node_id) is None:
-            return self._refuse(node_id, "not enrolled")
+            self._refuse(node_id, "not enrolled")
+            return None
         key = newest_key(ring_of(self._store, node_id), "node")
         if key is None:
-            return self._refuse(node_id, "its node key is revoked")
+            self._refuse(node_id, "its node key is revoked")
+            return None
         try:
             sidecars = open_sidecars(node_id, payload, key)
         except BadMessage as error:
-            return self._refuse(node_id, str(error))
+            self._refuse(node_id, str(error))
+            return None
         kept = [(one, *of) for one in sidecars if (of := self._record_of(node_id, one)) is not None]
         if not kept:
-            return self._refuse(node_id, "of no check-in that is held here")
+            self._refuse(node_id, "of no check-in that is held here")
+            return None
         self._store.keep_sidecars(node_id, kept, now_us)
         return seal_taken(node_id, [one.record for one, _, _ in kept], self._keys.ack)
 
     def tell(self, now_us: int) -> None:
-        """Write the notices that erasures call for, and scrub what could not be before; cheap where there is nothing."""
+        """Write the notices that erasures call for, and scrub what could not be before."""
         self._store.scrub()
         if self._store.erasures_to_order():
             said = self._store.order_erasures(self._seal, now_us)
@@ -103,9 +107,7 @@ def unmask(directory: Path, node_id: str, visit: str, reason: str) -> Unmasked:
         kept = store.held(node_id, held.epoch, held.seq)
         promised = None if kept is None else parse(kept[1], kept[2]).fields.get("phone")
         if promised != commitment(opened.salt, opened.e164.encode()).hex():
-            raise SyncError(
-                f"visit {visit}: what was sealed is not what the node's record commits to: nothing is shown"
-            )
+            raise SyncError(f"visit {visit}: sealed is not what the node's record commits to: nothing is shown")
         central_id, now_us = load_public(directory).central_id, time.time_ns() // 1000
         said = Statement.seal(
             central_id,

@@ -1,4 +1,4 @@
-"""Central's sealing key: what nodes seal to it, only whoever holds its private half can read. X25519, NaCl's SealedBox."""
+"""Central's sealing key, X25519: what nodes seal to it (NaCl's SealedBox) only its private half can read."""
 
 import hashlib
 import os

@@ -325,9 +325,7 @@ def join_text(home: Path, text: str, named: str) -> CentralKeys:
         keys = CentralKeys.parse_text(text)
     except BadMessage as error:
         raise SyncError(f"{named}: {error}") from error
-    migrate(
-        home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS, SIDECARS, WEB
-    )  # WEB: `account` notices speak of its accounts
+    migrate(home / DATABASE_FILE, LEDGER_FORMAT, MIGRATIONS, SIDECARS, WEB)  # WEB: accounts, for `account` notices
     pinned = home / CENTRAL_FILE
     if pinned.exists():
         held = read_central_file(pinned)

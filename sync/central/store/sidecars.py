@@ -43,7 +43,7 @@ MIGRATIONS = (
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """A sidecar at central. person: empty where nobody was compared."""
+    """A sidecar at central, of the check-in at (epoch, seq)."""
 
     node_id: str
     record: bytes
@@ -114,7 +114,10 @@ class Sidecars(Tables):
             " WHERE node_id = ? AND visit = ? ORDER BY epoch, seq",
             (node_id, visit),
         )
-        return [Held(row[0], bytes(row[1]), *row[2:6], bytes(row[6]), *row[7:]) for row in rows]
+        return [
+            Held(node, bytes(record), epoch, seq, of, contact, bytes(sealed), seal_key, received_us)
+            for node, record, epoch, seq, of, contact, sealed, seal_key, received_us in rows
+        ]
 
     def sidecar_count(self) -> int:
         """How many phones are held here, sealed."""
@@ -187,7 +190,7 @@ class Sidecars(Tables):
         raise NotImplementedError  # Store: its notices are another table's
 
     def _write_erasures(self, batch: Batch) -> None:
-        """Forget here whom records say are forgotten there, and note whom else that concerns; in the ingest's commit."""
+        """Forget here whom records say are forgotten there, and note whom else that concerns."""
         for node_id, subject, epoch, seq, reason, asked, at_us in batch.erased:
             if asked:
                 self._note_others(node_id, subject)
