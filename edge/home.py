@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from edge import EdgeError
+from edge.access_log import MIGRATIONS as ACCESS_LOG
 from edge.attestation import MIGRATIONS as ATTESTATION
 from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
 from edge.clock import Clock

@@ -34,6 +34,7 @@ Domain: TypeAlias = Literal[
     "possession",
     "sidecar",
     "sidecar-ack",
+    "access",
 ]
 Algorithm: TypeAlias = Literal["ed25519", "es256"]
 SIGNATURE_BYTES = 64
