@@ -1,6 +1,6 @@
 """Who looked at whom: each view a row chained to the one before, and the chain's end signed every ten minutes.
 
-The rows hold account ids, codes and random ids, no more than a record may. They stay at the node; what enters the ledger
+The rows hold account ids, codes and random ids, no more than a record may, and stay at the node. What enters the ledger
 is an `access.digest` with their number and the last link, so that no row can be changed or left out unseen once it is
 signed. What was written since the last digest is as good as the database is, and no better.
 """
@@ -9,7 +9,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
@@ -158,7 +158,7 @@ class AccessLog:
 def sign(ledger: Ledger) -> Record | None:
     """Sign how far the log has come, where something was added; ledger: opened under the desk key."""
     with ledger.transaction() as transaction:
-        number, link = _last(transaction.connection)
+        number, _ = _last(transaction.connection)
         signed = ledger.last_of(KIND)
         if number == (signed.fields["entries"] if signed is not None else 0):
             return None
@@ -193,10 +193,9 @@ class Checked:
     signed: int
     why: str = ""
 
-    def line(self) -> str:
-        if self.why:
-            return f"bad: access log: {self.why}"
-        return f"access log: {self.entries} entries, {self.signed} of them signed"
+    @property
+    def text(self) -> str:
+        return self.why or f"{self.entries} entries, {self.signed} of them signed"
 
 
 def check(database: Path) -> Checked | None:

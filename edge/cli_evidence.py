@@ -1,6 +1,7 @@
 """The commands about evidence: the chain, what verifies it, who came first, and the certificate of a visit."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -70,18 +71,25 @@ def verify(
 ) -> None:
     """Check every hash, signature and link; exit 1 names the first bad record and why.
 
+    Of a HOME the log of who looked at whom too, against the digests in its chain.
+
     Example: firstvisit verify /var/lib/firstvisit/home --public-key node.pub
     """
+    from edge.access_log import check as check_access
     from sync.verify.verify import verify as verify_path
     from sync.verify.verify_both import verify_both
 
     verdict = verify_both(path, central, public_key) if central else verify_path(path, public_key)
+    looks = check_access(path / "firstvisit.db") if verdict.what == "home" else None
     if as_json:
-        print(json.dumps(verdict.fields()))
+        more = {} if looks is None else {"access_log": asdict(looks)}
+        print(json.dumps(verdict.fields() | more))
     else:
         for line in verdict.lines:
             print(printable(line))
-    if not verdict.ok:
+        if looks is not None:
+            print(printable(f"{'bad: ' if looks.why else ''}access log: {looks.text}"))
+    if not verdict.ok or (looks is not None and looks.why):
         raise typer.Exit(1)
 
 

@@ -12,6 +12,7 @@ from camera import CameraError
 from camera.source import parse_uri, redact, uri_digest
 from camera.worker import probe
 from edge import EdgeError
+from edge.access_log import check as check_access
 from edge.attestation import read_standing
 from edge.camera_views import CameraViews
 from edge.clock import UNKNOWN_ERROR_US, read_kernel
@@ -69,6 +70,7 @@ def examine(home: Home) -> list[Finding]:
         *_views(home, settings),
         _keys(home),
         _chain(home),
+        *_access(home),
         _people(home),
         *_copies(home),
         _clock(),
@@ -212,6 +214,17 @@ def _chain(home: Home) -> Finding:
     state: Literal["good", "warn"] = "good" if time.time() - night.ended_us / 1e6 < MISSED_NIGHTS_S else "warn"
     text = f"{night.checked} records verified {_when(night.ended_us)}, {verdict.checked} more now"
     return Finding("chain", state, text)
+
+
+def _access(home: Home) -> Iterator[Finding]:
+    """Whether the log of who looked at whom is what the ledger's digests say."""
+    try:
+        checked = check_access(home.database)
+    except SyncError as error:
+        yield Finding("access log", "bad", str(error))
+        return
+    if checked is not None:
+        yield Finding("access log", "bad" if checked.why else "good", checked.text)
 
 
 def _when(moment_us: int) -> str:

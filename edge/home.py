@@ -128,7 +128,8 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        at_rest = (LEDGER, TRUST, PEOPLE, CONTACTS, WEB, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
+        people = (PEOPLE, CONTACTS, WEB, ACCESS_LOG)
+        at_rest = (LEDGER, TRUST, *people, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)
 

@@ -7,12 +7,13 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from edge import EdgeError
+from edge.access_log import AccessLog
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.desk_secrets import desk_secret
 from edge.epochs import moved
 from edge.home import Home
-from edge.kiosk import cameras, certificates, checkin, front, lookback, node_page, questions, tablets, why
+from edge.kiosk import access, cameras, certificates, checkin, front, lookback, node_page, questions, tablets, why
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
@@ -30,7 +31,7 @@ from sync.web.tablets import Tablets
 from sync.web.times import Times
 
 _HERE = Path(__file__).parent
-_PAGES = (front, questions, checkin, lookback, why, certificates, cameras, node_page, tablets)
+_PAGES = (access, front, questions, checkin, lookback, why, certificates, cameras, node_page, tablets)
 
 
 def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
@@ -50,6 +51,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     gate = Gate("kiosk", accounts, sessions, registered, pages, HOMES)
     jobs = Jobs(settings.site.timezone)
     faces = Faces(home.database, home.keys_database)
+    looks = AccessLog(home.database)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -60,6 +62,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         jobs.stop()
         watch.stop()
         faces.close()
+        looks.close()
 
     app = FastAPI(title="FirstVisit kiosk", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live = live
@@ -81,6 +84,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         sessions=sessions,
         tablets=registered,
         jobs=jobs,
+        access=looks,
     )
     for page in _PAGES:
         page.mount(shell)

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, HTTPException
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -27,6 +28,7 @@ def mount(shell: Shell) -> None:
     @app.get("/cameras/{camera_id}/live.mjpeg")
     async def camera_live(camera_id: str, session: part) -> Response:
         _hold_to_known(camera_id)
+        await run_in_threadpool(shell.look, session, "camera", camera_id)
         source = pictures(shell.home.database.resolve().parent, camera_id)
         return await moving(source, lambda: shell.sessions.alive(session.key))
 

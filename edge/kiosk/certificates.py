@@ -31,6 +31,7 @@ def mount(shell: Shell) -> None:
 
     def shown(request: Request, session: Session, visit: ShownVisit, refused: str = "") -> Response:
         status = 409 if request.method == "POST" else 200
+        shell.look(session, "certificate", visit.visit_id)
         refused = refused or shell.view.refused(visit)
         return shell.page(request, "certificate.html", session, status, visit=visit, refused=refused)
 

@@ -45,6 +45,7 @@ def mount(shell: Shell) -> None:
         problem: str = "",
         typed: str = "",
     ) -> Response:
+        shell.look(session, "checkin", visit.visit_id)
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             contact = contact_of(ledger.connection, vault, visit.visit_id)
             as_of_us = ledger.last_ack_us()

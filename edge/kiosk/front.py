@@ -40,10 +40,11 @@ def mount(shell: Shell) -> None:
         return shell.part(request, "panels.html", **view.panels())
 
     @app.get("/crops/{visit_id}.jpg")
-    def crop(visit_id: str, _session: evidence_part) -> Response:
+    def crop(visit_id: str, session: evidence_part) -> Response:
         jpeg = shell.faces.crop(visit_id)
         if jpeg is None:
             return Response(status_code=404)
+        shell.look(session, "face", visit_id)
         return Response(jpeg, media_type="image/jpeg")
 
     @app.get("/events")

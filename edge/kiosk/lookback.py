@@ -35,6 +35,8 @@ def mount(shell: Shell) -> None:
         found: list[Been] | None = None,
         problem: str = "",
     ) -> Response:
+        for been in found or ():
+            shell.look(session, "lookback", been.visit_id)
         since_us = time.time_ns() // 1000 - _AT_HAND_US
         newest = (one for one in shell.arrivals.newest(_AT_HAND) if one.arrived_us >= since_us)
         at_hand = [one for one in newest if one.person_id and not one.forgotten]

@@ -1,5 +1,6 @@
 """What every page of the kiosk is given: the HOME, the arrivals in memory, and the door its routes stand behind."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from fastapi import FastAPI, HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge.access_log import AccessLog, Action, NotNoted
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.shown import ShownVisit
@@ -23,6 +25,8 @@ from sync.web.live import Live
 from sync.web.pages import Pages
 from sync.web.sessions import Session, Sessions
 from sync.web.tablets import Tablets
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Shell:
     sessions: Sessions
     tablets: Tablets
     jobs: Jobs
+    access: AccessLog
 
     @property
     def desk_ledger(self) -> Callable[[], Ledger]:
@@ -55,6 +60,14 @@ class Shell:
         if visit is None:
             raise HTTPException(404)
         return visit
+
+    def look(self, session: Session, action: Action, subject: str) -> None:
+        """Write down that somebody is about to see a person; a look that cannot be written down is not to be had."""
+        try:
+            self.access.note(session.account.account_id, action, subject)
+        except NotNoted as error:
+            _log.error("look refused action=%s subject=%s: %s", action, subject, error)
+            raise HTTPException(503, "unlogged") from error
 
     def page(self, request: Request, template: str, session: Session, status: int = 200, **given: Any) -> Response:
         """A whole page, with the frame around it and the token that its forms send back."""

@@ -20,6 +20,7 @@ def mount(shell: Shell) -> None:
     @shell.app.get("/visits/{visit_id}/why")
     def why(request: Request, visit_id: str, session: page) -> Response:
         visit = shell.known(visit_id)
+        shell.look(session, "why", visit_id)
         kept = shell.faces.explanation(visit_id)
         nearest = kept.nearest if kept else ()
         return shell.page(

@@ -284,7 +284,7 @@ class Gate:
         )
 
 
-_REASONS = ("role", "form", "tablet")
+_REASONS = ("role", "form", "tablet", "unlogged")
 
 
 def _address(request: Request) -> str:

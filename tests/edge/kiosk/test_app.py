@@ -36,6 +36,7 @@ PAGES: dict[str, set[str]] = {
     "/questions": DESK,
     "/lookback": DESK,
     "/node": EVERYBODY,
+    "/access": {"auditor", "privacy"},
     "/certificates/{visit_id}": EVIDENCE,
     "/visits/{visit_id}/why": EVIDENCE,
     "/visits/{visit_id}/checkin": DESK,
