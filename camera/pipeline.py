@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
+from camera.looks import Watched
 from camera.motion import MotionGate, look
 from camera.quality import (
     MIN_FRONTALITY,
     MIN_QUALITY,
-    MIN_QUALITY_ALONE,
     BestShot,
-    BestShots,
     Glimpse,
     crop_jpeg,
     face_px,
@@ -32,18 +31,15 @@ from models.liveness import Liveness
 from models.masks import MaskDetector
 
 MIN_FACE_PX = 32.0  # the short side; smaller ones are tracked but never shot
-MAX_SHOTS = 5  # kept a track, and so the bound of its memory
-DECIDE_AFTER_S = 1.0
 LOST_AFTER_S = 3.0
-SHOTS_TO_ARRIVE = 3
-SHOTS_APART_S = 0.2  # neighbouring frames show the same face again and add nothing to a template
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Arrival:
     """A track that can be decided.
 
-    shots: best first, at least one. together: the tracks seen in one frame with it so far.
+    shots: best first, at least one. together: the tracks seen in one frame with it so far. final: whether nothing
+    better comes of it; else `Pipeline.hold` lets it arrive once more.
     """
 
     camera_id: str
@@ -51,6 +47,7 @@ class Arrival:
     first_seen_at: datetime
     shots: tuple[BestShot, ...]
     together: frozenset[int]
+    final: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +63,15 @@ class Ended:
 class Step:
     """What a frame brought.
 
-    seen: ids of tracks that have arrived (in this step or before) and are visible in this frame. view: what began or
-    ended of the view's own state. sightings: every track in this frame, for those who look on; all else never mentions
-    a track that does not arrive.
+    seen: ids of tracks that have arrived (in this step or before) and are visible in this frame. better: tracks that
+    arrived before and now have markedly better pictures, once each. view: what began or ended of the view's own state.
+    sightings: every track in this frame, for those who look on; all else never mentions a track that does not arrive.
     """
 
     arrivals: tuple[Arrival, ...] = ()
     seen: tuple[int, ...] = ()
     ended: tuple[Ended, ...] = ()
+    better: tuple[Arrival, ...] = ()
     view: tuple[ViewChange, ...] = ()
     sightings: tuple[Sighting, ...] = ()
 
@@ -92,25 +90,12 @@ class Vitals:
     sharpness_e6: int
 
 
-@dataclass(slots=True)
-class _Person:
-    """What is remembered of one track until it ends; its shots only until it arrives."""
-
-    first_seen_at: datetime
-    first_seen_ns: int
-    last_seen_at: datetime
-    shots: BestShots | None
-    together: set[int] = field(default_factory=set)
-
-
 class Pipeline:
     """Analyses the frames of one camera, in their order.
 
-    refine: Pack.refine, for the shots that are decided on. A track arrives DECIDE_AFTER_S old when it has
-    SHOTS_TO_ARRIVE shots, and up to as much later while they still get better, for whoever walks up is best seen last;
-    with fewer shots when it ends, if the best is good (MIN_QUALITY_ALONE). All seconds are frame time. view, live: the
-    reference view, and whether the source is a camera (`ViewWatch`). masks, liveness: what says so of the shots that
-    are decided on.
+    refine: Pack.refine, for the shots that are decided on. When that is, `Watched` says; all seconds are frame time.
+    view, live: the reference view, and whether the source is a camera (`ViewWatch`). masks, liveness: what says so of
+    the shots that are decided on.
     """
 
     def __init__(
@@ -130,7 +115,7 @@ class Pipeline:
         self._embedder = embedder
         self._refine = refine
         self._tracker = Tracker(LOST_AFTER_S)
-        self._people: dict[int, _Person] = {}
+        self._people: dict[int, Watched] = {}
         self._gate = MotionGate()
         self._attention = Attention()
         self._views = ViewWatch(view, live=live)
@@ -152,17 +137,21 @@ class Pipeline:
         self._gate.detected(view, frame.captured_ns)
         self._views.learn(view, _shares(frame, faces), frame.captured_ns, frame.captured_at)
         update = self._tracker.update(faces, frame.captured_ns)
-        late, ended = self._end(update.ended)
         for sighting in update.sightings:
             self._remember(frame, sighting)
         visible = {sighting.track_id for sighting in update.sightings}
         for track_id in visible:
-            if self._people[track_id].shots is not None:  # asked for once, at arrival; a poster stays for months
+            if self._people[track_id].open:
                 self._people[track_id].together |= visible - {track_id}
-        due = [track_id for track_id in sorted(visible) if self._is_due(track_id, frame)]
-        arrivals = [self._arrive(track_id) for track_id in due[:1]]  # a decision takes as long as four pictures
-        seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].shots is None))
-        return Step((*late, *arrivals), seen, ended, changes, update.sightings)
+        looked = self._end(update.ended)
+        if (due := self._due(frame.captured_ns)) is not None:
+            self._look(due, looked, final=self._people[due].last_look(frame.captured_ns))
+        seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].decided))
+        return Step(tuple(looked.arrivals), seen, tuple(looked.ended), tuple(looked.better), changes, update.sightings)
+
+    def hold(self, track_id: int) -> None:
+        """What arrived without being `final` is not decided: let it arrive once more, with what comes meanwhile."""
+        self._people[track_id].decided = False
 
     def finish(self) -> Step:
         """End the source, or an outage's loss of it: every undecided track with a good shot arrives, all end.
@@ -170,8 +159,8 @@ class Pipeline:
         Frames may follow; their tracks are new.
         """
         self._views.interrupted()
-        late, ended = self._end(self._tracker.finish())
-        return Step(arrivals=late, ended=ended)
+        looked = self._end(self._tracker.finish())
+        return Step(tuple(looked.arrivals), ended=tuple(looked.ended), better=tuple(looked.better))
 
     @property
     def view(self) -> KeptView | None:
@@ -192,34 +181,31 @@ class Pipeline:
     def _remember(self, frame: Frame, sighting: Sighting) -> None:
         person = self._people.get(sighting.track_id)
         if person is None:
-            shots = BestShots(MAX_SHOTS, SHOTS_APART_S)
-            person = _Person(frame.captured_at, frame.captured_ns, frame.captured_at, shots)
-            self._people[sighting.track_id] = person
-        person.last_seen_at = frame.captured_at
+            person = self._people[sighting.track_id] = Watched(frame.captured_at)
+        person.sighted(frame.captured_at, frame.captured_ns)
         face = sighting.face
-        if person.shots is None or face_px(face) < MIN_FACE_PX or frontality(face) < MIN_FRONTALITY:
+        if not person.open or face_px(face) < MIN_FACE_PX or frontality(face) < MIN_FRONTALITY:
             return
         value = quality(frame.image, face)
-        if value >= MIN_QUALITY and person.shots.wanted(value, frame.captured_at):
-            person.shots.add(glimpse(frame.image, face, frame.captured_at, value))
+        if value >= MIN_QUALITY and person.wants(value, frame.captured_at):
+            person.add(glimpse(frame.image, face, frame.captured_at, value), frame.captured_ns)
 
-    def _is_due(self, track_id: int, frame: Frame) -> bool:
-        person = self._people[track_id]
-        if person.shots is None or len(person.shots) < SHOTS_TO_ARRIVE:
-            return False
-        age_s = (frame.captured_ns - person.first_seen_ns) / 1e9
-        if age_s < DECIDE_AFTER_S:
-            return False
-        return age_s >= 2 * DECIDE_AFTER_S or not person.shots.improving(frame.captured_at)
+    def _due(self, now_ns: int) -> int | None:
+        """The track to be looked at in this frame: a look takes as long as four pictures, and who waits goes first."""
+        due = [(person.decided, track_id) for track_id, person in self._people.items() if person.due(now_ns)]
+        return min(due)[1] if due else None
 
-    def _arrive(self, track_id: int) -> Arrival:
+    def _look(self, track_id: int, looked: _Looked, *, final: bool) -> None:
         person = self._people[track_id]
-        kept = person.shots.best_first() if person.shots is not None else ()
-        shots = tuple(self._shot(track_id, moment) for moment in kept)
-        arrival = Arrival(self._camera_id, track_id, person.first_seen_at, shots, frozenset(person.together))
-        person.shots = None
-        person.together.clear()
-        return arrival
+        if not person.decided or person.better:
+            already = person.decided
+            shots = tuple(person.cut(moment) or self._shot(track_id, moment) for moment in person.look())
+            person.keep_cut(shots)
+            together = frozenset(person.together)
+            arrival = Arrival(self._camera_id, track_id, person.first_seen_at, shots, together, final)
+            (looked.better if already else looked.arrivals).append(arrival)
+        if final:
+            person.close()
 
     def _shot(self, track_id: int, moment: Glimpse) -> BestShot:
         """Cut a shot, refined and encoded only now: of a face that walks up, most moments are beaten by the next."""
@@ -231,17 +217,25 @@ class Pipeline:
         at, px = moment.captured_at, moment.face_px
         return BestShot(self._camera_id, track_id, at, chip, crop, moment.quality, px, masked, live)
 
-    def _end(self, track_ids: tuple[int, ...]) -> tuple[tuple[Arrival, ...], tuple[Ended, ...]]:
-        late: list[Arrival] = []
-        ended: list[Ended] = []
+    def _end(self, track_ids: tuple[int, ...]) -> _Looked:
+        looked = _Looked([], [], [])
         for track_id in track_ids:
             person = self._people[track_id]
-            if person.shots is not None and person.shots.best_quality() >= MIN_QUALITY_ALONE:
-                late.append(self._arrive(track_id))
-            if person.shots is None:
-                ended.append(Ended(self._camera_id, track_id, person.last_seen_at))
+            if person.open and (person.looked_at or person.decidable):
+                self._look(track_id, looked, final=True)
+            if person.decided:
+                looked.ended.append(Ended(self._camera_id, track_id, person.last_seen_at))
             del self._people[track_id]
-        return tuple(late), tuple(ended)
+        return looked
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What was decided on in one step."""
+
+    arrivals: list[Arrival]
+    better: list[Arrival]
+    ended: list[Ended]
 
 
 def _shares(frame: Frame, faces: list[Face]) -> list[NDArray[np.float32]]:

@@ -45,7 +45,7 @@ def graded(
         ("unsure", decision == "unsure"),
         ("few_shots", len(arrival.shots) < GOOD_SHOTS),
         ("poor_quality", best.quality < GOOD_QUALITY),
-        ("near_threshold", decision != "unsure" and not _clear(decision, match.similarity, rule)),
+        ("near_threshold", decision != "unsure" and not clear(decision, match.similarity, rule)),
         ("masked", best.masked is not None and best.masked >= MASKED),
         ("not_live", bool(lives) and median(lives) < LIVE),
         ("liveness_unknown", not lives),
@@ -57,7 +57,10 @@ def graded(
     return Grading("B" if ONLY_B.issuperset(shortfalls) else "C", shortfalls)
 
 
-def _clear(decision: Decision, similarity: float | None, rule: Rule) -> bool:
+def clear(decision: Decision, similarity: float | None, rule: Rule) -> bool:
+    """Whether a similarity lies a margin away from the threshold that decided; never so of unsure."""
+    if decision == "unsure":
+        return False
     if decision == "return":
         return similarity is not None and similarity >= rule.upper + rule.margin
     return similarity is None or similarity <= rule.lower - rule.margin

@@ -468,6 +468,26 @@ class Vault:
         self._thin(connection, person_id)
         return template_id
 
+    def replace_template(
+        self, connection: sqlite3.Connection, template_id: int, vector: NDArray[np.float32]
+    ) -> int | None:
+        """Put a better template in the place of one, for as long as that would have lived; returns its id.
+
+        In the ledger's transaction; None where the template is gone by now.
+        """
+        found = connection.execute(
+            "SELECT person_id, pack, stored_us, searchable FROM templates JOIN people USING (person_id)"
+            " WHERE template_id = ?",
+            (template_id,),
+        ).fetchone()
+        if found is None or self._key(found[0]) is None:
+            return None
+        person_id, pack, stored_us, searchable = found
+        better = self._add_template(connection, person_id, pack, vector, stored_us, bool(searchable))
+        # afterwards: SQLite gives the number of a deleted last row out again, and galleries follow numbers
+        connection.execute("DELETE FROM templates WHERE template_id = ?", (template_id,))
+        return better
+
     def _thin(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what of a person's templates, pack by pack, is redundant."""
         by_pack: dict[str, list[StoredTemplate]] = {}

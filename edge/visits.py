@@ -12,7 +12,7 @@ from edge.consent import Horizon
 from edge.decision import Rule, Strictness, Verdict, decide
 from edge.explanation import NEAREST, Explanation
 from edge.gallery import Gallery, Match
-from edge.grade import graded
+from edge.grade import clear, graded
 from edge.open_visit import TOLD_BY, OpenVisit, recalled
 from edge.parties import Party
 from edge.roster import Member
@@ -71,6 +71,7 @@ class Visits:
         self._gap_over_restarts = gap  # the end of a source ended its visits, unless the gap says otherwise
         self._strictness = strictness
         self._book = VisitBook(sources)
+        self._stored: dict[tuple[str, int], int] = {}  # track -> the template it left, until it ends
         self._heard = (0, 0)  # (epoch, seq) of the desk's last answer followed
 
     def follow(self, horizon: Horizon) -> None:
@@ -144,6 +145,38 @@ class Visits:
         self._open(OpenVisit(visit_id, None, arrival.first_seen_at), arrival, beside, party)
         return record
 
+    def sure(self, arrival: Arrival, probe: Template) -> bool:
+        """Say whether better pictures of an arrival would hardly change what is decided."""
+        self._gallery.refresh()
+        self._staff.refresh()
+        beside = self._book.beside(arrival)
+        match, rule = self._gallery.search(probe, self._book.people(beside)), self.rule()
+        staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
+        known = self._staff.recognise(probe, arrival, match, staff_rule, rule)
+        if known.member is not None or known.maybe is not None:
+            return known.member is not None
+        verdict = decide(match, rule)
+        if clear(verdict.decision, match.similarity, rule):
+            return True
+        return self._resumable(verdict, match, rule, probe, beside, arrival.first_seen_at) is not None
+
+    def stored(self, arrival: Arrival) -> bool:
+        """Whether the decision on this track left a template."""
+        return (arrival.camera_id, arrival.track_id) in self._stored
+
+    def bettered(self, arrival: Arrival, probe: Template) -> None:
+        """Put the template of better pictures in the place of the one that the decision on this track left.
+
+        The decision and what it rested on stay as recorded. Where the two are not surely one person's, nothing changes.
+        """
+        template_id = self._stored.pop((arrival.camera_id, arrival.track_id))
+        left = self._vault.template(template_id)
+        if left is None or float(left.vector @ probe.vector) < self.rule().upper:
+            return
+        with self._ledger.transaction() as transaction:
+            self._vault.replace_template(transaction.connection, template_id, probe.vector)
+        self._gallery.refresh()
+
     def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
         """Decide an arrival and record it.
 
@@ -168,6 +201,7 @@ class Visits:
 
     def ended(self, ended: Ended) -> None:
         """A track is over; an unnamed visit is over with it."""
+        self._stored.pop((ended.camera_id, ended.track_id), None)
         self._staff.ended(ended)
         visit = self._book.ended(ended)
         if visit is not None and visit.person_id is None:
@@ -305,6 +339,7 @@ class Visits:
         stored = self._vault.template(template_id) if template_id is not None and searchable else None
         if stored is not None:
             self._gallery.add(stored)
+            self._stored[arrival.camera_id, arrival.track_id] = stored.template_id
         visit = OpenVisit(visit_id, person_id, arrival.first_seen_at, unanswered=verdict.decision == "unsure")
         visit.meet(agents)
         self._open(visit, arrival, beside, party)

@@ -250,12 +250,19 @@ class Watch:
     def _follow(self, step: Step) -> None:
         for arrival in step.arrivals:
             if self._policy.embeds:
-                record = self._visits.arrived(arrival, self._template(arrival), datetime.now(UTC))
+                template = self._template(arrival)
+                if not arrival.final and not self._visits.sure(arrival, template):
+                    self._pipelines[arrival.camera_id].hold(arrival.track_id)
+                    continue
+                record = self._visits.arrived(arrival, template, datetime.now(UTC))
             else:
                 record = self._visits.arrived_unnamed(arrival)
             self._live_view.decided(arrival.camera_id, arrival.track_id, record)
             if record is not None:
                 log.info("visit recorded seq=%d kind=%s camera=%s", record.seq, record.kind, arrival.camera_id)
+        for arrival in step.better:
+            if self._policy.embeds and self._visits.stored(arrival):
+                self._visits.bettered(arrival, self._template(arrival))
         self._end(step)
 
     def _end(self, step: Step) -> None:

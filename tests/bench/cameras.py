@@ -66,12 +66,12 @@ def _busy(folder: Path, url: str, server: "subprocess.Popen[str]", pack: str, se
     high = np.percentile(ages, [50, 99, 100])
     rows.append(Row("the same, oldest frame at analysis", "-", float(high[2]), " s", "<=", AGE_S,
                     f"p50 {high[0]:.3f}, p99 {high[1]:.3f}, of {len(ages)} frames"))  # fmt: skip
-    sights = np.array(found["decisions"] or [(9.9, 9.9)])
-    p50, p95 = np.percentile(sights, [50, 95], axis=0)
-    detail = f"from the first sight p50 {p50[0]:.2f}, p95 {p95[0]:.2f} s, of which a second and more is waiting for a"
-    detail += f" better picture; from the last picture p50 {p50[1]:.2f}; {len(sights)} decisions"
-    rows.append(Row("the same, last picture to decision, p95", "-", float(p95[1]), " s", "<=", DECISION_S, detail))
-    rows.append(Row("the same, first sight to decision, p95", "-", float(p95[0]), " s", "<=", DECISION_S, "as above"))
+    sights = np.array(found["decisions"] or [(9.9, 9.9, 9.9, 0)])
+    for kind, column in (("first picture to decide on", 1), ("first sight", 0), ("last picture", 2)):
+        p50, p95, most = np.percentile(sights[:, column], [50, 95, 100])
+        detail = f"p50 {p50:.2f}, longest {most:.2f} s; {len(sights)} decisions, {sights[:, 3].mean():.1f} shots each,"
+        detail += f" {(sights[:, 3] < 3).mean():.0%} on fewer than three"
+        rows.append(Row(f"the same, {kind} to decision, p95", "-", float(p95), " s", "<=", DECISION_S, detail))
     rss = np.array(found["rss_mb"])
     minutes = (rss[-1, 0] - rss[0, 0]) / 60
     detail = f"{CAMERAS} cameras, {minutes:.0f} minutes; resident at the end {rss[-1, 1]:.0f} MB"

@@ -18,13 +18,17 @@ STARTED_NS = time.monotonic_ns()
 from camera.pipeline import Arrival, Pipeline, Step  # noqa: E402  the clock starts before the imports
 from camera.slot import Slots  # noqa: E402
 from camera.source import Frame  # noqa: E402
+from camera.tracker import Sighting  # noqa: E402
 from edge import node, watch  # noqa: E402
 from edge.home import Home  # noqa: E402
 
 RSS_EVERY_S = 1.0
 SETTLE_S = 5.0  # from the first frame; what counts comes after
 _frames: dict[str, list[tuple[float, float]]] = {}  # camera: (seconds since the start, age at analysis)
-_decisions: list[tuple[float, float]] = []  # seconds from the first sight, and from the last shot, to the record
+# Seconds to the record: from the first sight, from the first picture or pictures that a decision can rest on, and from
+# the last shot it rests on; and how many shots.
+_decisions: list[tuple[float, float, float, int]] = []
+_decidable: dict[tuple[str, int], datetime] = {}
 _rss: list[tuple[float, float]] = []
 _steady: dict[str, float] = {}
 _begun = threading.Event()
@@ -48,13 +52,23 @@ class _Probed(Pipeline):
         _begun.set()
         return step
 
+    def _remember(self, frame: Frame, sighting: Sighting) -> None:
+        super()._remember(frame, sighting)
+        if self._people[sighting.track_id].decidable:
+            _decidable.setdefault((frame.camera_id, sighting.track_id), frame.captured_at)
+
 
 class _Watch(watch.Watch):
     def _follow(self, step: Step) -> None:
         super()._follow(step)
         now = datetime.now(UTC)
         for arrival in step.arrivals:
-            _decisions.append((_seconds(now, arrival.first_seen_at), _seconds(now, _last_shot(arrival))))
+            watched = self._pipelines[arrival.camera_id]._people.get(arrival.track_id)
+            if watched is not None and not watched.decided:
+                continue  # held
+            moments = (arrival.first_seen_at, _decidable[arrival.camera_id, arrival.track_id], _last_shot(arrival))
+            first, decidable, last = (_seconds(now, moment) for moment in moments)
+            _decisions.append((first, decidable, last, len(arrival.shots)))
 
 
 def _last_shot(arrival: Arrival) -> datetime:
