@@ -15,6 +15,7 @@ from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
 from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
+from edge.desk.codes import CODES
 from edge.desk.contacts import CONTACTS, PEPPER
 from edge.desk.desk_secrets import SECRETS
 from edge.geofence import place_fields
@@ -128,7 +129,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        people = (PEOPLE, CONTACTS, WEB, ACCESS_LOG)
+        people = (PEOPLE, CONTACTS, CODES, WEB, ACCESS_LOG)
         at_rest = (LEDGER, TRUST, *people, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)

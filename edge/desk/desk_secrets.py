@@ -14,7 +14,7 @@ from sync.storage.database import named, open_checked
 
 SECRETS = Migrations("desk_secrets")
 
-Purpose: TypeAlias = Literal["pin", "note"]
+Purpose: TypeAlias = Literal["pin", "note", "foreign_code"]
 
 
 @SECRETS()
@@ -24,6 +24,12 @@ def desk_secrets(db: sqlite_utils.Database) -> None:
     db.table("desk_secrets").insert_all(
         {"purpose": purpose, "secret": secrets.token_bytes(32)} for purpose in ("pin", "note")
     )
+
+
+@SECRETS()
+def foreign_codes(db: sqlite_utils.Database) -> None:
+    """foreign_code: the salt of what records say of a code that another system made."""
+    db.table("desk_secrets").insert({"purpose": "foreign_code", "secret": secrets.token_bytes(32)})
 
 
 def desk_secret(keys_database: Path, purpose: Purpose) -> bytes:
