@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
+from edge.desk.codes import ShownCode, hold_same_phone, note_use
 from edge.desk.contacts import bind
 from edge.desk.phones import Phone
 from edge.open_visit import some
@@ -21,7 +22,7 @@ from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
 KIND = "visit.checkin"
-Way: TypeAlias = Literal["phone", "walk_in"]
+Way: TypeAlias = Literal["phone", "walk_in", "code"]
 Dismissal: TypeAlias = Literal["companion", "not_customer", "refused", "left"]
 State: TypeAlias = Literal["open", "registered"] | Dismissal
 DISMISSALS: dict[str, tuple[Dismissal, str | None]] = {
@@ -80,17 +81,19 @@ class CheckIn:
         *,
         companions: Sequence[Arrival] = (),
         heads: int | None = None,
+        code: ShownCode | None = None,
     ) -> list[Record]:
         """Close an arrival as a customer's; one that was dismissed before becomes one too.
 
         consent: the version of the text agreed to, None where the box was left empty; it needs a person. companions:
         are closed with it, as its companions, as far as they are open still. heads: of a group, as the desk counted
-        them, whoever the cameras saw of it.
+        them, whoever the cameras saw of it. code: what was shown, judged good; raises CodeRefused where another phone
+        has been registered with its report here.
         """
         salt = secrets.token_bytes(_SALT_BYTES)
 
         def fields(known: Fields, vault: Vault, transaction: Transaction) -> Fields:
-            made: Fields = {"state": "registered", "way": way, **known}
+            made: Fields = {"state": "registered", "way": way, **({} if code is None else code.fields()), **known}
             if heads is not None:
                 made["heads"] = heads
             if phone is not None:
@@ -108,6 +111,9 @@ class CheckIn:
                 )
                 if earlier is not None:
                     made |= {"earlier": earlier.visit_id, "earlier_us": earlier.arrived_us, "basis": "phone"}
+            if code is not None:
+                hold_same_phone(transaction.connection, code, arrival.visit_id)
+                note_use(transaction.connection, code, arrival.visit_id, arrival.person_id, _now_us())
             return made
 
         beside: Fields = {"state": "companion", "lead": arrival.visit_id}

@@ -142,11 +142,14 @@ def hold_same_phone(connection: sqlite3.Connection, shown: ShownCode, visit_id: 
     The digits reported are only seven of a number's eleven: two customers may share them. The visit's own phone must be
     bound before. Raises CodeRefused.
     """
-    if shown.kind == "report" and connection.execute(
-        "SELECT 1 FROM code_uses JOIN contact_visits USING (visit_id) WHERE code = ?"
-        " AND contact_visits.person_id NOT IN (SELECT person_id FROM contact_visits WHERE visit_id = ?)",
-        (shown.code_hash, visit_id),
-    ).fetchone():
+    if (
+        shown.kind == "report"
+        and connection.execute(
+            "SELECT 1 FROM code_uses JOIN contact_visits USING (visit_id) WHERE code = ?"
+            " AND contact_visits.person_id NOT IN (SELECT person_id FROM contact_visits WHERE visit_id = ?)",
+            (shown.code_hash, visit_id),
+        ).fetchone()
+    ):
         raise CodeRefused("other_phone", shown.code_hash)
 
 

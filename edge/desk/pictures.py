@@ -33,7 +33,12 @@ def code_in(picture: bytes) -> str:
                 raise NoCode("no_picture")
             image.draft("L", (_WORK_SIDE_PX, _WORK_SIDE_PX))  # a JPEG is unpacked at a fraction of its size
             grey = image.convert("L")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:  # Pillow says any of them of a torn file
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ) as error:  # all said of torn files
         raise NoCode("no_picture") from error
     grey.thumbnail((_WORK_SIDE_PX, _WORK_SIDE_PX))
     found = [code.text for code in zxingcpp.read_barcodes(grey, _FORMATS, text_mode=zxingcpp.TextMode.Plain)]

@@ -1,7 +1,7 @@
 """A scan that failed, on record: the reason, and of the code only a hash."""
 
-from contextlib import closing
 from collections.abc import Callable
+from contextlib import closing
 
 from edge.desk.codes import CodeRefused
 from sync.format.records import Record

@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
@@ -31,58 +31,14 @@ _REQUEST = re.compile(r"[0-9a-f]{32}")
 
 def mount(shell: Shell) -> None:
     """Add /visits/ID/checkin, its forms for registering, dismissing and taking a dismissal back."""
-    app, home, arrivals = shell.app, shell.home, shell.arrivals
+    app, home = shell.app, shell.home
     desk = CheckIn(shell.desk_ledger, home.database, home.keys_database)
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
 
-    def shown(
-        request: Request,
-        session: Session,
-        visit: ShownVisit,
-        *,
-        status: int = 200,
-        problem: str = "",
-        typed: str = "",
-    ) -> Response:
-        shell.look(session, "checkin", visit.visit_id)
-        with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
-            contact = contact_of(ledger.connection, vault, visit.visit_id)
-            as_of_us = ledger.last_ack_us()
-        return shell.page(
-            request,
-            "checkin.html",
-            session,
-            status,
-            visit=visit,
-            contact=contact,
-            as_of_us=as_of_us,
-            dismissals=tuple(DISMISSALS),
-            consent=_CONSENT if may_consent(visit) else None,
-            problem=problem,
-            typed=typed,
-            request_id=secrets.token_hex(16),
-        )
-
-    def told(
-        request: Request, session: Session, visit: ShownVisit, write: Callable[[Arrival], list[Record]]
-    ) -> Response:
-        arrival = Arrival(
-            visit.visit_id, visit.person_id, visit.arrived_us, visit.party_id, arrivals.party_of(visit), visit.at
-        )
-        try:
-            records = write(arrival)
-        except NotNow:
-            return shown(request, session, visit, status=409, problem="already")
-        except KeyNotInForce as error:
-            _log.warning("check-in not recorded visit=%s: %s", visit.visit_id, error)
-            return shown(request, session, visit, status=409, problem="no_key")
-        arrivals.add(records[0])  # the page that follows shows it; the watch will find it again
-        return RedirectResponse(f"/visits/{visit.visit_id}/checkin", 303)
-
     @app.get("/visits/{visit_id}/checkin")
-    def checkin_page(request: Request, visit_id: str, session: page) -> Response:
-        return shown(request, session, shell.known(visit_id))
+    def page_of(request: Request, visit_id: str, session: page) -> Response:
+        return checkin_page(shell, request, session, shell.known(visit_id))
 
     @app.post("/visits/{visit_id}/checkin")
     def register(
@@ -94,14 +50,15 @@ def mount(shell: Shell) -> None:
         phone: Annotated[str, Form(max_length=40)] = "",
         consent: Annotated[str, Form()] = "",
     ) -> Response:
-        visit, sent = shell.known(visit_id), _request(request_id)
+        visit, sent = shell.known(visit_id), sent_once(request_id)
         try:
             number = parse_phone(phone) if way == "phone" or phone.strip() else None
         except BadPhone as error:
-            return shown(request, session, visit, status=422, problem=f"phone_{error.fault}", typed=phone)
+            return checkin_page(shell, request, session, visit, status=422, problem=f"phone_{error.fault}", typed=phone)
         if consent and (consent != _CONSENT["version"] or not may_consent(visit)):
             raise HTTPException(422, "form")
-        return told(
+        return checked_in(
+            shell,
             request,
             session,
             visit,
@@ -116,10 +73,11 @@ def mount(shell: Shell) -> None:
         dismissal: Annotated[str, Form()],
         request_id: Annotated[str, Form()],
     ) -> Response:
-        visit, sent = shell.known(visit_id), _request(request_id)
+        visit, sent = shell.known(visit_id), sent_once(request_id)
         if dismissal not in DISMISSALS:
             raise HTTPException(422, "form")
-        return told(
+        return checked_in(
+            shell,
             request,
             session,
             visit,
@@ -128,8 +86,63 @@ def mount(shell: Shell) -> None:
 
     @app.post("/visits/{visit_id}/reopen")
     def reopen(request: Request, visit_id: str, session: form, request_id: Annotated[str, Form()]) -> Response:
-        visit, sent = shell.known(visit_id), _request(request_id)
-        return told(request, session, visit, lambda arrival: desk.reopen(arrival, sent, session.account.account_id))
+        visit, sent = shell.known(visit_id), sent_once(request_id)
+        return checked_in(
+            shell, request, session, visit, lambda arrival: desk.reopen(arrival, sent, session.account.account_id)
+        )
+
+
+def checkin_page(
+    shell: Shell,
+    request: Request,
+    session: Session,
+    visit: ShownVisit,
+    *,
+    status: int = 200,
+    problem: str = "",
+    typed: str = "",
+    **given: Any,
+) -> Response:
+    """The page itself. problem: what to say of the form that was sent; typed: its phone, to be mended there."""
+    home = shell.home
+    shell.look(session, "checkin", visit.visit_id)
+    with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+        contact = contact_of(ledger.connection, vault, visit.visit_id)
+        as_of_us = ledger.last_ack_us()
+    return shell.page(
+        request,
+        "checkin.html",
+        session,
+        status,
+        visit=visit,
+        contact=contact,
+        as_of_us=as_of_us,
+        dismissals=tuple(DISMISSALS),
+        consent=_CONSENT if may_consent(visit) else None,
+        problem=problem,
+        typed=typed,
+        request_id=secrets.token_hex(16),
+        **given,
+    )
+
+
+def checked_in(
+    shell: Shell, request: Request, session: Session, visit: ShownVisit, write: Callable[[Arrival], list[Record]]
+) -> Response:
+    """Have a check-in written, and lead to the page that shows it; nothing is shown that was not recorded."""
+    arrivals = shell.arrivals
+    arrival = Arrival(
+        visit.visit_id, visit.person_id, visit.arrived_us, visit.party_id, arrivals.party_of(visit), visit.at
+    )
+    try:
+        records = write(arrival)
+    except NotNow:
+        return checkin_page(shell, request, session, visit, status=409, problem="already")
+    except KeyNotInForce as error:
+        _log.warning("check-in not recorded visit=%s: %s", visit.visit_id, error)
+        return checkin_page(shell, request, session, visit, status=409, problem="no_key")
+    arrivals.add(records[0])  # the page that follows shows it; the watch will find it again
+    return RedirectResponse(f"/visits/{visit.visit_id}/checkin", 303)
 
 
 def may_consent(visit: ShownVisit) -> bool:
@@ -137,7 +150,8 @@ def may_consent(visit: ShownVisit) -> bool:
     return visit.person_id is not None and not visit.forgotten
 
 
-def _request(sent: str) -> str:
+def sent_once(sent: str) -> str:
+    """The id that a form brings, so that sending it twice records once; any other text is no form of ours."""
     if not _REQUEST.fullmatch(sent):
         raise HTTPException(422, "form")
     return sent
