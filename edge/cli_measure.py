@@ -108,12 +108,16 @@ def calibrate(
     home: Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)],
     pack: Annotated[str | None, typer.Option(help="The model pack; default: the configured one.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the thresholds, record nothing.")] = False,
+    allow_lower: Annotated[
+        bool, typer.Option("--allow-lower", help="Record it though it lowers the upper threshold.")
+    ] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Go back to the pack's own table.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
 ) -> None:
     """Learn from the people this node remembers how similar strangers look here, and set the thresholds by it.
 
-    A running node follows at once; the record, `policy.changed`, holds numbers only.
+    A running node follows at once; the record, `policy.changed`, holds numbers only. A lower upper threshold, at which
+    people return, wants --allow-lower: strangers never look less alike because nobody real stands before the camera.
     Example: firstvisit calibrate --home HOME --dry-run
     """
     from edge.decision import GALLERY_FLOOR, Strictness
@@ -141,6 +145,15 @@ def calibrate(
             return
         with opened_vault(found.database, found.keys_database) as vault:
             learnt = learn(ledger, vault, manifest.pack_id, manifest.calibration.of_tracks(), strictness)
+        held = in_force(found, ledger, manifest.pack_id, manifest.calibration.of_tracks())
+        upper = max(learnt.before.upper, strictness.rule(held, learnt.templates).upper)
+        lowered = upper - learnt.after.upper
+        if lowered > 0 and not (allow_lower or dry_run):
+            raise EdgeError(
+                f"the upper threshold would fall by {lowered:.3f}, from {upper:.3f} to {learnt.after.upper:.3f}, and"
+                " more strangers be taken for people who return; faces that nobody has (drawings, prints, noise) do"
+                " this. --dry-run shows it; where the people are real, --allow-lower records it"
+            )
         seq = None if dry_run else record(ledger, policy, manifest.pack_id, learnt).seq
     if as_json:
         told = {"pack": manifest.pack_id, "seq": seq, **asdict(learnt)}
@@ -154,6 +167,12 @@ def calibrate(
     gallery_n = max(learnt.templates, GALLERY_FLOOR)
     for name, rule in (("before", learnt.before), ("after", learnt.after)):
         say(f"  {name:<7} upper {rule.upper:.3f}   lower {rule.lower:.3f}   at N = {gallery_n:,}")
+    if lowered > 0:
+        say(
+            f"the upper threshold falls by {lowered:.3f}: more strangers will be taken for people who return",
+            "note",
+            "yellow",
+        )
     if seq is None:
         say("nothing was recorded", "dry run", "yellow")
     else:

@@ -4,8 +4,10 @@ import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
+from edge.proven import proven
 from edge.settings import Settings
 from sync.format.canonical import Fields
 from sync.format.notices import Policy
@@ -83,17 +85,22 @@ def policy_text(policy: CapturePolicy) -> str:
 class Horizon:
     """How far back "first" reaches: never further than any policy since has let the node remember."""
 
-    def __init__(self, policy: CapturePolicy, ledger: Ledger) -> None:
-        """Read the policies the chain has seen; `policy` is the one in force, already declared."""
+    def __init__(self, policy: CapturePolicy, ledger: Ledger, folder: Path) -> None:
+        """Read the policies the chain has seen; `policy` is the one in force, already declared. folder: HOME.
+
+        One that the node's key has not signed counts as one that kept nobody: a row in the database cannot make
+        "first" reach further back.
+        """
         self._kept = policy.kept
         # whoever was here before this moment has been forgotten by some policy, or is in no backup
         restored = (begun for begun in ledger.records(("epoch.started",)) if begun.fields.get("reason") == "restore")
         self._lost_before_us = max((begun.stamp.wall_us for begun in restored), default=0)
         changes = list(ledger.records(("policy.changed",)))
+        counted = {record.hash for record in proven(folder, ledger, changes)}
         for earlier, later in pairwise(changes):
-            kept_s = earlier.fields["unconsented_horizon_s"] if earlier.fields["mode"] == "ephemeral" else 0
-            ended_us = later.stamp.wall_us
-            self._lost_before_us = max(self._lost_before_us, ended_us - kept_s * 1_000_000)
+            kept = earlier.hash in counted and earlier.fields["mode"] == "ephemeral"
+            kept_s = earlier.fields["unconsented_horizon_s"] if kept else 0
+            self._lost_before_us = max(self._lost_before_us, later.stamp.wall_us - kept_s * 1_000_000)
 
     def seconds(self, now: datetime) -> int:
         """How long ago somebody who has not consented may have been here and still be known."""
@@ -101,9 +108,9 @@ class Horizon:
         return max(0, round(min(self._kept.total_seconds(), since_lost)))
 
 
-def declare(policy: CapturePolicy, ledger: Ledger) -> None:
-    """Append `policy.changed` where the chain's last word is another policy."""
-    last = ledger.last_of("policy.changed")
+def declare(policy: CapturePolicy, ledger: Ledger, folder: Path) -> None:
+    """Append `policy.changed` where the node's last word in the chain is another policy; folder: HOME."""
+    last = next(reversed(proven(folder, ledger, ledger.records(("policy.changed",)))), None)
     fields = policy.fields()
     if last is None or any(last.fields.get(key) != fields.get(key) for key in _KEYS):
         ledger.append("policy.changed", fields)

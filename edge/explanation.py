@@ -23,7 +23,7 @@ SHORTFALLS: dict[Shortfall, str] = {
     "near_threshold": "the similarity is less than a margin away from the threshold that decided",
     "masked": "the face is masked",
     "not_live": "the shots look like a picture of a face",
-    "liveness_unknown": "no liveness network is installed",
+    "liveness_unknown": "no liveness network has answered",
     "uncalibrated": "nobody has measured this pack's thresholds",
 }
 NEAREST = 5  # people named in an explanation

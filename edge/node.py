@@ -22,7 +22,7 @@ from edge import EdgeError
 from edge.attestation import Attestation
 from edge.camera_views import CameraViews
 from edge.clock import Clock
-from edge.consent import CapturePolicy, Horizon, declare
+from edge.consent import CapturePolicy
 from edge.custody import Custody
 from edge.decision import Strictness
 from edge.epochs import continue_here
@@ -111,7 +111,7 @@ def run(home: Home, options: RunOptions) -> bool:
         vault.sweep_keys()
         orders = Orders(home, settings)
         policy = orders.policy()
-        declare(policy, ledger)
+        horizon = orders.declared(policy, ledger)
         orders.erase(ledger, vault, datetime.now(UTC))
         finish_erasures(ledger, vault)
         expire(ledger, vault, policy, datetime.now(UTC))  # a stricter policy holds for who is already stored
@@ -128,7 +128,7 @@ def run(home: Home, options: RunOptions) -> bool:
             vault,
             gallery,
             orders.calibration(ledger, pack),
-            Horizon(policy, ledger),
+            horizon,
             staff,
             site_id=settings.site.id,
             pack_id=pack.pack_id,

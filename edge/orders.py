@@ -3,7 +3,7 @@
 import time
 from datetime import datetime
 
-from edge.consent import CapturePolicy
+from edge.consent import CapturePolicy, Horizon, declare
 from edge.home import Home
 from edge.rights.retention import erase_ordered
 from edge.settings import Settings
@@ -27,14 +27,27 @@ class Orders:
         self._trust = Trust(home.path) if home.joined else None
         self._incomplete: set[int] = set()
         self._again_at_s = 0.0
+        self._learnt: tuple[tuple[int, str], Calibration] | None = None
 
     def policy(self) -> CapturePolicy:
         """The capture policy in force."""
         return self._home.policy(self._settings)
 
+    def declared(self, policy: CapturePolicy, ledger: Ledger) -> Horizon:
+        """Let the chain say that this policy is in force, where it does not yet; returns what "first" reaches back."""
+        declare(policy, ledger, self._home.path)
+        return Horizon(policy, ledger, self._home.path)
+
     def calibration(self, ledger: Ledger, pack: Pack) -> Calibration:
-        """The table that thresholds of a pack come from."""
-        return in_force(self._home, ledger, pack.pack_id, pack.calibration.of_tracks())
+        """The table that thresholds of a pack come from, read anew once somebody else has written to the database.
+
+        ledger: the node's own, always the same; it records no table itself.
+        """
+        written = ledger.data_version()
+        if self._learnt is None or self._learnt[0] != (written, pack.pack_id):
+            table = in_force(self._home, ledger, pack.pack_id, pack.calibration.of_tracks())
+            self._learnt = (written, pack.pack_id), table
+        return self._learnt[1]
 
     def erase(self, ledger: Ledger, vault: Vault, now: datetime) -> int:
         """Forget whom central wants forgotten; returns how many were known here."""

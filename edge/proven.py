@@ -1,6 +1,7 @@
 """Records that count: signed by a key in force, whoever wrote their rows into the database."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from sync import SyncError
@@ -15,7 +16,7 @@ def proven(folder: Path, ledger: Ledger, found: Iterable[Record]) -> list[Record
     """Those that a key of HOME's own signed while it was in force, in the role their kind asks for.
 
     folder: HOME, where the enrolments of its keys lie. The database is no proof: the desk's account may write there.
-    None counts where the records of the keys themselves do not hold.
+    A rotation that does not hold hands nothing on; none counts where an enrolment is damaged.
     """
     asked = list(found)
     if not asked:
@@ -31,8 +32,9 @@ def _keys(folder: Path, ledger: Ledger) -> KeyRing:
     enrolments = map(Enrolment.parse_text, enrolments_of(folder))
     keys = ring(((one.epoch, one.keys) for one in enrolments), ledger.revoked())
     for record in ledger.records(("key.rotated",)):
-        if keys.judge(record) is None:
-            keys.follow(record)
+        if _holds(keys, record):
+            with suppress(BadRecord):  # signed, but proven to be no rotation: it hands nothing on
+                keys.follow(record)
     return keys
 
 

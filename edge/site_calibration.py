@@ -12,7 +12,7 @@ from edge.decision import Rule, Strictness
 from edge.home import Home
 from edge.proven import proven
 from edge.vault import ROSTER, VISITORS, Vault
-from models.calibration import Calibration
+from models.calibration import UPON, Calibration
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.node.ledger import Ledger
@@ -108,7 +108,7 @@ def in_force(home: Home, ledger: Ledger, pack_id: str, shipped: Calibration) -> 
         return shipped
     fields = last.fields["calibration"]
     points = tuple((one["fmr_e12"] / _PER_RATE, one["similarity_e6"] / _PER_SIMILARITY) for one in fields["points"])
-    return Calibration(points, f"{fields['people']:,} people of this site, upon: {shipped.measured}")
+    return Calibration(points, f"{fields['people']:,} people of this site{UPON}{shipped.measured}")
 
 
 def _names(record: Record, pack_id: str) -> bool:

@@ -17,7 +17,6 @@ from edge import EdgeError
 from edge.camera_log import CameraLog
 from edge.camera_views import view_digest
 from edge.clock import Clock
-from edge.consent import Horizon, declare
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
 from edge.jobs import Jobs
@@ -355,8 +354,7 @@ class Watch:
         if policy != self._policy:
             log.warning("capture policy changed mode=%s unconsented_s=%d", policy.mode, policy.horizon_s)
             self._policy = policy
-            declare(policy, self._ledger)
-            self._visits.follow(Horizon(policy, self._ledger))
+            self._visits.follow(self._orders.declared(policy, self._ledger))
             self._expire()
         self._visits.recalibrate(self._orders.calibration(self._ledger, self._pack))
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from models import ModelsError
 
 FEWEST_BEHIND_A_RATE = 30  # pairs of strangers over a similarity, below which its rate is not taken from them
+UPON = ", upon: "  # what a site's own table was learnt upon, behind it in `measured`
 LOWEST_REFINED = 3e-4  # further out one person enrolled twice would count for more than strangers who look alike
 
 
@@ -48,8 +49,8 @@ class Calibration:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the points were measured with this very pack."""
-        return not self.measured.startswith("uncalibrated")
+        """Whether the points were measured with this very pack; a site's own people do not make up for that."""
+        return not self.measured.rpartition(UPON)[2].startswith("uncalibrated")
 
     def threshold(self, fpir: float, gallery_n: int) -> float:
         """Return the similarity at which a stranger is matched to anyone among `gallery_n` people with chance `fpir`.
@@ -88,7 +89,7 @@ class Calibration:
             there = round(similarity + moved.get(fmr, far), 6)
             if -1.0 <= there <= 1.0 and (not points or there > points[-1][1]):
                 points.append((fmr, there))
-        return Calibration(tuple(points), f"{people:,} people of this site, upon: {self.measured}")
+        return Calibration(tuple(points), f"{people:,} people of this site{UPON}{self.measured}")
 
 
 # For a pack that nobody has measured: what mobilefacenet was measured to need (models/README.md) and 0.03 more. Larger

@@ -5,6 +5,7 @@ keeps one that a site has obtained, and what is to be known of it, beside the pa
 """
 
 import hashlib
+import logging
 import os
 import tempfile
 import tomllib
@@ -21,6 +22,8 @@ from models.align import square, to_square
 from models.faces import Face, Image
 from models.manifest import SHA256, STRICT
 from models.runtime import Network
+
+log = logging.getLogger(__name__)
 
 FOLDER = "liveness"  # under the models folder; a pack has a pack.toml, this has none
 _MANIFEST = "liveness.toml"
@@ -60,6 +63,7 @@ class Liveness:
         """Raises ModelsError where the network does not answer with two numbers for a picture of this size."""
         self._network = network
         self._spec = spec
+        self._failed = False
         if self._answer(np.zeros((spec.side_px, spec.side_px, 3), np.uint8)) is None:
             raise ModelsError(f"{network.name}: answers with no numbers")
 
@@ -71,10 +75,17 @@ class Liveness:
     def live(self, image: Image, face: Face) -> float | None:
         """Return how likely a face of image (H, W, 3) uint8 BGR is no photograph or screen, 0..1.
 
-        None where the network cannot say: infinite, or not a number.
+        None where the network cannot say: infinite, or not a number; and from the first picture on that it fails at.
         """
+        if self._failed:
+            return None
         side_px = self._spec.side_px
-        return self._answer(square(image, to_square(face.box_xyxy, self._spec.crop, side_px), side_px))
+        try:
+            return self._answer(square(image, to_square(face.box_xyxy, self._spec.crop, side_px), side_px))
+        except ModelsError as error:  # it says nothing of who came in: that goes on being recorded, with a lower grade
+            self._failed = True
+            log.error("liveness network given up until the next start: %s", error)
+            return None
 
     def _answer(self, square: Image) -> float | None:
         picture = square[:, :, ::-1] if self._spec.channels == "rgb" else square

@@ -201,7 +201,7 @@ def test_without_keys_the_gallery_restarts_and_says_so(lived_in: Home, tmp_path:
         assert (sorted(record.fields["expired"]), record.fields["basis"]) == (["p-1", "p-2", "p-3"], "restore")
         policy = CapturePolicy.of(new.settings())
         soon = datetime.fromtimestamp(done.began.stamp.wall_us / 1e6 + 60, UTC)
-        assert Horizon(policy, ledger).seconds(soon) == 60, "a first visit reaches back to the restore"
+        assert Horizon(policy, ledger, new.path).seconds(soon) == 60, "a first visit reaches back to the restore"
     with opened(new.database, new.keys_database) as vault:
         assert vault.gallery_since_us(PACK) == done.began.stamp.wall_us
     assert find_bytes(new.path, b"crop:") == []

@@ -1,9 +1,15 @@
 """The capture policy is a record whenever it changes, and only then."""
 
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
 from edge.clock import Clock
-from edge.consent import CapturePolicy, declare
+from edge.consent import CapturePolicy, Horizon, declare
 from edge.home import Home
 from edge.settings import Settings, parse_settings
+from sync.format import canonical
+from sync.format.signing import digest
 
 BASE = '[site]\nid = "s"\n[node]\nid = "n"\n'
 OPINION = "counsel's opinion of 2026-07-01"
@@ -35,7 +41,7 @@ def test_only_ephemeral_embeds() -> None:
 
 def test_the_legal_basis_is_free_text_so_only_its_digest_is_in_the_chain(home: Home) -> None:
     ledger = home.open_ledger("node", Clock())
-    declare(ephemeral(), ledger)
+    declare(ephemeral(), ledger, home.path)
     last = ledger.last_of("policy.changed")
     ledger.close()
     assert last is not None
@@ -54,10 +60,48 @@ def test_a_policy_is_declared_when_any_part_of_it_changes_and_not_again(home: Ho
         CapturePolicy.of(settings('legal_basis = "kept for later"')),
         CapturePolicy.of(settings()),  # a basis taken back is a change too
     ):
-        declare(policy, ledger)
+        declare(policy, ledger, home.path)
         count += 1
         assert len(declared(home)) == count
-        declare(policy, ledger)
+        declare(policy, ledger, home.path)
         assert len(declared(home)) == count
     ledger.close()
     assert declared(home)[-1] == {"mode": "after_consent", "unconsented_horizon_s": 86400}
+
+
+def test_a_policy_that_somebody_wrote_into_the_database_neither_counts_nor_lengthens_what_first_reaches(
+    home: Home,
+) -> None:
+    now = datetime.now(UTC)
+    ledger = home.open_ledger("node", Clock())
+    declare(ephemeral(hours=720), ledger, home.path)
+    first = ledger.last_of("policy.changed")
+    assert first is not None
+    stranger = ledger.append("visit.left", {"visit": "v-1"})
+    body = {**canonical.decode(stranger.body), "kind": "policy.changed", **ephemeral(hours=24).fields()}
+    written = canonical.encode(body)
+    with closing(sqlite3.connect(home.database)) as database, database:
+        database.execute(
+            "UPDATE ledger SET kind = 'policy.changed', body = ?, hash = ? WHERE seq = ?",
+            (written, digest("record-hash", written), stranger.seq),
+        )
+    count = len(declared(home))
+    declare(ephemeral(hours=24), ledger, home.path)
+    assert len(declared(home)) == count + 1, "the row that says so already is nobody's word"
+    assert Horizon(ephemeral(hours=24), ledger, home.path).seconds(now + timedelta(hours=1)) <= 3600
+    ledger.close()
+
+
+def test_a_stricter_policy_made_lax_in_the_database_still_shortens_what_first_reaches(home: Home) -> None:
+    now = datetime.now(UTC)
+    ledger = home.open_ledger("node", Clock())
+    declare(CapturePolicy.of(settings()), ledger, home.path)
+    strict = ledger.last_of("policy.changed")
+    assert strict is not None
+    month = ephemeral(hours=720)
+    declare(month, ledger, home.path)
+    lax = canonical.encode({**canonical.decode(strict.body), **month.fields()})
+    with closing(sqlite3.connect(home.database)) as database, database:
+        database.execute("UPDATE ledger SET body = ? WHERE seq = ?", (lax, strict.seq))
+    assert Horizon(month, ledger, home.path).seconds(now + timedelta(hours=1)) <= 3600
+    ledger.close()

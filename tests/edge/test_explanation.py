@@ -32,14 +32,14 @@ def test_a_return_names_its_shots_the_nearest_people_and_the_line_that_decided(n
     lines = "\n".join(told.lines())
     assert f"nearest 1: {known['person']} at 0.900" in lines
     assert "reaches the upper threshold" in lines
-    assert "not grade A: no liveness network is installed" in lines
+    assert "not grade A: no liveness network has answered" in lines
 
 
 def test_a_shortfall_says_which_grade_it_costs(node: Node) -> None:
     visit = must(node.arrive(person(0), 1, T0, shots=2), "first")["visit"]
     lines = explained(node, visit).lines()
     assert "not grade B: fewer than 3 shots" in lines
-    assert "not grade A: no liveness network is installed" in lines
+    assert "not grade A: no liveness network has answered" in lines
 
 
 def test_the_first_of_all_is_compared_with_nobody(node: Node) -> None:

@@ -15,11 +15,14 @@ from edge import EdgeError
 from edge.cli import app
 from edge.decision import Strictness
 from edge.home import Home
+from edge.orders import Orders
 from edge.site_calibration import SiteCalibration, in_force, learn, record
 from models.calibration import Calibration
+from models.pack import Pack
 from models.store import Store
 from sync.format import canonical
 from sync.format.records import parse
+from sync.node.ledger import Ledger
 from tests.edge.visiting import DIM, PACK, T0, Node, after
 
 # what unit vectors at random in 128 dimensions come to: a normal distribution of deviation 1 / sqrt(128)
@@ -188,6 +191,37 @@ def test_the_command_shows_before_and_after_and_records_only_without_dry_run(
     undone = node.ledger.last_of("policy.changed")
     assert "nothing was recorded" in runner.invoke(app, [*arguments, "--undo"]).stdout
     assert node.ledger.last_of("policy.changed") == undone
+
+
+def test_a_lower_upper_threshold_wants_to_be_asked_for_by_name(home: Home, node: Node, pack: Pack) -> None:
+    remember(node, crowd(120), pack.pack_id)  # noise: further apart than any two people
+    runner, arguments = CliRunner(), ["calibrate", "--home", str(home.path), "--pack", pack.name]
+    count = len(list(node.ledger.records(("policy.changed",))))
+    dry = runner.invoke(app, [*arguments, "--dry-run"])
+    assert "the upper threshold falls by" in dry.stdout
+    refused = runner.invoke(app, arguments).exception
+    assert isinstance(refused, EdgeError)
+    assert "the upper threshold would fall by 0." in str(refused)
+    assert len(list(node.ledger.records(("policy.changed",)))) == count
+    assert runner.invoke(app, [*arguments, "--allow-lower"]).exit_code == 0
+    assert len(list(node.ledger.records(("policy.changed",)))) == count + 1
+
+
+def test_the_learnt_table_is_read_again_only_once_somebody_else_has_written(home: Home, node: Node, pack: Pack) -> None:
+    orders, asked = Orders(home, home.settings()), []
+    before = orders.calibration(node.ledger, pack)
+    node.ledger.connection.set_trace_callback(asked.append)
+    assert orders.calibration(node.ledger, pack) == before
+    assert asked == ["PRAGMA data_version"]
+    with closing(home.open_ledger("node")) as other:
+        record(other, node.policy, pack.pack_id, learn_at(other, node, pack))
+    assert orders.calibration(node.ledger, pack) != before
+    node.ledger.connection.set_trace_callback(None)
+
+
+def learn_at(ledger: Ledger, node: Node, pack: Pack) -> SiteCalibration:
+    remember(node, crowd(120, alike=0.2), pack.pack_id)
+    return learn(ledger, node.vault, pack.pack_id, pack.calibration.of_tracks(), STRICTNESS)
 
 
 def test_what_was_learnt_survives_in_a_ledger_that_verifies(node: Node, home: Home) -> None:

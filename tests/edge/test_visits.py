@@ -546,11 +546,11 @@ def test_an_answer_to_an_older_question_does_not_make_a_newer_visit_older(node: 
 
 def test_first_never_reaches_further_back_than_any_policy_since_let_it(node: Node) -> None:
     day, now = CapturePolicy("ephemeral", "test", timedelta(hours=24)), datetime.now(UTC)
-    assert Horizon(day, node.ledger).seconds(now) == 86_400
-    declare(CapturePolicy("after_consent", "", timedelta(hours=24)), node.ledger)
+    assert Horizon(day, node.ledger, node.home.path).seconds(now) == 86_400
+    declare(CapturePolicy("after_consent", "", timedelta(hours=24)), node.ledger, node.home.path)
     month = CapturePolicy("ephemeral", "test", timedelta(days=30))
-    declare(month, node.ledger)
-    horizon = Horizon(month, node.ledger)
+    declare(month, node.ledger, node.home.path)
+    horizon = Horizon(month, node.ledger, node.home.path)
     assert horizon.seconds(now + timedelta(hours=1)) == pytest.approx(3600, abs=5)  # everybody before was forgotten
     assert horizon.seconds(now + timedelta(days=60)) == 30 * 86_400
 

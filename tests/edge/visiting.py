@@ -93,7 +93,7 @@ class Node:
     def start(self, gap: timedelta | None = None, today: date = T0.date()) -> None:
         """Begin as a new run does."""
         self.gap = self.gap if gap is None else gap
-        declare(self.policy, self.ledger)
+        declare(self.policy, self.ledger, self.home.path)
         self.gallery = Gallery(self.vault, PACK)
         self.staff = Staff(
             self.vault,
@@ -115,7 +115,7 @@ class Node:
             self.vault,
             self.gallery,
             STRANGERS,
-            Horizon(self.policy, self.ledger),
+            Horizon(self.policy, self.ledger, self.home.path),
             self.staff,
             site_id="puxi-01",
             pack_id=PACK,

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from models import ModelsError
@@ -46,4 +47,7 @@ def test_a_table_that_does_not_fall_and_rise_is_refused(points: tuple[tuple[floa
 
 def test_the_cautious_table_says_it_was_not_measured() -> None:
     assert not CAUTIOUS.is_measured
+    crowd = np.random.default_rng(3).normal(0, 0.1, 100_000).astype(np.float32)
+    assert not CAUTIOUS.refined(crowd, len(crowd), 450).is_measured, "a site's own people do not measure a pack"
+    assert TABLE.refined(crowd, len(crowd), 450).is_measured
     assert TABLE.is_measured

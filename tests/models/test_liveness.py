@@ -43,6 +43,21 @@ def made(path: Path, of_colours: list[list[float]]) -> Path:
     return path
 
 
+def failing_on_white(path: Path) -> Path:
+    """A network that runs on black, as it is tried at installation, and fails on white: no row 255 of its table."""
+    table = numpy_helper.from_array(np.array([[0.5, 0.5]], np.float32), "table")
+    image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 64, 64])
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, [1, 2])
+    nodes = [
+        helper.make_node("ReduceMax", ["image"], ["most"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["most"], ["row"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "row"], ["out"]),
+    ]
+    graph = helper.make_graph(nodes, "failing", [image], [out], [table])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), str(path))
+    return path
+
+
 def picture(bgr: tuple[int, int, int]) -> np.ndarray:
     return np.full((150, 160, 3), bgr, np.uint8)
 
@@ -105,6 +120,19 @@ def test_a_network_that_runs_over_says_nothing_of_that_face(tmp_path: Path) -> N
     assert judge is not None
     assert judge.live(picture((255, 255, 255)), FACE) is None
     assert judge.live(picture((0, 0, 0)), FACE) == pytest.approx(0.5)
+
+
+def test_a_network_that_fails_is_given_up_with_one_line_and_stops_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_liveness(tmp_path, failing_on_white(tmp_path / "failing.onnx"), SPEC)
+    judge = open_liveness(tmp_path)
+    assert judge is not None
+    assert judge.live(picture((0, 0, 0)), FACE) == pytest.approx(0.5)
+    assert judge.live(picture((255, 255, 255)), FACE) is None
+    assert judge.live(picture((255, 255, 255)), FACE) is None
+    assert judge.live(picture((0, 0, 0)), FACE) is None
+    assert caplog.text.count("liveness network given up") == 1
 
 
 def test_a_network_may_not_take_the_place_of_what_is_to_be_known_of_it(tmp_path: Path, network: Path) -> None:

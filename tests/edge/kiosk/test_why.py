@@ -23,7 +23,7 @@ def test_a_card_links_to_the_shots_the_nearest_people_and_the_rule(door: Door, v
     assert f"/crops/{known}.jpg" in page  # the nearest person, as last seen
     assert "0.440" in page
     assert "0.310" in page
-    assert "未安装活体检测" in page
+    assert "没有活体检测结果" in page
     assert "84 px" in page
     english = client.get(f"/visits/{visit}/why?lang=en").text
     assert "between 0.380 and 0.520: the desk decides" in english
