@@ -111,6 +111,7 @@ def enrol(
     photo: Annotated[list[Path] | None, typer.Option(help="A photograph; again for more of the same person.")] = None,
     camera: Annotated[str | None, typer.Option(help="Instead, look through this configured camera.")] = None,
     agent_code: Annotated[str | None, typer.Option(help="An agent's code; stays here, sealed.")] = None,
+    phone: Annotated[str | None, typer.Option(help="An agent's own phone; stays here, sealed.")] = None,
     pack: Annotated[str | None, typer.Option(help="The model pack to use.")] = None,
 ) -> None:
     """Put somebody on the roster: staff are counted instead of recorded, an agent is noted beside a visitor.
@@ -119,6 +120,7 @@ def enrol(
     Example: firstvisit people enrol --home HOME --role agent --consent agent-2026-1 --photo front.jpg
     """
     from edge.decision import Strictness
+    from edge.desk.phones import parse_phone
     from edge.enrolment import enrol as enrol_person
     from edge.home import Home
     from edge.vault import opened as opened_vault
@@ -129,6 +131,7 @@ def enrol(
     settings = found.settings()
     if bool(photo) == bool(camera):
         raise EdgeError("give --photo, once or more, or --camera")
+    number = None if phone is None else parse_phone(phone)
     store = Store(default_root())
     opened = open_pack(store, store.pick(pack or settings.recognition.pack))
     chips = _photographed(photo, opened) if photo else _grabbed(settings, str(camera), opened)
@@ -148,6 +151,7 @@ def enrol(
             consent=consent,
             agent_code=agent_code,
             now=datetime.now(UTC),
+            phone=number,
         )
     say(f"{done.person_id} {role.value} seq={done.record.seq} templates={done.templates}", "enrolled")
     if done.seen_before is not None:

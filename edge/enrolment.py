@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from edge import EdgeError
 from edge.decision import Strictness
+from edge.desk.contacts import keep_agents_phone
+from edge.desk.phones import Phone
 from edge.gallery import Gallery
 from edge.vault import ROSTER, VISITORS, Role, Vault
 from models.faces import Image, Template
@@ -45,19 +47,20 @@ def enrol(
     consent: str,
     agent_code: str | None,
     now: datetime,
+    phone: Phone | None = None,
 ) -> Enrolment:
     """Put one person on the roster by chips of their face, of which there is at least one.
 
-    ledger: opened under the desk key. consent: the code of the text they have agreed to. agent_code stays here, sealed
-    under the person's key, and the record holds a commitment to it. It acts forward only: visits that were recorded
-    stay what they are, and the record names the newest of them. Raises EdgeError where the chips show two people,
-    somebody enrolled already, or a code that cannot be one.
+    ledger: opened under the desk key. consent: the code of the text they have agreed to. agent_code and phone, an
+    agent's own, stay here, sealed under the person's key, and the record holds a commitment to each. It acts forward
+    only: visits that were recorded stay what they are, and the record names the newest of them. Raises EdgeError where
+    the chips show two people, somebody enrolled already, or a code that cannot be one.
     """
     for name, code in (("consent", consent), ("agent code", agent_code)):
         if code is not None and not _CODE.fullmatch(code):
             raise EdgeError(f"{name} {code!r}: letters, digits, dots, underscores and dashes, up to 64")
-    if agent_code is not None and role != "agent":
-        raise EdgeError("an agent code goes with --role agent")
+    if (agent_code is not None or phone is not None) and role != "agent":
+        raise EdgeError("an agent code and a phone go with --role agent")
     vectors = pack.embedder.embed(np.stack(chips))
     roster = Gallery(vault, pack.pack_id, ROSTER)
     _hold_to_one_person(vectors, strictness.rule(pack.calibration, roster.templates).lower)
@@ -72,6 +75,8 @@ def enrol(
     if agent_code is not None:
         label = salt + agent_code.encode()
         fields["agent_code"] = commitment(salt, agent_code.encode()).hex()
+    if phone is not None:
+        fields["phone"] = commitment(salt, phone.e164.encode()).hex()
     if visit_id is not None:
         fields["seen_before"] = visit_id
     with ledger.transaction() as transaction:
@@ -87,6 +92,8 @@ def enrol(
             visitor_id=visitor_id,
             label=label,
         )
+        if phone is not None:
+            keep_agents_phone(transaction.connection, vault, person_id, phone, salt)
     return Enrolment(person_id, record, len(vectors), visit_id)
 
 

@@ -595,7 +595,7 @@ class Vault:
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""
-        for table in ("roster", "templates", *_BY_VISIT, "contact_visits", "contacts", "people"):
+        for table in ("agent_phones", "roster", "templates", *_BY_VISIT, "contact_visits", "contacts", "people"):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
         _revise(connection, [person_id])
 

@@ -5,20 +5,21 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
 from edge.desk.codes import ShownCode, hold_same_phone, note_use
 from edge.desk.contacts import bind
+from edge.desk.fact import facts_fields
+from edge.desk.facts import facts_of
 from edge.desk.phones import Phone
+from edge.home import Home
 from edge.open_visit import some
 from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.format.visit_fields import DECISION_OF_KIND
-from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
 KIND = "visit.checkin"
@@ -64,11 +65,10 @@ class CheckIn:
     stands in the way, KeyNotInForce where the desk's key may sign no more: nothing is recorded then.
     """
 
-    def __init__(self, open_ledger: Callable[[], Ledger], database: Path, keys_database: Path) -> None:
-        """open_ledger: opens it under the desk key."""
+    def __init__(self, open_ledger: Callable[[], Ledger], home: Home) -> None:
+        """open_ledger: opens the ledger of HOME under the desk key."""
         self._open_ledger = open_ledger
-        self._database = database
-        self._keys_database = keys_database
+        self._home = home
 
     def register(
         self,
@@ -92,14 +92,15 @@ class CheckIn:
         """
         salt = secrets.token_bytes(_SALT_BYTES)
 
-        def fields(known: Fields, vault: Vault, transaction: Transaction) -> Fields:
+        def fields(known: Fields, ledger: Ledger, vault: Vault, closings: list[Record]) -> Fields:
             made: Fields = {"state": "registered", "way": way, **({} if code is None else code.fields()), **known}
             if heads is not None:
                 made["heads"] = heads
+            contact_id = None
             if phone is not None:
                 made["phone"] = commitment(salt, phone.e164.encode()).hex()
-                earlier = bind(
-                    transaction.connection,
+                bound = bind(
+                    ledger.connection,
                     vault,
                     phone,
                     salt,
@@ -109,12 +110,24 @@ class CheckIn:
                     account_id=account_id,
                     now_us=_now_us(),
                 )
-                if earlier is not None:
+                contact_id = bound.contact_id
+                if (earlier := bound.earlier) is not None:
                     made |= {"earlier": earlier.visit_id, "earlier_us": earlier.arrived_us, "basis": "phone"}
             if code is not None:
-                hold_same_phone(transaction.connection, code, arrival.visit_id)
-                note_use(transaction.connection, code, arrival.visit_id, arrival.person_id, _now_us())
-            return made
+                hold_same_phone(ledger.connection, code, arrival.visit_id)
+                note_use(ledger.connection, code, arrival.visit_id, arrival.person_id, _now_us())
+            facts = facts_of(
+                self._home.path,
+                ledger,
+                vault,
+                visit_id=arrival.visit_id,
+                person_id=arrival.person_id,
+                at=arrival.at,
+                contact_id=contact_id,
+                code=code,
+                closings=closings,
+            )
+            return made | facts_fields(facts)
 
         beside: Fields = {"state": "companion", "lead": arrival.visit_id}
         others = [(companion, beside) for companion in companions]
@@ -151,7 +164,7 @@ class CheckIn:
         request: str,
         account_id: str,
         may_follow: Callable[[str], bool],
-        fields: Callable[[Fields, Vault, Transaction], Fields],
+        fields: Callable[[Fields, Ledger, Vault, list[Record]], Fields],
         consent: str | None = None,
         others: Sequence[tuple[Arrival, Fields]] = (),
     ) -> list[Record]:
@@ -159,7 +172,7 @@ class CheckIn:
         person: Fields = {} if arrival.person_id is None else {"person": arrival.person_id}
         with (
             closing(self._open_ledger()) as ledger,
-            opened(self._database, self._keys_database) as vault,
+            opened(self._home.database, self._home.keys_database) as vault,
             ledger.transaction() as transaction,
         ):
             stands = _stands(ledger, [arrival, *(other for other, _ in others)])
@@ -169,7 +182,7 @@ class CheckIn:
             state = before[-1].fields["state"] if before else "open"
             if not may_follow(state):
                 raise NotNow(f"visit {arrival.visit_id}: is {state} already")
-            made = fields(_known(ledger, arrival), vault, transaction)
+            made = fields(_known(ledger, arrival), ledger, vault, before)
             records = [transaction.append(KIND, {**envelope, **person, **made})]
             if consent is not None:
                 agreed = {"visit": arrival.visit_id, "purpose": "visitor", "version": consent, "account": account_id}

@@ -161,3 +161,12 @@ def note_use(
         "INSERT INTO code_uses (visit_id, code, person_id, at_us) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (visit_id, shown.code_hash, person_id, now_us),
     )
+
+
+def used_by_another(connection: sqlite3.Connection, shown: ShownCode, person_id: str) -> tuple[str, int] | None:
+    """The first visit, and when it was registered, at which another face came with the same code."""
+    found = connection.execute(
+        "SELECT visit_id, at_us FROM code_uses WHERE code = ? AND person_id <> ? ORDER BY at_us LIMIT 1",
+        (shown.code_hash, person_id),
+    ).fetchone()
+    return (found[0], found[1]) if found else None

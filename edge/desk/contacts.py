@@ -16,6 +16,7 @@ from edge.vault import CONTACT, Vault
 
 CONTACTS = Migrations("contacts")
 PEPPER = Migrations("phone_pepper")
+_SALT_BYTES = 32
 
 
 @CONTACTS()
@@ -46,6 +47,18 @@ def contacts(db: sqlite_utils.Database) -> None:
     db.table("contact_visits").create_index(["visitor_id"])
 
 
+@CONTACTS()
+def agent_phones(db: sqlite_utils.Database) -> None:
+    """The phones of enrolled agents, sealed under the key of their person on the roster."""
+    db.table("agent_phones").create(
+        {"person_id": str, "number_hmac": bytes, "sealed": bytes},
+        pk="person_id",
+        foreign_keys=[("person_id", "people", "person_id")],
+        not_null={"number_hmac", "sealed"},
+    )
+    db.table("agent_phones").create_index(["number_hmac"])
+
+
 @PEPPER()
 def phone_pepper(db: sqlite_utils.Database) -> None:
     """The key of the phones' HMACs: beside the person keys, so that no backup of the other database carries it."""
@@ -60,6 +73,14 @@ class EarlierVisit:
     visit_id: str
     arrived_us: int
     account_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Whose phone a visit's is; earlier: the first visit it was given at, None where that is this one."""
+
+    contact_id: str
+    earlier: EarlierVisit | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +103,8 @@ def bind(
     arrived_us: int,
     account_id: str,
     now_us: int,
-) -> EarlierVisit | None:
-    """Keep a visit's phone in the ledger's transaction; returns the first visit it was given at, where that was before.
+) -> Bound:
+    """Keep a visit's phone in the ledger's transaction; returns whose it is, and since when.
 
     salt: 32 bytes, of the commitment in the record.
     """
@@ -102,7 +123,7 @@ def bind(
         "INSERT INTO contact_visits VALUES (?, ?, ?, ?, ?, ?)",
         (visit_id, contact_id, visitor_id, account_id, arrived_us, sealed_salt),
     )
-    return earlier
+    return Bound(contact_id, earlier)
 
 
 def contact_of(connection: sqlite3.Connection, vault: Vault, visit_id: str) -> Contact | None:
@@ -134,6 +155,45 @@ def opening(connection: sqlite3.Connection, vault: Vault, visit_id: str) -> tupl
     return None if salt is None or number is None else (salt, number)
 
 
+def keep_agents_phone(connection: sqlite3.Connection, vault: Vault, person_id: str, phone: Phone, salt: bytes) -> None:
+    """Keep an enrolled agent's own phone, in the ledger's transaction; salt: 32 bytes, of the commitment to it."""
+    sealed = vault.seal(person_id, salt + phone.e164.encode(), f"agent-phone:{person_id}")
+    digest = number_hmac(vault.pepper(), phone)
+    connection.execute("INSERT INTO agent_phones VALUES (?, ?, ?)", (person_id, digest, sealed))
+
+
+def agent_of_phone(connection: sqlite3.Connection, contact_id: str) -> str | None:
+    """The enrolled agent whose own phone a contact's number is."""
+    found = connection.execute(
+        "SELECT agent_phones.person_id FROM agent_phones JOIN contacts USING (number_hmac)"
+        " WHERE contacts.person_id = ?",
+        (contact_id,),
+    ).fetchone()
+    return found[0] if found else None
+
+
+def other_phones_of(
+    connection: sqlite3.Connection, visitor_id: str, contact_id: str, visit_id: str
+) -> tuple[str, int] | None:
+    """The first other visit, and its arrival, at which this face gave another phone."""
+    return _first_other(connection, "visitor_id = ? AND person_id <> ?", (visitor_id, contact_id, visit_id))
+
+
+def other_faces_of(
+    connection: sqlite3.Connection, contact_id: str, visitor_id: str, visit_id: str
+) -> tuple[str, int] | None:
+    """The first other visit, and its arrival, at which this phone was given by another face."""
+    return _first_other(connection, "person_id = ? AND visitor_id <> ?", (contact_id, visitor_id, visit_id))
+
+
+def _first_other(connection: sqlite3.Connection, whose: str, values: tuple[str, str, str]) -> tuple[str, int] | None:
+    found = connection.execute(
+        f"SELECT visit_id, arrived_us FROM contact_visits WHERE {whose} AND visit_id <> ? ORDER BY arrived_us LIMIT 1",
+        values,
+    ).fetchone()
+    return (found[0], found[1]) if found else None
+
+
 def hash_anew(connection: sqlite3.Connection, vault: Vault) -> None:
     """Make every HMAC again under this keys.db's pepper: a restored HOME has another than the one before."""
     pepper = vault.pepper()
@@ -145,6 +205,16 @@ def hash_anew(connection: sqlite3.Connection, vault: Vault) -> None:
                 "UPDATE contacts SET number_hmac = ?, reported_hmac = ? WHERE person_id = ?",
                 (number_hmac(pepper, phone), reported_hmac(pepper, phone.reported), contact_id),
             )
+    for person_id, sealed in connection.execute("SELECT person_id, sealed FROM agent_phones").fetchall():
+        number = vault.unseal(person_id, sealed, f"agent-phone:{person_id}")
+        if number is not None:
+            digest = number_hmac(pepper, parse_phone(number[_SALT_BYTES:].decode()))
+            connection.execute("UPDATE agent_phones SET number_hmac = ? WHERE person_id = ?", (digest, person_id))
+
+
+def first_given(connection: sqlite3.Connection, contact_id: str) -> EarlierVisit | None:
+    """The first visit of all at which this phone was given."""
+    return _first_visit(connection, contact_id, 2**62)
 
 
 def _first_visit(connection: sqlite3.Connection, contact_id: str, before_us: int) -> EarlierVisit | None:

@@ -1,20 +1,20 @@
 """来过吗? Whether somebody was here before: by their phone, by the digits agents report, or by their face."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from edge.desk.checkin import KIND as CHECKIN
 from edge.desk.phones import Phone, number_hmac, reported_hmac
 from edge.proven import proven
 from edge.vault import Vault
 from sync.format.records import Record
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.format.visit_fields import DECISION_OF_KIND
 from sync.node.ledger import Ledger
 from sync.node.moments import place_before
 
 _EARLIER_US = 3_600_000_000  # a person is written with the record that names them; an hour is room for moved clocks
-_SERVED_WITHIN_US = 86_400_000_000  # who served a visit is recorded on its day
+_DAY_US = 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +47,11 @@ def by_face(ledger: Ledger, vault: Vault, person_id: str) -> Been | None:
     if since_us is None:
         return None
     after = place_before(ledger, since_us - _EARLIER_US)
-    for record in ledger.records((*DECISION_OF_KIND, CORRECTED), after):
+    for record in ledger.records(DECISION_OF_KIND, after):
         if record.fields.get("person") == person_id:
-            arrival = record if record.kind != CORRECTED else _decided(ledger, record)
-            if arrival is not None:
-                fields = arrival.fields
-                return Been(fields["visit"], fields["arrived_us"], _served(ledger, arrival))
+            visit_id, arrived_us = record.fields["visit"], record.fields["arrived_us"]
+            served = registration(ledger, visit_id, arrived_us)
+            return Been(visit_id, arrived_us, None if served is None else str(served.fields["account"]))
     return None
 
 
@@ -79,19 +78,14 @@ def _found(ledger: Ledger, vault: Vault, column: str, digest: bytes) -> list[Bee
     return [Been(*visits[0], visits=len(visits), last_us=visits[-1][1]) for visits in given.values()]
 
 
-def _decided(ledger: Ledger, correction: Record) -> Record | None:
-    """The record that began the visit of a correction, which is of the same day."""
-    visit_id = correction.fields.get("visit")
-    after = place_before(ledger, correction.stamp.wall_us - _SERVED_WITHIN_US)
-    began = (record for record in ledger.records(DECISION_OF_KIND, after) if record.fields.get("visit") == visit_id)
-    return next(began, None)
+def registration(ledger: Ledger, visit_id: str, arrived_us: int) -> Record | None:
+    """The check-in that registered a visit, on its day; any moment of that day will do for the arrival."""
+    closings = on_its_day(ledger, visit_id, ("visit.checkin",), arrived_us)
+    return next((record for record in closings if record.fields.get("state") == "registered"), None)
 
 
-def _served(ledger: Ledger, arrival: Record) -> str | None:
-    """Who registered a visit on its day."""
-    until_us = arrival.stamp.wall_us + _SERVED_WITHIN_US
-    that_day = ledger.records((CHECKIN,), (arrival.epoch, arrival.seq))
-    for record in takewhile(lambda one: one.stamp.wall_us < until_us, that_day):
-        if record.fields["visit"] == arrival.fields["visit"] and record.fields["state"] == "registered":
-            return str(record.fields["account"])
-    return None
+def on_its_day(ledger: Ledger, visit_id: str, kinds: Iterable[str], arrived_us: int) -> Iterator[Record]:
+    """The records of a visit written within a day of its arrival, without a look at all that came since."""
+    after = place_before(ledger, arrived_us - _EARLIER_US)
+    that_day = takewhile(lambda one: one.stamp.wall_us < arrived_us + _DAY_US, ledger.records(kinds, after))
+    return (record for record in that_day if record.fields.get("visit") == visit_id)

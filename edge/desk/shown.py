@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from edge.desk.fact import Fact
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, decides_earlier, settle, settles
@@ -67,6 +68,7 @@ class CheckedIn:
     earlier_us: int | None
     lead: str | None = None
     heads: int | None = None
+    facts: tuple[Fact, ...] = ()
 
     @property
     def seq(self) -> int:
@@ -236,6 +238,7 @@ def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
         earlier_us=fields.get("earlier_us"),
         lead=fields.get("lead"),
         heads=fields.get("heads"),
+        facts=Fact.read(fields),
     )
     return replace(visit, closings=tuple(sorted((*visit.closings, closing), key=lambda told: told.at)))
 

@@ -15,6 +15,7 @@ from starlette.responses import RedirectResponse, Response
 
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
 from edge.desk.contacts import contact_of
+from edge.desk.facts import facts_of
 from edge.desk.phones import BadPhone, parse_phone
 from edge.desk.shown import ShownVisit
 from edge.kiosk.roles import DESK
@@ -32,7 +33,7 @@ _REQUEST = re.compile(r"[0-9a-f]{32}")
 def mount(shell: Shell) -> None:
     """Add /visits/ID/checkin, its forms for registering, dismissing and taking a dismissal back."""
     app, home = shell.app, shell.home
-    desk = CheckIn(shell.desk_ledger, home.database, home.keys_database)
+    desk = CheckIn(shell.desk_ledger, home)
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
 
@@ -109,6 +110,7 @@ def checkin_page(
     with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
         contact = contact_of(ledger.connection, vault, visit.visit_id)
         as_of_us = ledger.last_ack_us()
+        known = facts_of(home.path, ledger, vault, visit_id=visit.visit_id, person_id=visit.person_id, at=visit.at)
     return shell.page(
         request,
         "checkin.html",
@@ -117,6 +119,7 @@ def checkin_page(
         visit=visit,
         contact=contact,
         as_of_us=as_of_us,
+        facts=visit.checkin.facts if visit.checkin and visit.state == "registered" else known,
         dismissals=tuple(DISMISSALS),
         consent=_CONSENT if may_consent(visit) else None,
         problem=problem,

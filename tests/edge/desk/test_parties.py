@@ -31,7 +31,7 @@ def parties(home: Home) -> PartyDesk:
 
 @pytest.fixture
 def checkin(home: Home) -> CheckIn:
-    return CheckIn(lambda: home.open_ledger("desk", Clock()), home.database, home.keys_database)
+    return CheckIn(lambda: home.open_ledger("desk", Clock()), home)
 
 
 def come(home: Home, party_id: str | None, count: int) -> list[str]:

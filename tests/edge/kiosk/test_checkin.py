@@ -285,7 +285,7 @@ def test_a_check_in_that_a_power_cut_ends_leaves_nothing_half_bound(desk: Desk, 
     def cut(_before: Stamp | None) -> Stamp:
         raise OSError("power cut")
 
-    dying = CheckIn(lambda: Ledger(home.database, replace(writer, stamp=cut)), home.database, home.keys_database)
+    dying = CheckIn(lambda: Ledger(home.database, replace(writer, stamp=cut)), home)
     arrival = Arrival(visit, person, 1_790_000_000_000_000, None, (), (1, 1))
     with pytest.raises(OSError, match="power cut"):
         dying.register(arrival, "phone", parse_phone(NUMBER), None, "0" * 32, desk.li.account_id)
