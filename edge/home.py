@@ -23,6 +23,7 @@ from edge.key_copies import MIGRATIONS as KEY_COPIES
 from edge.machine import MIGRATIONS as MACHINE
 from edge.nightly import MIGRATIONS as NIGHTLY
 from edge.reserve import MIB, Reserve
+from edge.rights.tables import RIGHTS
 from edge.settings import Settings, load_settings, parse_settings
 from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
 from sync import SyncError
@@ -129,7 +130,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        people = (PEOPLE, CONTACTS, CODES, WEB, ACCESS_LOG)
+        people = (PEOPLE, CONTACTS, CODES, WEB, ACCESS_LOG, RIGHTS)
         at_rest = (LEDGER, TRUST, *people, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)

@@ -6,6 +6,7 @@ from datetime import datetime
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.home import Home
 from edge.rights.retention import erase_ordered
+from edge.rights.sealed_phones import seal_waiting
 from edge.settings import Settings
 from edge.site_calibration import in_force
 from edge.vault import Vault
@@ -48,6 +49,11 @@ class Orders:
             table = in_force(self._home, ledger, pack.pack_id, pack.calibration.of_tracks())
             self._learnt = (written, pack.pack_id), table
         return self._learnt[1]
+
+    def seal_phones(self, ledger: Ledger, vault: Vault) -> int:
+        """Seal the phones given at the desk to central, where it has a key for that; returns how many."""
+        key = self._trust.keys().seal if self._trust is not None else None
+        return 0 if key is None else seal_waiting(ledger, vault, key)
 
     def erase(self, ledger: Ledger, vault: Vault, now: datetime) -> int:
         """Forget whom central wants forgotten; returns how many were known here."""

@@ -14,7 +14,7 @@ from edge.desk.contacts import hash_anew
 from edge.epochs import rekey, start_epoch
 from edge.home import Home, all_or_nothing
 from edge.key_copies import KeyCopies, read_keys
-from edge.rights.retention import PEOPLE_PER_RECORD
+from edge.rights.retention import PEOPLE_PER_RECORD, forget
 from edge.sealed import SealError, Secret, unsealing
 from edge.vault import KEYS_FORMAT, PERSON_KEYS, Vault, opened
 from sync import SyncError
@@ -125,5 +125,5 @@ def _forget(vault: Vault, transaction: Transaction, people: list[str]) -> None:
     for start in range(0, len(people), PEOPLE_PER_RECORD):
         some = people[start : start + PEOPLE_PER_RECORD]
         for person_id in some:
-            vault.forget(transaction.connection, person_id)
+            forget(vault, transaction, person_id)
         transaction.append("retention.run", {"expired": some, "basis": "restore"})

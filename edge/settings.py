@@ -136,6 +136,10 @@ class DeskSettings(_Section):
         return value
 
 
+class RightsSettings(_Section):
+    send_command: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+
+
 class UplinkSettings(_Section):
     broker: str | None = None
 
@@ -156,6 +160,7 @@ class Settings(_Section):
     kiosk: KioskSettings = KioskSettings()
     desk: DeskSettings = DeskSettings()
     uplink: UplinkSettings = UplinkSettings()
+    rights: RightsSettings = RightsSettings()
 
     @field_validator("version", mode="before")
     @classmethod

@@ -364,17 +364,6 @@ class Vault:
             )
         ]
 
-    def contacts_only_of(self, person_id: str) -> list[str]:
-        """Those of them who gave it at nobody else's visit."""
-        return [
-            row[0]
-            for row in self._rows(
-                "SELECT person_id FROM contact_visits GROUP BY person_id"
-                " HAVING count(*) = sum(visitor_id IS ?) ORDER BY person_id",
-                person_id,
-            )
-        ]
-
     def gallery_since_us(self, pack: str) -> int | None:
         """When the first person was remembered under this pack."""
         found = self._rows("SELECT since_us FROM galleries WHERE pack = ?", pack)
@@ -598,10 +587,6 @@ class Vault:
         for table in ("agent_phones", "roster", "templates", *_BY_VISIT, "contact_visits", "contacts", "people"):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
         _revise(connection, [person_id])
-
-    def unbind(self, connection: sqlite3.Connection, person_id: str) -> None:
-        """Drop which phones were given at a person's visits; a phone nobody else gave is for `forget`."""
-        connection.execute("DELETE FROM contact_visits WHERE visitor_id = ?", (person_id,))
 
     def drop_outlived(self, connection: sqlite3.Connection, cutoff_us: int) -> None:
         """Drop the templates and crops stored before the cutoff, in the ledger's transaction; their people stay.

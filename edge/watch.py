@@ -24,7 +24,7 @@ from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
 from edge.reference_views import ReferenceViews
-from edge.rights.retention import expire
+from edge.rights.retention import confirm_reached, expire
 from edge.site import Site
 from edge.staff import Staff
 from edge.vault import Vault
@@ -350,6 +350,7 @@ class Watch:
         self._obey_at_s = now_s + OBEY_EVERY_S
         if self._orders.erase(self._ledger, self._vault, datetime.now(UTC)):
             self._gallery.refresh()
+        self._orders.seal_phones(self._ledger, self._vault)
         policy = self._orders.policy()
         if policy != self._policy:
             log.warning("capture policy changed mode=%s unconsented_s=%d", policy.mode, policy.horizon_s)
@@ -381,7 +382,7 @@ class Watch:
     def _expire(self) -> None:
         forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))
         self._gallery.refresh()  # whoever was erased elsewhere leaves memory too
-        self._vault.reach_copies()  # one may be back that was away when somebody was erased
+        confirm_reached(self._ledger, self._vault)
         if forgotten:
             log.info("people forgotten count=%d", forgotten)
 

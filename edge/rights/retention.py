@@ -7,13 +7,15 @@ from datetime import datetime
 
 from edge import EdgeError
 from edge.consent import CapturePolicy
+from edge.rights import restricted
+from edge.rights.claims import disputed, written
 from edge.vault import Vault
 from sync.format.canonical import Fields
 from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.format.stamp import to_us
-from sync.node import orders
+from sync.node import orders, sidecars
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
@@ -49,7 +51,7 @@ def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -
     cutoff_us = to_us(now - policy.kept)
     due = vault.outlived(cutoff_us)
     _forget(ledger, vault, due, "unconsented")
-    phones = vault.outlived_contacts(to_us(now - policy.phones))
+    phones = _phones_due(ledger, vault.outlived_contacts(to_us(now - policy.phones)), to_us(now))
     _forget(ledger, vault, phones, "phone")
     older = vault.outlived_templates(cutoff_us)
     if older:
@@ -61,6 +63,22 @@ def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -
     return len(due)
 
 
+def _phones_due(ledger: Ledger, outlived: list[str], now_us: int) -> list[str]:
+    """Whose phone goes now: of those outlived, a disputed one is restricted instead, until its claim is closed.
+
+    One that somebody has asked to be erased is the privacy officer's to erase, with a receipt.
+    """
+    connection = ledger.connection
+    if contested := [one for one in outlived if disputed(connection, one)]:
+        with ledger.transaction() as transaction:
+            for contact_id in contested:
+                restricted.restrict(transaction.connection, contact_id, now_us)
+    asked = {row[0] for row in connection.execute("SELECT contact_id FROM phone_requests WHERE done_us IS NULL")}
+    kept = [one.contact_id for one in restricted.all_restricted(connection)]
+    settled = [one for one in kept if one not in asked and not disputed(connection, one)]
+    return [one for one in outlived if one not in contested] + settled
+
+
 def finish_erasures(ledger: Ledger, vault: Vault) -> None:
     """Forget the rest of whoever's key is gone: an erasure that a crash cut short; recorded as `retention.run`."""
     _forget(ledger, vault, vault.keyless(), "key_gone")
@@ -70,20 +88,27 @@ def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure
     """Forget whom central wants forgotten, and record each as `retention.run`; returns how many were known here.
 
     An order is done when no key is left in keys.db, its write-ahead log or a copy; until then it comes again. Whoever
-    is not known here is nothing to record: `notice.applied` has said that the order was heard.
+    is not known here is recorded as reached: central waits to hear it. A phone whose visit is disputed is restricted
+    until the claim is closed, and its order stays open.
     """
     forgotten = 0
     for order in ordered:
-        known = vault.remembers(order.person_id) or bool(vault.contacts_of(order.person_id))
-        theirs = [order.person_id, *vault.contacts_only_of(order.person_id)]
-        complete = vault.destroy_keys(theirs)
+        if disputed(ledger.connection, order.person_id):
+            with ledger.transaction() as transaction:
+                restricted.restrict(transaction.connection, order.person_id, to_us(now))
+            continue
+        known = vault.remembers(order.person_id)
+        complete = vault.destroy_keys([order.person_id])
         with ledger.transaction() as transaction:
+            fields: Fields = {"expired": [], "basis": "central", "reason": order.reason, "notice": order.nseq}
             if known:
-                _forget_with_phones(vault, transaction, theirs)
-                fields: Fields = {"expired": [order.person_id], "basis": "central"}
-                transaction.append("retention.run", {**fields, "reason": order.reason, "notice": order.nseq})
+                forget(vault, transaction, order.person_id)
+                fields["expired"] = [order.person_id]
             if complete:
+                fields["reached"] = [order.person_id]
                 orders.erased(transaction.connection, order.nseq, to_us(now))
+            if known or complete:
+                transaction.append("retention.run", fields)
         forgotten += known
     if forgotten:
         vault.scrub()
@@ -96,36 +121,78 @@ def _forget(ledger: Ledger, vault: Vault, due: list[str], basis: str) -> None:
         vault.destroy_keys(people)
         with ledger.transaction() as transaction:
             for person_id in people:
-                vault.forget(transaction.connection, person_id)
+                forget(vault, transaction, person_id)
             transaction.append("retention.run", {"expired": people, "basis": basis})
 
 
-def erase(ledger: Ledger, vault: Vault, person_id: str, reason: str, note: str | None) -> Erasure:
-    """Forget one person and the phones given at their visits only; recorded as `person.erased` under the desk key.
+def erase(
+    ledger: Ledger,
+    vault: Vault,
+    person_id: str,
+    reason: str,
+    note: str | None,
+    *,
+    account_id: str | None = None,
+    request: str | None = None,
+) -> Erasure:
+    """Forget one face, or with a contact's id (c-…) one phone; recorded as `person.erased` under the desk key.
 
-    The note is free text, so the record carries only a commitment to it. Asked again for somebody erased before, it
-    finishes what was pending and returns the record of then. Raises EdgeError for an unknown person or reason.
+    The phones given at somebody's visits are not theirs alone and stay: each is erased by its own id. The note is free
+    text, so the record carries only a commitment to it. Asked again for somebody erased before, or by the same form
+    (`request`), it finishes what was pending and returns the record of then. Raises EdgeError for an unknown person or
+    reason, and for a phone whose visit is disputed.
     """
     if reason not in REASONS:
         raise EdgeError(f"reason {reason!r}: one of {', '.join(REASONS)}")
-    if not vault.remembers(person_id) and not vault.contacts_of(person_id):
+    if disputed(ledger.connection, person_id):
+        raise EdgeError(f"phone {person_id}: a visit it was given at is disputed; it is erased when that is settled")
+    if request and (same := written(ledger, request, ("person.erased",))):
+        return Erasure(same, tuple(vault.unreached()), None)
+    if not vault.remembers(person_id):
         for erased in ledger.records(("person.erased",)):
             if erased.fields["person"] == person_id:
                 return Erasure(erased, tuple(vault.unreached()), None)
         raise EdgeError(f"person {person_id!r}: not remembered here (firstvisit people lists who is)")
     salt = secrets.token_bytes(32) if note else None
-    theirs = [person_id, *vault.contacts_only_of(person_id)]
-    vault.destroy_keys(theirs)
+    reached = vault.destroy_keys([person_id])
     fields: Fields = {"person": person_id, "reason": reason}
     if note and salt:
         fields["note"] = commitment(salt, note.encode()).hex()
+    if account_id:
+        fields["account"] = account_id
+    if request:
+        fields["request"] = request
+    if reached:
+        fields["reached"] = [person_id]
     with ledger.transaction() as transaction:
-        _forget_with_phones(vault, transaction, theirs)
+        forget(vault, transaction, person_id)
         record = transaction.append("person.erased", fields)
+        if not reached:
+            transaction.connection.execute("INSERT OR IGNORE INTO unreached_erasures VALUES (?)", (person_id,))
     return Erasure(record, tuple(vault.unreached()), salt)
 
 
-def _forget_with_phones(vault: Vault, transaction: Transaction, person_ids: list[str]) -> None:
-    for person_id in person_ids:
-        vault.unbind(transaction.connection, person_id)
-        vault.forget(transaction.connection, person_id)
+def confirm_reached(ledger: Ledger, vault: Vault) -> int:
+    """Go where keys of people erased may lie still, and record of whom none is left; returns of how many.
+
+    ledger: under the node key. A copy of the keys that was away may be back: those are gone to in any case.
+    """
+    waiting = [row[0] for row in ledger.connection.execute("SELECT person_id FROM unreached_erasures LIMIT 100")]
+    if not waiting:
+        vault.reach_copies()
+        return 0
+    if vault.unreached():
+        return 0
+    with ledger.transaction() as transaction:
+        transaction.append("retention.run", {"expired": [], "basis": "reached", "reached": waiting})
+        transaction.connection.executemany(
+            "DELETE FROM unreached_erasures WHERE person_id = ?", [(one,) for one in waiting]
+        )
+    return len(waiting)
+
+
+def forget(vault: Vault, transaction: Transaction, person_id: str) -> None:
+    """Drop all that the database holds of a person or contact, in the transaction that records it."""
+    restricted.forget(transaction.connection, person_id)
+    sidecars.forget(transaction.connection, [person_id])
+    vault.forget(transaction.connection, person_id)

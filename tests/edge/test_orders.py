@@ -153,14 +153,15 @@ def test_whom_central_wants_forgotten_is_and_the_chain_says_so(
     assert verdict.ok, verdict.why
 
 
-def test_an_erasure_of_somebody_unknown_here_is_done_without_a_record(
+def test_an_erasure_of_somebody_unknown_here_is_confirmed_for_central_waits_to_hear_it(
     home: Home, central: Central, vault: Vault, node: Ledger
 ) -> None:
     central.say(Erase(NOBODY, "legal"))
     assert len(Trust(home.path).erasures()) == 1
     assert Orders(home, home.settings()).erase(node, vault, NOW) == 0
     assert Trust(home.path).erasures() == []
-    assert retention_runs(node) == []
+    (run,) = node.records(("retention.run",))
+    assert (run.fields["expired"], run.fields["reached"]) == ([], [NOBODY])
 
 
 def test_an_erasure_cut_short_by_a_crash_is_finished_in_centrals_name(
@@ -192,7 +193,9 @@ def test_an_erasure_stays_open_while_a_reader_holds_the_key_in_the_log(
     assert Orders(home, home.settings()).erase(node, vault, NOW) == 0
     assert Trust(home.path).erasures() == []
     assert find_bytes(home.path, key) == []
-    assert len(retention_runs(node)) == 1
+    forgotten, confirmed = node.records(("retention.run",))
+    assert "reached" not in forgotten.fields
+    assert (confirmed.fields["expired"], confirmed.fields["reached"]) == ([], [LI])
 
 
 @pytest.mark.usefixtures("pack")
