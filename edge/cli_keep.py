@@ -21,15 +21,15 @@ HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", sho
 @app.command()
 def erase(
     home: HomeOption,
-    person_id: Annotated[str, typer.Argument(help="From `firstvisit people`.", show_default=False)],
+    person_id: Annotated[str, typer.Argument(help="From `firstvisit people`, or c-….", show_default=False)],
     reason: Annotated[
         str, typer.Option(help="request, consent_withdrawn, child, error, staff or legal.", show_default=False)
     ],
     note: Annotated[str | None, typer.Option(help="Kept out of the record, which carries a commitment to it.")] = None,
 ) -> None:
-    """Forget a person: their key is destroyed, in every copy of the keys too; the chain goes on verifying.
+    """Forget a face, or a phone by its own id c-…: its key is destroyed, in every copy too; the chain goes on verifying.
 
-    Exit 1 where a copy is out of reach: the node tries again each minute, and so does this command.
+    A phone whose visit is disputed is refused until that is settled. Exit 1 where a copy is out of reach: the node tries again each minute, and so does this command.
     Example: firstvisit erase --home demo p-0f3a… --reason request
     """
     from edge.home import Home
