@@ -27,9 +27,10 @@ def erase(
     ],
     note: Annotated[str | None, typer.Option(help="Kept out of the record, which carries a commitment to it.")] = None,
 ) -> None:
-    """Forget a face, or a phone by its own id c-…: its key is destroyed, in every copy too; the chain goes on verifying.
+    """Forget a face, or a phone by its own id c-…: the key is destroyed, in every copy too; the chain still verifies.
 
-    A phone whose visit is disputed is refused until that is settled. Exit 1 where a copy is out of reach: the node tries again each minute, and so does this command.
+    A phone whose visit is disputed is refused until that is settled.
+    Exit 1 where a copy is out of reach: the node tries again each minute, and so does this command.
     Example: firstvisit erase --home demo p-0f3a… --reason request
     """
     from edge.home import Home

@@ -70,7 +70,7 @@ class Office:
         visit, person = self.door.arrive("first")
         arrival = Arrival(visit, person, datetime.now(UTC).microsecond, None, (), (1, 1))
         open_ledger = lambda: self.home.open_ledger("desk", Clock())  # noqa: E731
-        check_in = CheckIn(open_ledger, self.home.database, self.home.keys_database)
+        check_in = CheckIn(open_ledger, self.home)
         check_in.register(arrival, "phone", parse_phone(number), None, request(), ACCOUNT)
         (contact,) = self.vault.contacts_of(person)
         return visit, person, contact
