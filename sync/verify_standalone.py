@@ -918,6 +918,7 @@ def _signed(fields: object) -> Signed:
 # -- 17. The certificate of one visit: a bundle, or the code printed on it ---------------------------------------------
 
 DECISIONS = ("visit.seen", "visit.first", "visit.return", "visit.unsure")
+SOURCE = ("way", "agent", "code", "report", "first_us")
 ARRIVAL = ("site", "camera", "source", "source_hash", "arrived_us", "shots", "quality_e6", "place", "party_id")
 
 
@@ -1032,6 +1033,44 @@ def judge_bundle(
     for one in records[deciding[0] + 1 :]:
         if one.fields.get("visit") == visit and one is not record and one.place not in void:
             yield f"later: {named(one.place)} {one.kind}"
+    yield from _source([one for one in records if one.fields.get("visit") == visit and one.place not in void])
+
+
+def _source(records: list[Record]) -> Iterator[str]:
+    """Where the visitor is said to have come from, where somebody asked to correct it (section 17)."""
+    registered: Fields = {}
+    standing: Fields = {}
+    asked: dict[str, tuple[Record, Record | None]] = {}
+    for one in records:
+        fields = one.fields
+        if one.kind == "visit.checkin" and fields.get("state") in ("registered", "open"):
+            registered = {name: fields[name] for name in SOURCE if name in fields}
+            standing = dict(registered)
+        elif one.kind == "visit.corrected" and fields.get("state") == "proposed":
+            asked[one.hash.hex()] = (one, None)
+        elif one.kind == "visit.approved" and str(fields.get("proposal")) in asked:
+            proposal, word = asked[str(fields["proposal"])]
+            other = fields.get("account") != proposal.fields.get("account")
+            if word is None and other and fields.get("verdict") in ("approved", "refused"):
+                asked[str(fields["proposal"])] = (proposal, one)
+                if fields["verdict"] == "approved":
+                    standing |= {name: proposal.fields[name] for name in SOURCE if name in proposal.fields}
+    if asked:
+        yield f"source as registered: {_changes(registered)}"
+    for proposal, word in asked.values():
+        said = "not decided" if word is None else f"{word.fields['verdict']} at {named(word.place)}"
+        reason = _code(proposal.fields.get("reason"))
+        yield f"correction to {_changes(proposal.fields)} asked for at {named(proposal.place)} ({reason}): {said}"
+    if asked:
+        yield f"source that stands: {_changes(standing)}"
+
+
+def _changes(fields: Fields) -> str:
+    return ", ".join(f"{name} {_code(fields[name])}" for name in SOURCE if name in fields) or "none"
+
+
+def _code(value: Any) -> str:
+    return str(value) if re.fullmatch("[A-Za-z0-9._:-]{1,64}", str(value)) else "?"
 
 
 def _tied(records: list[Record], at: int) -> dict[Place, bytes]:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 from edge.desk.fact import Fact
 from sync.format.canonical import Fields
 from sync.format.records import Record
+from sync.format.source import APPROVED, Source, proposed, source_of
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, decides_earlier, settle, settles
 
 DISMISSED = ("companion", "not_customer", "refused", "left")
 FORGETTING = ("retention.run", "person.erased")
-KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, "visit.checkin", *FORGETTING)
+KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, "visit.checkin", APPROVED, *FORGETTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +85,9 @@ class ShownVisit:
     person, the older first. party: how many came in together as far as is known, proposed and not decided. party_id:
     as the desk has it, or the node's own proposal; party_at: (epoch, seq) of the desk's word. agents: how many enrolled
     agents were near. maybe_staff: like one of staff, but not certainly. closings: every `visit.checkin` of it, in the
-    order of the chain. forgotten: the person has been erased or has expired, and the face with them. begun: the visit's
-    first record, decided: that of the decision; two where somebody was only seen and has consented since.
+    order of the chain. words: these and what was asked and answered of its source. forgotten: the
+    person has been erased or has expired, and the face with them. begun: the visit's first record, decided: that of the
+    decision; two where somebody was only seen and has consented since.
     """
 
     visit_id: str
@@ -111,6 +113,7 @@ class ShownVisit:
     begun: Record
     correction: Correction | None = None
     closings: tuple[CheckedIn, ...] = ()
+    words: tuple[Record, ...] = ()
     party_at: tuple[int, int] = (0, 0)
     left: bool = False
     forgotten: bool = False
@@ -130,6 +133,11 @@ class ShownVisit:
     def checkin(self) -> CheckedIn | None:
         """The newest word of the desk on it."""
         return self.closings[-1] if self.closings else None
+
+    @property
+    def origin(self) -> Source:
+        """Where they came from, as registered and as corrected since, and what is asked for."""
+        return source_of(self.words)
 
     @property
     def dismissed_before(self) -> bool:
@@ -199,6 +207,8 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
         case "visit.corrected" if isinstance(fields.get("party_id"), str):
             at = record.epoch, record.seq
             return visit if visit.party_at >= at else replace(visit, party_id=fields["party_id"], party_at=at)
+        case "visit.corrected" | "visit.approved" if record.kind == APPROVED or proposed(fields):
+            return replace(visit, words=_with(visit.words, record))
         case "visit.checkin":
             return _checked_in(visit, record)
         case _:
@@ -218,6 +228,7 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         agents=max(visit.agents, named.agents),
         party_at=visit.party_at,
         closings=visit.closings,
+        words=visit.words,
         left=visit.left,
         reentries=visit.reentries,
     )
@@ -240,7 +251,15 @@ def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
         heads=fields.get("heads"),
         facts=Fact.read(fields),
     )
-    return replace(visit, closings=tuple(sorted((*visit.closings, closing), key=lambda told: told.at)))
+    closings = tuple(sorted((*visit.closings, closing), key=lambda told: told.at))
+    return replace(visit, closings=closings, words=_with(visit.words, record))
+
+
+def _with(words: tuple[Record, ...], record: Record) -> tuple[Record, ...]:
+    """Records in chain order, each once: the page that made one has shown it before the ledger was read."""
+    if any(word.hash == record.hash for word in words):
+        return words
+    return tuple(sorted((*words, record), key=lambda word: (word.epoch, word.seq)))
 
 
 def _candidates(listed: Iterable[Fields]) -> Iterable[PossiblePerson]:

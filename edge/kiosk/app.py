@@ -13,7 +13,20 @@ from edge.desk.arrivals import Arrivals
 from edge.desk.desk_secrets import desk_secret
 from edge.epochs import moved
 from edge.home import Home
-from edge.kiosk import access, cameras, certificates, checkin, front, lookback, node_page, questions, tablets, why
+from edge.kiosk import (
+    access,
+    approvals,
+    cameras,
+    certificates,
+    checkin,
+    corrections,
+    front,
+    lookback,
+    node_page,
+    questions,
+    tablets,
+    why,
+)
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
@@ -31,7 +44,20 @@ from sync.web.tablets import Tablets
 from sync.web.times import Times
 
 _HERE = Path(__file__).parent
-_PAGES = (access, front, questions, checkin, lookback, why, certificates, cameras, node_page, tablets)
+_PAGES = (
+    access,
+    approvals,
+    corrections,
+    front,
+    questions,
+    checkin,
+    lookback,
+    why,
+    certificates,
+    cameras,
+    node_page,
+    tablets,
+)
 
 
 def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:

@@ -11,12 +11,14 @@ EVIDENCE = (*DESK, *AUDITOR)
 """Who may look into one visit: its face, why it was decided so, its certificate."""
 CAMERAS = (*MANAGER, "installer")
 """Who may look through a camera: the one to watch the watching, the other to point it."""
+APPROVALS = AUDITOR
+"""Who answers what the office asks for."""
 ACCESS = (*AUDITOR, *PRIVACY)
 """Who may see who has looked at whom."""
 EVERYBODY = (*EVIDENCE, *PRIVACY, "installer")
 """Pages that tell of nobody: the device and its health."""
 
-HOMES: Mapping[str, str] = {"auditor": "/access", "privacy": "/access", "installer": "/node"}
+HOMES: Mapping[str, str] = {"auditor": "/approvals", "privacy": "/access", "installer": "/node"}
 """Where somebody begins whom the front page is not for."""
 HEAD_OFFICE = "head_office"
 FROM_OUTSIDE = ("auditor", "privacy")

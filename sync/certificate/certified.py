@@ -13,6 +13,8 @@ from sync.format.messages import Ack, Statement
 from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import Record
 from sync.format.signing import PublicKey
+from sync.format.source import lines as source_lines
+from sync.format.source import source_of
 from sync.format.stamp import rfc3339
 from sync.format.visit_fields import Settled, number_of
 from sync.format.void import Void
@@ -134,6 +136,7 @@ def lines(certificate: Certificate) -> list[str]:
         " (by the records chosen for this bundle)",
     ]
     said += [f"later: seq {one.seq} {one.kind}" for one in certificate.later]
+    said += source_lines(source_of(certificate.later))
     if refusal := certificate.refusal():
         said.append(f"no certificate is issued for this visit: {REFUSALS[refusal]}")
     return said

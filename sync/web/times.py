@@ -36,6 +36,14 @@ class Times:
         """RFC 3339 with the zone's offset, for the `datetime` attribute."""
         return self.local(us).isoformat(timespec="milliseconds")
 
+    def parsed_us(self, text: str) -> int | None:
+        """What a field of a form says, 2026-11-21T14:32 in the site's own time; None where it says no moment."""
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        return round((moment if moment.tzinfo else moment.replace(tzinfo=self._zone)).timestamp() * 1e6)
+
     def midnight_us(self, now_us: int) -> int:
         """When this day began."""
         return round(self.local(now_us).replace(hour=0, minute=0, second=0, microsecond=0).timestamp() * 1e6)

@@ -26,6 +26,7 @@ from sync.certificate.found import bundle_of
 from sync.format import canonical
 from sync.format.messages import Ack, Statement
 from sync.format.public_keys import Enrolment
+from sync.format.records import Record
 from sync.format.rotation import Rotation
 from sync.format.signing import Domain, PublicKey, es256_signature, tagged
 from sync.node.purge import purge
@@ -195,6 +196,38 @@ def test_both_judge_a_thousand_mutated_bundles_alike(site: ASite, visit: str, tm
         said[expected[0]] += 1
     assert said["bad"] > 200
     assert said["unreadable"] > 200
+
+
+def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
+    site: ASite, visit: str, tmp_path: Path
+) -> None:
+    def ask(way: str) -> Record:
+        said = {"visit": visit, "state": "proposed", "reason": "typo", "account": "li", "way": way, "first_us": 17}
+        return site.desk.append("visit.corrected", said)
+
+    site.desk.append("visit.checkin", {"visit": visit, "state": "registered", "way": "phone", "account": "li"})
+    for way, verdict in (("walk_in", "approved"), ("code", "refused")):
+        word = {"visit": visit, "proposal": ask(way).hash.hex(), "verdict": verdict, "account": "zhao"}
+        site.desk.append("visit.approved", word)
+    ask("visitor")
+    site.ack(checkpoint=True)
+    path = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip")
+    assert ours(path) == theirs(path) == ("good", None)
+    both = (verify(path).lines, verify_standalone.verify(path, Given(None)))
+    ours_said, theirs_said = ([line for line in said if line.startswith(("source", "correction to"))] for said in both)
+    assert ours_said == theirs_said
+    assert [line.partition(" asked for")[0] for line in ours_said] == [
+        "source as registered: way phone",
+        "correction to way walk_in, first_us 17",
+        "correction to way code, first_us 17",
+        "correction to way visitor, first_us 17",
+        "source that stands: way walk_in, first_us 17",
+    ]
+    assert [line.rpartition(": ")[2].partition(" at ")[0] for line in ours_said[1:4]] == [
+        "approved",
+        "refused",
+        "not decided",
+    ]
 
 
 def test_both_find_a_bundle_good_though_central_s_clock_was_set_back_and_miss_no_log_that_shrank(

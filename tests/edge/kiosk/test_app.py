@@ -40,6 +40,8 @@ PAGES: dict[str, set[str]] = {
     "/certificates/{visit_id}": EVIDENCE,
     "/visits/{visit_id}/why": EVIDENCE,
     "/visits/{visit_id}/checkin": DESK,
+    "/visits/{visit_id}/correct": DESK,
+    "/approvals": {"auditor"},
     "/tablets": MANAGER,
     "/cameras/{camera_id}": CAMERAS,
 }
@@ -65,6 +67,8 @@ FORMS: dict[str, set[str]] = {
     "/visits/{visit_id}/checkin": DESK,
     "/visits/{visit_id}/dismiss": DESK,
     "/visits/{visit_id}/reopen": DESK,
+    "/visits/{visit_id}/correct": DESK,
+    "/approvals/{proposal}": {"auditor"},
     "/tablets": MANAGER,
     "/tablets/{tablet_id}/revoke": MANAGER,
 }
