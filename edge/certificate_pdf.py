@@ -11,6 +11,7 @@ from sync.certificate.certified import Certificate
 from sync.certificate.coverage import Gap, GapReason
 from sync.certificate.paper_code import code
 from sync.format.records import Record
+from sync.format.source import proposed
 from sync.format.visit_fields import CORRECTED, number_of, settles, text_of
 from sync.web.languages import Languages, Texts
 from sync.web.times import Times, lasting
@@ -335,13 +336,14 @@ class _Page:
     def _what(self, record: Record, t: Texts) -> str:
         key = f"later.{record.kind.replace('.', '_')}"
         if record.kind == CORRECTED and not settles(record.fields):
-            key += "_beside"
+            key += "_proposed" if proposed(record.fields) else "_beside"
         length = lasting((number_of(record.fields, "out_us") or 0) / 1e6, t)
         decision = t.code("decision", text_of(record.fields, "decision") or "?")
         state = t.code("checkin", text_of(record.fields, "state") or "?")
         reason = t.code("correction", text_of(record.fields, "reason") or "?")
+        verdict = t.code("verdict_of", text_of(record.fields, "verdict") or "?")
         try:
-            return t(key, length=length, decision=decision, state=state, reason=reason)
+            return t(key, verdict=verdict, length=length, decision=decision, state=state, reason=reason)
         except KeyError:  # a later version's kind is shown as it is
             return record.kind
 
