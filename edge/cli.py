@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sqlite3
 import sys
 import time
@@ -120,8 +121,8 @@ def init(
 
     Example: firstvisit init /var/lib/firstvisit/home --site puxi-01 --lat 31.2304 --lon 121.4737
     """
-    from edge.home import FENCE_FILE, create_home
-    from edge.settings import new_config
+    from edge.home import FENCE_FILE, Home, create_home
+    from edge.settings import SettingsError, new_config
 
     config = new_config(
         site=site,
@@ -129,7 +130,10 @@ def init(
         place={"lat": lat, "lon": lon, "datum": datum, "fence": FENCE_FILE if fence else None},
         capture={"mode": mode, "legal_basis": legal_basis},
     )
-    made = create_home(home, config, fence, custody.value)
+    try:
+        made = create_home(home, config, fence, custody.value)
+    except SettingsError as error:
+        raise EdgeError(_by_option(str(error).removeprefix(f"{Home(home).config}: "))) from error
     key = made.signer("node").public
     say(str(home), "made")
     say(f"  node key  {key.fingerprint}   ({custody.value})")
@@ -197,6 +201,15 @@ def visits(
             )
         time.sleep(0.5)
         rows = visit_log(ledger, after)
+
+
+def _by_option(problem: str) -> str:
+    """What is wrong with a configuration that no file holds yet, by the option that it came from."""
+    found = re.fullmatch(r"(?P<key>[\w.]+) = (?P<value>\{.*\}|.*?): (?P<said>.*)", problem)
+    option = _INIT_OPTIONS.get(found["key"]) if found else None
+    if found is None or option is None:
+        return problem
+    return f"{option} {found['value']}: {found['said']}" if "." in found["key"] else f"{option}: {found['said']}"
 
 
 def _visit_row(visit: "LoggedVisit", as_json: bool) -> dict[str, Any]:
@@ -281,7 +294,17 @@ def demo(
         raise typer.Exit(1)
 
 
+_INIT_OPTIONS = {
+    "site.id": "--site",
+    "node.id": "--node",
+    "place": "--lat, --lon",
+    "place.lat": "--lat",
+    "place.lon": "--lon",
+    "place.datum": "--datum",
+    "capture": "--mode, --legal-basis",
+    "capture.mode": "--mode",
+}
 _VISIT_COLUMNS = (
     "visit_id", "person_id", "decision", "original_decision", "compared_with", "arrived_at",
-    "camera_id", "similarity", "margin", "grade", "pack",
+    "camera_id", "zone", "party_id", "similarity", "margin", "grade", "pack",
 )  # fmt: skip

@@ -127,7 +127,7 @@ def _hold_to_one_person(vectors: np.ndarray, lower: float) -> None:
 
 def _known(gallery: Gallery, vectors: np.ndarray, pack: Pack, strictness: Strictness) -> str | None:
     """Whom the vectors are certainly of, if anybody."""
-    upper = strictness.rule(pack.calibration, gallery.templates).upper
+    upper = strictness.rule(pack.calibration.of_tracks(), gallery.templates).upper  # most of what is held is of tracks
     found = (gallery.search(Template(vector, pack.pack_id), frozenset()).best for vector in vectors)
     best = max((one for one in found if one is not None), key=lambda one: one.similarity, default=None)
     return best.person_id if best is not None and best.similarity >= upper else None

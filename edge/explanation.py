@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from camera.quality import BestShot
@@ -43,11 +43,23 @@ class ShotFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """Somebody a face was held against, and how similar they were (-1..1); person_id: None once they are not
+    remembered any more."""
+
+    person_id: str | None
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
-    """What a decision rested on: shots, best first, people, nearest first, then what kept it from grade A."""
+    """What a decision rested on: shots, best first, people, nearest first, then what kept it from grade A.
+
+    Of somebody who has been erased since, only how near they were is told: see `read_explanation`.
+    """
 
     shots: tuple[ShotFacts, ...]
-    nearest: tuple[Candidate, ...]
+    nearest: tuple[Near, ...]
     shortfalls: tuple[Shortfall, ...]
 
     @classmethod
@@ -57,7 +69,7 @@ class Explanation:
         facts = tuple(
             ShotFacts(to_us(shot.captured_at), shot.quality, shot.face_px, shot.masked, shot.live) for shot in shots
         )
-        return cls(facts, tuple(nearest), shortfalls)
+        return cls(facts, tuple(Near(one.person_id, one.similarity) for one in nearest), shortfalls)
 
     def encoded(self) -> bytes:
         """As it is sealed under the person's key."""
@@ -68,7 +80,7 @@ class Explanation:
         kept = json.loads(data)
         return cls(
             tuple(ShotFacts(**shot) for shot in kept["shots"]),
-            tuple(Candidate(**near) for near in kept["nearest"]),
+            tuple(Near(**near) for near in kept["nearest"]),
             tuple(kept["shortfalls"]),
         )
 
@@ -118,7 +130,7 @@ class Explained:
             return [*lines, f"shots and nearest people: none kept ({what})"]
         lines += [f"shot {number}: {_shot_line(shot)}" for number, shot in enumerate(self.kept.shots, 1)]
         lines += [
-            f"nearest {number}: {near.person_id} at {near.similarity:.3f}"
+            f"nearest {number}: {near.person_id or 'somebody no longer remembered'} at {near.similarity:.3f}"
             for number, near in enumerate(self.kept.nearest, 1)
         ]
         lines += [
@@ -156,11 +168,20 @@ def _shot_line(shot: ShotFacts) -> str:
     return ", ".join(told)
 
 
+def read_explanation(vault: Vault, visit_id: str) -> Explanation | None:
+    """What is kept of a visit's decision, None where it is forgotten; whoever was erased since is not named."""
+    kept = vault.explanation(visit_id)
+    if kept is None:
+        return None
+    found = Explanation.decoded(kept)
+    named = (one if vault.remembers(str(one.person_id)) else replace(one, person_id=None) for one in found.nearest)
+    return replace(found, nearest=tuple(named))
+
+
 def explain(visits: Sequence[LoggedVisit], visit_id: str, vault: Vault) -> Explained:
     """Explain one of these visits; raises EdgeError where it is none of them."""
     for visit in visits:
         if visit.visit_id == visit_id:
-            sealed = vault.explanation(visit_id)
-            kept = None if sealed is None else Explanation.decoded(sealed)
+            kept = read_explanation(vault, visit_id)
             return Explained(visit, because(visit.original_decision, visit.record.fields), kept)
     raise EdgeError(f"{visit_id}: no such visit in this ledger")

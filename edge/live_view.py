@@ -36,6 +36,8 @@ _ID_BYTES = 256
 _LENGTH = struct.Struct(">I")
 _JPEG_QUALITY = 75
 _UNDECIDED = (160, 160, 160)  # BGR, as the pages' colours of the decisions
+# what stands at a face besides its colour; the page says what each means, in its reader's language
+_SIGNS = {"first": "+", "return": "=", "unsure": "?", "seen": "o"}
 _COLOURS = {"first": (71, 102, 11), "return": (156, 71, 42), "unsure": (0, 120, 230), "seen": (79, 83, 71)}
 
 
@@ -91,11 +93,12 @@ class LiveView:
     def decided(self, camera_id: str, track_id: int, record: Record | None) -> None:
         """What was said of a track; None: it goes on with a visit, or is nobody's."""
         if record is None:
-            self._labels[camera_id, track_id] = ("known", _COLOURS["seen"])
+            self._labels[camera_id, track_id] = (_SIGNS["seen"], _COLOURS["seen"])
             return
         decision = record.kind.removeprefix("visit.")
         similarity = record.fields.get("similarity_e6")
-        text = decision if similarity is None else f"{decision} {similarity / 1e6:.2f}"
+        sign = _SIGNS.get(decision, "")
+        text = sign if similarity is None else f"{sign} {similarity / 1e6:.2f}"
         self._labels[camera_id, track_id] = (text, _COLOURS.get(decision, _UNDECIDED))
 
     def ended(self, ended: Ended) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,13 +112,18 @@ def add(
         print(f"{added.name}: installed in {store.root / added.name}; thresholds: {added.calibration.measured}")
 
 
+class Channels(StrEnum):
+    RGB = "rgb"
+    BGR = "bgr"
+
+
 @app.command("add-liveness")
 def add_liveness(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An ONNX network with two outputs.")],
     crop: Annotated[float, typer.Option(help="The square it reads, in the face's longer sides.")],
     side: Annotated[int, typer.Option(metavar="PX", help="The side of its input.")],
-    live_index: Annotated[int, typer.Option(help="Which output says live: 0 or 1.")],
-    channels: Annotated[str, typer.Option(help="rgb or bgr.")] = "rgb",
+    live_index: Annotated[int, typer.Option(min=0, max=1, help="Which output says live.")],
+    channels: Annotated[Channels, typer.Option(help="The order of its input's channels.")] = Channels.RGB,
     licence: Annotated[str, typer.Option(help="Under which licence you have it.")] = "not stated",
 ) -> None:
     """Install a network that tells a face from a photograph held up; none comes with the program.
@@ -126,7 +132,13 @@ def add_liveness(
     """
     from models.liveness import add_liveness as add_network
 
-    spec = {"crop": crop, "side_px": side, "live_index": live_index, "channels": channels, "licence": licence}
+    spec: dict[str, object] = {
+        "crop": crop,
+        "side_px": side,
+        "live_index": live_index,
+        "channels": channels.value,
+        "licence": licence,
+    }
     added = add_network(_store().root, file, spec)
     print(f"{added.file}: installed, sha256 {added.sha256[:12]}, licence: {added.licence}")
 

@@ -51,9 +51,9 @@ class LivenessSpec:
         if not SHA256.fullmatch(self.sha256) or Path(self.file).name != self.file or self.file in ("", _MANIFEST):
             raise ModelsError("a liveness network needs a file name and a sha256")
         if not 1.0 <= self.crop <= MAX_CROP:
-            raise ModelsError(f"crop must be 1..{MAX_CROP} times the face, not {self.crop}")
+            raise ModelsError(f"--crop must be 1..{MAX_CROP} times the face, not {self.crop}")
         if not 32 <= self.side_px <= 512:
-            raise ModelsError(f"side must be 32..512 px, not {self.side_px}")
+            raise ModelsError(f"--side must be 32..512 px, not {self.side_px}")
 
 
 class Liveness:

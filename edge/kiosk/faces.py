@@ -3,9 +3,12 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-from edge.explanation import Explanation
+from edge.explanation import Explanation, read_explanation
 from edge.vault import Vault
+
+Read = TypeVar("Read")
 
 
 class Faces:
@@ -23,14 +26,13 @@ class Faces:
 
     def explanation(self, visit_id: str) -> Explanation | None:
         """Why the visit was decided as it was, or None where that is not kept (any more); raises VaultError."""
-        sealed = self._thread.submit(self._read, Vault.explanation, visit_id).result()
-        return None if sealed is None else Explanation.decoded(sealed)
+        return self._thread.submit(self._read, read_explanation, visit_id).result()
 
     def close(self) -> None:
         self._thread.submit(self._close)
         self._thread.shutdown()
 
-    def _read(self, what: Callable[[Vault, str], bytes | None], visit_id: str) -> bytes | None:
+    def _read(self, what: Callable[[Vault, str], Read], visit_id: str) -> Read:
         self._vault = self._vault or Vault(self._database, self._keys_database)
         try:
             return what(self._vault, visit_id)

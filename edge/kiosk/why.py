@@ -31,6 +31,9 @@ def mount(shell: Shell) -> None:
             fields=visit.decided.fields,
             because=because(visit.original, visit.decided.fields),
             kept=kept,
-            nearest=[(near, shell.arrivals.last_of(near.person_id, visit.arrived_us)) for near in nearest],
+            nearest=[
+                (near, shell.arrivals.last_of(near.person_id, visit.arrived_us) if near.person_id else None)
+                for near in nearest
+            ],
             only_b=ONLY_B,
         )

@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from fractions import Fraction
 from itertools import islice
@@ -17,17 +17,22 @@ import pytest
 
 from camera.recorded import recorded_frames
 from edge import cli
+from edge.decision import Strictness
 from edge.demo_film import FRAMES_PER_S, HEIGHT, WIDTH
+from edge.enrolment import enrol
 from edge.home import Home, create_home
 from edge.node import RunOptions, run
 from edge.photos import judge
 from edge.settings import new_config
 from edge.vault import opened
+from models.calibration import Calibration
 from models.faces import Image
 from models.pack import Pack
 from sync.format.records import Record
 from sync.format.signing import commitment
+from sync.node.ledger import Ledger
 from sync.verify.verify import verify
+from tests.edge.visiting import T0, Node
 
 
 @dataclass(frozen=True)
@@ -277,6 +282,30 @@ def test_their_passes_are_numbers_in_the_heartbeat(day: Day) -> None:
     assert alive.fields["people"] == 5
     verdict = verify(day.home.path, day.home.node_pub)
     assert verdict.ok, verdict.why
+
+
+def test_who_visited_before_is_judged_by_the_thresholds_of_tracks(node: Node, desk: Ledger, pack: Pack) -> None:
+    chip = np.random.default_rng(4).integers(0, 256, (pack.embedder.chip_px, pack.embedder.chip_px, 3), np.uint8)
+    vector = pack.embedder.embed(chip[None])[0]
+    held = like_at(vector, 0.6)
+    with node.ledger.transaction() as transaction:
+        node.vault.create_key("p-visitor")
+        node.vault.add_person(transaction.connection, "p-visitor", pack.pack_id, held, T0, searchable=True)
+    images, tracks = (((1e-1, 0.0), (1e-2, 0.1), (1e-6, upper)) for upper in (0.5, 0.7))
+    strict = replace(pack, calibration=Calibration(images, "a test", tracks))
+    done = enrol(
+        desk, node.vault, strict, Strictness(0.003, 0.1, 0.5), [chip],
+        role="staff", consent="s-1", agent_code=None, now=T0,
+    )  # fmt: skip
+    assert "visitor" not in done.record.fields
+
+
+def like_at(vector: np.ndarray, similarity: float) -> np.ndarray:
+    """A vector that is this similar to another."""
+    other = np.random.default_rng(6).normal(size=vector.shape)
+    other -= (other @ vector) * vector
+    other /= np.linalg.norm(other)
+    return (similarity * vector + np.sqrt(1 - similarity**2) * other).astype(np.float32)
 
 
 def test_enrolling_somebody_who_has_visited_says_so_and_records_it(

@@ -1,5 +1,6 @@
 """Why a visit was decided as it was, told from the record and from what is kept as long as the face."""
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -63,6 +64,18 @@ def test_once_the_face_is_forgotten_only_the_record_explains(node: Node) -> None
     told = explained(node, visit["visit"])
     assert told.kept is None
     assert told.lines()[-1] == "shots and nearest people: none kept (the face is no longer kept)"
+
+
+def test_somebody_erased_is_not_named_in_the_explanations_of_others(node: Node) -> None:
+    one = must(node.arrive(person(0), 1, T0), "first")["person"]
+    node.leave(1, after(5))
+    two = must(node.arrive(like(person(0), 0.2), 2, after(60)), "first")["visit"]
+    erase(node.home.open_ledger("desk"), node.vault, one, "request", None)
+    told = explained(node, two)
+    assert told.kept is not None
+    assert [near.person_id for near in told.kept.nearest] == [None]
+    assert one not in json.dumps(told.fields())
+    assert "nearest 1: somebody no longer remembered at 0.200" in told.lines()
 
 
 def test_what_outlives_its_horizon_goes_with_the_face(node: Node) -> None:

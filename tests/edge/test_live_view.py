@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,7 @@ from camera.tracker import Sighting
 from edge import EdgeError
 from edge.live_view import SOCKET, WATCHERS, WIDTH_PX, LiveView, pictures
 from models.faces import Face
+from tests.edge.visiting import T0, Node, after, like, person
 
 T = TypeVar("T")
 GREY = np.full((1080, 1920, 3), 90, np.uint8)
@@ -101,6 +103,17 @@ def test_what_was_decided_of_a_track_is_forgotten_with_it(tmp_path: Path) -> Non
     view.decided("door", 7, None)
     view.ended(Ended("door", 7, datetime(2026, 7, 1, tzinfo=UTC)))
     assert view._labels == {}
+
+
+def test_what_stands_at_a_face_is_a_sign_in_no_language_and_the_page_has_each(tmp_path: Path, node: Node) -> None:
+    view = LiveView(tmp_path)
+    view.decided("door", 1, node.arrive(person(0), 1, T0))
+    view.decided("door", 2, node.arrive(like(person(0), 0.4), 2, after(60)))
+    view.decided("door", 3, None)
+    assert [view._labels["door", track][0] for track in (1, 2, 3)] == ["+", "? 0.40", "o"]
+    page = (resources.files("edge") / "kiosk" / "templates" / "camera.html").read_text(encoding="utf-8")
+    for key, sign in (("first", "+"), ("return", "="), ("unsure", "?"), ("seen", "o")):
+        assert f'<span class="key {key}">{sign} ' in page
 
 
 def test_more_watchers_than_there_are_places_are_turned_away(shown: tuple[Path, LiveView]) -> None:

@@ -1,5 +1,6 @@
 """A network against photographs held up is installed whole, verified, and says how likely a face is live."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -7,8 +8,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
 from models import ModelsError
+from models.cli import app
 from models.faces import Face
 from models.liveness import FOLDER, add_liveness, open_liveness
 from models.pack import open_pack
@@ -105,6 +108,26 @@ def test_what_cannot_be_is_refused_and_nothing_is_installed(
     with pytest.raises(ModelsError, match=said):
         add_liveness(tmp_path / "models", network, {**SPEC, **wrong})
     assert not (tmp_path / "models").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("--live-index", "2"), "--live-index"),
+        (("--channels", "grb"), "--channels"),
+        (("--crop", "9"), "--crop"),
+        (("--side", "0"), "--side"),
+    ],
+)
+def test_what_cannot_be_is_named_by_its_option(
+    tmp_path: Path, network: Path, monkeypatch: pytest.MonkeyPatch, wrong: tuple[str, str], said: str
+) -> None:
+    monkeypatch.setenv("FIRSTVISIT_MODELS", str(tmp_path / "models"))
+    given = {"--crop": "1.5", "--side": "64", "--live-index": "0", **dict([wrong])}
+    arguments = ["add-liveness", str(network), *(word for pair in given.items() for word in pair)]
+    ended = CliRunner().invoke(app, arguments)
+    assert ended.exit_code != 0
+    assert said in re.sub(r"\x1b\[[0-9;]*m", "", ended.output + str(ended.exception))
 
 
 def test_another_file_in_its_place_is_not_run(tmp_path: Path, network: Path) -> None:
