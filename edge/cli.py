@@ -22,6 +22,7 @@ from edge.cli_keys import app as keys_app
 from edge.cli_measure import app as measure_app
 from edge.cli_measure import node_app
 from edge.cli_people import app as people_app
+from edge.cli_rights import app as rights_app
 from edge.kiosk.cli import app as kiosk_app
 from edge.screen import say, show
 from models import ModelsError
@@ -47,6 +48,7 @@ app.add_typer(kiosk_app, name="kiosk")
 app.add_typer(people_app, name="people")
 app.add_typer(evidence_app)
 app.add_typer(keep_app)
+app.add_typer(rights_app, name="rights")
 app.add_typer(keys_app)
 app.add_typer(central_app, name="central")
 

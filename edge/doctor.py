@@ -22,8 +22,8 @@ from edge.geofence import place_text
 from edge.home import Home
 from edge.key_copies import KeyCopies
 from edge.nightly import Checks
+from edge.rights.volume import DUTY, SOON, faces_stored
 from edge.settings import Settings
-from edge.vault import opened as opened_vault
 from models import ModelsError
 from models.liveness import open_liveness
 from models.pack import open_pack
@@ -42,7 +42,6 @@ LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes,
 MISSED_NIGHTS_S = 3 * 86_400
 TOLD_OF_FULL_S = 7 * 86_400
 LOW_DISK_BYTES = 2 * 1024**3
-FILING_DUTY_PEOPLE = (80_000, 100_000)  # 人脸识别技术应用安全管理办法, article 15: filing from 100,000 people stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,14 +232,13 @@ def _when(moment_us: int) -> str:
 
 def _people(home: Home) -> Finding:
     try:
-        with opened_vault(home.database, home.keys_database) as vault:
-            stored = vault.count()
+        with closing(home.open_ledger()) as ledger:
+            stored = faces_stored(ledger.connection)
     except SyncError as error:
         return Finding("people", "bad", str(error))
-    soon, duty = FILING_DUTY_PEOPLE
-    if stored >= duty:
-        return Finding("people", "bad", f"{stored} people stored: from {duty} on a filing is due")
-    return Finding("people", "warn" if stored >= soon else "good", f"{stored} people stored")
+    if stored >= DUTY:
+        return Finding("people", "bad", f"{stored} people stored: from {DUTY} on a filing is due")
+    return Finding("people", "warn" if stored >= SOON else "good", f"{stored} people stored")
 
 
 def _copies(home: Home) -> Iterator[Finding]:

@@ -7,11 +7,14 @@ from edge.consent import CapturePolicy, Horizon, declare
 from edge.home import Home
 from edge.rights.retention import erase_ordered
 from edge.rights.sealed_phones import seal_waiting
+from edge.rights.volume import faces_stored, watch
 from edge.settings import Settings
 from edge.site_calibration import in_force
 from edge.vault import Vault
 from models.calibration import Calibration
 from models.pack import Pack
+from sync.format.stamp import to_us
+from sync.node.alarms import Alarms
 from sync.node.ledger import Ledger
 from sync.node.trust import Trust
 
@@ -49,6 +52,10 @@ class Orders:
             table = in_force(self._home, ledger, pack.pack_id, pack.calibration.of_tracks())
             self._learnt = (written, pack.pack_id), table
         return self._learnt[1]
+
+    def count_faces(self, ledger: Ledger, now: datetime) -> None:
+        """Raise the alarm where so many faces are stored that a filing is due, or soon will be."""
+        watch(Alarms(self._home.database), faces_stored(ledger.connection), to_us(now))
 
     def seal_phones(self, ledger: Ledger, vault: Vault) -> int:
         """Seal the phones given at the desk to central, where it has a key for that; returns how many."""

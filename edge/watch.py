@@ -383,6 +383,7 @@ class Watch:
         forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))
         self._gallery.refresh()  # whoever was erased elsewhere leaves memory too
         confirm_reached(self._ledger, self._vault)
+        self._orders.count_faces(self._ledger, datetime.now(UTC))
         if forgotten:
             log.info("people forgotten count=%d", forgotten)
 

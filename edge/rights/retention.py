@@ -169,7 +169,9 @@ def erase(
         record = transaction.append("person.erased", fields)
         if not reached:
             transaction.connection.execute("INSERT OR IGNORE INTO unreached_erasures VALUES (?)", (person_id,))
-    return Erasure(record, tuple(vault.unreached()), salt)
+    if reached:
+        vault.scrub()
+    return Erasure(record, () if reached else tuple(vault.unreached()), salt)
 
 
 def confirm_reached(ledger: Ledger, vault: Vault) -> int:

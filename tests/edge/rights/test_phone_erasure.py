@@ -1,31 +1,23 @@
 """A phone is erased by the privacy officer: proven by a code, restricted while disputed, gone from every byte."""
 
 import json
-import secrets
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from edge import EdgeError
-from edge.clock import Clock
-from edge.desk.checkin import Arrival, CheckIn
-from edge.desk.contacts import contact_of
-from edge.desk.phones import number_hmac, parse_phone, reported_hmac
-from edge.home import Home
 from edge.orders import Orders
-from edge.rights.claims import Claims
-from edge.rights.phone_erasure import CODE_LIFE_S, MOST_TRIES, NotProven, PhoneErasures
+from edge.rights.phone_erasure import CODE_LIFE_S, MOST_TRIES, NotProven
 from edge.rights.receipts import receipt
 from edge.rights.restricted import all_restricted, number_of
 from edge.rights.retention import confirm_reached, erase, expire
 from edge.rights.send_code import Sender
-from edge.vault import Vault, opened
 from sync.central.keys import create_keys, key_path, load_unsealing
 from sync.format.notices import Erase
 from sync.format.sidecar import Opened
@@ -34,67 +26,10 @@ from sync.node import sidecars
 from sync.node.ledger import Ledger
 from sync.node.trust import Trust, join
 from sync.verify.verify import verify
-from tests.edge.kiosk.door import Door
+from tests.edge.rights.office import ACCOUNT, E164, Office, request
 from tests.edge.test_orders import Central
 
-NUMBER = "13800005678"
-E164 = "+8613800005678"
-ACCOUNT = "acc-" + "0b" * 8
 FindBytes = Callable[[Path, bytes], list[str]]
-
-
-def request() -> str:
-    return secrets.token_hex(16)
-
-
-@dataclass
-class Office:
-    """A HOME at whose desk a number was given, and everybody's hands: the node's, the desk's, the privacy officer's."""
-
-    home: Home
-    vault: Vault
-    node: Ledger
-    desk: Ledger
-    door: Door
-
-    def officer(self, sender: Sender | None = None) -> PhoneErasures:
-        open_ledger = lambda: self.home.open_ledger("desk", Clock())  # noqa: E731
-        return PhoneErasures(open_ledger, self.home.database, self.home.keys_database, sender)
-
-    @property
-    def claims(self) -> Claims:
-        return Claims(lambda: self.home.open_ledger("desk", Clock()))
-
-    def check_in(self, number: str = NUMBER) -> tuple[str, str, str]:
-        """Somebody comes and gives a number; returns visit, person and contact."""
-        visit, person = self.door.arrive("first")
-        arrival = Arrival(visit, person, datetime.now(UTC).microsecond, None, (), (1, 1))
-        open_ledger = lambda: self.home.open_ledger("desk", Clock())  # noqa: E731
-        check_in = CheckIn(open_ledger, self.home)
-        check_in.register(arrival, "phone", parse_phone(number), None, request(), ACCOUNT)
-        (contact,) = self.vault.contacts_of(person)
-        return visit, person, contact
-
-    def secrets_of(self, contact: str) -> list[bytes]:
-        """Bytes that would be left of a phone: its key, its HMACs, its ciphertext, and itself."""
-        phone, pepper = parse_phone(NUMBER), self.vault.pepper()
-        key = self.vault._key(contact)
-        ((sealed,),) = self.desk.connection.execute("SELECT sealed FROM contacts WHERE person_id = ?", (contact,))
-        assert key is not None
-        hmacs = [number_hmac(pepper, phone), reported_hmac(pepper, phone.reported)]
-        return [key, *hmacs, sealed, NUMBER.encode()]
-
-    def shown(self, visit: str) -> bool:
-        """Whether the desk's page would show the visit's phone."""
-        return contact_of(self.desk.connection, self.vault, visit) is not None
-
-
-@pytest.fixture
-def office(home: Home, desk: Ledger) -> Iterator[Office]:
-    door = Door(home)
-    with opened(home.database, home.keys_database) as vault, closing(home.open_ledger("node", Clock())) as node:
-        yield Office(home, vault, node, desk, door)
-    door.close()
 
 
 @pytest.fixture
@@ -273,6 +208,7 @@ def test_while_a_reader_holds_the_key_the_receipt_is_pending_and_the_node_comple
     _, person, _ = office.check_in()
     key = office.vault._key(person)
     assert key is not None
+    office.vault._keys.execute("PRAGMA busy_timeout = 50")  # it would wait five seconds for the reader each time
     with closing(sqlite3.connect(office.home.keys_database, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM person_keys").fetchone()

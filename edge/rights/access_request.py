@@ -1,0 +1,233 @@
+"""All that is held on one person, as one file for them (PIPL 45): what is stored, what is recorded, who was told.
+
+Other people's ids are left out of it: what they have to do with this person is theirs too.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import sqlite3
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from edge import EdgeError
+from edge.consent import CapturePolicy
+from edge.desk.phones import Phone, number_hmac, parse_phone
+from edge.rights.restricted import contact_at, number_of, visits_of
+from edge.vault import Vault
+from sync.format.canonical import Fields
+from sync.format.records import ROLE_OF_KIND, Record
+from sync.format.stamp import rfc3339
+from sync.node.ledger import Ledger
+from sync.web.times import Times
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_ENVELOPE = ("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor")
+_OTHERS = frozenset(
+    (
+        *("company", "company_before", "company_after", "agents", "agents_before", "agents_after", "candidates"),
+        *("merge", "maybe_staff", "persons", "alias", "lead", "earlier", "expired", "reached"),
+    )
+)
+"""Keys of bodies that name other people or their visits."""
+_MOST_SUBJECTS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom the file is about: their face's ids, the ids that own their phones, the visits that are theirs."""
+
+    persons: tuple[str, ...]
+    contacts: tuple[str, ...]
+    visits: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Search:
+    persons: set[str] = field(default_factory=set)
+    contacts: set[str] = field(default_factory=set)
+    visits: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessFile:
+    """The zip and what it is about."""
+
+    subject: Subject
+    data: bytes
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def find_subject(ledger: Ledger, vault: Vault, asked: str) -> Subject:
+    """Whom a visit's id, a person's (p-…), a contact's (c-…) or a phone number means; raises EdgeError for nobody.
+
+    From a person to their visits and from a phone to the visits it was given at, and no further: who shares a phone
+    with somebody is not therefore the same.
+    """
+    search, connection = _Search(), ledger.connection
+    asked = asked.strip()
+    if asked.startswith("c-"):
+        search.contacts.add(asked)
+    elif _is_visit(ledger, asked):
+        _of_visit(ledger, asked, search)
+    elif vault.remembers(asked) or ledger.naming(asked, ROLE_OF_KIND):
+        search.persons.add(asked)
+    else:
+        search.contacts |= _by_number(connection, vault, parse_phone(asked))
+    for contact_id in search.contacts:
+        search.visits |= set(visits_of(connection, contact_id))
+    for person_id in search.persons:
+        told = ledger.naming(person_id, ("visit.first", "visit.return", "visit.unsure", "visit.corrected"))
+        search.visits |= {one.fields["visit"] for one in told if one.fields.get("person") == person_id}
+    if not (search.persons or search.visits or any(number_of(connection, vault, one) for one in search.contacts)):
+        raise EdgeError("nothing is held here of whoever was asked for")
+    if len(search.visits) > _MOST_SUBJECTS:
+        raise EdgeError(f"{len(search.visits)} visits: that is no single visitor")
+    return Subject(tuple(sorted(search.persons)), tuple(sorted(search.contacts)), tuple(sorted(search.visits)))
+
+
+def make_file(
+    ledger: Ledger, vault: Vault, subject: Subject, policy: CapturePolicy, times: Times, now_us: int
+) -> AccessFile:
+    """Gather everything of a subject into one zip: data.json, index.html (Chinese and English), faces/."""
+    pictures = {visit: jpeg for visit in subject.visits if (jpeg := vault.crop(visit)) is not None}
+    held: dict[str, Any] = {
+        "made_at": rfc3339(now_us),
+        "visits": list(subject.visits),
+        "faces": [_face(ledger.connection, vault, person_id) for person_id in subject.persons],
+        "pictures": sorted(f"faces/{visit}.jpg" for visit in pictures),
+        "explanations": _explanations(vault, subject.visits),
+        "phones": [_phone(ledger, vault, contact_id) for contact_id in subject.contacts],
+        "records": [_record(one) for one in _records(ledger, subject)],
+        "seen_by": _looks(ledger.connection, subject),
+        "retention": {
+            "mode": policy.mode,
+            "faces_without_consent_h": policy.kept.total_seconds() / 3600,
+            "phones_days_after_last_visit": policy.phones.days,
+        },
+    }
+    page = (
+        Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
+        .get_template("access.html")
+        .render(held=held, times=times, now_us=now_us, pictures=sorted(pictures))
+    )
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("index.html", page)
+        archive.writestr("data.json", json.dumps(held, ensure_ascii=False, indent=1))
+        for visit, jpeg in sorted(pictures.items()):
+            archive.writestr(f"faces/{visit}.jpg", jpeg)
+    return AccessFile(subject, made.getvalue())
+
+
+def record_made(desk: Ledger, made: AccessFile, account_id: str | None = None, request: str | None = None) -> Record:
+    """Write down that the file was made, before anybody has it. desk: the ledger, under the desk key."""
+    fields: Fields = {"what": "access_request", "sha256": made.sha256, "visits": len(made.subject.visits)}
+    if made.subject.persons:
+        fields["persons"] = list(made.subject.persons)
+    if made.subject.contacts:
+        fields["contacts"] = list(made.subject.contacts)
+    said = {"account": account_id, "request": request}
+    return desk.append("export.made", fields | {name: value for name, value in said.items() if value})
+
+
+def _is_visit(ledger: Ledger, asked: str) -> bool:
+    return any(one.fields.get("visit") == asked for one in ledger.naming(asked, ROLE_OF_KIND))
+
+
+def _of_visit(ledger: Ledger, visit: str, search: _Search) -> None:
+    search.visits.add(visit)
+    contact_id = contact_at(ledger.connection, visit)
+    if contact_id is not None:
+        search.contacts.add(contact_id)
+    kinds = ("visit.first", "visit.return", "visit.unsure", "visit.corrected")
+    told = [one for one in ledger.naming(visit, kinds) if one.fields["visit"] == visit and "person" in one.fields]
+    if told:
+        search.persons.add(told[-1].fields["person"])
+
+
+def _by_number(connection: sqlite3.Connection, vault: Vault, phone: Phone) -> set[str]:
+    """Who owns a number: by its HMAC, and of those under restriction, which have none, by opening each."""
+    digest = number_hmac(vault.pepper(), phone)
+    found = {row[0] for row in connection.execute("SELECT person_id FROM contacts WHERE number_hmac = ?", (digest,))}
+    kept = [row[0] for row in connection.execute("SELECT person_id FROM restricted_contacts")]
+    return found | {one for one in kept if number_of(connection, vault, one) == phone.e164}
+
+
+def _face(connection: sqlite3.Connection, vault: Vault, person_id: str) -> dict[str, Any]:
+    rows = connection.execute(
+        "SELECT template_id, pack, stored_us FROM templates WHERE person_id = ? ORDER BY stored_us", (person_id,)
+    ).fetchall()
+    templates = [
+        {
+            "pack": pack,
+            "stored_at": rfc3339(stored_us),
+            "vector_f32_base64": base64.b64encode(opened.vector.tobytes()).decode(),
+        }
+        for template_id, pack, stored_us in rows
+        if (opened := vault.template(template_id)) is not None
+    ]
+    return {"person": person_id, "remembered": vault.remembers(person_id), "templates": templates}
+
+
+def _explanations(vault: Vault, visits: Iterable[str]) -> dict[str, Any]:
+    """Why each visit was decided as it was, without whom else it resembled."""
+    kept = {visit: json.loads(found) for visit in visits if (found := vault.explanation(visit)) is not None}
+    return {visit: {key: value for key, value in one.items() if key != "nearest"} for visit, one in kept.items()}
+
+
+def _phone(ledger: Ledger, vault: Vault, contact_id: str) -> dict[str, Any]:
+    connection = ledger.connection
+    restricted = connection.execute("SELECT 1 FROM restricted_contacts WHERE person_id = ?", (contact_id,)).fetchone()
+    sent = connection.execute(
+        "SELECT count(*), sum(taken) FROM sidecars WHERE contact_id = ?", (contact_id,)
+    ).fetchone()
+    return {
+        "contact": contact_id,
+        "number": number_of(connection, vault, contact_id),
+        "restricted": restricted is not None,
+        "visits": visits_of(connection, contact_id),
+        "sealed_for_central": int(sent[0]),
+        "held_by_central": int(sent[1] or 0),
+    }
+
+
+def _records(ledger: Ledger, subject: Subject) -> list[Record]:
+    """Every record that names the subject, in chain order."""
+    found: dict[tuple[int, int], Record] = {}
+    for one in (*subject.persons, *subject.contacts, *subject.visits):
+        found |= {(record.epoch, record.seq): record for record in ledger.naming(one, ROLE_OF_KIND)}
+    return [found[at] for at in sorted(found)]
+
+
+def _record(record: Record) -> dict[str, Any]:
+    said = {key: value for key, value in record.fields.items() if key not in (*_ENVELOPE, *_OTHERS)}
+    return {
+        "epoch": record.epoch,
+        "seq": record.seq,
+        "kind": record.kind,
+        "at": rfc3339(record.stamp.wall_us),
+        "hash": record.hash.hex(),
+        "says": said,
+        "left_out": sorted(_OTHERS & record.fields.keys()),
+    }
+
+
+def _looks(connection: sqlite3.Connection, subject: Subject) -> list[dict[str, str]]:
+    """Which accounts have looked at the subject, and at what."""
+    ids = (*subject.persons, *subject.contacts, *subject.visits)
+    rows = connection.execute(
+        "SELECT at_us, account_id, action FROM access_log WHERE subject IN (SELECT value FROM json_each(?))"
+        " ORDER BY number",
+        (json.dumps(ids),),
+    )
+    return [{"at": rfc3339(at_us), "account": account_id, "action": action} for at_us, account_id, action in rows]

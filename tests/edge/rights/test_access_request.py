@@ -1,0 +1,112 @@
+"""What somebody gets who asks what is held on them: all of it, nothing of anybody else, and on record."""
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from edge import EdgeError
+from edge.cli import app
+from edge.rights.access_request import find_subject, make_file, record_made
+from edge.rights.retention import erase
+from sync.web.times import Times
+from tests.edge.kiosk.door import blank_face
+from tests.edge.rights.office import ACCOUNT, E164, NUMBER, Office, request
+
+NOW_US = 1_790_000_000_000_000
+
+
+def held(office: Office, asked: str) -> tuple[dict[str, Any], dict[str, bytes]]:
+    subject = find_subject(office.desk, office.vault, asked)
+    policy = office.home.policy(office.home.settings())
+    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai"), NOW_US)
+    with zipfile.ZipFile(io.BytesIO(made.data)) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    return json.loads(files["data.json"]), files
+
+
+@pytest.mark.parametrize("way", ["visit", "person", "contact", "number"])
+def test_all_that_is_held_is_found_by_visit_person_or_phone(office: Office, way: str) -> None:
+    jpeg = blank_face()
+    visit, person, contact = office.check_in(crop=jpeg)
+    other_visit, other, other_contact = office.check_in("13911112222", crop=jpeg)
+    asked = {"visit": visit, "person": person, "contact": contact, "number": "138 0000 5678"}[way]
+    data, files = held(office, asked)
+    assert data["visits"] == [visit]
+    assert files[f"faces/{visit}.jpg"] == jpeg
+    kinds = {one["kind"] for one in data["records"]}
+    assert {"visit.first", "visit.checkin"} <= kinds
+    if way in ("visit", "contact", "number"):
+        assert [(one["number"], one["contact"]) for one in data["phones"]] == [(E164, contact)]
+    if way in ("visit", "person"):
+        assert [one["person"] for one in data["faces"]] == [person]
+        assert len(data["faces"][0]["templates"]) == 1
+    whole = b"".join(files.values())
+    for stranger in (other_visit, other, other_contact, "13911112222"):
+        assert stranger.encode() not in whole
+    page = files["index.html"].decode()
+    assert "个人信息查阅结果" in page
+    assert "Everything this device holds on you" in page
+
+
+def test_ids_of_companions_agents_and_candidates_are_left_out_and_said_to_be(office: Office) -> None:
+    friend, agent = "v" + "f" * 16, "p-" + "e" * 20
+    visit, _ = office.door.arrive("first", company=[friend], agents=[agent])
+    data, files = held(office, visit)
+    whole = b"".join(files.values())
+    assert friend.encode() not in whole
+    assert agent.encode() not in whole
+    (decided,) = [one for one in data["records"] if one["kind"] == "visit.first"]
+    assert decided["left_out"] == ["agents", "company"]
+
+
+def test_a_restricted_phone_is_found_by_its_number_and_an_erased_one_is_not(office: Office) -> None:
+    visit, person, contact = office.check_in()
+    office.claims.open(visit, "commission", request(), ACCOUNT)
+    officer = office.officer()
+    officer.ask(contact, "request", request(), ACCOUNT)
+    code = officer.send(contact, request(), ACCOUNT).code
+    assert code is not None
+    officer.prove(contact, code, request(), ACCOUNT)
+    data, _ = held(office, NUMBER)
+    assert [(one["number"], one["restricted"]) for one in data["phones"]] == [(E164, True)]
+    office.claims.close(visit, request(), ACCOUNT)
+    officer.settle_all(ACCOUNT)
+    erase(office.desk, office.vault, person, "request", None)
+    with pytest.raises(EdgeError, match="nothing is held"):
+        held(office, NUMBER)
+    data, files = held(office, visit)
+    assert data["phones"] == []
+    assert data["pictures"] == []
+    assert NUMBER.encode() not in b"".join(files.values())
+
+
+def test_that_the_file_was_made_is_a_record_of_its_hash_and_no_number(office: Office) -> None:
+    visit, person, contact = office.check_in()
+    subject = find_subject(office.desk, office.vault, visit)
+    policy = office.home.policy(office.home.settings())
+    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai"), NOW_US)
+    record = record_made(office.desk, made, ACCOUNT, request())
+    assert record.kind == "export.made"
+    assert record.fields["what"] == "access_request"
+    assert record.fields["sha256"] == made.sha256
+    assert (record.fields["persons"], record.fields["contacts"]) == ([person], [contact])
+    assert NUMBER.encode() not in record.body
+
+
+def test_the_command_writes_the_file_once_and_only_for_its_owner(office: Office, tmp_path: Path) -> None:
+    visit, _, _ = office.check_in()
+    out = tmp_path / "access.zip"
+    command = ["rights", "export", "--home", str(office.home.path), visit, "--out", str(out)]
+    told = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert "1 visits" in told.stdout
+    assert out.stat().st_mode & 0o077 == 0
+    assert zipfile.ZipFile(out).testzip() is None
+    with pytest.raises(EdgeError, match="already there"):
+        CliRunner().invoke(app, command, catch_exceptions=False, standalone_mode=False)
+    made = [one for one in office.desk.records(("export.made",)) if one.fields["what"] == "access_request"]
+    assert len(made) == 1, "what nobody got was not made"
