@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camera.looks import Watched
-from camera.motion import MotionGate, look
+from camera.motion import MotionGate, View, look
 from camera.quality import (
     MIN_FRONTALITY,
     MIN_QUALITY,
@@ -23,6 +23,7 @@ from camera.quality import (
     quality,
 )
 from camera.region import Attention
+from camera.scene import jumped
 from camera.source import Frame
 from camera.tracker import Sighting, Tracker
 from camera.views import KeptView, ViewChange, ViewWatch
@@ -122,13 +123,16 @@ class Pipeline:
         self._masks = masks
         self._liveness = liveness
         self._tally = _Tally()
+        self._before: View | None = None
 
     def step(self, frame: Frame) -> Step:
         """Analyse a frame."""
         view = look(frame.luma)
         self._tally.add(frame, view.luma_e6, view.sharpness_e6)
         changes = self._views.update(view, frame.captured_ns, frame.captured_at)
-        if len(self._tracker) == 0 and not self._gate.open(view, frame.captured_ns):
+        before, self._before = self._before, view
+        cut = self._tracker.finish() if before is not None and len(self._tracker) and jumped(before, view) else ()
+        if not cut and len(self._tracker) == 0 and not self._gate.open(view, frame.captured_ns):
             self._views.learn(view, (), frame.captured_ns, frame.captured_at)
             return Step(view=changes)
         expected = self._tracker.expected(frame.captured_ns)
@@ -143,7 +147,7 @@ class Pipeline:
         for track_id in visible:
             if self._people[track_id].open:
                 self._people[track_id].together |= visible - {track_id}
-        looked = self._end(update.ended)
+        looked = self._end((*cut, *update.ended))
         if (due := self._due(frame.captured_ns)) is not None:
             self._look(due, looked, final=self._people[due].last_look(frame.captured_ns))
         seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].decided))
@@ -159,6 +163,7 @@ class Pipeline:
         Frames may follow; their tracks are new.
         """
         self._views.interrupted()
+        self._before = None
         looked = self._end(self._tracker.finish())
         return Step(tuple(looked.arrivals), ended=tuple(looked.ended), better=tuple(looked.better))
 

@@ -102,6 +102,32 @@ def test_a_person_arrives_once_within_a_second_and_is_seen_from_then_on(make_fac
     assert len(door.arrivals) == 1
 
 
+def test_a_jump_to_another_scene_ends_whoever_was_tracked_and_whoever_is_there_arrives(make_face: MakeFace) -> None:
+    door = Door().show([make_face(300, 150)], 2.0, scene(1)).show([make_face(300, 150)], 2.0, scene(2))
+    (first, second) = door.arrivals
+    assert first.track_id != second.track_id
+    assert door.ended == [Ended("door", first.track_id, START + timedelta(seconds=1.9))]
+    assert first.together == second.together == frozenset()
+
+
+def scene(seed: int) -> np.ndarray:
+    """Something with edges that a small grey picture still shows, and grain enough for a face to pass for sharp."""
+    coarse = np.random.default_rng(seed).integers(0, 200, (9, 16, 3), dtype=np.uint8)
+    return np.asarray(cv2.resize(coarse, (640, 360), interpolation=cv2.INTER_NEAREST) + ROOM // 5, np.uint8)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [scene(1) // 3, scene(1) // 40, np.roll(scene(1), 48, axis=1), scene(1)[:, ::-1] // 60],
+    ids=["dim", "dark", "panned", "dark and something else"],
+)
+def test_light_and_a_pan_end_no_track(make_face: MakeFace, after: np.ndarray) -> None:
+    door = Door().show([make_face(300, 150)], 2.0, scene(1)).show([make_face(300, 150)], 0.2, after)
+    door.show([make_face(300, 150)], 1.0, scene(1))
+    assert len({track for step in door.steps for track in step.seen}) == 1
+    assert door.ended == []
+
+
 def test_shots_are_few_best_first_and_of_different_moments(make_face: MakeFace) -> None:
     door = Door()
     for step in range(25):
