@@ -63,6 +63,11 @@ class Arrivals:
         earlier = (visit for visit in theirs if visit.arrived_us < before_us)
         return max(earlier, key=lambda visit: visit.arrived_us, default=None)
 
+    def members(self, party_id: str) -> list[ShownVisit]:
+        """The visits of a party."""
+        with self._lock:
+            return [self._visits[visit_id] for visit_id in self._of_party.get(party_id, ())]
+
     def party_of(self, visit: ShownVisit) -> tuple[str, ...]:
         """The other visits known to be of its party, or recorded in one frame with it."""
         with self._lock:

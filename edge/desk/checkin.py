@@ -13,6 +13,7 @@ from edge.desk.contacts import bind
 from edge.desk.fact import facts_fields
 from edge.desk.facts import facts_of
 from edge.desk.phones import Phone
+from edge.desk.shown import ShownVisit
 from edge.home import Home
 from edge.open_visit import some
 from edge.vault import Vault, opened
@@ -55,6 +56,10 @@ class Arrival:
     party_id: str | None
     company: tuple[str, ...]
     at: tuple[int, int]
+
+    @classmethod
+    def of(cls, visit: ShownVisit, company: tuple[str, ...] = ()) -> "Arrival":
+        return cls(visit.visit_id, visit.person_id, visit.arrived_us, visit.party_id, company, visit.at)
 
 
 class CheckIn:

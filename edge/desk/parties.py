@@ -132,6 +132,11 @@ def new_party_id() -> str:
     return f"g-{secrets.token_hex(10)}"
 
 
+def moved_by(ledger: Ledger, request: str, after: tuple[int, int]) -> list[Record]:
+    """The splits or joins of one form behind (epoch, seq), in chain order."""
+    return [one for one in ledger.naming(request, (CORRECTED,), after) if one.fields.get("request") == request]
+
+
 def _append(transaction: Transaction, move: Move, reason: Reason, request: str, account_id: str) -> Record:
     fields: Fields = {"visit": move.arrival.visit_id, "party_id": move.party_id, "reason": reason}
     if move.arrival.party_id is not None:

@@ -18,6 +18,7 @@ from edge.desk.contacts import contact_of
 from edge.desk.facts import facts_of
 from edge.desk.phones import BadPhone, parse_phone
 from edge.desk.shown import ShownVisit
+from edge.kiosk.parties import BadParty, PartyView, moved
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
 from edge.vault import opened
@@ -33,13 +34,15 @@ _REQUEST = re.compile(r"[0-9a-f]{32}")
 def mount(shell: Shell) -> None:
     """Add /visits/ID/checkin, its forms for registering, dismissing and taking a dismissal back."""
     app, home = shell.app, shell.home
+    parties = PartyView(shell)
     desk = CheckIn(shell.desk_ledger, home)
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
 
     @app.get("/visits/{visit_id}/checkin")
-    def page_of(request: Request, visit_id: str, session: page) -> Response:
-        return checkin_page(shell, request, session, shell.known(visit_id))
+    def page_of(request: Request, visit_id: str, session: page, moved: str = "", problem: str = "") -> Response:
+        said = problem if problem in ("moved", "no_key") else ""
+        return checkin_page(shell, request, session, shell.known(visit_id), problem=said, moved_by=moved)
 
     @app.post("/visits/{visit_id}/checkin")
     def register(
@@ -50,10 +53,16 @@ def mount(shell: Shell) -> None:
         request_id: Annotated[str, Form()],
         phone: Annotated[str, Form(max_length=40)] = "",
         consent: Annotated[str, Form()] = "",
+        companion: Annotated[list[str] | None, Form()] = None,
+        heads: Annotated[str, Form(max_length=8)] = "",
     ) -> Response:
         visit, sent = shell.known(visit_id), sent_once(request_id)
         try:
+            party = parties.together(visit, companion or (), heads)
             number = parse_phone(phone) if way == "phone" or phone.strip() else None
+        except BadParty as error:
+            status = 422 if error.fault == "heads_bad" else 409
+            return checkin_page(shell, request, session, visit, status=status, problem=error.fault, typed=phone)
         except BadPhone as error:
             return checkin_page(shell, request, session, visit, status=422, problem=f"phone_{error.fault}", typed=phone)
         if consent and (consent != _CONSENT["version"] or not may_consent(visit)):
@@ -63,7 +72,16 @@ def mount(shell: Shell) -> None:
             request,
             session,
             visit,
-            lambda arrival: desk.register(arrival, way, number, consent or None, sent, session.account.account_id),
+            lambda arrival: desk.register(
+                arrival,
+                way,
+                number,
+                consent or None,
+                sent,
+                session.account.account_id,
+                companions=party.companions,
+                heads=party.heads,
+            ),
         )
 
     @app.post("/visits/{visit_id}/dismiss")
@@ -73,6 +91,7 @@ def mount(shell: Shell) -> None:
         session: form,
         dismissal: Annotated[str, Form()],
         request_id: Annotated[str, Form()],
+        together: Annotated[str, Form()] = "",
     ) -> Response:
         visit, sent = shell.known(visit_id), sent_once(request_id)
         if dismissal not in DISMISSALS:
@@ -82,7 +101,13 @@ def mount(shell: Shell) -> None:
             request,
             session,
             visit,
-            lambda arrival: desk.dismiss(arrival, dismissal, sent, session.account.account_id),
+            lambda arrival: desk.dismiss(
+                arrival,
+                dismissal,
+                sent,
+                session.account.account_id,
+                others=[Arrival.of(one) for one in parties.of(visit).open if together and one.visit_id != visit_id],
+            ),
         )
 
     @app.post("/visits/{visit_id}/reopen")
@@ -102,9 +127,13 @@ def checkin_page(
     status: int = 200,
     problem: str = "",
     typed: str = "",
+    moved_by: str = "",
     **given: Any,
 ) -> Response:
-    """The page itself. problem: what to say of the form that was sent; typed: its phone, to be mended there."""
+    """The page itself. problem: what to say of the form that was sent; typed: its phone, to be mended there.
+
+    moved_by: the request of a split or join that the page shows as done.
+    """
     home = shell.home
     shell.look(session, "checkin", visit.visit_id)
     with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
@@ -125,6 +154,8 @@ def checkin_page(
         problem=problem,
         typed=typed,
         request_id=secrets.token_hex(16),
+        moved=moved(shell, visit, moved_by) if _REQUEST.fullmatch(moved_by) else None,
+        **PartyView(shell).around(visit),
         **given,
     )
 
@@ -134,17 +165,15 @@ def checked_in(
 ) -> Response:
     """Have a check-in written, and lead to the page that shows it; nothing is shown that was not recorded."""
     arrivals = shell.arrivals
-    arrival = Arrival(
-        visit.visit_id, visit.person_id, visit.arrived_us, visit.party_id, arrivals.party_of(visit), visit.at
-    )
     try:
-        records = write(arrival)
+        records = write(Arrival.of(visit, arrivals.party_of(visit)))
     except NotNow:
         return checkin_page(shell, request, session, visit, status=409, problem="already")
     except KeyNotInForce as error:
         _log.warning("check-in not recorded visit=%s: %s", visit.visit_id, error)
         return checkin_page(shell, request, session, visit, status=409, problem="no_key")
-    arrivals.add(records[0])  # the page that follows shows it; the watch will find it again
+    for record in records:
+        arrivals.add(record)  # the page that follows shows it; the watch will find it again
     return RedirectResponse(f"/visits/{visit.visit_id}/checkin", 303)
 
 

@@ -1,4 +1,4 @@
-"""The front page: who has arrived, how the day stands, and the parts of it that renew themselves."""
+"""The front page, whom the desk is to serve; the log of arrivals; and the parts of both that renew themselves."""
 
 from typing import Annotated
 
@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge.desk.arrivals import FEED
+from edge.kiosk.parties import PartyView
 from edge.kiosk.roles import DESK, EVERYBODY, EVIDENCE
 from edge.kiosk.shell import Shell
 from sync.web.sessions import Session
@@ -15,14 +16,20 @@ _OF_NOBODY = ("node", "acked")  # events that name no visit: all that the others
 
 
 def mount(shell: Shell) -> None:
-    """Add /, its fragments, the faces on the cards and the stream of events."""
+    """Add / and /arrivals, their fragments, the faces on the cards and the stream of events."""
     app, view = shell.app, shell.view
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     part = Annotated[Session, Depends(shell.gate.part(*DESK))]
     evidence_part = Annotated[Session, Depends(shell.gate.part(*EVIDENCE))]
     anybody = Annotated[Session, Depends(shell.gate.part(*EVERYBODY))]
 
+    parties = PartyView(shell)
+
     @app.get("/")
+    def desk_page(request: Request, session: page) -> Response:
+        return shell.page(request, "desk.html", session, **view.today(), **view.panels(), **parties.listed())
+
+    @app.get("/arrivals")
     def arrivals_page(request: Request, session: page) -> Response:
         feed = shell.arrivals.newest(FEED)
         return shell.page(request, "arrivals.html", session, **view.today(), **view.panels(), feed=feed)

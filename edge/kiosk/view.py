@@ -69,8 +69,12 @@ class View:
             return "void"
         return visit.decision if visit.decision in ("seen", "unsure") else ""
 
+    def midnight_us(self) -> int:
+        """When this day began, by the site's clock."""
+        return self._times.midnight_us(_now_us())
+
     def today(self) -> dict[str, Any]:
-        today = self._arrivals.since(self._times.midnight_us(_now_us()))
+        today = self._arrivals.since(self.midnight_us())
         return {
             "total": len(today),
             "counts": Counter(visit.decision for visit in today),
@@ -92,7 +96,7 @@ class View:
 
     def panels(self) -> dict[str, Any]:
         questions = self._arrivals.questions()
-        today = self._arrivals.since(self._times.midnight_us(_now_us()))
+        today = self._arrivals.since(self.midnight_us())
         return {
             "waiting": questions[:_PANEL],
             "waiting_count": len(questions),

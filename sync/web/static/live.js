@@ -25,7 +25,15 @@
     const html = await get(element.dataset.url);
     if (html !== null && html !== element.dataset.shown) {
       element.dataset.shown = html;
-      element.replaceChildren(parse(html));
+      const fresh = parse(html);
+      // what is the same stays: a picture is not asked for again
+      fresh.querySelectorAll("[data-key]").forEach((part) => {
+        const shown = element.querySelector(`[data-key="${CSS.escape(part.dataset.key)}"]`);
+        if (shown && shown.isEqualNode(part)) part.replaceWith(shown);
+      });
+      const focused = element.contains(document.activeElement) && document.activeElement.id;
+      element.replaceChildren(fresh);
+      if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
       element.hidden = html.trim() === "";
     }
   };

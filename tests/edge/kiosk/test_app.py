@@ -33,6 +33,8 @@ CAMERAS, EVERYBODY = {"manager", "installer"}, set(ROLES.values())
 
 PAGES: dict[str, set[str]] = {
     "/": EVERYBODY,  # whom it is not for is led to a page of their own
+    "/arrivals": DESK,
+    "/manager": MANAGER,
     "/questions": DESK,
     "/lookback": DESK,
     "/node": EVERYBODY,
@@ -52,6 +54,8 @@ PARTS: dict[str, set[str]] = {
     "/fragments/node": EVERYBODY,
     "/fragments/trouble": EVERYBODY,
     "/fragments/panels": DESK,
+    "/fragments/parties": DESK,
+    "/fragments/manager": MANAGER,
     "/fragments/questions": DESK,
     "/fragments/today": DESK,
     "/fragments/arrival/{visit_id}": DESK,
@@ -69,6 +73,9 @@ FORMS: dict[str, set[str]] = {
     "/visits/{visit_id}/reopen": DESK,
     "/visits/{visit_id}/correct": DESK,
     "/approvals/{proposal}": {"auditor"},
+    "/visits/{visit_id}/split": DESK,
+    "/visits/{visit_id}/join": DESK,
+    "/visits/{visit_id}/parties/back": DESK,
     "/tablets": MANAGER,
     "/tablets/{tablet_id}/revoke": MANAGER,
 }
@@ -354,8 +361,8 @@ def test_a_reentry_tells_how_long_and_in_whose_company(visitor: Visitor, door: D
         },
     )
     client = visitor("li")
-    until(lambda: "外出 38 分钟" in client.get("/").text)
-    assert "独自 → 与 1 人同行" in client.get("/").text
+    until(lambda: "外出 38 分钟" in client.get("/arrivals").text)
+    assert "独自 → 与 1 人同行" in client.get("/arrivals").text
 
 
 def test_a_reentry_beside_an_agent_says_so(visitor: Visitor, door: Door) -> None:
@@ -363,8 +370,8 @@ def test_a_reentry_beside_an_agent_says_so(visitor: Visitor, door: Door) -> None
     fields = {"visit": visit_id, "camera": "entrance", "at_us": time.time_ns() // 1000, "out_us": 38 * 60 * 10**6}
     door.ledger.append("visit.reentry", fields | {"company_before": [], "company_after": [], "agents_after": ["p-a"]})
     client = visitor("li")
-    until(lambda: "外出 38 分钟" in client.get("/").text)
-    assert "独自 → 与 1 人同行\uff08含经纪人 1 位\uff09" in client.get("/").text
+    until(lambda: "外出 38 分钟" in client.get("/arrivals").text)
+    assert "独自 → 与 1 人同行\uff08含经纪人 1 位\uff09" in client.get("/arrivals").text
 
 
 def test_every_card_of_a_party_says_how_many_came_in_together(visitor: Visitor, door: Door) -> None:
