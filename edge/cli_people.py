@@ -62,7 +62,8 @@ def list_people(
 ) -> None:
     """List whom the node remembers; with --role only visitors, or only whom of the roster.
 
-    `unproven`: on the roster without a signed enrolment of that very face; counts for nothing, and wants a look.
+    `pending`: proposed for the roster, and waiting for the auditor. `unproven`: on it without a signed enrolment of
+    that very face; counts for nothing, and wants a look.
     Example: firstvisit people list --home demo --role agent
     """
     from edge.enrolment import agent_code
@@ -79,7 +80,8 @@ def list_people(
         signed = Roster(found.path, ledger).members()
         listed = []
         for person in vault.people():
-            role_said = "visitor"
+            member_to_be = person.enrolled or person.pending
+            role_said = "pending" if person.pending else "visitor"
             if person.enrolled:
                 member = signed.get(person.person_id)
                 proven = member is not None and member.shown_by(
@@ -90,10 +92,12 @@ def list_people(
                 "person_id": person.person_id,
                 "role": role_said,
                 "created_at": rfc3339(person.created_us, timespec="seconds"),
-                "expires_at": None if person.enrolled else rfc3339(person.stored_us + kept_us, timespec="seconds"),
+                "expires_at": None
+                if person.enrolled or person.pending
+                else rfc3339(person.stored_us + kept_us, timespec="seconds"),
                 "searchable": person.searchable,
                 "templates": person.templates,
-                "agent_code": agent_code(vault, person.person_id) if person.enrolled else None,
+                "agent_code": agent_code(vault, person.person_id) if member_to_be else None,
             }
             if role is None or row["role"] == role.value:
                 listed.append(row)
@@ -114,14 +118,16 @@ def enrol(
     phone: Annotated[str | None, typer.Option(help="An agent's own phone; stays here, sealed.")] = None,
     pack: Annotated[str | None, typer.Option(help="The model pack to use.")] = None,
 ) -> None:
-    """Put somebody on the roster: staff are counted instead of recorded, an agent is noted beside a visitor.
+    """Propose somebody for the roster: staff are counted instead of recorded, an agent is noted beside a visitor.
 
-    It acts forward only; where the face has visited before, it says so, and the record too. Exit 1: nobody enrolled.
+    Once an auditor has approved it at the kiosk it acts, forward only; where the face has visited before, it says so,
+    and the record too. Exit 1: nobody proposed.
     Example: firstvisit people enrol --home HOME --role agent --consent agent-2026-1 --photo front.jpg
     """
     from edge.decision import Strictness
     from edge.desk.phones import parse_phone
     from edge.enrolment import enrol as enrol_person
+    from edge.enrolment import faces_of
     from edge.home import Home
     from edge.vault import opened as opened_vault
     from models.pack import open_pack
@@ -144,16 +150,15 @@ def enrol(
         done = enrol_person(
             found.open_ledger("desk"),
             vault,
-            opened,
-            strictness,
-            chips,
+            faces_of(vault, opened, strictness, chips),
             role=role.value,
             consent=consent,
             agent_code=agent_code,
             now=datetime.now(UTC),
             phone=number,
         )
-    say(f"{done.person_id} {role.value} seq={done.record.seq} templates={done.templates}", "enrolled")
+    say(f"{done.person_id} {role.value} seq={done.record.seq} templates={done.templates}", "proposed")
+    say("  counts once an auditor from outside this office approves it at the kiosk (/approvals)")
     if done.seen_before is not None:
         say(
             f"this face has visited before: {done.seen_before}; that stays on record, and so does this",
@@ -179,7 +184,7 @@ def remove(
     found = Home(home)
     found.settings()
     with opened_vault(found.database, found.keys_database) as vault:
-        enrolled = any(one.person_id == person_id and one.enrolled for one in vault.people())
+        enrolled = any(one.person_id == person_id and (one.enrolled or one.pending) for one in vault.people())
     if not enrolled:
         raise EdgeError(f"person {person_id!r}: not on the roster (firstvisit people list --role staff, or agent)")
     erase(home, person_id, "staff")

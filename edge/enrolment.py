@@ -13,7 +13,7 @@ from edge.decision import Strictness
 from edge.desk.contacts import keep_agents_phone
 from edge.desk.phones import Phone
 from edge.gallery import Gallery
-from edge.vault import ROSTER, VISITORS, Role, Vault
+from edge.vault import PENDING, ROSTER, VISITORS, Role, Vault
 from models.faces import Image, Template
 from models.pack import Pack
 from sync.format.canonical import Fields
@@ -21,14 +21,30 @@ from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
 from sync.node.ledger import Ledger
+from sync.web.accounts import Account
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _SALT_BYTES = 32
+KIND = "person.enrolled"
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """One person's face, embedded; vectors: (N, D) float32, N at least 1, L2 norm 1.
+
+    lower: what two pictures of one person reach. of_roster, of_visitors: from where on it is somebody known there.
+    """
+
+    pack_id: str
+    vectors: NDArray[np.float32]
+    lower: float
+    of_roster: float
+    of_visitors: float
 
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Who was enrolled. seen_before: the newest visit of whom they were as a visitor, None where nobody knows one."""
+    """Who is to be enrolled. seen_before: the newest visit of whom they were as a visitor, None where there is none."""
 
     person_id: str
     record: Record
@@ -36,41 +52,60 @@ class Enrolment:
     seen_before: str | None
 
 
+def faces_of(vault: Vault, pack: Pack, strictness: Strictness, chips: list[Image]) -> Faces:
+    """Embed chips of one person's face, of which there is at least one."""
+    held = {which: Gallery(vault, pack.pack_id, which).templates for which in (ROSTER, VISITORS)}
+    lower = strictness.rule(pack.calibration, held[ROSTER]).lower
+    tracks = pack.calibration.of_tracks()  # most of what is held is of tracks
+    roster, visitors = (strictness.rule(tracks, count).upper for count in held.values())
+    return Faces(pack.pack_id, pack.embedder.embed(np.stack(chips)), lower, roster, visitors)
+
+
 def enrol(
     ledger: Ledger,
     vault: Vault,
-    pack: Pack,
-    strictness: Strictness,
-    chips: list[Image],
+    faces: Faces,
     *,
     role: Role,
     consent: str,
     agent_code: str | None,
     now: datetime,
     phone: Phone | None = None,
+    account: Account | None = None,
+    request: str | None = None,
 ) -> Enrolment:
-    """Put one person on the roster by chips of their face, of which there is at least one.
+    """Propose one person for the roster by their face; an auditor's word puts them there (desk/staff_approvals.py).
 
     ledger: opened under the desk key. consent: the code of the text they have agreed to. agent_code and phone, an
     agent's own, stay here, sealed under the person's key, and the record holds a commitment to each. It acts forward
-    only: visits that were recorded stay what they are, and the record names the newest of them. Raises EdgeError where
-    the chips show two people, somebody enrolled already, or a code that cannot be one.
+    only: visits that were recorded stay what they are, and the record names the newest of them. account, request: whose
+    form it was, and which; the same form again gets its record back. Raises EdgeError where the faces are of two
+    people, of somebody enrolled or proposed already, or a code that cannot be one.
     """
     for name, code in (("consent", consent), ("agent code", agent_code)):
         if code is not None and not _CODE.fullmatch(code):
             raise EdgeError(f"{name} {code!r}: letters, digits, dots, underscores and dashes, up to 64")
     if (agent_code is not None or phone is not None) and role != "agent":
         raise EdgeError("an agent code and a phone go with --role agent")
-    vectors = pack.embedder.embed(np.stack(chips))
-    roster = Gallery(vault, pack.pack_id, ROSTER)
-    _hold_to_one_person(vectors, strictness.rule(pack.calibration, roster.templates).lower)
-    if (known := _known(roster, vectors, pack, strictness)) is not None:
-        raise EdgeError(f"enrolled already as {known} (firstvisit people remove takes somebody off the roster)")
-    visitor_id = _known(Gallery(vault, pack.pack_id, VISITORS), vectors, pack, strictness)
-    visit_id = _newest_visit(ledger, visitor_id) if visitor_id is not None else None
+    for record in ledger.records((KIND,)) if request is not None else ():
+        if record.fields.get("request") == request and record.fields.get("state") == "proposed":
+            return Enrolment(
+                record.fields["person"], record, record.fields["templates"], record.fields.get("seen_before")
+            )
+    _hold_to_one_person(faces)
+    for which, said in ((ROSTER, "enrolled"), (PENDING, "proposed")):
+        if (known := known_in(vault, faces.pack_id, which, faces.vectors, faces.of_roster)) is not None:
+            raise EdgeError(f"{said} already as {known} (firstvisit people remove takes somebody off the roster)")
+    visitor_id = known_in(vault, faces.pack_id, VISITORS, faces.vectors, faces.of_visitors)
+    visit_id = newest_visit(ledger, visitor_id) if visitor_id is not None else None
     person_id, salt = f"p-{secrets.token_hex(10)}", secrets.token_bytes(_SALT_BYTES)
     vault.create_key(person_id)
-    fields = enrolled_fields(vault, person_id, role, pack.pack_id, vectors, visitor_id)
+    fields = enrolled_fields(vault, person_id, role, faces.pack_id, faces.vectors, visitor_id)
+    fields |= {"state": "proposed", "upper_e6": round(faces.of_visitors * 1e6)}
+    if account is not None:
+        fields |= {"account": account.account_id, **({"office": account.office} if account.office else {})}
+    if request is not None:
+        fields["request"] = request
     label = None
     if agent_code is not None:
         label = salt + agent_code.encode()
@@ -81,20 +116,21 @@ def enrol(
         fields["seen_before"] = visit_id
     with ledger.transaction() as transaction:
         transaction.append("consent.given", {"person": person_id, "purpose": role, "version": consent})
-        record = transaction.append("person.enrolled", fields)
+        record = transaction.append(KIND, fields)
         vault.enrol(
             transaction.connection,
             person_id,
             role,
-            pack.pack_id,
-            vectors,
+            faces.pack_id,
+            faces.vectors,
             now,
             visitor_id=visitor_id,
             label=label,
+            pending=True,
         )
         if phone is not None:
             keep_agents_phone(transaction.connection, vault, person_id, phone, salt)
-    return Enrolment(person_id, record, len(vectors), visit_id)
+    return Enrolment(person_id, record, len(faces.vectors), visit_id)
 
 
 def enrolled_fields(
@@ -119,21 +155,21 @@ def agent_code(vault: Vault, person_id: str) -> str | None:
     return None if label is None else label[_SALT_BYTES:].decode()
 
 
-def _hold_to_one_person(vectors: np.ndarray, lower: float) -> None:
-    for number, similarity in enumerate(vectors @ vectors[0], 1):
-        if similarity < lower:
+def _hold_to_one_person(faces: Faces) -> None:
+    for number, similarity in enumerate(faces.vectors @ faces.vectors[0], 1):
+        if similarity < faces.lower:
             raise EdgeError(f"picture {number} shows somebody else than the first: one person is enrolled at a time")
 
 
-def _known(gallery: Gallery, vectors: np.ndarray, pack: Pack, strictness: Strictness) -> str | None:
-    """Whom the vectors are certainly of, if anybody."""
-    upper = strictness.rule(pack.calibration.of_tracks(), gallery.templates).upper  # most of what is held is of tracks
-    found = (gallery.search(Template(vector, pack.pack_id), frozenset()).best for vector in vectors)
+def known_in(vault: Vault, pack_id: str, which: int, vectors: NDArray[np.float32], upper: float) -> str | None:
+    """Whom of a gallery (ROSTER, VISITORS, PENDING) the vectors are certainly of, if anybody."""
+    gallery = Gallery(vault, pack_id, which)
+    found = (gallery.search(Template(vector, pack_id), frozenset()).best for vector in vectors)
     best = max((one for one in found if one is not None), key=lambda one: one.similarity, default=None)
     return best.person_id if best is not None and best.similarity >= upper else None
 
 
-def _newest_visit(ledger: Ledger, person_id: str) -> str | None:
+def newest_visit(ledger: Ledger, person_id: str) -> str | None:
     named = ledger.naming(person_id, (*DECISION_OF_KIND, CORRECTED))
     theirs = [record.fields["visit"] for record in named if record.fields.get("person") == person_id]
     return theirs[-1] if theirs else None

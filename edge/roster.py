@@ -64,9 +64,14 @@ class Roster:
                 self._proposed[record.hash.hex()] = record
             case "approved":
                 proposal = record if "proposal" not in fields else self._proposed.pop(str(fields["proposal"]), None)
-                member = None if proposal is None else _member(proposal.fields)
+                member = None if proposal is None else _member({**proposal.fields, **_since(fields)})
                 if member is not None and member.person_id == fields.get("person"):
                     self._members[member.person_id] = member
+
+
+def _since(approved: Fields) -> Fields:
+    """Who they were found to have come as, between the proposal and its approval."""
+    return {name: approved[name] for name in ("visitor",) if name in approved}
 
 
 def _member(fields: Fields) -> Member | None:

@@ -33,15 +33,15 @@ from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, imme
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 _FACES_SALT = b"firstvisit/v1/enrolled-faces"
 _PAGE = 2048  # templates read at a time
-_OF_VISITORS = "person_id NOT IN (SELECT person_id FROM people WHERE searchable = 2)"
+_OF_VISITORS = "person_id NOT IN (SELECT person_id FROM people WHERE searchable IN (2, 4))"
 _BY_VISIT = {"crops": "crop", "explanations": "explanation"}  # tables of what is kept of a visit, and what is sealed
 _CHANGES_KEPT = 10_000  # revisions; a gallery further behind reads everybody anew
 
 Role: TypeAlias = Literal["staff", "agent"]
-PROVISIONAL, VISITORS, ROSTER, CONTACT = 0, 1, 2, 3
+PROVISIONAL, VISITORS, ROSTER, CONTACT, PENDING = 0, 1, 2, 3, 4
 """Which gallery finds a person, as people.searchable holds it: none, the visitors', or that of staff and agents.
 
-A contact has no face at all: it owns a phone (contacts.py).
+A contact has no face at all: it owns a phone (contacts.py). Whoever is pending is of the roster once it is approved.
 """
 
 KEYS_FORMAT = Format("person key database", 1)
@@ -124,7 +124,7 @@ class VaultError(EdgeError):
 class Person:
     """Somebody the node remembers, by the templates of their visits; stored_us: when the newest of them was stored.
 
-    enrolled: on the roster, and remembered until they are taken off it.
+    enrolled: on the roster, and remembered until they are taken off it. pending: the same, once that is approved.
     """
 
     person_id: str
@@ -133,6 +133,7 @@ class Person:
     searchable: bool
     templates: int
     enrolled: bool
+    pending: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +212,15 @@ class Vault:
     def people(self) -> list[Person]:
         """Everybody remembered, oldest first."""
         return [
-            Person(person_id, created_us, stored_us, bool(searchable), templates, searchable == ROSTER)
+            Person(
+                person_id,
+                created_us,
+                stored_us,
+                searchable in (VISITORS, ROSTER),
+                templates,
+                searchable == ROSTER,
+                searchable == PENDING,
+            )
             for person_id, created_us, stored_us, searchable, templates in self._rows(
                 "SELECT person_id, created_us, max(stored_us), searchable, count(*)"
                 " FROM people JOIN templates USING (person_id) GROUP BY person_id ORDER BY created_us, person_id"
@@ -288,7 +297,7 @@ class Vault:
         """Staff and agents, the longest enrolled first."""
         found = self._rows(
             "SELECT person_id, role, created_us, visitor_id, group_concat(DISTINCT pack) FROM roster"
-            " JOIN people USING (person_id) LEFT JOIN templates USING (person_id)"
+            f" JOIN people USING (person_id) LEFT JOIN templates USING (person_id) WHERE searchable = {ROSTER}"
             " GROUP BY person_id ORDER BY created_us, person_id"
         )
         return [
@@ -433,14 +442,25 @@ class Vault:
         *,
         visitor_id: str | None,
         label: bytes | None,
+        pending: bool = False,
     ) -> None:
-        """Put a new person on the roster by one template a row of `vectors`, in the ledger's transaction."""
+        """Put a new person on the roster by one template a row of `vectors`, in the ledger's transaction.
+
+        pending: nobody finds them there until `admit`.
+        """
         now_us, key = to_us(now), self._key(person_id)
         sealed = None if label is None or key is None else _seal(key, label, f"label:{person_id}")
-        connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, now_us, ROSTER))
+        connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, now_us, PENDING if pending else ROSTER))
         connection.execute("INSERT INTO roster VALUES (?, ?, ?, ?)", (person_id, role, visitor_id, sealed))
         for vector in vectors:
-            self._add_template(connection, person_id, pack, vector, now_us, True)
+            self._add_template(connection, person_id, pack, vector, now_us, not pending)
+
+    def admit(self, connection: sqlite3.Connection, person_id: str, visitor_id: str | None) -> None:
+        """Let the roster's gallery find somebody who was pending; visitor_id: as whom they have come, as known now."""
+        changed = "UPDATE people SET searchable = ? WHERE person_id = ? AND searchable = ?"
+        connection.execute(changed, (ROSTER, person_id, PENDING))
+        connection.execute("UPDATE roster SET visitor_id = ? WHERE person_id = ?", (visitor_id, person_id))
+        _revise(connection, [person_id])
 
     def add_template(
         self, connection: sqlite3.Connection, person_id: str, pack: str, vector: NDArray[np.float32], stored: datetime

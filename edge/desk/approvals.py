@@ -89,7 +89,9 @@ class Approvals:
             if not changes:
                 raise NotAsked("same")
             said: Fields = {"visit": visit_id, "state": "proposed", "reason": reason, "request": request}
-            return transaction.append(CORRECTED, {**said, **changes, "account": account.account_id, **_office(account)})
+            return transaction.append(
+                CORRECTED, {**said, **changes, "account": account.account_id, **office_of(account)}
+            )
 
     def answer(self, proposal: str, verdict: Verdict, request: str, account: Account) -> Record:
         """Approve or refuse a proposal, named by its record's hash in hex; the first word on it stands.
@@ -106,7 +108,7 @@ class Approvals:
             if asked.proposal.decided is not None:
                 return asked.proposal.decided
             said: Fields = {"visit": asked.visit_id, "proposal": proposal, "verdict": verdict, "request": request}
-            return transaction.append(APPROVED, {**said, "account": account.account_id, **_office(account)})
+            return transaction.append(APPROVED, {**said, "account": account.account_id, **office_of(account)})
 
     def asked(self, ledger: Ledger) -> list[Asked]:
         """Every proposal, the newest first; those without a word yet before the others."""
@@ -137,7 +139,8 @@ def hold_to_outside(account: Account, asked: Fields, site_id: str) -> None:
         raise NotTheirs(f"{account.account_id}: is of the office that asks")
 
 
-def _office(account: Account) -> Fields:
+def office_of(account: Account) -> Fields:
+    """What a record says of where its account belongs."""
     return {"office": account.office} if account.office else {}
 
 

@@ -2,7 +2,10 @@
 
 import logging
 import secrets
+import time
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from typing import Annotated, Literal
 
 from fastapi import Depends, Form, HTTPException
@@ -10,25 +13,34 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.desk.approvals import Approvals, NotAsked, NotTheirs
+from edge.desk.staff_approvals import StaffApprovals
 from edge.kiosk.checkin import sent_once
 from edge.kiosk.roles import APPROVALS
 from edge.kiosk.shell import Shell
+from edge.vault import opened
+from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce
+from sync.web.accounts import Account
 from sync.web.sessions import Session
 
 _log = logging.getLogger(__name__)
 _LISTED = 50
+_LAPSE_EVERY_S = 3600.0
 
 
 def mount(shell: Shell) -> None:
-    """Add /approvals and the answers to what stands there."""
+    """Add /approvals, the answers to what stands there, and the job that lets unanswered faces go."""
     page = Annotated[Session, Depends(shell.gate.page(*APPROVALS))]
     form = Annotated[Session, Depends(shell.gate.form(*APPROVALS))]
-    approvals = Approvals(shell.desk_ledger, shell.home.path, shell.home.settings().site.id)
+    home, site_id = shell.home, shell.home.settings().site.id
+    approvals = Approvals(shell.desk_ledger, home.path, site_id)
+    staff = StaffApprovals(shell.desk_ledger, home, site_id)
+    shell.jobs.every(lambda: staff.lapse(time.time_ns() // 1000), _LAPSE_EVERY_S)
 
     def shown(request: Request, session: Session, *, status: int = 200, problem: str = "") -> Response:
-        with closing(shell.home.open_ledger()) as ledger:
+        with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             asked = approvals.asked(ledger)[:_LISTED]
+            applicants = staff.applicants(ledger, vault)[:_LISTED]
         for one in asked:
             shell.look(session, "approval", one.visit_id)
         return shell.page(
@@ -36,6 +48,7 @@ def mount(shell: Shell) -> None:
             "approvals.html",
             session,
             status,
+            applicants=applicants,
             asked=[(one, shell.arrivals.get(one.visit_id)) for one in asked],
             problem=problem,
             request_id=secrets.token_hex(16),
@@ -53,9 +66,28 @@ def mount(shell: Shell) -> None:
         verdict: Annotated[Literal["approved", "refused"], Form()],
         request_id: Annotated[str, Form()],
     ) -> Response:
-        sent = sent_once(request_id)
+        answered = _answered(request, session, sent_once(request_id), partial(approvals.answer, proposal, verdict))
+        if isinstance(answered, Record):
+            shell.arrivals.add(answered)
+            return RedirectResponse("/approvals", 303)
+        return answered
+
+    @shell.app.post("/approvals/staff/{proposal}")
+    def answer_staff(
+        request: Request,
+        proposal: str,
+        session: form,
+        verdict: Annotated[Literal["approved", "refused"], Form()],
+        request_id: Annotated[str, Form()],
+    ) -> Response:
+        answered = _answered(request, session, sent_once(request_id), partial(staff.answer, proposal, verdict))
+        return RedirectResponse("/approvals", 303) if isinstance(answered, Record) else answered
+
+    def _answered(
+        request: Request, session: Session, sent: str, answer: Callable[[str, Account], Record]
+    ) -> Record | Response:
         try:
-            record = approvals.answer(proposal, verdict, sent, session.account)
+            record = answer(sent, session.account)
         except NotAsked as error:
             raise HTTPException(404) from error
         except NotTheirs as error:
@@ -64,7 +96,6 @@ def mount(shell: Shell) -> None:
         except KeyNotInForce as error:
             _log.warning("approval not recorded: %s", error)
             return shown(request, session, status=409, problem="no_key")
-        shell.arrivals.add(record)
         if record.fields["request"] != sent:
             return shown(request, session, status=409, problem="already")
-        return RedirectResponse("/approvals", 303)
+        return record

@@ -19,7 +19,8 @@ from camera.recorded import recorded_frames
 from edge import cli
 from edge.decision import Strictness
 from edge.demo_film import FRAMES_PER_S, HEIGHT, WIDTH
-from edge.enrolment import enrol
+from edge.desk.staff_approvals import StaffApprovals
+from edge.enrolment import enrol, faces_of
 from edge.home import Home, create_home
 from edge.node import RunOptions, run
 from edge.photos import judge
@@ -32,6 +33,7 @@ from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.node.ledger import Ledger
 from sync.verify.verify import verify
+from sync.web.accounts import Account
 from tests.edge.visiting import T0, Node
 
 
@@ -106,6 +108,14 @@ def records_of(home: Home, *kinds: str) -> list[Record]:
         return list(ledger.records(kinds))
 
 
+def approve(home: Home) -> None:
+    """Let an auditor of the head office say yes to whoever was proposed last."""
+    proposal = records_of(home, "person.enrolled")[-1].hash.hex()
+    auditor = Account("acc-zhao", "zhao", "auditor", "head_office")
+    approvals = StaffApprovals(lambda: home.open_ledger("desk"), home, home.settings().site.id)
+    assert approvals.answer(proposal, "approved", "a" * 32, auditor).fields["state"] == "approved"
+
+
 def test_an_agent_is_enrolled_listed_and_removed_and_nothing_readable_is_kept(
     home: Home, pictures: Pictures, pack: Pack, tmp_path: Path, find_bytes, call
 ) -> None:
@@ -124,7 +134,12 @@ def test_an_agent_is_enrolled_listed_and_removed_and_nothing_readable_is_kept(
     assert "refused" in out
     consent, enrolled = records_of(home, "person.enrolled", "consent.given")
     member = enrolled.fields["person"]
-    assert f"enrolled {member} agent" in out
+    assert f"proposed {member} agent" in out
+    assert enrolled.fields["state"] == "proposed"
+    (row,) = json.loads(call("list", "--home", home.path, "--json")[1])
+    assert (row["role"], row["agent_code"], row["searchable"]) == ("pending", "BROKER-77-XYZ", False)
+    assert call("enrol", *about, "--photo", front)[2].count(f"proposed already as {member}") == 1
+    approve(home)
     assert (consent.kind, consent.fields["person"], consent.fields["purpose"]) == ("consent.given", member, "agent")
     assert consent.fields["version"] == "agent-2026-1"
     assert (enrolled.fields["role"], enrolled.fields["pack"]) == ("agent", pack.pack_id)
@@ -248,6 +263,7 @@ def day(walk_in: Path, pictures: Pictures, tmp_path_factory: pytest.TempPathFact
                 cli.main()
         assert ended.value.code == 0
         members.append(records_of(home, "person.enrolled")[-1].fields["person"])
+        approve(home)
     assert run(home, RunOptions(until_end=True, fast=True))
     return Day(home, *members)
 
@@ -293,10 +309,8 @@ def test_who_visited_before_is_judged_by_the_thresholds_of_tracks(node: Node, de
         node.vault.add_person(transaction.connection, "p-visitor", pack.pack_id, held, T0, searchable=True)
     images, tracks = (((1e-1, 0.0), (1e-2, 0.1), (1e-6, upper)) for upper in (0.5, 0.7))
     strict = replace(pack, calibration=Calibration(images, "a test", tracks))
-    done = enrol(
-        desk, node.vault, strict, Strictness(0.003, 0.1, 0.5), [chip],
-        role="staff", consent="s-1", agent_code=None, now=T0,
-    )  # fmt: skip
+    faces = faces_of(node.vault, strict, Strictness(0.003, 0.1, 0.5), [chip])
+    done = enrol(desk, node.vault, faces, role="staff", consent="s-1", agent_code=None, now=T0)
     assert "visitor" not in done.record.fields
 
 

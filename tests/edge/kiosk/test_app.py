@@ -76,6 +76,7 @@ FORMS: dict[str, set[str]] = {
     "/visits/{visit_id}/split": DESK,
     "/visits/{visit_id}/join": DESK,
     "/visits/{visit_id}/parties/back": DESK,
+    "/approvals/staff/{proposal}": {"auditor"},
     "/tablets": MANAGER,
     "/tablets/{tablet_id}/revoke": MANAGER,
 }

@@ -1,0 +1,135 @@
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from edge import EdgeError
+from edge.desk.approvals import NotAsked, NotTheirs
+from edge.desk.staff_approvals import LAPSES_AFTER_S, StaffApprovals
+from edge.enrolment import Enrolment, Faces, enrol
+from edge.home import Home
+from edge.rights.retention import expire
+from edge.vault import opened
+from sync.format.records import Record
+from sync.node.ledger import Ledger
+from sync.web.accounts import Account
+from tests.edge.visiting import PACK, T0, Node, after, must, person
+
+WANG = Account("acc-wang", "wang", "manager", "puxi-01")
+ZHAO = Account("acc-zhao", "zhao", "auditor", "head_office")
+Propose = Callable[..., Enrolment]
+
+
+@pytest.fixture
+def propose(node: Node, desk: Ledger) -> Propose:
+    """Proposes whoever has this vector."""
+
+    def propose(number: int, account: Account = WANG, request: str | None = None) -> Enrolment:
+        vectors = np.stack([np.asarray(person(number), np.float32)])
+        faces = Faces(PACK, vectors, 0.5, 0.6, 0.6)
+        given = {"account": account, "request": request or secrets.token_hex(16)}
+        return enrol(desk, node.vault, faces, role="staff", consent="s-1", agent_code=None, now=T0, **given)
+
+    return propose
+
+
+@pytest.fixture
+def approvals(home: Home) -> StaffApprovals:
+    return StaffApprovals(lambda: home.open_ledger("desk"), home, "puxi-01")
+
+
+def _answer(approvals: StaffApprovals, asked: Enrolment, verdict: str, account: Account = ZHAO) -> Record:
+    return approvals.answer(asked.record.hash.hex(), verdict, secrets.token_hex(16), account)  # type: ignore[arg-type]
+
+
+def test_whoever_is_proposed_is_a_visitor_until_an_auditor_approves_and_staff_from_then_on(
+    node: Node, propose: Propose, approvals: StaffApprovals
+) -> None:
+    asked = propose(0)
+    first = must(node.arrive(person(0), 1, T0), "first")
+    node.leave(1, after(5))
+    word = _answer(approvals, asked, "approved")
+    assert (word.fields["state"], word.fields["proposal"]) == ("approved", asked.record.hash.hex())
+    assert word.fields["seen_before"] == first["visit"], "the face came while it waited, and the record says so"
+    assert word.fields["visitor"] == first["person"]
+    assert node.arrive(person(0), 2, after(6 * 3600)) is None, "staff are no visitors"
+    assert [one["visit"] for one in (record.fields for record in node.records("visit.first"))] == [first["visit"]]
+
+
+def test_a_refused_face_is_erased_and_stays_a_visitor(
+    node: Node, desk: Ledger, propose: Propose, approvals: StaffApprovals
+) -> None:
+    asked = propose(0)
+    assert _answer(approvals, asked, "refused").fields["state"] == "refused"
+    assert not node.vault.remembers(asked.person_id)
+    (erased,) = desk.records(("person.erased",))
+    assert erased.fields["person"] == asked.person_id
+    must(node.arrive(person(0), 1, T0), "first")
+    with pytest.raises(NotAsked):
+        approvals.answer("0" * 64, "approved", "a" * 32, ZHAO)
+    assert _answer(approvals, asked, "approved").fields["state"] == "refused", "the first word stands"
+    assert propose(0).person_id != asked.person_id, "asking again is free"
+
+
+@pytest.mark.parametrize(
+    "account",
+    [
+        WANG,
+        replace(ZHAO, role="manager"),
+        replace(ZHAO, office="puxi-01"),
+        replace(ZHAO, office=""),
+        replace(ZHAO, account_id="acc-wang"),
+    ],
+)
+def test_nobody_of_the_office_nor_the_asker_puts_anybody_on_the_roster(
+    node: Node, desk: Ledger, propose: Propose, approvals: StaffApprovals, account: Account
+) -> None:
+    asked = propose(0)
+    with pytest.raises(NotTheirs):
+        _answer(approvals, asked, "approved", account)
+    assert len(list(desk.records(("person.enrolled",)))) == 1
+    must(node.arrive(person(0), 1, T0), "first")
+
+
+def test_a_face_is_proposed_once_and_the_same_form_gives_the_same_record(propose: Propose, desk: Ledger) -> None:
+    first = propose(0, request="a" * 32)
+    assert propose(0, request="a" * 32).record.hash == first.record.hash
+    with pytest.raises(EdgeError, match="proposed already"):
+        propose(0)
+    assert len(list(desk.records(("person.enrolled",)))) == 1
+
+
+def test_a_face_that_has_visited_is_told_when_it_is_proposed(
+    node: Node, propose: Propose, approvals: StaffApprovals, desk: Ledger
+) -> None:
+    visit = must(node.arrive(person(0), 1, T0), "first")
+    asked = propose(0)
+    assert asked.seen_before == visit["visit"]
+    (applicant,) = approvals.applicants(desk, node.vault)
+    assert (applicant.seen_before, applicant.decided) == (visit["visit"], None)
+
+
+def test_a_proposal_outlives_retention_and_lapses_after_a_fortnight(
+    home: Home, node: Node, propose: Propose, approvals: StaffApprovals, desk: Ledger
+) -> None:
+    asked = propose(0)
+    expire(node.ledger, node.vault, node.policy, after(0) + timedelta(days=3))
+    assert node.vault.remembers(asked.person_id)
+    proposed_us = asked.record.stamp.wall_us
+    assert approvals.lapse(proposed_us + round(LAPSES_AFTER_S * 1e6)) == 0
+    assert approvals.lapse(proposed_us + round(LAPSES_AFTER_S * 1e6) + 1) == 1
+    with opened(home.database, home.keys_database) as vault:
+        assert not vault.remembers(asked.person_id)
+    assert approvals.applicants(desk, node.vault) == []
+    with pytest.raises(NotAsked):
+        _answer(approvals, asked, "approved")
+
+
+def test_an_approved_one_never_lapses(node: Node, propose: Propose, approvals: StaffApprovals) -> None:
+    asked = propose(0)
+    _answer(approvals, asked, "approved")
+    assert approvals.lapse(asked.record.stamp.wall_us * 2) == 0
+    assert node.vault.remembers(asked.person_id)
