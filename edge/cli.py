@@ -15,6 +15,7 @@ import typer
 
 from camera import CameraError
 from edge import EdgeError
+from edge.cli_desk import app as desk_app
 from edge.cli_evidence import app as evidence_app
 from edge.cli_keep import app as keep_app
 from edge.cli_keys import Grade
@@ -48,6 +49,7 @@ app.add_typer(kiosk_app, name="kiosk")
 app.add_typer(people_app, name="people")
 app.add_typer(evidence_app)
 app.add_typer(keep_app)
+app.add_typer(desk_app, name="desk")
 app.add_typer(rights_app, name="rights")
 app.add_typer(keys_app)
 app.add_typer(central_app, name="central")

@@ -4,11 +4,13 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
+from pathlib import Path
 
 from edge.desk.arrivals import Arrivals
 from edge.desk.day import Day, closed_fields, count, read_closed
 from edge.desk.shifts import Shifts
 from edge.desk.shown import KINDS
+from edge.proven import proven
 from sync.format.records import Record
 from sync.format.stamp import to_us
 from sync.node.ledger import Ledger
@@ -23,9 +25,10 @@ _MOST_DAYS = 400  # caught up at once: a wall clock far in the future would fill
 class DayClosing:
     """Closes the days of one HOME; whoever runs it, and however often, there is one record a day."""
 
-    def __init__(self, open_ledger: Callable[[], Ledger], shifts: Shifts, close_at: str) -> None:
-        """open_ledger: opens it under the desk key. close_at: HH:MM, when the day before is closed."""
+    def __init__(self, open_ledger: Callable[[], Ledger], folder: Path, shifts: Shifts, close_at: str) -> None:
+        """open_ledger: opens it under the desk key. folder: HOME. close_at: HH:MM, when the day before is closed."""
         self._open_ledger = open_ledger
+        self._folder = folder
         self._shifts = shifts
         self._close_at = time.fromisoformat(close_at)
 
@@ -56,7 +59,7 @@ class DayClosing:
     def _due(self, ledger: Ledger, now: datetime) -> Iterator[date]:
         local = self._shifts.local(to_us(now))
         last = local.date() - timedelta(days=1 if local.time() >= self._close_at else 2)
-        closed = {day.day for day, _ in closed_days(ledger)}
+        closed = {day.day for day, _ in closed_days(self._folder, ledger)}
         if closed:
             first = min(closed)
         else:
@@ -71,10 +74,13 @@ class DayClosing:
             first += timedelta(days=1)
 
 
-def closed_days(ledger: Ledger) -> list[tuple[Day, Record]]:
-    """Every day closed so far, in the order of the days; one whose record names no day is left out."""
+def closed_days(folder: Path, ledger: Ledger) -> list[tuple[Day, Record]]:
+    """Every day closed so far, in the order of the days; only what the desk's key signed while in force counts.
+
+    folder: HOME, where the enrolments of its keys lie.
+    """
     found: dict[date, tuple[Day, Record]] = {}
-    for record in ledger.records((KIND,)):
+    for record in proven(folder, ledger, ledger.records((KIND,))):
         try:
             day = read_closed(record.fields)
         except ValueError as error:  # of a later version; signed, so it stays

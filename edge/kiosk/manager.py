@@ -57,7 +57,7 @@ def mount(shell: Shell) -> None:
     shifts = Shifts(settings.desk.shift, settings.site.timezone)
     page = Annotated[Session, Depends(shell.gate.page(*MANAGER))]
     part = Annotated[Session, Depends(shell.gate.part(*MANAGER))]
-    job = DayClosing(shell.desk_ledger, shifts, settings.desk.close_at)
+    job = DayClosing(shell.desk_ledger, shell.home.path, shifts, settings.desk.close_at)
 
     def close_due() -> None:
         try:
@@ -75,10 +75,9 @@ def mount(shell: Shell) -> None:
         today = shifts.day(now_us)
         arrived = shell.arrivals.since(shifts.span_us(today)[0])
         rated = count((v for v in arrived if v.state != "open" or v.arrived_us < now_us - GRACE_US), today, shifts)
+        since = today - timedelta(days=_DAYS)
         with closing(shell.home.open_ledger()) as ledger:
-            closed = [
-                (day, record) for day, record in closed_days(ledger) if today - timedelta(days=_DAYS) <= day.day < today
-            ]
+            closed = [one for one in closed_days(shell.home.path, ledger) if since <= one[0].day < today]
         past: dict[str | None, HostTally] = {}
         for day, _ in closed:
             for host in day.hosts:

@@ -98,6 +98,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "central invite", "central pending", "central confirm", "central reject",
         "central revoke-key", "central policy", "central erase", "central disable-account", "central notices",
         "central rotate-keys", "central log", "central timestamp", "central unmask", "central erasures",
+        "desk days",
         "rights export", "rights impact", "rights list",
         "kiosk", "kiosk add-user", "kiosk users", "kiosk remove-user", "kiosk set-password", "kiosk set-pin",
         "models list", "models install", "models add", "models add-liveness",

@@ -1,6 +1,9 @@
 """A day counted and closed: heads, each state, by shift and host; once a day, caught up after being off."""
 
+import json
 import secrets
+import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -22,6 +25,9 @@ from sync.format.records import Record
 from sync.format.stamp import Stamp
 from sync.node.append import Writer
 from sync.node.ledger import Ledger
+from tests.edge.test_cli import Call, call
+
+__all__ = ["call"]  # pytest finds the fixture here
 
 TODAY = date(2031, 3, 10)  # later than any HOME is made
 SHIFTS = Shifts((Shift(id="morning", starts="08:30"), Shift(id="evening", starts="14:00")), "Asia/Shanghai")
@@ -69,7 +75,7 @@ class Past:
         return count(arrivals.since(0), day, SHIFTS)
 
     def closing(self) -> DayClosing:
-        return DayClosing(lambda: self._ledger("desk"), SHIFTS, "00:30")
+        return DayClosing(lambda: self._ledger("desk"), self.home.path, SHIFTS, "00:30")
 
 
 @pytest.fixture
@@ -169,7 +175,7 @@ def test_days_it_was_off_are_caught_up_each_once_whoever_else_closes_them(past: 
     assert [record.fields["day"] for record in later] == [f"2031-03-{day}" for day in range(11, 16)]
     assert {record.fields["arrivals"] for record in later} == {0}
     with closing(past.home.open_ledger()) as ledger:
-        days = [day.day for day, _ in closed_days(ledger)]
+        days = [day.day for day, _ in closed_days(past.home.path, ledger)]
     assert len(days) == len(set(days))
     assert days[-1] == date(2031, 3, 15)
 
@@ -185,7 +191,7 @@ def test_two_that_close_at_the_same_moment_write_one_record_a_day(past: Past) ->
             past.closing().close_due(now)
             return iter(due)
 
-    slower = Rival(lambda: past._ledger("desk"), SHIFTS, "00:30")
+    slower = Rival(lambda: past._ledger("desk"), past.home.path, SHIFTS, "00:30")
     moment = at(TODAY + timedelta(days=1))
     slower.close_due(moment)
     with closing(past.home.open_ledger()) as ledger:
@@ -201,3 +207,31 @@ def test_a_record_of_a_day_stays_under_its_limit_however_many_hosts() -> None:
     assert len(encode(fields)) < 7_000
     assert len(fields["hosts"]) == MOST_HOSTS + 1
     assert sum(one["registered"] for one in fields["hosts"]) == 100 * 99_999
+
+
+def test_a_day_that_somebody_wrote_into_the_database_closes_nothing(past: Past) -> None:
+    past.see("09:00")
+    past.at("10:00")
+    past.desk.append("day.closed", {"day": TODAY.isoformat(), "heads": 0})
+    with sqlite3.connect(past.home.database) as database:
+        database.execute("UPDATE ledger SET signature = zeroblob(64) WHERE kind = 'day.closed'")
+    past.closing().close_due(at(TODAY + timedelta(days=1)))
+    with closing(past.home.open_ledger()) as ledger:
+        ((day, _),) = [one for one in closed_days(past.home.path, ledger) if one[0].day == TODAY]
+    assert day.total == Tally(unclosed=1)
+
+
+def test_the_command_lists_closed_days_by_day_shift_and_host(past: Past, call: Call) -> None:
+    yesterday = SHIFTS.day(time.time_ns() // 1000) - timedelta(days=1)
+    visit = past.see("09:00", day=yesterday)
+    past.see("15:00", day=yesterday)
+    past.at("09:10", yesterday)
+    past.desk.append("visit.checkin", {"visit": visit, "request": "0" * 32, "account": "u-li", "state": "registered"})
+    past.desk.append("day.closed", closed_fields(past.counted(yesterday), SHIFTS, (1, 1)))
+    (day,) = json.loads(call("desk", "days", "--home", past.home.path, "--json").out)
+    assert (day["day"], day["heads"], day["registered"], day["missed"]) == (yesterday.isoformat(), 2, 1, 0.5)
+    by_shift = json.loads(call("desk", "days", "--home", past.home.path, "--by", "shift", "--json").out)
+    assert [(row["shift"], row["missed"]) for row in by_shift] == [("morning", 0.0), ("evening", 1.0)]
+    table = call("desk", "days", "--home", past.home.path, "--by", "host").out.splitlines()
+    assert table[0].split()[:3] == ["day", "host", "registered"]
+    assert any("u-li" in line for line in table)
