@@ -170,3 +170,8 @@ def used_by_another(connection: sqlite3.Connection, shown: ShownCode, person_id:
         (shown.code_hash, person_id),
     ).fetchone()
     return (found[0], found[1]) if found else None
+
+
+def forget_use(connection: sqlite3.Connection, visit_id: str) -> None:
+    """A registration was taken back: what was shown with it counts as not shown."""
+    connection.execute("DELETE FROM code_uses WHERE visit_id = ?", (visit_id,))

@@ -126,6 +126,22 @@ def bind(
     return Bound(contact_id, earlier)
 
 
+def unbind_visit(connection: sqlite3.Connection, vault: Vault, visit_id: str) -> str | None:
+    """Take a visit's phone back, in the ledger's transaction; returns the contact that no visit has any more.
+
+    Of that one the rows are gone; its key is for the caller to destroy once this is committed.
+    """
+    found = connection.execute("SELECT person_id FROM contact_visits WHERE visit_id = ?", (visit_id,)).fetchone()
+    connection.execute("DELETE FROM contact_visits WHERE visit_id = ?", (visit_id,))
+    if (
+        found is None
+        or connection.execute("SELECT 1 FROM contact_visits WHERE person_id = ? LIMIT 1", found).fetchone()
+    ):
+        return None
+    vault.forget(connection, found[0])
+    return str(found[0])
+
+
 def contact_of(connection: sqlite3.Connection, vault: Vault, visit_id: str) -> Contact | None:
     """The phone given at a visit, None where there is none (any more)."""
     found = connection.execute(

@@ -6,6 +6,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from edge.desk.phones import Phone, number_hmac, reported_hmac
+from edge.desk.rota import served_by
 from edge.proven import proven
 from edge.vault import Vault
 from sync.format.records import Record
@@ -50,8 +51,10 @@ def by_face(ledger: Ledger, vault: Vault, person_id: str) -> Been | None:
     for record in ledger.records(DECISION_OF_KIND, after):
         if record.fields.get("person") == person_id:
             visit_id, arrived_us = record.fields["visit"], record.fields["arrived_us"]
-            served = registration(ledger, visit_id, arrived_us)
-            return Been(visit_id, arrived_us, None if served is None else str(served.fields["account"]))
+            served = served_by(ledger.connection, visit_id)
+            if served is None and (registered := registration(ledger, visit_id, arrived_us)) is not None:
+                served = str(registered.fields["account"])
+            return Been(visit_id, arrived_us, served)
     return None
 
 
@@ -68,7 +71,8 @@ def consented(folder: Path, ledger: Ledger, vault: Vault, person_id: str) -> boo
 def _found(ledger: Ledger, vault: Vault, column: str, digest: bytes) -> list[Been]:
     given: dict[str, list[tuple[str, int, str]]] = {}
     for contact_id, sealed, *visit in ledger.connection.execute(
-        "SELECT person_id, sealed, visit_id, arrived_us, account_id FROM contacts JOIN contact_visits USING (person_id)"
+        "SELECT contacts.person_id, sealed, visit_id, arrived_us, ifnull(consultant, account_id) FROM contacts"
+        " JOIN contact_visits USING (person_id) LEFT JOIN assigned USING (visit_id)"
         f" WHERE {column} = ? ORDER BY arrived_us",
         (digest,),
     ).fetchall():

@@ -11,7 +11,16 @@ from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, deci
 
 DISMISSED = ("companion", "not_customer", "refused", "left")
 FORGETTING = ("retention.run", "person.erased")
-KINDS = (*DECISION_OF_KIND, "visit.reentry", "visit.left", CORRECTED, "visit.checkin", APPROVED, *FORGETTING)
+KINDS = (
+    *DECISION_OF_KIND,
+    "visit.reentry",
+    "visit.left",
+    CORRECTED,
+    "visit.checkin",
+    "visit.assigned",
+    APPROVED,
+    *FORGETTING,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +86,21 @@ class CheckedIn:
 
 
 @dataclass(frozen=True, slots=True)
+class Assigned:
+    """The newest `visit.assigned`. consultant: who serves; account_id: who said so. at: (epoch, seq)."""
+
+    consultant: str
+    turn: str
+    account_id: str
+    at_us: int
+    at: tuple[int, int]
+
+    @property
+    def seq(self) -> int:
+        return self.at[1]
+
+
+@dataclass(frozen=True, slots=True)
 class ShownVisit:
     """A visit as recorded.
 
@@ -114,6 +138,7 @@ class ShownVisit:
     correction: Correction | None = None
     closings: tuple[CheckedIn, ...] = ()
     words: tuple[Record, ...] = ()
+    assigned: Assigned | None = None
     party_at: tuple[int, int] = (0, 0)
     left: bool = False
     forgotten: bool = False
@@ -211,6 +236,12 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
             return replace(visit, words=_with(visit.words, record))
         case "visit.checkin":
             return _checked_in(visit, record)
+        case "visit.assigned":
+            at = record.epoch, record.seq
+            if visit.assigned is not None and visit.assigned.at > at:
+                return visit
+            assigned = Assigned(fields["consultant"], fields["turn"], fields["account"], record.stamp.wall_us, at)
+            return replace(visit, assigned=assigned)
         case _:
             return visit
 
@@ -229,6 +260,7 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         party_at=visit.party_at,
         closings=visit.closings,
         words=visit.words,
+        assigned=visit.assigned,
         left=visit.left,
         reentries=visit.reentries,
     )

@@ -26,7 +26,9 @@ from edge.kiosk import (
     node_page,
     parties,
     questions,
+    rota,
     tablets,
+    undo,
     why,
 )
 from edge.kiosk.faces import Faces
@@ -54,6 +56,8 @@ _PAGES = (
     parties,
     questions,
     checkin,
+    undo,
+    rota,
     lookback,
     why,
     certificates,

@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+import time
 import tomllib
 from collections.abc import Callable
 from contextlib import closing
@@ -18,8 +19,10 @@ from edge.desk.contacts import contact_of
 from edge.desk.facts import facts_of
 from edge.desk.phones import BadPhone, parse_phone
 from edge.desk.shown import ShownVisit
+from edge.desk.undo import may_undo
 from edge.kiosk.parties import BadParty, PartyView, moved
 from edge.kiosk.roles import DESK
+from edge.kiosk.serving import serving, skipped_of
 from edge.kiosk.shell import Shell
 from edge.vault import opened
 from sync.format.records import Record
@@ -139,6 +142,7 @@ def checkin_page(
     with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
         contact = contact_of(ledger.connection, vault, visit.visit_id)
         as_of_us = ledger.last_ack_us()
+        serve = serving(ledger, shell.view.times, visit, skipped_of(request.query_params.get("skipped", "")))
         known = facts_of(home.path, ledger, vault, visit_id=visit.visit_id, person_id=visit.person_id, at=visit.at)
     return shell.page(
         request,
@@ -148,6 +152,10 @@ def checkin_page(
         visit=visit,
         contact=contact,
         as_of_us=as_of_us,
+        serving=serve,
+        undoable=visit.checkin is not None
+        and visit.state == "registered"
+        and may_undo(visit.checkin.account_id, visit.checkin.at_us, session.account.account_id, _now_us()),
         facts=visit.checkin.facts if visit.checkin and visit.state == "registered" else known,
         dismissals=tuple(DISMISSALS),
         consent=_CONSENT if may_consent(visit) else None,
@@ -187,3 +195,7 @@ def sent_once(sent: str) -> str:
     if not _REQUEST.fullmatch(sent):
         raise HTTPException(422, "form")
     return sent
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

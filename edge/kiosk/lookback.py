@@ -40,6 +40,10 @@ def mount(shell: Shell) -> None:
         since_us = time.time_ns() // 1000 - _AT_HAND_US
         newest = (one for one in shell.arrivals.newest(_AT_HAND) if one.arrived_us >= since_us)
         at_hand = [one for one in newest if one.person_id and not one.forgotten]
+        for one in found or []:
+            shell.look(session, "lookback", one.visit_id)
+        if found == []:
+            shell.look(session, "lookback", "nobody" if visit is None else visit.visit_id)
         return shell.page(
             request,
             "lookback.html",

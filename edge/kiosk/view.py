@@ -36,7 +36,7 @@ class View:
         node_id: str,
     ) -> None:
         self._home = home
-        self._times = times
+        self.times = times
         self._arrivals = arrivals
         self._health = health
         self._watch = watch
@@ -47,7 +47,7 @@ class View:
 
     def common(self) -> dict[str, Any]:
         return {
-            "times": self._times,
+            "times": self.times,
             "now_us": _now_us(),
             "lasting": lasting,
             "named": self._named,
@@ -71,7 +71,7 @@ class View:
 
     def midnight_us(self) -> int:
         """When this day began, by the site's clock."""
-        return self._times.midnight_us(_now_us())
+        return self.times.midnight_us(_now_us())
 
     def today(self) -> dict[str, Any]:
         today = self._arrivals.since(self.midnight_us())

@@ -45,6 +45,7 @@ PAGES: dict[str, set[str]] = {
     "/visits/{visit_id}/correct": DESK,
     "/approvals": {"auditor"},
     "/tablets": MANAGER,
+    "/rota": MANAGER,
     "/cameras/{camera_id}": CAMERAS,
 }
 """What people open: without a session it leads to the sign-in. Each with the roles it answers; all others get 403."""
@@ -77,6 +78,9 @@ FORMS: dict[str, set[str]] = {
     "/visits/{visit_id}/join": DESK,
     "/visits/{visit_id}/parties/back": DESK,
     "/approvals/staff/{proposal}": {"auditor"},
+    "/visits/{visit_id}/undo": DESK,
+    "/visits/{visit_id}/assign": DESK,
+    "/rota": MANAGER,
     "/tablets": MANAGER,
     "/tablets/{tablet_id}/revoke": MANAGER,
 }

@@ -1,0 +1,73 @@
+"""A host takes their own registration back: within ten minutes, as a record, with everything that hung on it."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+
+from edge import EdgeError
+from edge.desk.checkin import KIND, Arrival, NotNow
+from edge.desk.codes import forget_use
+from edge.desk.contacts import unbind_visit
+from edge.home import Home
+from edge.vault import opened
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.node.ledger import Ledger
+
+UNDO_US = 600_000_000  # issue 5: a host can undo for ten minutes, later only with an approval
+
+
+class TooLate(EdgeError):
+    """Not theirs to undo (any more): somebody else's registration, or older than UNDO_US."""
+
+
+def may_undo(record_account: str, registered_us: int, account_id: str, now_us: int) -> bool:
+    """Whether an account may still take back a registration: its own, and of the last ten minutes by either clock."""
+    return record_account == account_id and abs(now_us - registered_us) < UNDO_US
+
+
+def undo(
+    open_ledger: Callable[[], Ledger], home: Home, arrival: Arrival, request: str, account_id: str
+) -> list[Record]:
+    """Take a registration back, and the companions' that were closed with it; both records stay.
+
+    The phone's binding to the visit goes, and the phone with it where no other visit has it; so do a code's use and
+    the consent given with the registration. Returns the records made, or those of the first time for the same request.
+    Raises TooLate, NotNow where no registration stands, KeyNotInForce; nothing is recorded then.
+    """
+    now_us = time.time_ns() // 1000
+    with closing(open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+        with ledger.transaction() as transaction:
+            told = list(ledger.records((KIND,), arrival.at))
+            if same := [record for record in told if record.fields["request"] == request]:
+                return same
+            newest = {record.fields["visit"]: record for record in told}
+            undone = newest.get(arrival.visit_id)
+            if undone is None or undone.fields["state"] != "registered":
+                raise NotNow(f"visit {arrival.visit_id}: no registration stands")
+            if not may_undo(undone.fields["account"], undone.stamp.wall_us, account_id, now_us):
+                raise TooLate(f"visit {arrival.visit_id}: not to be undone any more")
+            sent: Fields = {"request": request, "account": account_id, "state": "open", "reason": "undone"}
+            with_it = [one for one in newest.values() if one.fields["request"] == undone.fields["request"]]
+            records = [
+                transaction.append(KIND, {**sent, "undoes": one.hash.hex(), **_still_known(one, now_us)})
+                for one in sorted(with_it, key=lambda one: one is not undone)
+            ]
+            for given in ledger.naming(arrival.visit_id, ("consent.given",), (undone.epoch, undone.seq)):
+                agreed = {name: given.fields[name] for name in ("visit", "person", "purpose", "version")}
+                records.append(
+                    transaction.append("consent.withdrawn", {**agreed, "account": account_id, "reason": "undone"})
+                )
+            orphan = unbind_visit(transaction.connection, vault, arrival.visit_id)
+            forget_use(transaction.connection, arrival.visit_id)
+        if orphan is not None:
+            vault.destroy_keys([orphan])  # a crash before it leaves a key that opens nothing; the node sweeps it
+            vault.scrub()
+    return records
+
+
+def _still_known(record: Record, now_us: int) -> Fields:
+    fields = record.fields
+    known: Fields = {"visit": fields["visit"], "arrived_us": fields["arrived_us"]}
+    known["since_us"] = max(0, now_us - fields["arrived_us"])
+    return known | {name: fields[name] for name in ("person", "party_id") if name in fields}

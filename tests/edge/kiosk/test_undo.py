@@ -1,0 +1,154 @@
+"""A host takes their own registration back for ten minutes: both records stay, and nothing hangs on it any more."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+
+import httpx
+import pytest
+
+from edge.clock import Clock
+from edge.desk.checkin import NotNow
+from edge.desk.undo import UNDO_US, TooLate, undo
+from edge.vault import opened
+from sync.format.records import Record
+from sync.format.stamp import Stamp
+from sync.node.ledger import Ledger
+from sync.verify.verify import verify
+from tests.edge.kiosk.conftest import Desk, until_shown
+from tests.edge.kiosk.door import Door
+from tests.edge.kiosk.test_facts import NUMBER, OTHER, Host, report
+
+ACCOUNT = "acc-li"
+
+
+@pytest.fixture
+def host(desk: Desk, door: Door) -> Host:
+    return Host(desk, door)
+
+
+def taken_back(host: Host, visit: str, request: str = "", account: str = ACCOUNT) -> list[Record]:
+    home = host.desk.home
+    return undo(
+        lambda: home.open_ledger("desk", Clock()),
+        home,
+        host.arrival(visit),
+        request or secrets.token_hex(16),
+        account,
+    )
+
+
+def held(host: Host, table: str) -> int:
+    with closing(host.desk.home.open_ledger()) as ledger:
+        (count,) = ledger.connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+    return int(count)
+
+
+def test_an_undone_registration_is_open_again_and_both_records_stay(host: Host, door: Door) -> None:
+    visit, person = door.arrive("first", ago_s=60)
+    registered = host.register(visit, NUMBER, report(1))
+    (record,) = taken_back(host, visit)
+    assert record.kind == "visit.checkin"
+    assert {name: record.fields[name] for name in ("visit", "person", "state", "reason", "undoes", "account")} == {
+        "visit": visit,
+        "person": person,
+        "state": "open",
+        "reason": "undone",
+        "undoes": registered.hash.hex(),
+        "account": ACCOUNT,
+    }
+    assert [one.seq for one in door.ledger.records(("visit.checkin",))] == [registered.seq, record.seq]
+    assert (held(host, "contacts"), held(host, "contact_visits"), held(host, "code_uses")) == (0, 0, 0)
+    with opened(host.desk.home.database, host.desk.home.keys_database) as vault:
+        assert vault.sweep_keys() == 0, "the key went with the number"
+        assert vault.remembers(person), "the face was not what was registered"
+    assert verify(host.desk.home.path).ok
+
+
+def test_it_can_be_registered_anew_and_a_phone_that_others_gave_stays(host: Host, door: Door) -> None:
+    first, visit = door.see(ago_s=600), door.see(ago_s=60)
+    host.register(first, NUMBER)
+    host.register(visit, NUMBER)
+    taken_back(host, visit)
+    assert (held(host, "contacts"), held(host, "contact_visits")) == (1, 1)
+    again = host.register(visit, OTHER)
+    assert again.fields["state"] == "registered"
+    assert "earlier" not in again.fields
+    assert "dismissed_before" not in again.fields.get("facts", []), "an undo is no dismissal"
+
+
+def test_the_same_form_twice_undoes_once(host: Host, door: Door) -> None:
+    visit, request = door.see(), secrets.token_hex(16)
+    host.register(visit)
+    assert taken_back(host, visit, request)[0].seq == taken_back(host, visit, request)[0].seq
+    with pytest.raises(NotNow):
+        taken_back(host, visit)
+
+
+def test_nobody_undoes_somebody_elses_registration_or_an_old_one(host: Host, door: Door) -> None:
+    visit, old = door.see(), door.see()
+    host.register(visit)
+    with pytest.raises(TooLate):
+        taken_back(host, visit, account="acc-wang")
+    home, writer = host.desk.home, host.desk.home.writer("desk", Clock())
+
+    def earlier(before: Stamp | None) -> Stamp:
+        return replace(writer.stamp(before), wall_us=time.time_ns() // 1000 - UNDO_US - 1)
+
+    host.checkin._open_ledger = lambda: Ledger(home.database, replace(writer, stamp=earlier))
+    host.register(old, OTHER)
+    with pytest.raises(TooLate):
+        taken_back(host, old)
+    assert len(list(door.ledger.records(("visit.checkin",)))) == 2
+
+
+def test_companions_closed_with_it_are_open_again_too(host: Host, door: Door) -> None:
+    visit, friend = door.see(ago_s=60), door.see(ago_s=59)
+    request = secrets.token_hex(16)
+    host.checkin.register(
+        host.arrival(visit), "walk_in", None, None, request, ACCOUNT, companions=[host.arrival(friend)]
+    )
+    records = taken_back(host, visit)
+    assert [record.fields["visit"] for record in records] == [visit, friend]
+    assert {record.fields["state"] for record in records} == {"open"}
+
+
+def test_a_power_cut_in_the_middle_of_an_undo_leaves_the_registration_whole(host: Host, door: Door) -> None:
+    visit = door.see()
+    host.register(visit)
+    home, writer = host.desk.home, host.desk.home.writer("desk", Clock())
+
+    def cut(_before: Stamp | None) -> Stamp:
+        raise OSError("power cut")
+
+    with pytest.raises(OSError, match="power cut"):
+        undo(lambda: Ledger(home.database, replace(writer, stamp=cut)), home, host.arrival(visit), "0" * 32, ACCOUNT)
+    assert (held(host, "contacts"), held(host, "contact_visits")) == (1, 1)
+    assert len(taken_back(host, visit)) == 1
+
+
+def test_the_page_offers_the_host_an_undo_and_shows_it(door: Door, visitor: Callable[..., httpx.Client]) -> None:
+    visit, client = door.see(), visitor("li")
+    until_shown(client, visit)
+    page = f"/visits/{visit}/checkin"
+
+    def sent() -> dict[str, str]:
+        found = re.findall(r'name="(csrf_token|request_id)" value="([^"]+)"', client.get(page).text)
+        return dict(found)
+
+    html = client.post(page, data={**sent(), "way": "phone", "phone": NUMBER}, follow_redirects=True).text
+    assert f'action="/visits/{visit}/undo"' in html
+    other = visitor("wang")
+    assert f'action="/visits/{visit}/undo"' not in other.get(page).text
+    html = client.post(f"/visits/{visit}/undo", data=sent(), follow_redirects=True).text
+    assert "登记已撤销" in html
+    assert "按手机号登记" in html, "open again"
+    assert "138****5678" not in html
+    late = other.post(
+        f"/visits/{visit}/undo",
+        data={**dict(re.findall(r'name="(csrf_token|request_id)" value="([^"]+)"', other.get(page).text))},
+    )
+    assert late.status_code == 409
