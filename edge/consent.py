@@ -13,7 +13,9 @@ from sync.format.canonical import Fields
 from sync.format.notices import Policy
 from sync.node.ledger import Ledger
 
-_KEYS = ("mode", "unconsented_horizon_s", "legal_basis_sha256")  # a policy's own in its record
+_KEYS = ("mode", "unconsented_horizon_s", "consented_horizon_s", "legal_basis_sha256")  # a policy's own in its record
+
+HELD_S = 3600.0  # how long pictures wait for consent, design.md 5: at most 60 minutes
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class CapturePolicy:
     `unconsented`.
 
     notice: nseq of central's notice that made it stricter than the configuration, None where none did. phones: how long
-    a phone is kept after the last visit it was given at.
+    a phone is kept after the last visit it was given at. consented: how long a face is kept after its last consent.
     """
 
     mode: Literal["after_consent", "ephemeral"]
@@ -30,6 +32,7 @@ class CapturePolicy:
     unconsented: timedelta
     notice: int | None = None
     phones: timedelta = timedelta(days=180)
+    consented: timedelta = timedelta(days=180)
 
     @classmethod
     def of(cls, settings: Settings) -> "CapturePolicy":
@@ -38,6 +41,7 @@ class CapturePolicy:
             settings.capture.legal_basis.strip(),
             timedelta(hours=settings.retention.unconsented_h),
             phones=timedelta(days=settings.retention.phones_days),
+            consented=timedelta(days=settings.retention.consented_days),
         )
 
     def narrowed(self, asked: Policy, nseq: int) -> "CapturePolicy":
@@ -64,9 +68,17 @@ class CapturePolicy:
         """The same as configured, whether or not the mode lets anything be kept."""
         return round(self.unconsented.total_seconds())
 
+    @property
+    def consented_horizon_s(self) -> int:
+        return round(self.consented.total_seconds())
+
     def fields(self) -> Fields:
         """The policy as a record carries it; the legal basis is free text, so only its digest is in the chain."""
-        fields: Fields = {"mode": self.mode, "unconsented_horizon_s": self.horizon_s}
+        fields: Fields = {
+            "mode": self.mode,
+            "unconsented_horizon_s": self.horizon_s,
+            "consented_horizon_s": self.consented_horizon_s,
+        }
         if self.legal_basis:
             fields["legal_basis_sha256"] = hashlib.sha256(self.legal_basis.encode()).hexdigest()
         if self.notice is not None:

@@ -19,6 +19,7 @@ import sdnotify
 
 from camera.source import parse_uri, uri_digest
 from edge import EdgeError
+from edge.after_consent import AfterConsent
 from edge.attestation import Attestation
 from edge.camera_views import CameraViews
 from edge.clock import Clock
@@ -28,6 +29,7 @@ from edge.decision import Strictness
 from edge.epochs import continue_here
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
+from edge.held_shots import overwrite_freed_memory
 from edge.home import Home
 from edge.live_view import LiveView
 from edge.nightly import Night
@@ -43,7 +45,7 @@ from edge.surroundings import Surroundings
 from edge.vault import Vault
 from edge.visit_records import SourceFacts
 from edge.visits import Visits
-from edge.watch import Watch
+from edge.watch import Watch, fuse
 from models.liveness import open_liveness
 from models.masks import shipped as shipped_masks
 from models.pack import Pack, open_pack
@@ -111,6 +113,8 @@ def run(home: Home, options: RunOptions) -> bool:
         vault.sweep_keys()
         orders = Orders(home, settings)
         policy = orders.policy()
+        if not policy.embeds:
+            overwrite_freed_memory()
         horizon = orders.declared(policy, ledger)
         orders.erase(ledger, vault, datetime.now(UTC))
         finish_erasures(ledger, vault)
@@ -137,6 +141,9 @@ def run(home: Home, options: RunOptions) -> bool:
             gap=timedelta(seconds=settings.visit.gap_s if options.visit_gap_s is None else options.visit_gap_s),
             strictness=Strictness.of(settings.recognition),
         )
+        after_consent = AfterConsent(
+            home.path, ledger, visits, lambda arrival: fuse(pack.embedder, arrival, pack.pack_id)
+        )
         _boot(ledger, visits, settings, policy, pack, place, home.keys.custody("node") or "file")
         uplink = _uplink(home, settings, clock)
         if uplink is not None:
@@ -159,6 +166,7 @@ def run(home: Home, options: RunOptions) -> bool:
             ledger,
             vault,
             visits,
+            after_consent,
             gallery,
             staff,
             clock,

@@ -77,10 +77,16 @@ class Capture(_Section):
         return self
 
 
+class OperatorSettings(_Section):
+    name: Annotated[str, Field(max_length=120)] = ""
+    contact: Annotated[str, Field(max_length=200)] = ""
+
+
 class Retention(_Section):
     unconsented_h: Annotated[float, Field(gt=0, le=30 * 24)] = 24.0
     ledger_days: Annotated[int, Field(ge=1, le=36_500)] = 180
     phones_days: Annotated[int, Field(ge=1, le=3650)] = 180
+    consented_days: Annotated[int, Field(ge=1, le=1095)] = 180
 
 
 class Storage(_Section):
@@ -151,6 +157,7 @@ class Settings(_Section):
     site: Site
     node: NodeIdentity
     place: PlaceSettings = PlaceSettings()
+    operator: OperatorSettings = OperatorSettings()
     capture: Capture = Capture()
     retention: Retention = Retention()
     storage: Storage = Storage()

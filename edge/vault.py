@@ -33,8 +33,13 @@ from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, imme
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 _FACES_SALT = b"firstvisit/v1/enrolled-faces"
 _PAGE = 2048  # templates read at a time
-_OF_VISITORS = "person_id NOT IN (SELECT person_id FROM people WHERE searchable IN (2, 4))"
-_BY_VISIT = {"crops": "crop", "explanations": "explanation"}  # tables of what is kept of a visit, and what is sealed
+_UNCONSENTED = (
+    "person_id NOT IN (SELECT person_id FROM people WHERE searchable IN (2, 4))"
+    " AND person_id NOT IN (SELECT person_id FROM consents)"
+)
+_BY_VISIT = {"crops": "crop", "explanations": "explanation", "signatures": "signature"}
+"""Tables of what is kept of a visit, and what is sealed there."""
+_CONSENTED = "person_id IN (SELECT person_id FROM consents)"
 _CHANGES_KEPT = 10_000  # revisions; a gallery further behind reads everybody anew
 
 Role: TypeAlias = Literal["staff", "agent"]
@@ -108,6 +113,24 @@ def explanations(db: sqlite_utils.Database) -> None:
     )
     db.table("explanations").create_index(["person_id"])
     db.table("explanations").create_index(["stored_us"])
+
+
+@PEOPLE()
+def consents(db: sqlite_utils.Database) -> None:
+    """Visitors who have consented to be recognised, since when, and what they signed."""
+    db.table("consents").create(
+        {"person_id": str, "version": str, "given_us": int},
+        pk="person_id",
+        foreign_keys=[("person_id", "people", "person_id")],
+        not_null={"version", "given_us"},
+    )
+    db.table("signatures").create(
+        {"visit_id": str, "person_id": str, "stored_us": int, "sealed": bytes},
+        pk="visit_id",
+        foreign_keys=[("person_id", "people", "person_id")],
+        not_null={"person_id", "stored_us", "sealed"},
+    )
+    db.table("signatures").create_index(["person_id"])
 
 
 @PERSON_KEYS()
@@ -330,6 +353,10 @@ class Vault:
         """Why a visit was decided as it was, as `add_explanation` took it, or None where there is none (any more)."""
         return self._of_visit("explanations", visit_id)
 
+    def signature(self, visit_id: str) -> bytes | None:
+        """What a visitor signed at a visit, as `add_signature` took it, or None where there is none (any more)."""
+        return self._of_visit("signatures", visit_id)
+
     def _of_visit(self, table: str, visit_id: str) -> bytes | None:
         found = self._rows(f"SELECT person_id, sealed FROM {table} WHERE visit_id = ?", visit_id)
         key = self._key(found[0][0]) if found else None
@@ -379,16 +406,25 @@ class Vault:
         return int(found[0][0]) if found else None
 
     def outlived(self, cutoff_us: int) -> list[str]:
-        """Everybody of whom nothing was stored after the cutoff, but who is on the roster or a contact."""
+        """Everybody of whom nothing was stored after the cutoff, but the roster, contacts and whoever has consented."""
         return [
             row[0]
             for row in self._rows(
-                "SELECT person_id FROM people WHERE searchable < ? AND NOT EXISTS (SELECT 1 FROM templates"
-                " WHERE templates.person_id = people.person_id AND stored_us > ?)",
+                f"SELECT person_id FROM people WHERE searchable < ? AND NOT {_CONSENTED} AND NOT EXISTS"
+                " (SELECT 1 FROM templates WHERE templates.person_id = people.person_id AND stored_us > ?)",
                 ROSTER,
                 cutoff_us,
             )
         ]
+
+    def outlived_consents(self, cutoff_us: int) -> list[str]:
+        """Everybody who last consented before the cutoff."""
+        return [row[0] for row in self._rows("SELECT person_id FROM consents WHERE given_us <= ?", cutoff_us)]
+
+    def consented_us(self, person_id: str) -> int | None:
+        """When this person last consented to be recognised, None where they have not, or are forgotten."""
+        found = self._rows("SELECT given_us FROM consents WHERE person_id = ?", person_id)
+        return int(found[0][0]) if found else None
 
     def keyless(self) -> list[str]:
         """Everybody whose key has been destroyed while the rest of them is still in the database."""
@@ -397,10 +433,10 @@ class Vault:
         return [row[0] for row in self._rows("SELECT person_id FROM people") if row[0] not in held]
 
     def outlived_templates(self, cutoff_us: int) -> int:
-        """How many templates and crops were stored before the cutoff, whoever's they are, but for the roster's."""
+        """How many templates and crops were stored before the cutoff, of whomever that has not consented to more."""
         ((count,),) = self._rows(
-            f"SELECT (SELECT count(*) FROM templates WHERE stored_us <= ? AND {_OF_VISITORS})"
-            f" + (SELECT count(*) FROM crops WHERE stored_us <= ? AND {_OF_VISITORS})",
+            f"SELECT (SELECT count(*) FROM templates WHERE stored_us <= ? AND {_UNCONSENTED})"
+            f" + (SELECT count(*) FROM crops WHERE stored_us <= ? AND {_UNCONSENTED})",
             cutoff_us,
             cutoff_us,
         )
@@ -425,9 +461,16 @@ class Vault:
         created: datetime,
         searchable: bool,
     ) -> int:
-        """Remember a new person by one template, in the ledger's transaction; returns the template's id."""
+        """Remember a new person by one template, in the ledger's transaction; returns the template's id.
+
+        One who is expected becomes that person.
+        """
         created_us = to_us(created)
-        connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, created_us, int(searchable)))
+        connection.execute(
+            "INSERT INTO people VALUES (?, ?, ?)"
+            " ON CONFLICT (person_id) DO UPDATE SET searchable = excluded.searchable",
+            (person_id, created_us, int(searchable)),
+        )
         connection.execute("INSERT OR IGNORE INTO galleries VALUES (?, ?)", (pack, created_us))
         return self._add_template(connection, person_id, pack, vector, created_us, searchable)
 
@@ -557,6 +600,25 @@ class Vault:
         """Keep why a visit was decided as it was under its person's key, as long as its face."""
         self._add_of_visit(connection, "explanations", visit_id, person_id, explanation, stored)
 
+    def add_signature(
+        self, connection: sqlite3.Connection, visit_id: str, person_id: str, signed: bytes, stored: datetime
+    ) -> None:
+        """Keep what a visitor signed at a visit under their key, as long as their consent."""
+        self._add_of_visit(connection, "signatures", visit_id, person_id, signed, stored)
+
+    def expect(self, connection: sqlite3.Connection, person_id: str, now_us: int) -> None:
+        """Take in somebody who has consented and of whom no face is here yet, in the ledger's transaction."""
+        connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, now_us, PROVISIONAL))
+
+    def expects(self, connection: sqlite3.Connection, person_id: str) -> bool:
+        """Whether such a person is still waited for: not withdrawn, and not erased."""
+        found = connection.execute("SELECT 1 FROM people WHERE person_id = ?", (person_id,)).fetchone()
+        return found is not None and self._key(person_id) is not None
+
+    def keep_consent(self, connection: sqlite3.Connection, person_id: str, version: str, given_us: int) -> None:
+        """A person of the database has agreed to the text of this version, in the ledger's transaction."""
+        connection.execute("INSERT OR REPLACE INTO consents VALUES (?, ?, ?)", (person_id, version, given_us))
+
     def _add_of_visit(
         self, connection: sqlite3.Connection, table: str, visit_id: str, person_id: str, plain: bytes, stored: datetime
     ) -> None:
@@ -598,27 +660,41 @@ class Vault:
                     (person_id, _seal(new, plain, f"{purpose}:{visit_id}"), visit_id),
                 )
         connection.execute("UPDATE contact_visits SET visitor_id = ? WHERE visitor_id = ?", (person_id, provisional_id))
+        consent = connection.execute(
+            "DELETE FROM consents WHERE person_id = ? RETURNING version, given_us", (provisional_id,)
+        )
+        for version, given_us in consent.fetchall():
+            self.keep_consent(connection, person_id, version, given_us)
         connection.execute("DELETE FROM people WHERE person_id = ?", (provisional_id,))
         _revise(connection, [provisional_id, person_id])
         self._thin(connection, person_id)
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""
-        for table in ("agent_phones", "roster", "templates", *_BY_VISIT, "contact_visits", "contacts", "people"):
+        for table in (
+            "agent_phones",
+            "roster",
+            "consents",
+            "templates",
+            *_BY_VISIT,
+            "contact_visits",
+            "contacts",
+            "people",
+        ):
             connection.execute(f"DELETE FROM {table} WHERE person_id = ?", (person_id,))
         _revise(connection, [person_id])
 
     def drop_outlived(self, connection: sqlite3.Connection, cutoff_us: int) -> None:
         """Drop the templates and crops stored before the cutoff, in the ledger's transaction; their people stay.
 
-        Those of the roster stay too: their consent does not end with a day.
+        Those of the roster and of whoever has consented stay too: their consent does not end with a day.
         """
         found = connection.execute(
-            f"SELECT DISTINCT person_id FROM templates WHERE stored_us <= ? AND {_OF_VISITORS}", (cutoff_us,)
+            f"SELECT DISTINCT person_id FROM templates WHERE stored_us <= ? AND {_UNCONSENTED}", (cutoff_us,)
         )
         owners = [row[0] for row in found]
         for table in ("templates", *_BY_VISIT):
-            connection.execute(f"DELETE FROM {table} WHERE stored_us <= ? AND {_OF_VISITORS}", (cutoff_us,))
+            connection.execute(f"DELETE FROM {table} WHERE stored_us <= ? AND {_UNCONSENTED}", (cutoff_us,))
         if owners:
             _revise(connection, owners)
 

@@ -11,6 +11,7 @@ from edge.open_visit import OpenVisit, some
 from edge.parties import Party
 from edge.stays import Zone
 from sync.format.canonical import Fields
+from sync.format.records import ENVELOPE, Record
 from sync.format.stamp import to_us
 
 
@@ -63,6 +64,11 @@ def arrival_fields(
     if place is not None:
         fields["place"] = place
     return fields
+
+
+def arrival_of(seen: Record) -> Fields:
+    """What a visit's first record says of the arrival, for the one that decides it later."""
+    return {name: value for name, value in seen.fields.items() if name not in ENVELOPE}
 
 
 def party_fields(party: Party | None) -> Fields:

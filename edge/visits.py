@@ -19,7 +19,14 @@ from edge.roster import Member
 from edge.staff import Staff
 from edge.vault import Vault
 from edge.visit_book import VisitBook
-from edge.visit_records import SourceFacts, arrival_fields, decision_fields, party_fields, reentry_fields
+from edge.visit_records import (
+    SourceFacts,
+    arrival_fields,
+    arrival_of,
+    decision_fields,
+    party_fields,
+    reentry_fields,
+)
 from models.calibration import Calibration
 from models.faces import Template
 from sync.format.canonical import Fields
@@ -199,6 +206,60 @@ class Visits:
             return self._resume(resumed, arrival, beside)
         return self._record(arrival, probe, match, rule, verdict, beside, known.maybe, now)
 
+    def reach_back(
+        self, seen: Record, arrival: Arrival, probe: Template, consent: Record, others: frozenset[str], now: datetime
+    ) -> Record | None:
+        """Decide an arrival that was recorded as seen, and whose visitor has consented since: the same visit.
+
+        others: the people seen in one frame with it. None where the consent does not stand any more.
+        """
+        expected, visit_id = str(consent.fields["person"]), str(seen.fields["visit"])
+        self._hear_the_desk()
+        while True:
+            self._gallery.refresh()
+            self._staff.refresh()
+            match, rule = self._gallery.search(probe, others), self.rule()
+            staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
+            alike = self._staff.recognise(probe, arrival, match, staff_rule, rule)
+            verdict = decide(match, rule)
+            person_id, searchable = verdict.person_id or expected, verdict.decision != "unsure"
+            told, explanation = self._told(arrival, probe, match, rule, verdict, others, now)
+            fields = arrival_of(seen) | told | {"person": person_id, "seen": seen.hash.hex()}
+            fields["consent"] = consent.hash.hex()
+            if (staff := alike.member.person_id if alike.member is not None else alike.maybe) is not None:
+                fields["maybe_staff"] = staff
+            before = self._book.newest_of(person_id)
+            if before is not None and arrival.first_seen_at - before.last_seen <= self._gap:
+                fields["continues"] = before.visit_id
+            with self._ledger.transaction() as transaction:
+                if not self._vault.expects(transaction.connection, expected):
+                    return None
+                if not self._vault.expects(transaction.connection, person_id):
+                    continue  # erased since the search
+                record = transaction.append(f"visit.{verdict.decision}", fields)
+                template_id = self._keep(
+                    transaction, visit_id, person_id, arrival, probe, explanation, now,
+                    new=person_id == expected, found=searchable,
+                )  # fmt: skip
+                if person_id != expected:
+                    self._vault.absorb(transaction.connection, expected, person_id)
+            break
+        if person_id != expected:
+            self._vault.destroy_keys([expected])
+        if searchable:
+            self._find(template_id)
+        self._name(visit_id, person_id, arrival, unanswered=not searchable)
+        return record
+
+    def _name(self, visit_id: str, person_id: str, arrival: Arrival, *, unanswered: bool) -> None:
+        """It is known by now whose visit this is; it may be over."""
+        visit = self._book.get(visit_id)
+        if visit is None:
+            last_seen = max(shot.captured_at for shot in arrival.shots)
+            visit = OpenVisit(visit_id, None, last_seen, left=True)
+        visit.unanswered = unanswered
+        self._book.rename(visit, person_id)
+
     def ended(self, ended: Ended) -> None:
         """A track is over; an unnamed visit is over with it."""
         self._stored.pop((ended.camera_id, ended.track_id), None)
@@ -303,47 +364,87 @@ class Visits:
         party = self._book.enter(arrival, visit_id)
         agents = self._agents(arrival, party)
         fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, agents, self._place)
-        fields |= party_fields(party) | decision_fields(match, rule, verdict)
+        told, explanation = self._told(arrival, probe, match, rule, verdict, self._book.people(beside), now)
+        fields |= party_fields(party) | told | {"person": person_id}
         if maybe_staff is not None:
             fields["maybe_staff"] = maybe_staff
-        grading = graded(
-            verdict.decision, match, rule, arrival,
-            live_source=source.live, measured=self._calibration.is_measured,
-        )  # fmt: skip
-        nearest = self._gallery.nearest(probe, self._book.people(beside), NEAREST)
-        explanation = Explanation.of(arrival.shots, nearest, grading.shortfalls).encoded()
-        # an empty gallery begins with this very person
-        since_us = self._vault.gallery_since_us(self._pack_id)
-        fields |= {
-            "person": person_id,
-            "pack": self._pack_id,
-            "gallery_since_us": since_us if since_us is not None else to_us(now),
-            "unconsented_horizon_s": self._horizon.seconds(now),
-            "grade": grading.grade,
-        }
         searchable = verdict.decision != "unsure"
         if known is None:
             self._vault.create_key(person_id)
         with self._ledger.transaction() as transaction:
             record = transaction.append(f"visit.{verdict.decision}", fields)
-            connection, vector = transaction.connection, probe.vector
-            template_id: int | None
-            if known is None:
-                template_id = self._vault.add_person(connection, person_id, self._pack_id, vector, now, searchable)
-            elif arrival.shots[0].quality < MIN_QUALITY_ALONE:
-                template_id = None  # it would draw others to this person, and the one that was recognised stays
-            else:
-                template_id = self._vault.add_template(connection, person_id, self._pack_id, vector, now)
-            self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
-            self._vault.add_explanation(connection, visit_id, person_id, explanation, now)
-        stored = self._vault.template(template_id) if template_id is not None and searchable else None
-        if stored is not None:
-            self._gallery.add(stored)
-            self._stored[arrival.camera_id, arrival.track_id] = stored.template_id
+            template_id = self._keep(
+                transaction, visit_id, person_id, arrival, probe, explanation, now, new=known is None, found=searchable
+            )
+        if searchable and self._find(template_id) and template_id is not None:
+            self._stored[arrival.camera_id, arrival.track_id] = template_id
         visit = OpenVisit(visit_id, person_id, arrival.first_seen_at, unanswered=verdict.decision == "unsure")
         visit.meet(agents)
         self._open(visit, arrival, beside, party)
         return record
+
+    def _told(
+        self,
+        arrival: Arrival,
+        probe: Template,
+        match: Match,
+        rule: Rule,
+        verdict: Verdict,
+        others: frozenset[str],
+        now: datetime,
+    ) -> tuple[Fields, bytes]:
+        """What a record says of a decision, and what is kept sealed of it."""
+        grading = graded(
+            verdict.decision, match, rule, arrival,
+            live_source=self._sources[arrival.camera_id].live, measured=self._calibration.is_measured,
+        )  # fmt: skip
+        nearest = self._gallery.nearest(probe, others, NEAREST)
+        explanation = Explanation.of(arrival.shots, nearest, grading.shortfalls).encoded()
+        # an empty gallery begins with this very person
+        since_us = self._vault.gallery_since_us(self._pack_id)
+        fields = decision_fields(match, rule, verdict) | {
+            "pack": self._pack_id,
+            "gallery_since_us": since_us if since_us is not None else to_us(now),
+            "unconsented_horizon_s": self._horizon.seconds(now),
+            "grade": grading.grade,
+        }
+        return fields, explanation
+
+    def _keep(
+        self,
+        transaction: Transaction,
+        visit_id: str,
+        person_id: str,
+        arrival: Arrival,
+        probe: Template,
+        explanation: bytes,
+        now: datetime,
+        *,
+        new: bool,
+        found: bool,
+    ) -> int | None:
+        """Keep a visit's template, picture and explanation; returns the template's id, None where it is not kept.
+
+        found: whether searches are to find somebody new.
+        """
+        connection, vector = transaction.connection, probe.vector
+        template_id: int | None
+        if new:
+            template_id = self._vault.add_person(connection, person_id, self._pack_id, vector, now, found)
+        elif arrival.shots[0].quality < MIN_QUALITY_ALONE:
+            template_id = None  # it would draw others to this person, and the one that was recognised stays
+        else:
+            template_id = self._vault.add_template(connection, person_id, self._pack_id, vector, now)
+        self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
+        self._vault.add_explanation(connection, visit_id, person_id, explanation, now)
+        return template_id
+
+    def _find(self, template_id: int | None) -> bool:
+        """Let searches find a template just kept; returns whether one was."""
+        stored = self._vault.template(template_id) if template_id is not None else None
+        if stored is not None:
+            self._gallery.add(stored)
+        return stored is not None
 
     def _agents(self, arrival: Arrival, party: Party | None) -> set[str]:
         """The agents in one frame with an arrival, or in the party it comes in with."""

@@ -14,11 +14,13 @@ from camera.slot import Slots
 from camera.source import Frame
 from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
+from edge.after_consent import AfterConsent
 from edge.camera_log import CameraLog
 from edge.camera_views import view_digest
 from edge.clock import Clock
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
+from edge.held_shots import overwrite_freed_memory
 from edge.jobs import Jobs
 from edge.live_view import LiveView
 from edge.nightly import Night
@@ -57,6 +59,7 @@ class Watch:
         ledger: Ledger,
         vault: Vault,
         visits: Visits,
+        after_consent: AfterConsent,
         gallery: Gallery,
         staff: Staff,
         clock: Clock,
@@ -80,6 +83,7 @@ class Watch:
         self._camera_log = CameraLog(ledger, disk, sources)
         self._vault = vault
         self._visits = visits
+        self._after_consent = after_consent
         self._gallery = gallery
         self._staff = staff
         self._clock = clock
@@ -161,6 +165,7 @@ class Watch:
             if not self._disk.refusing:
                 for pipeline in self._pipelines.values():
                     self._follow(pipeline.finish())
+            self._after_consent.drop_all()
             self._visits.close(reason)
             self._keep_views()
             self._alive()
@@ -198,6 +203,7 @@ class Watch:
                     self._sweep()
                 self._hear(impatient)
                 self._obey()
+                self._listen()
                 jobs.run_due()
                 self._night.follow(datetime.now(UTC))
             except DiskFull:
@@ -256,6 +262,8 @@ class Watch:
                 record = self._visits.arrived(arrival, template, datetime.now(UTC))
             else:
                 record = self._visits.arrived_unnamed(arrival)
+                if record is not None:
+                    self._after_consent.hold(record, arrival, datetime.now(UTC), _now_s())
             self._live_view.decided(arrival.camera_id, arrival.track_id, record)
             if record is not None:
                 log.info("visit recorded seq=%d kind=%s camera=%s", record.seq, record.kind, arrival.camera_id)
@@ -263,6 +271,13 @@ class Watch:
             if self._policy.embeds and self._visits.stored(arrival):
                 self._visits.bettered(arrival, self._template(arrival))
         self._end(step)
+
+    def _listen(self) -> None:
+        """Compare who has consented at the desk since; whose hour is over is let go of, also on a full disk."""
+        self._after_consent.sweep(_now_s())
+        if not self._disk.refusing:
+            for record in self._after_consent.listen(datetime.now(UTC)):
+                log.info("visit decided after consent seq=%d kind=%s", record.seq, record.kind)
 
     def _end(self, step: Step) -> None:
         for ended in step.ended:
@@ -355,6 +370,8 @@ class Watch:
         if policy != self._policy:
             log.warning("capture policy changed mode=%s unconsented_s=%d", policy.mode, policy.horizon_s)
             self._policy = policy
+            if not policy.embeds:
+                overwrite_freed_memory()
             self._visits.follow(self._orders.declared(policy, self._ledger))
             self._expire()
         self._visits.recalibrate(self._orders.calibration(self._ledger, self._pack))
@@ -401,3 +418,8 @@ def fuse(embedder: Embedder, arrival: Arrival, pack_id: str) -> Template:
     """Return one template for a track: its shots' vectors, weighted by quality."""
     vectors = embedder.embed(np.stack([shot.chip for shot in arrival.shots]))
     return Template(fused(vectors, [shot.quality for shot in arrival.shots]), pack_id)
+
+
+def _now_s() -> float:
+    """Seconds that nobody can set, and that a machine asleep does not stop."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -77,9 +77,11 @@ class Arrivals:
     def _changes(self, record: Record) -> list[ShownVisit]:
         fields = record.fields
         if record.kind in FORGETTING:
-            people = [fields["person"]] if record.kind == "person.erased" else fields["expired"]
-            theirs = (self._visits[visit_id] for person in people for visit_id in self._of_person.get(person, ()))
-            return [replace(visit, forgotten=True) for visit in theirs]
+            people = fields["expired"] if record.kind == "retention.run" else [fields["person"]]
+            theirs = {visit_id for person in people for visit_id in self._of_person.get(person, ())}
+            return [later(self._visits[visit_id], record) for visit_id in sorted(theirs)]
+        if record.kind == "consent.given" and "visit" not in fields:
+            return []  # somebody of the roster
         known = self._visits.get(fields["visit"])
         if known is not None:
             visit = later(known, record)
@@ -105,8 +107,8 @@ class Arrivals:
         if before is not None:
             self._unlink(before)
         self._visits[visit.visit_id] = visit
-        if visit.person_id is not None:
-            self._of_person.setdefault(visit.person_id, set()).add(visit.visit_id)
+        if visit.whose is not None:
+            self._of_person.setdefault(visit.whose, set()).add(visit.visit_id)
         if visit.party_id is not None:
             self._of_party.setdefault(visit.party_id, set()).add(visit.visit_id)
         if visit.open_question:
@@ -114,7 +116,7 @@ class Arrivals:
 
     def _unlink(self, visit: ShownVisit) -> None:
         self._open.pop(visit.visit_id, None)
-        for index, key in ((self._of_person, visit.person_id), (self._of_party, visit.party_id)):
+        for index, key in ((self._of_person, visit.whose), (self._of_party, visit.party_id)):
             if key is not None:
                 index[key].discard(visit.visit_id)
                 if not index[key]:

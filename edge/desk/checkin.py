@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 from edge import EdgeError
 from edge.desk.codes import ShownCode, hold_same_phone, note_use
+from edge.desk.consents import Consent, give
 from edge.desk.contacts import bind
 from edge.desk.fact import facts_fields
 from edge.desk.facts import facts_of
@@ -21,6 +22,7 @@ from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.format.visit_fields import DECISION_OF_KIND
+from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
 KIND = "visit.checkin"
@@ -29,6 +31,7 @@ Dismissal: TypeAlias = Literal["companion", "not_customer", "refused", "left"]
 State: TypeAlias = Literal["open", "registered"] | Dismissal
 DISMISSALS: dict[str, tuple[Dismissal, str | None]] = {
     "companion": ("companion", None),
+    "child": ("companion", "child"),
     "courier": ("not_customer", "courier"),
     "workman": ("not_customer", "workman"),
     "property": ("not_customer", "property"),
@@ -80,7 +83,7 @@ class CheckIn:
         arrival: Arrival,
         way: Way,
         phone: Phone | None,
-        consent: str | None,
+        consent: Consent | None,
         request: str,
         account_id: str,
         *,
@@ -90,18 +93,37 @@ class CheckIn:
     ) -> list[Record]:
         """Close an arrival as a customer's; one that was dismissed before becomes one too.
 
-        consent: the version of the text agreed to, None where the box was left empty; it needs a person. companions:
-        are closed with it, as its companions, as far as they are open still. heads: of a group, as the desk counted
-        them, whoever the cameras saw of it. code: what was shown, judged good; raises CodeRefused where another phone
-        has been registered with its report here.
+        consent: None where the box was left empty. companions: are closed with it, as its companions, as far as they
+        are open still. heads: of a group, as the desk counted them, whoever the cameras saw of it. code: what was
+        shown, judged good; raises CodeRefused where another phone has been registered with its report here.
         """
         salt = secrets.token_bytes(_SALT_BYTES)
+        also: list[Record] = []
 
-        def fields(known: Fields, ledger: Ledger, vault: Vault, closings: list[Record]) -> Fields:
+        def fields(
+            known: Fields, ledger: Ledger, vault: Vault, transaction: Transaction, closings: list[Record]
+        ) -> Fields:
             made: Fields = {"state": "registered", "way": way, **({} if code is None else code.fields()), **known}
             if heads is not None:
                 made["heads"] = heads
             contact_id = None
+            visitor_id = arrival.person_id
+            if consent is not None:
+                given = give(
+                    consent,
+                    ledger,
+                    vault,
+                    transaction,
+                    visit_id=arrival.visit_id,
+                    at=arrival.at,
+                    person_id=arrival.person_id,
+                    account_id=account_id,
+                    request=request,
+                    now_us=_now_us(),
+                )
+                if given is not None:
+                    record, visitor_id = given
+                    also.append(record)
             if phone is not None:
                 made["phone"] = commitment(salt, phone.e164.encode()).hex()
                 bound = bind(
@@ -110,7 +132,7 @@ class CheckIn:
                     phone,
                     salt,
                     visit_id=arrival.visit_id,
-                    visitor_id=arrival.person_id,
+                    visitor_id=visitor_id,
                     arrived_us=arrival.arrived_us,
                     account_id=account_id,
                     now_us=_now_us(),
@@ -136,7 +158,7 @@ class CheckIn:
 
         beside: Fields = {"state": "companion", "lead": arrival.visit_id}
         others = [(companion, beside) for companion in companions]
-        return self._close(arrival, request, account_id, lambda state: state != "registered", fields, consent, others)
+        return self._close(arrival, request, account_id, lambda state: state != "registered", fields, others) + also
 
     def dismiss(
         self, arrival: Arrival, dismissal: str, request: str, account_id: str, *, others: Sequence[Arrival] = ()
@@ -169,8 +191,7 @@ class CheckIn:
         request: str,
         account_id: str,
         may_follow: Callable[[str], bool],
-        fields: Callable[[Fields, Ledger, Vault, list[Record]], Fields],
-        consent: str | None = None,
+        fields: Callable[[Fields, Ledger, Vault, Transaction, list[Record]], Fields],
         others: Sequence[tuple[Arrival, Fields]] = (),
     ) -> list[Record]:
         envelope: Fields = {"visit": arrival.visit_id, "request": request, "account": account_id}
@@ -187,11 +208,8 @@ class CheckIn:
             state = before[-1].fields["state"] if before else "open"
             if not may_follow(state):
                 raise NotNow(f"visit {arrival.visit_id}: is {state} already")
-            made = fields(_known(ledger, arrival), ledger, vault, before)
+            made = fields(_known(ledger, arrival), ledger, vault, transaction, before)
             records = [transaction.append(KIND, {**envelope, **person, **made})]
-            if consent is not None:
-                agreed = {"visit": arrival.visit_id, "purpose": "visitor", "version": consent, "account": account_id}
-                records.append(transaction.append("consent.given", {**person, **agreed}))
             for other, said in others:
                 told = stands.get(other.visit_id)
                 if told is None or told[-1].fields["state"] == "open":

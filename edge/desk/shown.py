@@ -10,7 +10,7 @@ from sync.format.source import APPROVED, Source, proposed, source_of
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, decides_earlier, settle, settles
 
 DISMISSED = ("companion", "not_customer", "refused", "left")
-FORGETTING = ("retention.run", "person.erased")
+FORGETTING = ("retention.run", "person.erased", "consent.withdrawn")
 KINDS = (
     *DECISION_OF_KIND,
     "visit.reentry",
@@ -19,6 +19,7 @@ KINDS = (
     "visit.checkin",
     "visit.assigned",
     APPROVED,
+    "consent.given",
     *FORGETTING,
 )
 
@@ -57,6 +58,22 @@ class Correction:
     """The desk's answer; account_id: who gave it."""
 
     account_id: str
+    at_us: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Consented:
+    """A consent that stands. person_id: of whom; guardian: given for somebody under 14; signed: with a drawing.
+
+    account_id: at whose desk, None where the visitor gave it on a phone of their own.
+    """
+
+    person_id: str
+    version: str
+    guardian: bool
+    signed: bool
+    account_id: str | None
     at_us: int
     seq: int
 
@@ -140,6 +157,8 @@ class ShownVisit:
     words: tuple[Record, ...] = ()
     assigned: Assigned | None = None
     party_at: tuple[int, int] = (0, 0)
+    consent: Consented | None = None
+    withdrawn: bool = False
     left: bool = False
     forgotten: bool = False
     reentries: tuple[Reentry, ...] = ()
@@ -168,6 +187,11 @@ class ShownVisit:
     def dismissed_before(self) -> bool:
         """Whether it has been registered after somebody had dismissed it."""
         return self.state == "registered" and any(told.state in DISMISSED for told in self.closings[:-1])
+
+    @property
+    def whose(self) -> str | None:
+        """The person it is of, also of somebody who has consented and is still to be compared."""
+        return self.person_id or (self.consent.person_id if self.consent is not None else None)
 
     @property
     def state(self) -> str:
@@ -242,6 +266,12 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
                 return visit
             assigned = Assigned(fields["consultant"], fields["turn"], fields["account"], record.stamp.wall_us, at)
             return replace(visit, assigned=assigned)
+        case "consent.given":
+            return replace(visit, consent=_consented(record), withdrawn=False)
+        case "consent.withdrawn":
+            return replace(visit, consent=None, withdrawn=True, forgotten=True)
+        case "retention.run" | "person.erased":
+            return replace(visit, forgotten=True)
         case _:
             return visit
 
@@ -261,6 +291,9 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         closings=visit.closings,
         words=visit.words,
         assigned=visit.assigned,
+        consent=visit.consent,
+        withdrawn=visit.withdrawn,
+        forgotten=visit.forgotten,
         left=visit.left,
         reentries=visit.reentries,
     )
@@ -292,6 +325,19 @@ def _with(words: tuple[Record, ...], record: Record) -> tuple[Record, ...]:
     if any(word.hash == record.hash for word in words):
         return words
     return tuple(sorted((*words, record), key=lambda word: (word.epoch, word.seq)))
+
+
+def _consented(record: Record) -> Consented:
+    fields = record.fields
+    return Consented(
+        person_id=fields["person"],
+        version=fields["version"],
+        guardian="guardian" in fields,
+        signed="signature" in fields,
+        account_id=fields.get("account"),
+        at_us=record.stamp.wall_us,
+        seq=record.seq,
+    )
 
 
 def _candidates(listed: Iterable[Fields]) -> Iterable[PossiblePerson]:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from edge.desk.approvals import Approvals, NotAsked, NotTheirs
 from edge.desk.staff_approvals import StaffApprovals
-from edge.kiosk.checkin import sent_once
+from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import APPROVALS
 from edge.kiosk.shell import Shell
 from edge.vault import opened

@@ -1,13 +1,9 @@
 """The page on which the desk closes an arrival: phone, walk-in, or a dismissal at one tap."""
 
 import logging
-import re
-import secrets
 import time
-import tomllib
 from collections.abc import Callable
-from contextlib import closing
-from pathlib import Path
+from contextlib import closing, suppress
 from typing import Annotated, Any, Literal
 
 from fastapi import Depends, Form, HTTPException
@@ -15,11 +11,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
+from edge.desk.consents import MAX_SIGNATURE, NothingToForget
 from edge.desk.contacts import contact_of
-from edge.desk.facts import facts_of
 from edge.desk.phones import BadPhone, parse_phone
 from edge.desk.shown import ShownVisit
 from edge.desk.undo import may_undo
+from edge.kiosk.consent import ConsentDesk, NotAgreed
+from edge.kiosk.forms import once, sent_once
 from edge.kiosk.parties import BadParty, PartyView, moved
 from edge.kiosk.roles import DESK
 from edge.kiosk.serving import serving, skipped_of
@@ -30,21 +28,19 @@ from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
 _log = logging.getLogger(__name__)
-_CONSENT = tomllib.loads((Path(__file__).parents[1] / "desk/consent_texts.toml").read_text(encoding="utf-8"))["visitor"]
-_REQUEST = re.compile(r"[0-9a-f]{32}")
 
 
 def mount(shell: Shell) -> None:
     """Add /visits/ID/checkin, its forms for registering, dismissing and taking a dismissal back."""
     app, home = shell.app, shell.home
     parties = PartyView(shell)
-    desk = CheckIn(shell.desk_ledger, home)
+    desk, consents = CheckIn(shell.desk_ledger, home), ConsentDesk(shell)
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
 
     @app.get("/visits/{visit_id}/checkin")
     def page_of(request: Request, visit_id: str, session: page, moved: str = "", problem: str = "") -> Response:
-        said = problem if problem in ("moved", "no_key") else ""
+        said = problem if problem in ("moved", "no_key", "nothing_to_forget") else ""
         return checkin_page(shell, request, session, shell.known(visit_id), problem=said, moved_by=moved)
 
     @app.post("/visits/{visit_id}/checkin")
@@ -55,7 +51,9 @@ def mount(shell: Shell) -> None:
         way: Annotated[Literal["phone", "walk_in"], Form()],
         request_id: Annotated[str, Form()],
         phone: Annotated[str, Form(max_length=40)] = "",
-        consent: Annotated[str, Form()] = "",
+        consent: Annotated[tuple[str, ...], Form()] = (),
+        language: Annotated[str, Form()] = "",
+        signature: Annotated[str, Form(max_length=MAX_SIGNATURE)] = "",
         companion: Annotated[list[str] | None, Form()] = None,
         heads: Annotated[str, Form(max_length=8)] = "",
     ) -> Response:
@@ -68,8 +66,10 @@ def mount(shell: Shell) -> None:
             return checkin_page(shell, request, session, visit, status=status, problem=error.fault, typed=phone)
         except BadPhone as error:
             return checkin_page(shell, request, session, visit, status=422, problem=f"phone_{error.fault}", typed=phone)
-        if consent and (consent != _CONSENT["version"] or not may_consent(visit)):
-            raise HTTPException(422, "form")
+        try:
+            agreed = consents.agreed_to(visit, list(consent), language, signature)
+        except NotAgreed as error:
+            return checkin_page(shell, request, session, visit, status=409, problem=error.problem, typed=phone)
         return checked_in(
             shell,
             request,
@@ -79,7 +79,7 @@ def mount(shell: Shell) -> None:
                 arrival,
                 way,
                 number,
-                consent or None,
+                agreed,
                 sent,
                 session.account.account_id,
                 companions=party.companions,
@@ -99,19 +99,15 @@ def mount(shell: Shell) -> None:
         visit, sent = shell.known(visit_id), sent_once(request_id)
         if dismissal not in DISMISSALS:
             raise HTTPException(422, "form")
-        return checked_in(
-            shell,
-            request,
-            session,
-            visit,
-            lambda arrival: desk.dismiss(
-                arrival,
-                dismissal,
-                sent,
-                session.account.account_id,
-                others=[Arrival.of(one) for one in parties.of(visit).open if together and one.visit_id != visit_id],
-            ),
-        )
+
+        def write(arrival: Arrival) -> list[Record]:
+            if dismissal == "child":
+                with suppress(NothingToForget):  # under after_consent there is nothing yet
+                    consents.forget(visit, "child", sent, session.account.account_id)
+            beside = [Arrival.of(one) for one in parties.of(visit).open if together and one.visit_id != visit_id]
+            return desk.dismiss(arrival, dismissal, sent, session.account.account_id, others=beside)
+
+        return checked_in(shell, request, session, visit, write)
 
     @app.post("/visits/{visit_id}/reopen")
     def reopen(request: Request, visit_id: str, session: form, request_id: Annotated[str, Form()]) -> Response:
@@ -139,30 +135,26 @@ def checkin_page(
     """
     home = shell.home
     shell.look(session, "checkin", visit.visit_id)
+    consents = ConsentDesk(shell)
     with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
         contact = contact_of(ledger.connection, vault, visit.visit_id)
-        as_of_us = ledger.last_ack_us()
         serve = serving(ledger, shell.view.times, visit, skipped_of(request.query_params.get("skipped", "")))
-        known = facts_of(home.path, ledger, vault, visit_id=visit.visit_id, person_id=visit.person_id, at=visit.at)
     return shell.page(
         request,
         "checkin.html",
         session,
         status,
-        visit=visit,
+        **consents.who(visit),
         contact=contact,
-        as_of_us=as_of_us,
         serving=serve,
         undoable=visit.checkin is not None
         and visit.state == "registered"
         and may_undo(visit.checkin.account_id, visit.checkin.at_us, session.account.account_id, _now_us()),
-        facts=visit.checkin.facts if visit.checkin and visit.state == "registered" else known,
         dismissals=tuple(DISMISSALS),
-        consent=_CONSENT if may_consent(visit) else None,
+        consents=consents.offered(visit, shell.pages.texts(request).language),
         problem=problem,
         typed=typed,
-        request_id=secrets.token_hex(16),
-        moved=moved(shell, visit, moved_by) if _REQUEST.fullmatch(moved_by) else None,
+        moved=moved(shell, visit, moved_by) if once(moved_by) else None,
         **PartyView(shell).around(visit),
         **given,
     )
@@ -183,18 +175,6 @@ def checked_in(
     for record in records:
         arrivals.add(record)  # the page that follows shows it; the watch will find it again
     return RedirectResponse(f"/visits/{visit.visit_id}/checkin", 303)
-
-
-def may_consent(visit: ShownVisit) -> bool:
-    """Whether there is a face here to consent to."""
-    return visit.person_id is not None and not visit.forgotten
-
-
-def sent_once(sent: str) -> str:
-    """The id that a form brings, so that sending it twice records once; any other text is no form of ours."""
-    if not _REQUEST.fullmatch(sent):
-        raise HTTPException(422, "form")
-    return sent
 
 
 def _now_us() -> int:

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from edge.desk.approvals import REASONS, WAYS, Approvals, Change, NotAsked
 from edge.desk.shown import ShownVisit
-from edge.kiosk.checkin import sent_once
+from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
 from sync.node.in_force import KeyNotInForce

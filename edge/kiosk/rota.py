@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.desk.rota import SKIPS, BadRota, Rota, assignments_since, order_of, queue, set_order
-from edge.kiosk.checkin import checkin_page, sent_once
+from edge.kiosk.checkin import checkin_page
+from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, MANAGER
 from edge.kiosk.serving import skipped_of, today
 from edge.kiosk.shell import Shell

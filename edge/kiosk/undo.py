@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from edge.desk.undo import TooLate, undo
-from edge.kiosk.checkin import checked_in, checkin_page, sent_once
+from edge.kiosk.checkin import checked_in, checkin_page
+from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
 from sync.web.sessions import Session

@@ -44,13 +44,16 @@ class Erasure:
 def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -> int:
     """Forget what the policy in force no longer lets the node keep, and record it as `retention.run`.
 
-    Whoever was stored last before the horizon is forgotten with their key; of others only what is older goes. Phones
-    go by their own time. Returns how many people were forgotten. The keys go first: a crash between the two leaves
-    ciphertext that nothing opens, and the next run finishes.
+    Whoever was stored last before the horizon is forgotten with their key; of others only what is older goes. Whoever
+    has consented is kept until their consent is as old as the policy lets it become. Phones go by their own time.
+    Returns how many people were forgotten. The keys go first: a crash between the two leaves ciphertext that nothing
+    opens, and the next run finishes.
     """
     cutoff_us = to_us(now - policy.kept)
     due = vault.outlived(cutoff_us)
     _forget(ledger, vault, due, "unconsented")
+    lapsed = vault.outlived_consents(to_us(now - policy.consented))
+    _forget(ledger, vault, lapsed, "consented")
     phones = _phones_due(ledger, vault.outlived_contacts(to_us(now - policy.phones)), to_us(now))
     _forget(ledger, vault, phones, "phone")
     older = vault.outlived_templates(cutoff_us)
@@ -58,9 +61,9 @@ def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -
         with ledger.transaction() as transaction:
             vault.drop_outlived(transaction.connection, cutoff_us)
             transaction.append("retention.run", {"expired": [], "basis": "unconsented", "dropped": older})
-    if due or older or phones:
+    if due or lapsed or older or phones:
         vault.scrub()
-    return len(due)
+    return len(due) + len(lapsed)
 
 
 def _phones_due(ledger: Ledger, outlived: list[str], now_us: int) -> list[str]:

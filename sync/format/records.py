@@ -19,6 +19,7 @@ Role: TypeAlias = Literal["node", "desk"]
 VERSION = 1
 MAX_BODY_BYTES = 8 * 1024
 GENESIS_PREV = "0" * 64  # what the first record of epoch 1 follows
+ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _KEY_ID = re.compile(r"[0-9a-f]{32}")
 _KIND = re.compile(r"[a-z][a-z0-9._-]{0,63}")  # it is printed, so a later version's may not be free text either

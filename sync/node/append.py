@@ -7,13 +7,12 @@ from typing import Literal, TypeAlias
 
 from sync import SyncError
 from sync.format.canonical import Fields
-from sync.format.records import GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
+from sync.format.records import ENVELOPE, GENESIS_PREV, ROLE_OF_KIND, VERSION, Record, Role, parse, seal
 from sync.format.signing import PublicKey, Signer, digest
 from sync.format.stamp import Stamp
 from sync.storage.database import Patience, give_up
 
 EpochReason: TypeAlias = Literal["init", "restore", "clone", "fork", "rekey"]
-_ENVELOPE = frozenset(("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +123,7 @@ class Transaction:
         writer = self._writer
         if before and before.node_id != writer.node_id:
             raise SyncError(f"this chain is node {before.node_id}'s, {writer.node_id} cannot continue it")
-        if taken := _ENVELOPE & fields.keys():
+        if taken := ENVELOPE & fields.keys():
             raise SyncError(f"{kind}: {', '.join(sorted(taken))} belongs to the envelope")
         body: Fields = {
             "v": VERSION,

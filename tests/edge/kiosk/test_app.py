@@ -60,6 +60,7 @@ PARTS: dict[str, set[str]] = {
     "/fragments/questions": DESK,
     "/fragments/today": DESK,
     "/fragments/arrival/{visit_id}": DESK,
+    "/fragments/who/{visit_id}": DESK,
     "/crops/{visit_id}.jpg": EVIDENCE,
     "/cameras/{camera_id}/live.mjpeg": CAMERAS,
 }
@@ -81,6 +82,7 @@ FORMS: dict[str, set[str]] = {
     "/visits/{visit_id}/undo": DESK,
     "/visits/{visit_id}/assign": DESK,
     "/rota": MANAGER,
+    "/visits/{visit_id}/face": DESK,
     "/tablets": MANAGER,
     "/tablets/{tablet_id}/revoke": MANAGER,
 }

@@ -131,22 +131,6 @@ def test_what_is_no_phone_is_refused_in_one_line_and_nothing_is_recorded(
     assert checkins(desk) == []
 
 
-def test_consent_is_recorded_when_ticked_and_only_then(desk: Desk, door: Door, visitor: Visitor) -> None:
-    quiet, _ = door.arrive("first", ago_s=20)
-    willing, person = door.arrive("first", ago_s=10)
-    client = visitor("li")
-    assert "checked" not in shown(client, quiet)
-    send(client, quiet, way="walk_in")
-    assert checkins(desk, "consent.given") == []
-    send(client, willing, way="walk_in", consent="visitor-1")
-    (given,) = checkins(desk, "consent.given")
-    assert (given.fields["person"], given.fields["visit"]) == (person, willing)
-    assert (given.fields["purpose"], given.fields["version"]) == ("visitor", "visitor-1")
-    faceless = door.see()
-    assert 'name="consent"' not in shown(client, faceless), "without a face there is nothing to consent to"
-    assert send(client, faceless, way="walk_in", consent="visitor-1").status_code == 422
-
-
 def test_a_dismissal_is_one_tap_and_recorded_with_its_code(desk: Desk, door: Door, visitor: Visitor) -> None:
     client = visitor("li")
     for dismissal in DISMISSALS:

@@ -92,7 +92,7 @@ def test_a_face_is_looked_back_at_only_with_its_persons_consent(desk: Desk, door
     assert refused.status_code == 409
     assert "尚未同意" in refused.text
     assert "首次到访" not in refused.text
-    register(visitor("wang"), first, phone=NUMBER, consent="visitor-1")
+    register(visitor("wang"), first, phone=NUMBER, consent="visitor-2", language="zh")
     page = ask_by_face(client, back).text
     assert "来过" in page
     assert ">wang<" in page
@@ -104,7 +104,7 @@ def test_a_face_is_looked_back_at_only_with_its_persons_consent(desk: Desk, door
 def test_a_face_seen_for_the_first_time_is_a_no_with_its_horizon(door: Door, visitor: Visitor) -> None:
     visit, _ = door.arrive("first")
     client = visitor("li")
-    register(client, visit, phone=NUMBER, consent="visitor-1")
+    register(client, visit, phone=NUMBER, consent="visitor-2", language="zh")
     page = ask_by_face(client, visit).text
     assert "没有来过" in page
     assert "126" in page, "how many people it was compared with"

@@ -1,0 +1,206 @@
+"""Consent to be recognised: the text agreed to, what was signed, how it is kept, and how it is withdrawn."""
+
+import hashlib
+import re
+import secrets
+import tomllib
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from edge import EdgeError
+from edge.vault import Vault, opened
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.format.signing import commitment
+from sync.format.stamp import from_us
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, text_of
+from sync.node.append import Transaction
+from sync.node.ledger import Ledger
+
+GIVEN, WITHDRAWN, ERASED = "consent.given", "consent.withdrawn", "person.erased"
+By: TypeAlias = Literal["visitor", "guardian"]
+"""Who agrees: the visitor, or for one under 14 a guardian (个人信息保护法 31)."""
+Because: TypeAlias = Literal["withdrawn", "child", "error"]
+"""Why a face is forgotten at the desk: the consent is taken back, it is a child's, or not that of who consented."""
+Confirmed: TypeAlias = Literal["signature", "phone"]
+MAX_SIGNATURE = 20_000  # letters: some 3,000 points of a finger
+_SIGNATURE = re.compile(r"\d{1,4} \d{1,4}(;\d{1,4},\d{1,4}( \d{1,4},\d{1,4})*)+")
+_SALT_BYTES = 32
+_TEXTS = tomllib.loads((Path(__file__).parent / "consent_texts.toml").read_text(encoding="utf-8"))
+
+
+class BadSignature(EdgeError):
+    """What came as a signature is no drawing."""
+
+
+class NothingToForget(EdgeError):
+    """There is no face, or no consent, that could be taken back."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConsentText:
+    """A text as it is shown: by whom it is agreed to, in which language."""
+
+    by: By
+    version: str
+    language: str
+    text: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What somebody agrees to. signature: the drawing as `read_signature` takes it; confirmed: how, beside the word."""
+
+    shown: ConsentText
+    signature: bytes | None = None
+    confirmed: Confirmed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A face forgotten, on record. pending: where the person's key may lie still, for people."""
+
+    record: Record
+    pending: tuple[str, ...]
+
+
+class ConsentTexts:
+    """The texts of one site, in Chinese and English."""
+
+    def __init__(self, operator: str, kept: timedelta) -> None:
+        """operator: who answers for the data, empty: the sales office; kept: how long a consented face is kept."""
+        self._operator = operator
+        self._days = kept.days
+
+    def text(self, by: By, language: str) -> ConsentText:
+        """The text in force."""
+        named = self._operator or ("本售楼处" if language == "zh" else "this sales office")
+        section = _TEXTS[by]
+        return ConsentText(by, section["version"], language, section[language].format(operator=named, days=self._days))
+
+    def shown_as(self, version: str, language: str) -> ConsentText | None:
+        """The text in force of a version, None where it is none (any more)."""
+        found = (self.text(by, language) for by in ("visitor", "guardian") if _TEXTS[by]["version"] == version)
+        return next(found, None)
+
+
+def read_signature(drawn: str) -> bytes:
+    """Check a drawing: `WIDTH HEIGHT;X,Y X,Y …;X,Y …`, a stroke each in canvas pixels; raises BadSignature."""
+    if len(drawn) > MAX_SIGNATURE or not _SIGNATURE.fullmatch(drawn):
+        raise BadSignature("signature: not a drawing")
+    return drawn.encode()
+
+
+def give(
+    consent: Consent,
+    ledger: Ledger,
+    vault: Vault,
+    transaction: Transaction,
+    *,
+    visit_id: str,
+    at: tuple[int, int],
+    person_id: str | None,
+    account_id: str | None,
+    request: str,
+    now_us: int,
+) -> tuple[Record, str] | None:
+    """Record that a visitor has consented, in the ledger's transaction; returns the record and whom it is of.
+
+    at: (epoch, seq) of the visit's first record. person_id: None where nobody was compared: they are somebody new until
+    the node has compared them. Nothing is recorded of a person who is forgotten already (None).
+    """
+    if person_id is None and (standing := _standing(ledger, visit_id, at)) is not None:
+        person_id = text_of(standing.fields, "person")
+    if person_id is None:
+        person_id = f"p-{secrets.token_hex(10)}"
+        vault.create_key(person_id)
+        vault.expect(transaction.connection, person_id, now_us)
+    elif not vault.expects(transaction.connection, person_id):
+        return None
+    fields: Fields = {
+        "visit": visit_id,
+        "person": person_id,
+        "purpose": "visitor",
+        "version": consent.shown.version,
+        "language": consent.shown.language,
+        "text_sha256": consent.shown.sha256,
+        "request": request,
+    }
+    if account_id is not None:
+        fields["account"] = account_id
+    if consent.shown.by == "guardian":
+        fields["guardian"] = 1
+    if consent.confirmed is not None:
+        fields["confirmed"] = consent.confirmed
+    if consent.signature is not None:
+        salt = secrets.token_bytes(_SALT_BYTES)
+        fields["signature"] = commitment(salt, consent.signature).hex()
+        signed = salt + consent.signature
+        vault.add_signature(transaction.connection, visit_id, person_id, signed, from_us(now_us))
+    vault.keep_consent(transaction.connection, person_id, consent.shown.version, now_us)
+    return transaction.append(GIVEN, fields), person_id
+
+
+def forget_face(
+    open_ledger: Callable[[], Ledger],
+    database: Path,
+    keys_database: Path,
+    *,
+    visit_id: str,
+    at: tuple[int, int],
+    person_id: str | None,
+    because: Because,
+    request: str,
+    account_id: str,
+) -> Forgotten:
+    """Forget face, pictures and signature of a visit's person at once; the visits stay, and so does a phone.
+
+    at: (epoch, seq) of the visit's first record. person_id: as the page has it, None where nobody has been compared
+    yet. request: the same form again gets the record of the first time back. Raises NothingToForget where there is no
+    face, or, to take a consent back, none that stands.
+    """
+    kind = WITHDRAWN if because == "withdrawn" else ERASED
+    with closing(open_ledger()) as ledger, opened(database, keys_database) as vault:
+        while True:
+            told = _told(ledger, visit_id, (kind,), at)
+            if same := [record for record in told if record.fields.get("request") == request]:
+                return Forgotten(same[0], tuple(vault.unreached()))
+            person = _person(ledger, visit_id, at, person_id)
+            if person is None or not vault.remembers(person):
+                raise NothingToForget(f"visit {visit_id}: no face is kept")
+            if because == "withdrawn" and vault.consented_us(person) is None:
+                raise NothingToForget(f"visit {visit_id}: no consent stands")
+            vault.destroy_keys([person])  # first: a crash between the two leaves ciphertext that nothing opens
+            with ledger.transaction() as transaction:
+                if _person(ledger, visit_id, at, person_id) != person:
+                    continue  # the node has said meanwhile who it is
+                vault.forget(transaction.connection, person)
+                said: Fields = {"purpose": "visitor"} if because == "withdrawn" else {"reason": because}
+                fields: Fields = {"visit": visit_id, "person": person, "account": account_id, "request": request}
+                record = transaction.append(kind, {**fields, **said})
+            return Forgotten(record, tuple(vault.unreached()))
+
+
+def _standing(ledger: Ledger, visit_id: str, at: tuple[int, int]) -> Record | None:
+    """The consent that stands of a visit."""
+    told = _told(ledger, visit_id, (GIVEN, WITHDRAWN), at)
+    return told[-1] if told and told[-1].kind == GIVEN else None
+
+
+def _person(ledger: Ledger, visit_id: str, at: tuple[int, int], known: str | None) -> str | None:
+    """Whose visit it is, by the newest record that says so."""
+    told = _told(ledger, visit_id, (GIVEN, *DECISION_OF_KIND, CORRECTED), at)
+    named = (text_of(record.fields, "person") for record in told)
+    return next((person for person in reversed(list(named)) if person is not None), known)
+
+
+def _told(ledger: Ledger, visit_id: str, kinds: tuple[str, ...], after: tuple[int, int]) -> list[Record]:
+    return [record for record in ledger.naming(visit_id, kinds, after) if record.fields.get("visit") == visit_id]

@@ -1,0 +1,87 @@
+"""The pictures of arrivals whose visitors have not been asked yet: in this process's memory, for an hour at most."""
+
+import ctypes
+import resource
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from camera.pipeline import Arrival
+from edge.consent import HELD_S
+from sync.format.records import Record
+
+MOST_HELD = 200  # arrivals; of 112 px chips 41 MB. A bus of forty at sixty an hour is half of it
+_M_PERTURB = -6  # glibc's malloc.h
+_FILL = 0x5A
+
+
+def overwrite_freed_memory() -> None:
+    """Have this process's allocator overwrite what is given back to it, and let no core dump be made of it.
+
+    A picture is copied often on its way (decoder, array, chip, JPEG), and a copy dropped would lie in free memory until
+    something else needs that place. mallopt(3), M_PERTURB: glibc fills what is freed; blocks from 128 KiB on may be
+    handed back to the kernel instead. Without glibc nothing is overwritten; Debian has it.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_PERTURB, _FILL)
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """An arrival that nobody has been asked about. record: its visit.seen. beside: visits seen in one frame with it."""
+
+    record: Record
+    arrival: Arrival
+    beside: set[str]
+    until_s: float
+
+    @property
+    def visit_id(self) -> str:
+        return str(self.record.fields["visit"])
+
+
+class HeldShots:
+    """Arrivals by visit, the longest held first. now_s is monotonic."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, Held] = {}
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, visit_id: str) -> bool:
+        return visit_id in self._held
+
+    def hold(self, record: Record, arrival: Arrival, now: datetime, now_s: float) -> None:
+        """Keep an arrival's chips and its best picture until an hour after the first of them was taken.
+
+        Beyond MOST_HELD the one held longest goes.
+        """
+        best, *others = arrival.shots
+        taken = min(shot.captured_at for shot in arrival.shots)
+        age_s = max(0.0, (now - taken).total_seconds())
+        kept = replace(arrival, shots=(best, *(replace(shot, crop=b"") for shot in others)))
+        held = Held(record, kept, set(record.fields.get("company", ())), now_s + max(0.0, HELD_S - age_s))
+        for other in held.beside & self._held.keys():
+            self._held[other].beside.add(held.visit_id)
+        self._held[held.visit_id] = held
+        while len(self._held) > MOST_HELD:
+            del self._held[next(iter(self._held))]
+
+    def get(self, visit_id: str) -> Held | None:
+        return self._held.get(visit_id)
+
+    def drop(self, visit_id: str) -> None:
+        """Let go of an arrival; its memory is overwritten as it is freed."""
+        self._held.pop(visit_id, None)
+
+    def drop_all(self) -> None:
+        self._held.clear()
+
+    def sweep(self, now_s: float) -> int:
+        """Let go of those whose hour is over; returns how many."""
+        over = [visit_id for visit_id, held in self._held.items() if held.until_s <= now_s]
+        for visit_id in over:
+            del self._held[visit_id]
+        return len(over)
