@@ -18,6 +18,7 @@ from edge.custody import Custody, KeyFolder
 from edge.desk.codes import CODES
 from edge.desk.contacts import CONTACTS, PEPPER
 from edge.desk.desk_secrets import SECRETS
+from edge.desk.notes import MIGRATIONS as NOTES
 from edge.desk.rota import ROTA
 from edge.geofence import place_fields
 from edge.key_copies import MIGRATIONS as KEY_COPIES
@@ -131,7 +132,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        people = (PEOPLE, CONTACTS, CODES, ROTA, WEB, ACCESS_LOG, RIGHTS)
+        people = (PEOPLE, CONTACTS, CODES, ROTA, WEB, ACCESS_LOG, NOTES, RIGHTS)
         at_rest = (LEDGER, TRUST, *people, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)

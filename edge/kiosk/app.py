@@ -25,6 +25,7 @@ from edge.kiosk import (
     lookback,
     manager,
     node_page,
+    notes,
     parties,
     questions,
     rota,
@@ -66,6 +67,7 @@ _PAGES = (
     cameras,
     manager,
     node_page,
+    notes,
     tablets,
 )
 

@@ -44,6 +44,8 @@ PAGES: dict[str, set[str]] = {
     "/visits/{visit_id}/checkin": DESK,
     "/visits/{visit_id}/correct": DESK,
     "/approvals": {"auditor"},
+    "/notes": {"auditor"},
+    "/visits/{visit_id}/note": DESK,
     "/tablets": MANAGER,
     "/rota": MANAGER,
     "/cameras/{camera_id}": CAMERAS,
@@ -83,6 +85,7 @@ FORMS: dict[str, set[str]] = {
     "/visits/{visit_id}/assign": DESK,
     "/rota": MANAGER,
     "/visits/{visit_id}/face": DESK,
+    "/visits/{visit_id}/note": DESK,
     "/tablets": MANAGER,
     "/tablets/{tablet_id}/revoke": MANAGER,
 }
