@@ -34,7 +34,7 @@ from sync.format.signing import commitment
 from sync.node.ledger import Ledger
 from sync.verify.verify import verify
 from sync.web.accounts import Account
-from tests.edge.visiting import T0, Node
+from tests.edge.visiting import T0, Node, person
 
 
 @dataclass(frozen=True)
@@ -298,6 +298,12 @@ def test_their_passes_are_numbers_in_the_heartbeat(day: Day) -> None:
     assert alive.fields["people"] == 5
     verdict = verify(day.home.path, day.home.node_pub)
     assert verdict.ok, verdict.why
+
+
+def test_a_row_without_a_record_is_listed_as_unproven(node: Node, call) -> None:
+    real, planted = node.enrol(person(0), "agent"), node.enrol(person(1), told=False)
+    rows = json.loads(call("--home", node.home.path, "--json")[1])
+    assert {row["person_id"]: row["role"] for row in rows} == {real: "agent", planted: "unproven"}
 
 
 def test_who_visited_before_is_judged_by_the_thresholds_of_tracks(node: Node, desk: Ledger, pack: Pack) -> None:
