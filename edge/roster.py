@@ -18,7 +18,7 @@ from sync.node.ledger import Ledger
 class Member:
     """Somebody enrolled, as the record says; visitor_id: the person they were as a visitor, None where they were none.
 
-    faces: a commitment to their templates of `pack`, empty in a record older than it; the others do not know them.
+    faces: a commitment to their templates of `pack`; other packs do not know them.
     """
 
     person_id: str
@@ -46,7 +46,8 @@ class Roster:
     def members(self) -> Mapping[str, Member]:
         """Everybody whose enrolment is signed by the desk key in force then, and who was not erased since.
 
-        One that is `proposed` counts once another record says that it is `approved`.
+        One that is `proposed` counts once another record says that it is `approved`; one that is neither is of a
+        version that did not bind the faces, and counts for nothing.
         """
         found = self._ledger.records(("person.enrolled", "person.erased"), self._read)
         for record in proven(self._folder, self._ledger, found):
@@ -59,11 +60,11 @@ class Roster:
         if record.kind == "person.erased":
             self._members.pop(str(fields.get("person")), None)
             return
-        match fields.get("state", "approved"):
+        match fields.get("state"):
             case "proposed":
                 self._proposed[record.hash.hex()] = record
             case "approved":
-                proposal = record if "proposal" not in fields else self._proposed.pop(str(fields["proposal"]), None)
+                proposal = self._proposed.pop(str(fields.get("proposal")), None)
                 member = None if proposal is None else _member({**proposal.fields, **_since(fields)})
                 if member is not None and member.person_id == fields.get("person"):
                     self._members[member.person_id] = member

@@ -134,13 +134,15 @@ class Node:
         *,
         told: bool = True,
     ) -> str:
-        """Put somebody on the roster, as the desk does; told: with its record. Returns their id."""
+        """Put somebody on the roster, as the desk does; told: with its records. Returns their id."""
         person_id = f"p-{secrets.token_hex(10)}"
         self.vault.create_key(person_id)
         with closing(self.home.open_ledger("desk", Clock())) as desk, desk.transaction() as transaction:
             if told:
                 fields = enrolled_fields(self.vault, person_id, role, pack, who[None], visitor_id)
-                transaction.append("person.enrolled", fields)
+                proposal = transaction.append("person.enrolled", {**fields, "state": "proposed"})
+                approval = {"person": person_id, "state": "approved", "proposal": proposal.hash.hex()}
+                transaction.append("person.enrolled", approval)
             self.vault.enrol(
                 transaction.connection, person_id, role, pack, who[None], T0, visitor_id=visitor_id, label=None
             )

@@ -62,7 +62,9 @@ class Host:
             vault.create_key(person)
             with ledger.transaction() as transaction:
                 fields = enrolled_fields(vault, person, role, PACK, vector, visitor)
-                record = transaction.append("person.enrolled", fields)
+                record = transaction.append("person.enrolled", {**fields, "state": "proposed"})
+                approval = {"person": person, "state": "approved", "proposal": record.hash.hex()}
+                transaction.append("person.enrolled", approval)
                 self._write(vault, transaction.connection, person, role, vector, visitor)
                 if phone is not None:
                     keep_agents_phone(transaction.connection, vault, person, parse_phone(phone), salt)
