@@ -18,7 +18,7 @@ ACCESS = (*AUDITOR, *PRIVACY)
 EVERYBODY = (*EVIDENCE, *PRIVACY, "installer")
 """Pages that tell of nobody: the device and its health."""
 
-HOMES: Mapping[str, str] = {"auditor": "/approvals", "privacy": "/access", "installer": "/node"}
+HOMES: Mapping[str, str] = {"auditor": "/approvals", "privacy": "/rights", "installer": "/node"}
 """Where somebody begins whom the front page is not for."""
 HEAD_OFFICE = "head_office"
 FROM_OUTSIDE = ("auditor", "privacy")

@@ -1,0 +1,204 @@
+"""The privacy officer's page: phones to be erased, visits in dispute, receipts, access requests, the impact report."""
+
+import logging
+import secrets
+import time
+from contextlib import closing
+from typing import Annotated
+from urllib.parse import quote
+
+from fastapi import Depends, Form
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from edge import EdgeError
+from edge.kiosk.forms import sent_once
+from edge.kiosk.roles import ACCESS, PRIVACY
+from edge.kiosk.shell import Shell
+from edge.rights.access_request import find_subject, make_file, record_made
+from edge.rights.claims import REASONS, Claim, Claims, open_claims
+from edge.rights.impact import gather, report
+from edge.rights.phone_erasure import NotProven, PhoneErasures, SentCode
+from edge.rights.receipts import receipt
+from edge.rights.restricted import all_restricted
+from edge.rights.send_code import Sender
+from edge.rights.volume import DUTY, SOON, faces_stored
+from edge.vault import opened
+from sync.node.in_force import KeyNotInForce
+from sync.web.sessions import Session
+from sync.web.times import Times
+
+_log = logging.getLogger(__name__)
+_RECEIPTS = 20
+
+
+def mount(shell: Shell) -> None:
+    """Add /rights and its forms: the phones for the privacy officer, disputes for the auditor too."""
+    app, home = shell.app, shell.home
+    settings = home.settings()
+    page = Annotated[Session, Depends(shell.gate.page(*ACCESS))]
+    claim_form = Annotated[Session, Depends(shell.gate.form(*ACCESS))]
+    officer_page = Annotated[Session, Depends(shell.gate.page(*PRIVACY))]
+    officer_form = Annotated[Session, Depends(shell.gate.form(*PRIVACY))]
+    command = settings.rights.send_command
+    phones = PhoneErasures(
+        shell.desk_ledger,
+        home.database,
+        home.keys_database,
+        Sender(command, settings.site.id) if command else None,
+    )
+    claims = Claims(shell.desk_ledger)
+
+    def shown(
+        request: Request,
+        session: Session,
+        *,
+        status: int = 200,
+        problem: str = "",
+        at: str = "",
+        sent: SentCode | None = None,
+        asked: str = "",
+    ) -> Response:
+        with closing(home.open_ledger()) as ledger:
+            erased = list(ledger.records(("person.erased",)))[-_RECEIPTS:]
+            receipts = [receipt(ledger, one.epoch, one.seq, joined=home.joined) for one in reversed(erased)]
+            faces, disputes = faces_stored(ledger.connection), open_claims(ledger.connection)
+            restricted = all_restricted(ledger.connection)
+        officer = session.account.role in PRIVACY
+        return shell.page(
+            request,
+            "rights.html",
+            session,
+            status,
+            officer=officer,
+            requests=[one for one in phones.requests() if one.done is None] if officer else [],
+            by_command=phones.by_command,
+            claims=disputes,
+            claim_reasons=REASONS,
+            restricted=restricted,
+            receipts=[one for one in receipts if one is not None],
+            faces=faces,
+            soon=SOON,
+            duty=DUTY,
+            problem=problem,
+            at=at,
+            sent=sent,
+            asked=asked,
+            request_id=secrets.token_hex(16),
+        )
+
+    def refused(request: Request, session: Session, error: Exception, problem: str, at: str = "") -> Response:
+        _log.warning("rights: %s: %s", problem, error)
+        why = "no_key" if isinstance(error, KeyNotInForce) else problem
+        return shown(request, session, status=409, problem=why, at=at)
+
+    @app.get("/rights")
+    def rights_page(request: Request, session: page) -> Response:
+        return shown(request, session)
+
+    @app.post("/rights/phones/{contact_id}/code")
+    def send_code(
+        request: Request, contact_id: str, session: officer_form, request_id: Annotated[str, Form()]
+    ) -> Response:
+        shell.look(session, "person", contact_id)
+        try:
+            sent = phones.send(contact_id, sent_once(request_id), session.account.account_id)
+        except EdgeError as error:
+            return refused(request, session, error, "not_sent", contact_id)
+        except KeyNotInForce as error:
+            return refused(request, session, error, "no_key", contact_id)
+        return shown(request, session, at=contact_id, sent=sent)
+
+    @app.post("/rights/phones/{contact_id}/prove")
+    def prove(
+        request: Request,
+        contact_id: str,
+        session: officer_form,
+        request_id: Annotated[str, Form()],
+        code: Annotated[str, Form(max_length=12)] = "",
+    ) -> Response:
+        try:
+            record = phones.prove(contact_id, code, sent_once(request_id), session.account.account_id)
+        except NotProven as error:
+            return refused(request, session, error, f"code_{error.why}", contact_id)
+        except KeyNotInForce as error:
+            return refused(request, session, error, "no_key", contact_id)
+        if record.kind == "person.erased":
+            return RedirectResponse(f"/erasures/{record.epoch}-{record.seq}", 303)
+        return RedirectResponse("/rights", 303)
+
+    @app.post("/rights/claims")
+    def open_claim(
+        request: Request,
+        session: claim_form,
+        request_id: Annotated[str, Form()],
+        whom: Annotated[str, Form(max_length=64)],
+        reason: Annotated[str, Form(max_length=32)],
+    ) -> Response:
+        sent, account_id = sent_once(request_id), session.account.account_id
+        try:
+            with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+                subject = find_subject(ledger, vault, whom)
+            opened_before = {one.visit_id for one in _open(shell)}
+            for number, visit_id in enumerate(one for one in subject.visits if one not in opened_before):
+                claims.open(visit_id, reason, sent if number == 0 else f"{sent}.{number}", account_id)
+        except EdgeError as error:
+            return refused(request, session, error, "not_found")
+        except KeyNotInForce as error:
+            return refused(request, session, error, "no_key")
+        return RedirectResponse("/rights", 303)
+
+    @app.post("/rights/claims/{visit_id}/close")
+    def close_claim(
+        request: Request, visit_id: str, session: claim_form, request_id: Annotated[str, Form()]
+    ) -> Response:
+        try:
+            claims.close(visit_id, sent_once(request_id), session.account.account_id)
+            phones.settle_all(session.account.account_id)
+        except EdgeError as error:
+            return refused(request, session, error, "not_found")
+        except KeyNotInForce as error:
+            return refused(request, session, error, "no_key")
+        return RedirectResponse("/rights", 303)
+
+    @app.post("/rights/access")
+    def access_file(
+        request: Request,
+        session: officer_form,
+        request_id: Annotated[str, Form()],
+        whom: Annotated[str, Form(max_length=64)],
+    ) -> Response:
+        sent, times = sent_once(request_id), Times(settings.site.timezone)
+        try:
+            with closing(shell.desk_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+                subject = find_subject(ledger, vault, whom)
+                for one in (*subject.persons, *subject.contacts) or subject.visits:
+                    shell.look(session, "person", one)
+                made = make_file(ledger, vault, subject, home.policy(settings), times, _now_us())
+                record = record_made(ledger, made, session.account.account_id, sent)
+        except EdgeError as error:
+            return refused(request, session, error, "not_found")
+        except KeyNotInForce as error:
+            return refused(request, session, error, "no_key")
+        return _download(made.data, f"access-{record.epoch}-{record.seq}.zip", "application/zip")
+
+    @app.get("/rights/impact.html")
+    def impact_report(_session: officer_page) -> Response:
+        with closing(home.open_ledger()) as ledger:
+            text = report(gather(home, settings, ledger, _now_us()), Times(settings.site.timezone))
+        return _download(text.encode(), f"impact-{settings.node.id}.html", "text/html; charset=utf-8")
+
+
+def _open(shell: Shell) -> list[Claim]:
+    with closing(shell.home.open_ledger()) as ledger:
+        return open_claims(ledger.connection)
+
+
+def _download(data: bytes, name: str, media_type: str) -> Response:
+    return Response(
+        data, media_type=media_type, headers={"content-disposition": f'attachment; filename="{quote(name)}"'}
+    )
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

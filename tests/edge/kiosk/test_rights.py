@@ -1,0 +1,175 @@
+"""Erasing at the desk, the privacy officer's page, and the receipt: what is shown was recorded."""
+
+import io
+import re
+import secrets
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from edge.rights.access_request import find_subject
+from edge.vault import opened
+from sync.verify.verify import verify
+from tests.conftest import form_token
+from tests.edge.kiosk.conftest import Desk, until_shown
+from tests.edge.kiosk.door import Door, blank_face
+from tests.edge.kiosk.test_checkin import NUMBER, send
+
+Visitor = Callable[..., httpx.Client]
+MASKED = "138****5678"
+
+
+def post(client: httpx.Client, path: str, page: str, **form: Any) -> httpx.Response:
+    sent = {"csrf_token": form_token(client, page), "request_id": secrets.token_hex(16), **form}
+    return client.post(path, data=sent, follow_redirects=True)
+
+
+def erased(desk: Desk) -> list[dict[str, Any]]:
+    return [dict(one.fields) for one in desk.home.open_ledger().records(("person.erased",))]
+
+
+@pytest.fixture
+def visit(door: Door, visitor: Visitor) -> tuple[str, str]:
+    """Somebody with a face who has left a phone."""
+    visit, person = door.arrive("first", crop=blank_face())
+    send(visitor("li"), visit, way="phone", phone=NUMBER)
+    return visit, person
+
+
+def ask_both(client: httpx.Client, visit: str) -> httpx.Response:
+    return post(client, f"/visits/{visit}/erase", f"/visits/{visit}/erase", reason="request", face="1", phone="1")
+
+
+def test_at_the_desk_the_face_goes_at_once_and_the_phone_waits_for_the_privacy_officer(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    client, officer = visitor("li"), visitor("privacy")
+    receipt = ask_both(client, visit[0])
+    assert receipt.url.path.startswith("/erasures/1-")
+    assert "人脸和画面" in receipt.text
+    assert "已全部完成" in receipt.text, "there is no central: nothing else is left"
+    (record,) = erased(desk)
+    assert (record["person"], record["reason"], record["account"]) == (visit[1], "request", desk.li.account_id)
+    assert client.get(f"/crops/{visit[0]}.jpg").status_code == 404
+    assert MASKED in client.get(f"/visits/{visit[0]}/checkin").text
+    page = client.get(f"/visits/{visit[0]}/erase").text
+    assert "已交隐私专员处理" in page
+    queue = officer.get("/rights").text
+    assert MASKED in queue
+    assert NUMBER not in queue
+    assert MASKED not in visitor("auditor").get("/rights").text, "phones are the privacy officer's"
+
+
+def test_nothing_chosen_erases_nothing_and_the_same_form_twice_is_one_record(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    client, path = visitor("li"), f"/visits/{visit[0]}/erase"
+    assert post(client, path, path, reason="request").status_code == 422
+    assert erased(desk) == []
+    form = {"csrf_token": form_token(client, path), "request_id": "a" * 32, "reason": "child", "face": "1"}
+    first, second = (client.post(path, data=form) for _ in range(2))
+    assert first.status_code == second.status_code == 303
+    assert first.headers["location"] == second.headers["location"]
+    assert len(erased(desk)) == 1
+
+
+def contact_in(text: str) -> str:
+    found = re.search(r"c-[0-9a-f]{20}", text)
+    assert found
+    return found[0]
+
+
+def send_code(officer: httpx.Client, contact: str) -> str:
+    page = post(officer, f"/rights/phones/{contact}/code", "/rights").text
+    assert "+86" + NUMBER in page, "without a command the officer sends it by hand"
+    found = re.search(r'code-shown">(\d{6})<', page)
+    assert found
+    return found[1]
+
+
+def test_the_officer_proves_whose_phone_it_is_and_erases_it(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    ask_both(visitor("li"), visit[0])
+    officer = visitor("privacy")
+    contact = contact_in(officer.get("/rights").text)
+    code = send_code(officer, contact)
+    wrong = f"{(int(code) + 1) % 10**6:06}"
+    answer = post(officer, f"/rights/phones/{contact}/prove", "/rights", code=wrong)
+    assert answer.status_code == 409
+    assert "验证码不正确" in answer.text
+    receipt = post(officer, f"/rights/phones/{contact}/prove", "/rights", code=code)
+    assert "手机号" in receipt.text
+    assert contact in receipt.text
+    assert "complete" in officer.get(f"{receipt.url.path}?lang=en").text
+    assert [one["person"] for one in erased(desk)] == [visit[1], contact]
+    assert MASKED not in visitor("li").get(f"/visits/{visit[0]}/checkin").text
+    assert "没有待处理的申请" in officer.get("/rights?lang=zh").text
+    assert verify(desk.home.path).ok
+
+
+def test_while_a_claim_is_open_the_phone_is_restricted_and_closing_it_erases(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    auditor, officer, client = visitor("auditor"), visitor("privacy"), visitor("li")
+    opened_claim = post(auditor, "/rights/claims", "/rights", whom=NUMBER, reason="commission")
+    assert visit[0] in opened_claim.text
+    assert "佣金归属" in opened_claim.text
+    ask_both(client, visit[0])
+    contact = contact_in(officer.get("/rights").text)
+    code = send_code(officer, contact)
+    after = post(officer, f"/rights/phones/{contact}/prove", "/rights", code=code)
+    assert after.url.path == "/rights"
+    assert "已核实，限制使用" in after.text
+    assert MASKED not in client.get(f"/visits/{visit[0]}/checkin").text
+    been = post(client, "/lookback", "/lookback", phone=NUMBER)
+    assert visit[0] not in been.text
+    assert [one["person"] for one in erased(desk)] == [visit[1]]
+    post(auditor, f"/rights/claims/{visit[0]}/close", "/rights")
+    assert [one["person"] for one in erased(desk)] == [visit[1], contact]
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        assert not vault.remembers(contact)
+
+
+def test_the_officer_gets_a_file_of_all_that_is_held_and_that_is_on_record(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    officer = visitor("privacy")
+    answer = post(officer, "/rights/access", "/rights", whom=NUMBER)
+    assert answer.headers["content-type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
+        assert f"faces/{visit[0]}.jpg" in archive.namelist()
+    made = [one for one in desk.home.open_ledger().records(("export.made",)) if one.fields["what"] == "access_request"]
+    assert len(made) == 1
+    assert made[0].fields["account"].startswith("acc-")
+    assert contact_of(desk) in visitor("auditor").get("/access").text, "that it was looked at is in the access log"
+    nobody = post(officer, "/rights/access", "/rights", whom="13911112222")
+    assert nobody.status_code == 409
+    assert "没有找到" in nobody.text
+
+
+def contact_of(desk: Desk) -> str:
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        (contact,) = find_subject(desk.home.open_ledger(), vault, NUMBER).contacts
+    return contact
+
+
+def test_the_impact_report_is_handed_out_and_unknown_claims_are_refused(visitor: Visitor) -> None:
+    officer = visitor("privacy")
+    report = officer.get("/rights/impact.html")
+    assert "个人信息保护影响评估" in report.text
+    assert "attachment" in report.headers["content-disposition"]
+    assert post(officer, "/rights/claims", "/rights", whom="v-nobody", reason="commission").status_code == 409
+
+
+def test_a_visit_without_face_or_phone_offers_nothing_to_erase(door: Door, visitor: Visitor) -> None:
+    visit = door.see()
+    client = visitor("li")
+    until_shown(client, visit)
+    page = client.get(f"/visits/{visit}/erase").text
+    assert "本机没有这位访客的人脸" in page
+    assert f'action="/visits/{visit}/erase"' not in page
+    assert client.get("/erasures/1-1").status_code == 404
