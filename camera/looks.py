@@ -10,7 +10,7 @@ MAX_SHOTS = 5  # kept a track, and so the bound of its memory
 SHOTS_APART_S = 0.2  # neighbouring frames show the same face again and add nothing to a template
 SHOTS_TO_ARRIVE = 3
 # Measured: camera/README.md, "When a track arrives".
-FIRST_LOOK_S = 0.7
+FIRST_LOOK_S = 0.65
 LAST_LOOK_S = 2.0
 GONE_S = 0.4  # out of sight for longer, the picture that is missing hardly comes
 BETTER_BY = 0.05  # of the mean quality of the best SHOTS_TO_ARRIVE, from which a second look is worth its time

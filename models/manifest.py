@@ -125,13 +125,21 @@ class ArchiveSpec:
 
 @dataclass(frozen=True, slots=True)
 class DetectorSpec:
-    """Which adapter finds the faces, with which file."""
+    """Which adapter finds the faces, with which file.
+
+    quick: the file that an install makes of that one, for processors that multiply bytes; "" where it makes none.
+    """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     kind: Literal["centerface", "yunet"]
     file: str
     min_score: float
+    quick: str = ""
+
+    def __post_init__(self) -> None:
+        if self.quick and (self.kind != "centerface" or PurePosixPath(self.quick).name != self.quick):
+            raise ModelsError(f"quick is the name of a file made of centerface's, not {self.quick!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +187,8 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One pack, as its TOML file tells it; `installed` is the sha256 of each file as it lies in the store.
+    """One pack, as its TOML file tells it; `installed` is the sha256 of each file as it lies in the store, `made` of
+    those that the install made besides.
 
     recipe: the RECIPE that its thresholds were measured with.
     """
@@ -200,6 +209,7 @@ class Manifest:
     insightface: InsightfaceSpec | None = None
     accuracy: Accuracy | None = None
     installed: dict[str, str] = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not PACK_NAME.fullmatch(self.name):
@@ -220,6 +230,11 @@ class Manifest:
                 raise ModelsError(f"{file.name}: weights_from {file.weights_from!r} is not listed before it")
         if self.installed and set(self.installed) != set(names):
             raise ModelsError("[installed] must list the pack's files")
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Of every file of an installed pack, by name, in the manifest's order."""
+        return {file.name: self.installed[file.name] for file in self.files} | self.made
 
     @property
     def pack_id(self) -> str:

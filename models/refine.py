@@ -20,14 +20,14 @@ def refined(detector: Detector, image: Image, face: Face) -> Face:
     crop = square(image, to_crop, CROP_PX)
     scale, shift = to_crop[0, 0], to_crop[:, 2]
     expected_xyxy = face.box_xyxy * scale + np.tile(shift, 2)
-    seen = max(detector.detect(crop), key=lambda found: _overlap(found.box_xyxy, expected_xyxy), default=None)
-    if seen is None or _overlap(seen.box_xyxy, expected_xyxy) < SAME_FACE_OVERLAP:
+    seen = max(detector.detect(crop), key=lambda found: overlap(found.box_xyxy, expected_xyxy), default=None)
+    if seen is None or overlap(seen.box_xyxy, expected_xyxy) < SAME_FACE_OVERLAP:
         return face
     return Face(face.box_xyxy, ((seen.landmarks_xy - shift) / scale).astype(np.float32), face.score)
 
 
-def _overlap(a_xyxy: Float32, b_xyxy: Float32) -> float:
-    """Return intersection over union."""
+def overlap(a_xyxy: Float32, b_xyxy: Float32) -> float:
+    """Return intersection over union of two boxes (4,)."""
     low, high = np.maximum(a_xyxy[:2], b_xyxy[:2]), np.minimum(a_xyxy[2:], b_xyxy[2:])
     both = float(np.prod(np.clip(high - low, 0.0, None)))
     each = float(np.prod(a_xyxy[2:] - a_xyxy[:2]) + np.prod(b_xyxy[2:] - b_xyxy[:2]))

@@ -15,10 +15,11 @@ import platformdirs
 
 from models import ModelsError, manifest
 from models.calibration import Calibration
+from models.centerface import RANGES, quick
 from models.download import Progress, SourceError, sha256_of
 from models.fetch import Fetcher
 from models.folder import as_pack, describe, unpack
-from models.manifest import ArchiveSpec, Manifest
+from models.manifest import ArchiveSpec, Manifest, shipped_file
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,7 @@ class Store:
     def verify(self, name: str) -> Names:
         """Return one line for each file of an installed pack that is missing or not what was installed."""
         found = self.manifest(name)
-        return [fault for file in found.files if (fault := self._fault(found, file.name))]
+        return [fault for file in found.sha256 if (fault := self._fault(found, file))]
 
     def read(self, name: str, file: str) -> bytes:
         """Return the bytes of one file of an installed pack; raises ModelsError unless they are what was installed."""
@@ -113,7 +114,7 @@ class Store:
             raise ModelsError(f"{path}: is missing{self._repair(name)}") from None
         except OSError as error:
             raise ModelsError(f"{path}: cannot be read: {error.strerror}") from error
-        if hashlib.sha256(content).hexdigest() != found.installed[file]:
+        if hashlib.sha256(content).hexdigest() != found.sha256[file]:
             raise ModelsError(f"{path}: is not the file that was installed (wrong sha256){self._repair(name)}")
         return content
 
@@ -195,7 +196,7 @@ class Store:
             if self._is_whole(wanted):
                 already = self.manifest(name)
                 here = (self.root / name / "pack.toml").read_text("utf-8")
-                if wanted.archive is not None or _installed_text(text, already.installed) == here:
+                if wanted.archive is not None or _installed_text(text, already.installed, already.made) == here:
                     return Installation(name, already=True)
                 # the same files under a newer manifest, such as thresholds measured anew
                 for file in already.files:
@@ -209,7 +210,7 @@ class Store:
             else:
                 fetcher = Fetcher(self.root / DOWNLOADS, from_dir, progress)
                 hashes = {file.name: fetcher.fetch(file, staging / file.name) for file in wanted.files}
-            self._publish(name, staging, _installed_text(text, hashes))
+            self._publish(name, staging, _installed_text(text, hashes, _made(wanted, staging)))
             shutil.rmtree(self.root / DOWNLOADS, ignore_errors=True)
         return Installation(name, already=False)
 
@@ -246,7 +247,7 @@ class Store:
         path = self.root / found.name / file
         if not path.is_file():
             return f"{path}: is missing"
-        if sha256_of(path) != found.installed[file]:
+        if sha256_of(path) != found.sha256[file]:
             return f"{path}: is not the file that was installed (wrong sha256)"
         return ""
 
@@ -298,9 +299,26 @@ def _same_files(found: Manifest, wanted: Manifest) -> bool:
     return made_of == {(file.name, file.sha256, file.convert) for file in wanted.files}
 
 
-def _installed_text(text: str, hashes: dict[str, str]) -> str:
-    lines = [f'"{name}" = "{sha256}"' for name, sha256 in sorted(hashes.items())]
-    return "\n".join([text.rstrip("\n"), "", "[installed]", *lines, ""])
+def _installed_text(text: str, hashes: dict[str, str], made: dict[str, str] | None = None) -> str:
+    lines = [text.rstrip("\n")]
+    for table, of in (("installed", hashes), ("made", made)):
+        if of:
+            lines += ["", f"[{table}]", *(f'"{name}" = "{sha256}"' for name, sha256 in sorted(of.items()))]
+    return "\n".join([*lines, ""])
+
+
+def _made(wanted: Manifest, staging: Path) -> dict[str, str]:
+    """Make the files that a pack can do without; return their sha256."""
+    find = wanted.detector
+    if find is None or not find.quick:
+        return {}
+    target = staging / find.quick
+    try:
+        target.write_bytes(quick((staging / find.file).read_bytes(), shipped_file(RANGES)))
+    except ModelsError as error:
+        log.warning("no 8-bit detector, faces are found at half the speed: %s", error)
+        return {}
+    return {find.quick: sha256_of(target)}
 
 
 def _copy_verified(wanted: Manifest, folder: Path, staging: Path) -> dict[str, str]:
