@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -181,7 +181,7 @@ class LiveView:
             return self._pictures.get(camera_id) if there_in_time and not self._stopped else None
 
 
-async def pictures(folder: Path, camera_id: str) -> AsyncIterator[bytes]:
+async def pictures(folder: Path, camera_id: str) -> AsyncGenerator[bytes]:
     """A camera's pictures, JPEG, as long as the node sends any; raises EdgeError where it runs no live view."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -12,7 +12,9 @@ MAX_PICTURE_BYTES = 12 * 2**20  # what a tablet's camera makes of 12 megapixels,
 _MAX_PIXELS = 64_000_000  # 64 MB in grey; a small file can claim any size
 _WORK_SIDE_PX = 2400  # in a larger picture nothing more is found, and nobody waits that long
 _KINDS = ("JPEG", "PNG", "WEBP")
-_FORMATS = zxingcpp.BarcodeFormat.QRCode | zxingcpp.BarcodeFormat.DataMatrix | zxingcpp.BarcodeFormat.Aztec
+_FORMATS = zxingcpp.BarcodeFormats(
+    (zxingcpp.BarcodeFormat.QRCode, zxingcpp.BarcodeFormat.DataMatrix, zxingcpp.BarcodeFormat.Aztec)
+)
 
 
 class NoCode(EdgeError):

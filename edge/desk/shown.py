@@ -83,7 +83,8 @@ class CheckedIn:
     """The newest `visit.checkin`, whatever it says. reason: of no customer; way: of a registration.
 
     earlier_us: when the same phone was first here. lead: the visit that was registered for this one's party. heads: of
-    a group, as the desk counted them. at: (epoch, seq).
+    a group, as the desk counted them. at: (epoch, seq). code_kind: of the code that was shown; report_id, agent_id:
+    what it names; used_at: the other node at which its report was shown before.
     """
 
     state: str
@@ -96,6 +97,10 @@ class CheckedIn:
     lead: str | None = None
     heads: int | None = None
     facts: tuple[Fact, ...] = ()
+    code_kind: str | None = None
+    report_id: str | None = None
+    agent_id: str | None = None
+    used_at: str | None = None
 
     @property
     def seq(self) -> int:
@@ -315,6 +320,10 @@ def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
         lead=fields.get("lead"),
         heads=fields.get("heads"),
         facts=Fact.read(fields),
+        code_kind=fields.get("code_kind"),
+        report_id=fields.get("report"),
+        agent_id=fields.get("agent"),
+        used_at=fields.get("used_at"),
     )
     closings = tuple(sorted((*visit.closings, closing), key=lambda told: told.at))
     return replace(visit, closings=closings, words=_with(visit.words, record))

@@ -19,6 +19,7 @@ from edge.kiosk import (
     cameras,
     certificates,
     checkin,
+    codes,
     consent,
     corrections,
     erasures,
@@ -65,6 +66,7 @@ _PAGES = (
     undo,
     rota,
     consent,
+    codes,
     lookback,
     why,
     certificates,
@@ -89,7 +91,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     accounts = Accounts(home.database, pin_secret=desk_secret(home.keys_database, "pin"))
     registered = Tablets(home.database)
     sessions = Sessions(home.database, idle_s)
-    pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"))
+    pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"), permissions=("camera",))
     gate = Gate("kiosk", accounts, sessions, registered, pages, HOMES)
     jobs = Jobs(settings.site.timezone)
     faces = Faces(home.database, home.keys_database)

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
+from edge.desk.codes import ShownCode
 from edge.desk.consents import MAX_SIGNATURE, NothingToForget
 from edge.desk.contacts import contact_of
 from edge.desk.phones import BadPhone, parse_phone
@@ -127,11 +128,15 @@ def checkin_page(
     problem: str = "",
     typed: str = "",
     moved_by: str = "",
+    scanned: ShownCode | None = None,
+    scanned_text: str = "",
+    refused: Record | None = None,
     **given: Any,
 ) -> Response:
     """The page itself. problem: what to say of the form that was sent; typed: its phone, to be mended there.
 
-    moved_by: the request of a split or join that the page shows as done.
+    moved_by: the request of a split or join that the page shows as done. scanned, scanned_text: a good code that waits
+    for a phone, or for the desk's word; refused: what is on record of one that is not.
     """
     home = shell.home
     shell.look(session, "checkin", visit.visit_id)
@@ -156,6 +161,10 @@ def checkin_page(
         typed=typed,
         moved=moved(shell, visit, moved_by) if once(moved_by) else None,
         **PartyView(shell).around(visit),
+        scanned=scanned,
+        scanned_text=scanned_text,
+        refused=refused,
+        scan_cameras=[one.camera_id for one in shell.health.read().cameras if one.status in ("up", "moved")],
         **given,
     )
 

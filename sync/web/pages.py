@@ -1,6 +1,7 @@
 """Rendered pages: templates, the headers that keep them private, and the assets both applications share."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,24 +31,29 @@ _HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
+_PERMISSIONS = ("camera", "microphone", "geolocation")
 
 
 class PrivateHeaders:
     """ASGI middleware: strict headers on everything, and nothing but assets may be stored anywhere."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, permissions: Sequence[str] = ()) -> None:
+        """permissions: what of a device pages may ask for, where they come over TLS; browsers give it to no others."""
         self._app = app
+        allowed = ", ".join(f"{one}={'(self)' if one in permissions else '()'}" for one in _PERMISSIONS)
+        self._secure = {**_HEADERS, "permissions-policy": allowed}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        private = self._secure if scope["scheme"] == "https" else _HEADERS
         asset = scope["path"].startswith(("/static/", "/shared/"))
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
+                for name, value in private.items():
                     headers[name] = value
                 headers["cache-control"] = "no-cache" if asset else "no-store"
             await send(message)
@@ -58,8 +64,9 @@ class PrivateHeaders:
 class Pages:
     """Renders the templates of one application over the shared ones."""
 
-    def __init__(self, folder: Path, languages: Languages) -> None:
-        """folder: holds templates/ and static/."""
+    def __init__(self, folder: Path, languages: Languages, permissions: Sequence[str] = ()) -> None:
+        """folder: holds templates/ and static/. permissions: as PrivateHeaders takes them."""
+        self._permissions = permissions
         self.languages = languages
         self._folder = folder
         self._environment = Environment(
@@ -76,7 +83,7 @@ class Pages:
         """Serve /static (the application's own) and /shared, and guard every answer."""
         app.mount("/static", StaticFiles(directory=self._folder / "static"))
         app.mount("/shared", StaticFiles(directory=_HERE / "static"))
-        app.add_middleware(PrivateHeaders)
+        app.add_middleware(PrivateHeaders, permissions=self._permissions)
 
     def texts(self, request: Request) -> Texts:
         return self.languages.of(request)

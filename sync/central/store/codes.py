@@ -68,10 +68,10 @@ class Codes(Tables):
         return _issued(*rows[0]) if rows else None
 
     def add_code(self, issued: IssuedCode) -> None:
-        """Keep a code, in a transaction of its own."""
+        """Keep a code, in a transaction of its own; one that says the very same is the same code."""
         row = (bytes.fromhex(issued.code.hash), issued.code.body(), issued.subject, issued.issued_us, None, None)
         with self._db.transaction():
-            self._db.insert("codes", [row])
+            self._db.execute("INSERT INTO codes VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
 
     def revoke_code(self, code_hash: str, from_us: int, reason: str) -> None:
         with self._db.transaction():

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from sync.web.server import PageServer
 from tests.edge.kiosk import door as door_program
 from tests.edge.kiosk.conftest import PASSWORD, Desk, until
 from tests.edge.kiosk.door import Door
+from tests.edge.kiosk.hq import Hq, picture_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -226,3 +228,52 @@ def test_pages_fit_and_every_target_is_big_enough_to_touch(
                 ".filter(([_, box]) => box.width && (box.width < 44 || box.height < 44)).map(([html]) => html)",
             )
             assert small == [], f"{path} {language}"
+
+
+def test_a_scanner_types_from_anywhere_on_the_page(open_page: OpenPage, door: Door, desk: Desk, tmp_path: Path) -> None:
+    hq = Hq(desk, tmp_path)
+    visits = [door.arrive("first", ago_s=9 - i)[0] for i in range(3)]
+    page, text = open_page(), hq.report().text()
+    page.wait_for_selector(".party:nth-child(3) .serve")
+    for visit, focus in zip(visits, ("input[name=phone][type=tel]", "a.button.quiet", "[data-scan]"), strict=True):
+        page.goto(f"/visits/{visit}/checkin")
+        page.focus(focus)
+        page.keyboard.type(f"{text}\n")
+        page.wait_for_selector(".scanned")
+        assert page.input_value("input[name=phone][type=tel]") == ""
+        page.keyboard.type("13800005678\n")
+        page.wait_for_selector(".notice.good.told")
+        assert "出示报备码" in page.inner_text(".notice.good.told")
+    with closing(desk.home.open_ledger()) as ledger:
+        assert [one.fields["visit"] for one in ledger.records(("visit.checkin",))] == visits
+
+
+def test_a_phone_typed_first_goes_along_with_the_scan_and_a_refusal_says_why(
+    open_page: OpenPage, door: Door, desk: Desk, tmp_path: Path
+) -> None:
+    hq = Hq(desk, tmp_path)
+    visit, _ = door.arrive("first")
+    page = open_page()
+    page.wait_for_selector(".party .serve")
+    page.goto(f"/visits/{visit}/checkin")
+    page.keyboard.type("13900001234")
+    page.keyboard.type(f"{hq.report().text()}\n")
+    page.wait_for_selector("[role=alert]")
+    assert "手机号与报备不符" in page.inner_text("[role=alert]")
+    assert page.input_value("input[name=phone][type=tel]") == "13900001234", "to be mended there"
+    page.fill("input[name=phone][type=tel]", "13800005678")
+    page.keyboard.type(f"{hq.report().text()}\n")
+    page.wait_for_selector(".notice.good.told")
+    assert not page.query_selector("[data-tablet-camera]"), "without TLS a tablet's camera is not offered"
+
+
+def test_a_picture_is_sent_as_soon_as_it_is_taken(open_page: OpenPage, door: Door, desk: Desk, tmp_path: Path) -> None:
+    hq = Hq(desk, tmp_path)
+    visit, _ = door.arrive("first")
+    page = open_page()
+    page.wait_for_selector(".party .serve")
+    page.goto(f"/visits/{visit}/checkin")
+    picture = {"name": "p.jpg", "mimeType": "image/jpeg", "buffer": picture_of(hq.agent().text())}
+    page.set_input_files("[data-picture]", picture)  # type: ignore[arg-type]
+    page.wait_for_selector(".scanned")
+    assert "不代表已报备" in page.inner_text(".scanned")
