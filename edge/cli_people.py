@@ -137,6 +137,8 @@ def enrol(
     settings = found.settings()
     if bool(photo) == bool(camera):
         raise EdgeError("give --photo, once or more, or --camera")
+    if agent_code is not None and role is not EnrolledAs.AGENT:
+        raise EdgeError("an agent code goes with --role agent")
     number = None if phone is None else parse_phone(phone)
     store = Store(default_root())
     opened = open_pack(store, store.pick(pack or settings.recognition.pack))

@@ -64,7 +64,7 @@ def faces_of(vault: Vault, pack: Pack, strictness: Strictness, chips: list[Image
 def enrol(
     ledger: Ledger,
     vault: Vault,
-    faces: Faces,
+    faces: Faces | None,
     *,
     role: Role,
     consent: str,
@@ -76,32 +76,34 @@ def enrol(
 ) -> Enrolment:
     """Propose one person for the roster by their face; an auditor's word puts them there (desk/staff_approvals.py).
 
-    ledger: opened under the desk key. consent: the code of the text they have agreed to. agent_code and phone, an
-    agent's own, stay here, sealed under the person's key, and the record holds a commitment to each. It acts forward
-    only: visits that were recorded stay what they are, and the record names the newest of them. account, request: whose
-    form it was, and which; the same form again gets its record back. Raises EdgeError where the faces are of two
-    people, of somebody enrolled or proposed already, or a code that cannot be one.
+    ledger: opened under the desk key. faces: None of whoever refuses, who needs a code. consent: the code of the text
+    they have agreed to. agent_code (of staff, a badge's) and phone, an agent's own, stay here, sealed under the
+    person's key, and the record holds a commitment to each. It acts forward only: visits that were recorded stay what
+    they are, and the record names the newest of them. account, request: whose form it was, and which; the same form
+    again gets its record back. Raises EdgeError where the faces are of two people, of somebody enrolled or proposed
+    already, or a code that cannot be one.
     """
     for name, code in (("consent", consent), ("agent code", agent_code)):
         if code is not None and not _CODE.fullmatch(code):
             raise EdgeError(f"{name} {code!r}: letters, digits, dots, underscores and dashes, up to 64")
-    if (agent_code is not None or phone is not None) and role != "agent":
-        raise EdgeError("an agent code and a phone go with --role agent")
+    if phone is not None and role != "agent":
+        raise EdgeError("a phone goes with an agent")
+    if faces is None and agent_code is None:
+        raise EdgeError("whoever refuses the face needs a badge code")
     for record in ledger.records((KIND,)) if request is not None else ():
         if record.fields.get("request") == request and record.fields.get("state") == "proposed":
             return Enrolment(
                 record.fields["person"], record, record.fields["templates"], record.fields.get("seen_before")
             )
-    _hold_to_one_person(faces)
-    for which, said in ((ROSTER, "enrolled"), (PENDING, "proposed")):
-        if (known := known_in(vault, faces.pack_id, which, faces.vectors, faces.of_roster)) is not None:
-            raise EdgeError(f"{said} already as {known} (firstvisit people remove takes somebody off the roster)")
-    visitor_id = known_in(vault, faces.pack_id, VISITORS, faces.vectors, faces.of_visitors)
+    visitor_id = None if faces is None else _visitor(vault, faces)
     visit_id = newest_visit(ledger, visitor_id) if visitor_id is not None else None
     person_id, salt = f"p-{secrets.token_hex(10)}", secrets.token_bytes(_SALT_BYTES)
     vault.create_key(person_id)
-    fields = enrolled_fields(vault, person_id, role, faces.pack_id, faces.vectors, visitor_id)
-    fields |= {"state": "proposed", "upper_e6": round(faces.of_visitors * 1e6)}
+    fields: Fields = {"person": person_id, "role": role, "templates": 0}
+    if faces is not None:
+        fields = enrolled_fields(vault, person_id, role, faces.pack_id, faces.vectors, visitor_id)
+        fields["upper_e6"] = round(faces.of_visitors * 1e6)
+    fields["state"] = "proposed"
     if account is not None:
         fields |= {"account": account.account_id, **({"office": account.office} if account.office else {})}
     if request is not None:
@@ -109,20 +111,21 @@ def enrol(
     label = None
     if agent_code is not None:
         label = salt + agent_code.encode()
-        fields["agent_code"] = commitment(salt, agent_code.encode()).hex()
+        fields["agent_code" if role == "agent" else "badge"] = commitment(salt, agent_code.encode()).hex()
     if phone is not None:
         fields["phone"] = commitment(salt, phone.e164.encode()).hex()
     if visit_id is not None:
         fields["seen_before"] = visit_id
     with ledger.transaction() as transaction:
-        transaction.append("consent.given", {"person": person_id, "purpose": role, "version": consent})
+        if faces is not None:
+            transaction.append("consent.given", {"person": person_id, "purpose": role, "version": consent})
         record = transaction.append(KIND, fields)
         vault.enrol(
             transaction.connection,
             person_id,
             role,
-            faces.pack_id,
-            faces.vectors,
+            "" if faces is None else faces.pack_id,
+            np.empty((0, 0), np.float32) if faces is None else faces.vectors,
             now,
             visitor_id=visitor_id,
             label=label,
@@ -130,7 +133,16 @@ def enrol(
         )
         if phone is not None:
             keep_agents_phone(transaction.connection, vault, person_id, phone, salt)
-    return Enrolment(person_id, record, len(faces.vectors), visit_id)
+    return Enrolment(person_id, record, fields["templates"], visit_id)
+
+
+def _visitor(vault: Vault, faces: Faces) -> str | None:
+    """Whom the face has come as; raises EdgeError where it is of two people, or on the roster already."""
+    _hold_to_one_person(faces)
+    for which, said in ((ROSTER, "enrolled"), (PENDING, "proposed")):
+        if (known := known_in(vault, faces.pack_id, which, faces.vectors, faces.of_roster)) is not None:
+            raise EdgeError(f"{said} already as {known} (firstvisit people remove takes somebody off the roster)")
+    return known_in(vault, faces.pack_id, VISITORS, faces.vectors, faces.of_visitors)
 
 
 def enrolled_fields(

@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from sync.format.records import Record
 _log = logging.getLogger(__name__)
 
 SOCKET = "live.sock"
+LOOK = "look "  # before a camera's id: one look at whoever is before it, instead of pictures
 EVERY_S = 0.2
 WIDTH_PX = 960
 WATCHERS = 4  # each has a thread and encodes for itself
@@ -51,9 +52,10 @@ class _Picture:
 class LiveView:
     """The node's end: the loop hands it frames that somebody wants, threads of its own draw and send them."""
 
-    def __init__(self, folder: Path) -> None:
-        """folder: where the socket lies, beside the databases."""
+    def __init__(self, folder: Path, look: Callable[[NDArray[np.uint8]], bytes] | None = None) -> None:
+        """folder: where the socket lies, beside the databases. look: what a watcher who asks for one is answered."""
         self._folder = folder
+        self._look = look
         self._listening: socket.socket | None = None
         self._changed = threading.Condition()
         self._watched: dict[str, int] = {}
@@ -67,7 +69,7 @@ class LiveView:
         """Listen; a folder that allows no socket costs the view, never the watch."""
         listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            with _within_reach(self._folder) as path:
+            with within_reach(self._folder) as path:
                 path.unlink(missing_ok=True)  # of a run that was killed; run.lock says that no other one is there
                 os.fchmod(listening.fileno(), 0o660)  # before it has a name: others may write the folder too
                 listening.bind(str(path))
@@ -139,6 +141,9 @@ class LiveView:
             except (OSError, ValueError) as error:
                 _log.warning("live view: a watcher said no camera: %s", error)
                 return
+            if self._look is not None and camera_id.startswith(LOOK):
+                self._looked(watcher, camera_id.removeprefix(LOOK), self._look)
+                return
             with self._watching(camera_id):
                 shown = 0
                 while (picture := self._next(camera_id, shown)) is not None:
@@ -148,6 +153,13 @@ class LiveView:
                         watcher.sendall(_LENGTH.pack(len(data)) + data)
                     except OSError:  # gone, or not reading: either is the end of watching
                         return
+
+    def _looked(self, watcher: socket.socket, camera_id: str, look: Callable[[NDArray[np.uint8]], bytes]) -> None:
+        with self._watching(camera_id):
+            picture = self._next(camera_id, 0)
+            answer = b"" if picture is None else look(picture.image)
+            with contextlib.suppress(OSError):  # gone: nobody is waiting for it
+                watcher.sendall(_LENGTH.pack(len(answer)) + answer)
 
     @contextlib.contextmanager
     def _place(self) -> Iterator[None]:
@@ -185,7 +197,7 @@ async def pictures(folder: Path, camera_id: str) -> AsyncGenerator[bytes]:
     """A camera's pictures, JPEG, as long as the node sends any; raises EdgeError where it runs no live view."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _within_reach(folder) as path:
+        with within_reach(folder) as path:
             connection.connect(str(path))
     except OSError as error:
         connection.close()
@@ -206,7 +218,7 @@ async def pictures(folder: Path, camera_id: str) -> AsyncGenerator[bytes]:
 
 
 @contextlib.contextmanager
-def _within_reach(folder: Path) -> Iterator[Path]:
+def within_reach(folder: Path) -> Iterator[Path]:
     """The socket's path by way of an open folder: a socket's address has room for 107 bytes, whatever HOME's name."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

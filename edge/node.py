@@ -26,6 +26,7 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody
 from edge.decision import Strictness
+from edge.enrol_look import looker
 from edge.epochs import continue_here
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
@@ -159,7 +160,9 @@ def run(home: Home, options: RunOptions) -> bool:
         )
         views = ReferenceViews(home.path, ledger, CameraViews(home.database, patience.wait_on))
         masks, liveness = shipped_masks(), open_liveness(default_root())
-        live_view = LiveView(home.database.resolve().parent)
+        strictness = Strictness.of(settings.recognition)
+        look = looker(pack, strictness, lambda: staff.templates, lambda: gallery.templates)
+        live_view = LiveView(home.database.resolve().parent, look)
         live_view.start()
         stack.callback(live_view.stop)
         watch = Watch(

@@ -121,6 +121,8 @@ class StaffApprovals:
     @staticmethod
     def _visitor(vault: Vault, asked: Record) -> str | None:
         """Whom the face has come as, by the visitors known now; else as it was known when it was proposed."""
+        if "pack" not in asked.fields:  # a badge
+            return None
         stored = vault.templates_of(asked.fields["person"], asked.fields["pack"])
         upper = asked.fields.get("upper_e6")
         vectors = np.stack([one.vector for one in stored]) if stored else None

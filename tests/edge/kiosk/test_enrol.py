@@ -1,0 +1,201 @@
+"""Staff and agents proposed at the kiosk: by a badge, or by a real face before a camera of a real node's live view."""
+
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+
+import httpx
+import numpy as np
+import pytest
+
+from camera.pipeline import Step
+from camera.source import Frame
+from edge import EdgeError
+from edge.decision import Strictness
+from edge.enrol_look import look_through, looker
+from edge.enrolment import agent_code
+from edge.home import Home
+from edge.live_view import LiveView
+from edge.roster import Roster
+from edge.vault import opened
+from models.faces import Image
+from models.pack import Pack
+from sync.format.records import Record
+from tests.conftest import form_token
+from tests.edge.kiosk.conftest import Desk, until
+
+Visitor = Callable[..., httpx.Client]
+STRICT = Strictness(0.003, 0.1, 0.5)
+
+
+class _Camera:
+    """Films one picture after the other into a live view, as the node's loop does."""
+
+    def __init__(self, home: Home, pack: Pack, picture: Image) -> None:
+        self.picture = picture
+        self.view = LiveView(home.database.resolve().parent, looker(pack, STRICT, lambda: 0, lambda: 0))
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> "_Camera":
+        self.view.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.view.stop()
+
+    def _run(self) -> None:
+        number = 0
+        while not self._over.wait(0.04):
+            number += 1
+            frame = Frame("entrance", number, datetime.now(UTC), time.monotonic_ns(), self.picture)
+            self.view.follow(frame, Step(sightings=()))
+
+
+@pytest.fixture(scope="module")
+def alone() -> Image:
+    skimage = pytest.importorskip("skimage.data", reason="scikit-image, which carries a face, is not installed")
+    return np.ascontiguousarray(skimage.astronaut()[..., ::-1])
+
+
+@pytest.fixture
+def camera(desk: Desk, pack: Pack, alone: Image) -> Iterator[_Camera]:
+    with _Camera(desk.home, pack, alone) as camera:
+        yield camera
+
+
+def _send(client: httpx.Client, path: str, **form: str) -> httpx.Response:
+    return client.post(
+        path, data={"csrf_token": form_token(client, "/node"), "request_id": secrets.token_hex(16), **form}
+    )
+
+
+def _proposed(desk: Desk) -> list[Record]:
+    with closing(desk.home.open_ledger()) as ledger:
+        return [one for one in ledger.records(("person.enrolled",)) if one.fields.get("state") == "proposed"]
+
+
+def _members(desk: Desk) -> set[str]:
+    with closing(desk.home.open_ledger()) as ledger:
+        return set(Roster(desk.home.path, ledger).members())
+
+
+def _approve(visitor: Visitor, proposal: Record, verdict: str = "approved") -> httpx.Response:
+    return _send(visitor("auditor"), f"/approvals/staff/{proposal.hash.hex()}", verdict=verdict)
+
+
+def test_whoever_refuses_the_face_is_registered_by_a_badge_that_stays_sealed(visitor: Visitor, desk: Desk) -> None:
+    wang = visitor("wang")
+    form = {"role": "staff", "by": "badge", "code": "BADGE-0417", "request_id": "a" * 32}
+    for _ in range(2):
+        assert _send(wang, "/enrol", **form).status_code == 303
+    (proposal,) = _proposed(desk)
+    assert proposal.fields["templates"] == 0
+    assert re.fullmatch("[0-9a-f]{64}", proposal.fields["badge"])
+    assert b"BADGE-0417" not in proposal.body
+    assert proposal.fields["account"] == desk.wang.account_id
+    with closing(desk.home.open_ledger()) as ledger:
+        assert ledger.last_of("consent.given") is None, "no face, no consent to one"
+    person_id = proposal.fields["person"]
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        assert agent_code(vault, person_id) == "BADGE-0417"
+        assert [one.person_id for one in vault.roster()] == []
+    assert "BADGE-0417" in visitor("auditor").get("/approvals").text
+    assert _approve(visitor, proposal).status_code == 303
+    with opened(desk.home.database, desk.home.keys_database) as vault:
+        assert [one.person_id for one in vault.roster()] == [person_id]
+    assert "批准" in wang.get("/enrol").text
+
+
+@pytest.mark.parametrize(
+    ("form", "status", "says"),
+    [
+        ({"role": "staff", "by": "badge"}, 422, "需要填写编号"),
+        ({"role": "staff", "by": "badge", "code": "no spaces"}, 409, "没有登记"),
+        ({"role": "staff", "by": "face", "camera": "entrance"}, 422, "本人先勾选同意"),
+        ({"role": "staff", "by": "face", "camera": "entrance", "consent": "agent-1"}, 422, "本人先勾选同意"),
+        ({"role": "staff", "by": "face", "camera": "none", "consent": "staff-1"}, 422, "表单已失效"),
+        ({"role": "agent", "by": "badge", "code": "A-1", "phone": "12"}, 422, "手机号不正确"),
+        ({"role": "boss", "by": "badge", "code": "A-1"}, 422, "表单已失效"),
+    ],
+)
+def test_what_cannot_be_proposed_is_told(
+    visitor: Visitor, desk: Desk, form: dict[str, str], status: int, says: str
+) -> None:
+    answer = _send(visitor("wang"), "/enrol", **form)
+    assert answer.status_code == status
+    assert says in answer.text
+    assert _proposed(desk) == []
+
+
+def test_a_consenting_face_before_the_camera_is_proposed_and_counts_once_approved(
+    visitor: Visitor, desk: Desk, camera: _Camera
+) -> None:
+    wang, good = visitor("wang"), camera.picture
+    camera.picture = np.full_like(good, 90)
+    begun = _send(wang, "/enrol", role="agent", by="face", camera="entrance", consent="agent-1", code="A-17")
+    assert begun.status_code == 303
+    sitting = begun.headers["location"]
+    look = f"/fragments{sitting}"
+    until(lambda: "没有看到人脸" in wang.get(look).text)
+    assert _send(wang, sitting).status_code == 409, "not yet"
+    assert "合格的画面还不够" in _send(wang, sitting).text
+    assert visitor("wang").get(sitting).status_code == 200
+    camera.picture = good
+    until(lambda: "可以提交了" in wang.get(look).text)
+    assert _send(wang, sitting).headers["location"] == "/enrol"
+    (proposal,) = _proposed(desk)
+    assert (proposal.fields["role"], proposal.fields["templates"]) == ("agent", 3)
+    with closing(desk.home.open_ledger()) as ledger:
+        consent = ledger.last_of("consent.given")
+    assert consent is not None
+    assert (consent.fields["version"], consent.fields["person"]) == ("agent-1", proposal.fields["person"])
+    assert wang.get(sitting).status_code == 404, "the looks are gone"
+    assert _members(desk) == set()
+    assert _approve(visitor, proposal).status_code == 303
+    assert _members(desk) == {proposal.fields["person"]}
+
+
+def test_a_face_that_is_proposed_already_is_told_so(visitor: Visitor, desk: Desk, camera: _Camera) -> None:
+    assert camera
+    wang = visitor("wang")
+    for expected in (303, 409):
+        form = {"role": "staff", "by": "face", "camera": "entrance", "consent": "staff-1"}
+        sitting = _send(wang, "/enrol", **form).headers["location"]
+        until(lambda path=sitting: "可以提交了" in wang.get(f"/fragments{path}").text)
+        answer = _send(wang, sitting)
+        assert answer.status_code == expected
+    assert "proposed already" in answer.text
+    assert len(_proposed(desk)) == 1
+
+
+def test_a_look_tells_what_is_wrong_with_a_picture_and_embeds_only_a_good_one(
+    desk: Desk, pack: Pack, camera: _Camera, alone: Image
+) -> None:
+    folder = desk.home.database.resolve().parent
+    look = look_through(folder, "entrance")
+    assert look.flaw == ""
+    assert look.faces is not None
+    assert look.faces.pack_id == pack.pack_id
+    assert np.linalg.norm(look.faces.vectors[0]) == pytest.approx(1, abs=1e-4)
+    camera.picture = np.ascontiguousarray(np.hstack([alone, alone]))
+    until(lambda: look_through(folder, "entrance").flaw == "several")
+    with pytest.raises(EdgeError, match="side-door: no picture"):
+        look_through(folder, "side-door")
+    camera.view.stop()
+    with pytest.raises(EdgeError, match="no node is there"):
+        look_through(folder, "entrance")
+
+
+def test_a_sitting_without_a_node_says_that_there_is_no_picture(visitor: Visitor) -> None:
+    wang = visitor("wang")
+    begun = _send(wang, "/enrol", role="staff", by="face", camera="entrance", consent="staff-1")
+    assert "摄像头没有画面" in wang.get(f"/fragments{begun.headers['location']}").text
+    assert wang.get("/enrol/" + "0" * 32).status_code == 404
