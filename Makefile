@@ -28,7 +28,7 @@ check: $(VENV)/.dev ## style and types
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/.dev ## the measured figures of the READMEs, beside their peers and limits; ONLY=sync, clip, gallery or cameras for a part
+bench: $(VENV)/.dev ## the measured figures of the READMEs, beside their peers and limits; ONLY=sync, clip, gallery, cameras or desk for a part
 	OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m tests.bench --out bench $(if $(ONLY),--only $(ONLY))
 
 faults: $(VENV)/.dev ## evidence under twelve kinds of accident; CUT=1 for a shorter cut, MUTANTS=1 to try the tests themselves

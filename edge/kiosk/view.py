@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import Counter
+from functools import cache
 from typing import Any
 
 from edge.attestation import read_standing
@@ -50,7 +51,7 @@ class View:
             "times": self.times,
             "now_us": _now_us(),
             "lasting": lasting,
-            "named": self._named,
+            "named": cache(self._named),  # a page asks for one name in many rows
             "site_id": self._site_id,
             "node_id": self._node_id,
             "count": len(self._arrivals.questions()),

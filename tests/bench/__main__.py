@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from tests.bench import cameras, clip, gallery, hard_cases, process, soak, sync, tracks
+from tests.bench import cameras, clip, desk, gallery, hard_cases, process, soak, sync, tracks
 from tests.bench.machine import machine
 from tests.bench.report import Row, show
 
-PARTS = ("sync", "clip", "gallery", "cameras")
+PARTS = ("sync", "clip", "gallery", "cameras", "desk")
 APART = ("hard-cases", "tracks", "soak")  # nothing that a machine's speed changes, or hours, so not part of each run
 
 
@@ -36,6 +36,8 @@ def main() -> None:
     rows: list[Row] = []
     if "gallery" in parts:
         rows += gallery.bench(options.runs)
+    if "desk" in parts:
+        rows += desk.bench(options.runs)
     if {"clip", "cameras", "soak"} & set(parts) and not options.clip.is_file():
         print(f"{options.clip}: no such clip; name one with --clip")
     else:
