@@ -46,8 +46,8 @@ def export(
         opened(found.database, found.keys_database) as vault,
     ):
         subject = find_subject(ledger, vault, asked)
-        times, now_us = Times(settings.site.timezone), time.time_ns() // 1000
-        made = make_file(ledger, vault, subject, found.policy(settings), times, now_us)
+        moment, now_us = Times(settings.site.timezone).moment, time.time_ns() // 1000
+        made = make_file(ledger, vault, subject, found.policy(settings), moment, now_us)
         handle = _new(out)
         record = record_made(ledger, made)
     with os.fdopen(handle, "wb") as file:
@@ -71,7 +71,7 @@ def impact(home: HomeOption, out: OutOption) -> None:
     settings = found.settings()
     found.migrate()
     with closing(found.open_ledger()) as ledger:
-        text = report(gather(found, settings, ledger, time.time_ns() // 1000), Times(settings.site.timezone))
+        text = report(gather(found, settings, ledger, time.time_ns() // 1000), Times(settings.site.timezone).moment)
     with os.fdopen(_new(out), "w", encoding="utf-8") as file:
         file.write(text)
     say(str(out), "wrote")

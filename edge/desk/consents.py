@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
+from edge.rights.retention import reached_fields
 from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -178,14 +179,15 @@ def forget_face(
                 raise NothingToForget(f"visit {visit_id}: no face is kept")
             if because == "withdrawn" and vault.consented_us(person) is None:
                 raise NothingToForget(f"visit {visit_id}: no consent stands")
-            vault.destroy_keys([person])  # first: a crash between the two leaves ciphertext that nothing opens
+            # first: a crash between the two leaves ciphertext that nothing opens
+            reached = vault.destroy_keys([person])
             with ledger.transaction() as transaction:
                 if _person(ledger, visit_id, at, person_id) != person:
                     continue  # the node has said meanwhile who it is
                 vault.forget(transaction.connection, person)
                 said: Fields = {"purpose": "visitor"} if because == "withdrawn" else {"reason": because}
                 fields: Fields = {"visit": visit_id, "person": person, "account": account_id, "request": request}
-                record = transaction.append(kind, {**fields, **said})
+                record = transaction.append(kind, {**fields, **said, **reached_fields(transaction, person, reached)})
             return Forgotten(record, tuple(vault.unreached()))
 
 

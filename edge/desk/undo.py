@@ -9,6 +9,7 @@ from edge.desk.checkin import KIND, Arrival, NotNow
 from edge.desk.codes import forget_use
 from edge.desk.contacts import unbind_visit
 from edge.home import Home
+from edge.rights.sealed_phones import unseal
 from edge.vault import opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -59,6 +60,7 @@ def undo(
                     transaction.append("consent.withdrawn", {**agreed, "account": account_id, "reason": "undone"})
                 )
             orphan = unbind_visit(transaction.connection, vault, arrival.visit_id)
+            unseal(transaction.connection, arrival.visit_id, [one.hash for one in with_it])
             forget_use(transaction.connection, arrival.visit_id)
         if orphan is not None:
             vault.destroy_keys([orphan])  # a crash before it leaves a key that opens nothing; the node sweeps it

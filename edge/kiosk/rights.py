@@ -48,6 +48,7 @@ def mount(shell: Shell) -> None:
         Sender(command, settings.site.id) if command else None,
     )
     claims = Claims(shell.desk_ledger)
+    moment = Times(settings.site.timezone).moment
 
     def shown(
         request: Request,
@@ -168,13 +169,13 @@ def mount(shell: Shell) -> None:
         request_id: Annotated[str, Form()],
         whom: Annotated[str, Form(max_length=64)],
     ) -> Response:
-        sent, times = sent_once(request_id), Times(settings.site.timezone)
+        sent = sent_once(request_id)
         try:
             with closing(shell.desk_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
                 subject = find_subject(ledger, vault, whom)
                 for one in (*subject.persons, *subject.contacts) or subject.visits:
                     shell.look(session, "person", one)
-                made = make_file(ledger, vault, subject, home.policy(settings), times, _now_us())
+                made = make_file(ledger, vault, subject, home.policy(settings), moment, _now_us())
                 record = record_made(ledger, made, session.account.account_id, sent)
         except EdgeError as error:
             return refused(request, session, error, "not_found")
@@ -185,7 +186,7 @@ def mount(shell: Shell) -> None:
     @app.get("/rights/impact.html")
     def impact_report(_session: officer_page) -> Response:
         with closing(home.open_ledger()) as ledger:
-            text = report(gather(home, settings, ledger, _now_us()), Times(settings.site.timezone))
+            text = report(gather(home, settings, ledger, _now_us()), moment)
         return _download(text.encode(), f"impact-{settings.node.id}.html", "text/html; charset=utf-8")
 
 

@@ -9,10 +9,10 @@ import io
 import json
 import sqlite3
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -25,7 +25,6 @@ from sync.format.canonical import Fields
 from sync.format.records import ROLE_OF_KIND, Record
 from sync.format.stamp import rfc3339
 from sync.node.ledger import Ledger
-from sync.web.times import Times
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _ENVELOPE = ("v", "node", "epoch", "seq", "prev", "kind", "key", "at", "anchor")
@@ -37,6 +36,8 @@ _OTHERS = frozenset(
 )
 """Keys of bodies that name other people or their visits."""
 _MOST_SUBJECTS = 200
+
+Moment: TypeAlias = Callable[[int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +97,12 @@ def find_subject(ledger: Ledger, vault: Vault, asked: str) -> Subject:
 
 
 def make_file(
-    ledger: Ledger, vault: Vault, subject: Subject, policy: CapturePolicy, times: Times, now_us: int
+    ledger: Ledger, vault: Vault, subject: Subject, policy: CapturePolicy, moment: Moment, now_us: int
 ) -> AccessFile:
-    """Gather everything of a subject into one zip: data.json, index.html (Chinese and English), faces/."""
+    """Gather everything of a subject into one zip: data.json, index.html (Chinese and English), faces/.
+
+    moment: writes microseconds as people of the site read them.
+    """
     pictures = {visit: jpeg for visit in subject.visits if (jpeg := vault.crop(visit)) is not None}
     held: dict[str, Any] = {
         "made_at": rfc3339(now_us),
@@ -118,7 +122,7 @@ def make_file(
     page = (
         Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
         .get_template("access.html")
-        .render(held=held, times=times, now_us=now_us, pictures=sorted(pictures))
+        .render(held=held, moment=moment, now_us=now_us, pictures=sorted(pictures))
     )
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:

@@ -6,6 +6,7 @@ asked) is left open in the report, marked as the operator's to write.
 
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,7 +20,6 @@ from edge.rights.restricted import all_restricted
 from edge.rights.volume import DUTY, SOON, faces_stored
 from edge.settings import Settings
 from sync.node.ledger import Ledger
-from sync.web.times import Times
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COUNTED = (
@@ -85,10 +85,13 @@ def gather(home: Home, settings: Settings, ledger: Ledger, now_us: int) -> Impac
     )
 
 
-def report(found: Impact, times: Times) -> str:
-    """The report as one HTML page, Chinese with English beside it; it prints on A4."""
+def report(found: Impact, moment: Callable[[int], str]) -> str:
+    """The report as one HTML page, Chinese with English beside it; it prints on A4.
+
+    moment: writes microseconds as people of the site read them.
+    """
     environment = Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
-    return environment.get_template("impact.html").render(i=found, times=times, soon=SOON, duty=DUTY)
+    return environment.get_template("impact.html").render(i=found, moment=moment, soon=SOON, duty=DUTY)
 
 
 def _count(connection: sqlite3.Connection, query: str, *values: str) -> int:

@@ -165,16 +165,23 @@ def erase(
         fields["account"] = account_id
     if request:
         fields["request"] = request
-    if reached:
-        fields["reached"] = [person_id]
     with ledger.transaction() as transaction:
         forget(vault, transaction, person_id)
-        record = transaction.append("person.erased", fields)
-        if not reached:
-            transaction.connection.execute("INSERT OR IGNORE INTO unreached_erasures VALUES (?)", (person_id,))
+        record = transaction.append("person.erased", fields | reached_fields(transaction, person_id, reached))
     if reached:
         vault.scrub()
     return Erasure(record, () if reached else tuple(vault.unreached()), salt)
+
+
+def reached_fields(transaction: Transaction, person_id: str, reached: bool) -> Fields:
+    """What the record of an erasure says of where the key may lie still: nowhere; else the node is left to go there.
+
+    reached: as `Vault.destroy_keys` said.
+    """
+    if reached:
+        return {"reached": [person_id]}
+    transaction.connection.execute("INSERT OR IGNORE INTO unreached_erasures VALUES (?)", (person_id,))
+    return {}
 
 
 def confirm_reached(ledger: Ledger, vault: Vault) -> int:

@@ -1,6 +1,8 @@
 """Phones given at the desk, sealed to central: made by the running node, which can read both chain and vault."""
 
 import logging
+import sqlite3
+from collections.abc import Sequence
 
 from edge.desk.contacts import opening
 from edge.vault import Vault
@@ -40,6 +42,15 @@ def seal_waiting(ledger: Ledger, vault: Vault, key: SealingKey) -> int:
                 sealed += 1
             transaction.connection.execute("INSERT OR IGNORE INTO sealed_visits VALUES (?)", (visit_id,))
     return sealed
+
+
+def unseal(connection: sqlite3.Connection, visit_id: str, records: Sequence[bytes]) -> None:
+    """A registration is taken back: what was sealed for it goes, and what the visit is given later is sealed anew.
+
+    records: the hashes of its check-ins. In the caller's transaction; central drops its own by the record that undoes.
+    """
+    sidecars.withdraw(connection, records)
+    connection.execute("DELETE FROM sealed_visits WHERE visit_id = ?", (visit_id,))
 
 
 def _sidecar(

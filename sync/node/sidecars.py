@@ -80,6 +80,11 @@ def forget(connection: sqlite3.Connection, contact_ids: Iterable[str]) -> None:
     connection.executemany("DELETE FROM sidecars WHERE contact_id = ?", [(one,) for one in contact_ids])
 
 
+def withdraw(connection: sqlite3.Connection, records: Sequence[bytes]) -> None:
+    """Drop the sidecars of these records, in the transaction that takes the records back."""
+    connection.executemany("DELETE FROM sidecars WHERE record = ?", [(record,) for record in records])
+
+
 def _there(connection: sqlite3.Connection) -> bool:
     """Not in a HOME that no command of this version has written to yet."""
     return connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'sidecars'").fetchone() is not None

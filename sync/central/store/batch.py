@@ -33,6 +33,7 @@ class Batch:
     refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
     erased: list[tuple[str, str, int, int, str, bool, int]] = field(default_factory=list)  # as `erased` has it
     reached: list[tuple[int, str, str]] = field(default_factory=list)  # when, node, whom it has forgotten wholly
+    undone: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # node, hash of a check-in taken back
     seen: dict[str, int] = field(default_factory=dict)
     statuses: list[tuple[Status, int]] = field(default_factory=list)  # each with when it came
 
@@ -75,6 +76,8 @@ class Batch:
             for person in _texts(record.fields.get("expired")):
                 if person.startswith("c-"):  # an owner of a phone: of faces there is nothing here
                     self.erased.append((record.node_id, person, *at, "legal", False, now_us))
+        if record.kind == "visit.checkin" and (undone := text_of(record.fields, "undoes")):
+            self.undone.append((record.node_id, undone, *at, now_us))
         if record.kind in ("person.erased", "retention.run"):
             self.reached += [(now_us, record.node_id, person) for person in _texts(record.fields.get("reached"))]
 

@@ -4,6 +4,7 @@ A row is deleted in the transaction that keeps the record of its owner's erasure
 other nodes know the same number, because afterwards nobody could.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from sync.central.store.database import Database, Migration, Tables
 from sync.format.messages import Notice
 from sync.format.notices import Erase
 from sync.format.sidecar import Sidecar
+
+_HEX64 = re.compile("[0-9a-f]{64}")
 
 SealFor = Callable[[str, int, bytes, Erase], Notice]
 """Makes a node's notice of this nseq, which follows the one of this hash."""
@@ -27,7 +30,8 @@ MIGRATIONS = (
             "CREATE INDEX sidecars_of_number ON sidecars (number_hmac)",
             "CREATE INDEX sidecars_of_contact ON sidecars (node_id, contact)",
             "CREATE INDEX sidecars_of_visit ON sidecars (node_id, visit)",
-            # who is forgotten, that nothing of theirs is taken again; asked: by a person.erased, so told to others
+            # who is forgotten, or (by its hash) which check-in was taken back: nothing of theirs is taken again.
+            # asked: by a person.erased, so told to others
             "CREATE TABLE erased (node_id TEXT NOT NULL, subject TEXT NOT NULL, epoch INTEGER NOT NULL,"
             " seq INTEGER NOT NULL, erased_us INTEGER NOT NULL, reason TEXT NOT NULL, asked INTEGER NOT NULL,"
             " answered_us INTEGER, PRIMARY KEY (node_id, subject))",
@@ -87,7 +91,8 @@ class Sidecars(Tables):
         with self._db.transaction():
             for one, visit, person in sidecars:
                 erased = self._db.query(
-                    "SELECT 1 FROM erased WHERE node_id = ? AND subject = ?", (node_id, one.contact)
+                    "SELECT 1 FROM erased WHERE node_id = ? AND subject IN (?, ?)",
+                    (node_id, one.contact, one.record.hex()),
                 )
                 if not erased:
                     self._db.execute(
@@ -194,16 +199,25 @@ class Sidecars(Tables):
         for node_id, subject, epoch, seq, reason, asked, at_us in batch.erased:
             if asked:
                 self._note_others(node_id, subject)
-            if self._db.execute("DELETE FROM sidecars WHERE node_id = ? AND contact = ?", (node_id, subject)):
-                self._to_scrub = True
+            self._drop("contact", node_id, subject)
             self._db.execute(
                 "INSERT INTO erased VALUES (?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING",
                 (node_id, subject, epoch, seq, at_us, reason, int(asked)),
+            )
+        for node_id, record, epoch, seq, at_us in batch.undone:
+            self._drop("record", node_id, bytes.fromhex(record) if _HEX64.fullmatch(record) else b"")
+            self._db.execute(
+                "INSERT INTO erased VALUES (?, ?, ?, ?, ?, 'error', 0, NULL) ON CONFLICT DO NOTHING",
+                (node_id, record[:64], epoch, seq, at_us),
             )
         self._db.many(
             "UPDATE erasure_words SET confirmed_us = ? WHERE to_node = ? AND to_subject = ? AND confirmed_us IS NULL",
             batch.reached,
         )
+
+    def _drop(self, column: str, node_id: str, value: str | bytes) -> None:
+        if self._db.execute(f"DELETE FROM sidecars WHERE node_id = ? AND {column} = ?", (node_id, value)):
+            self._to_scrub = True
 
     def _note_others(self, node_id: str, subject: str) -> None:
         """Who at other nodes is the same: of a contact the contacts with its number, of a person their only person.

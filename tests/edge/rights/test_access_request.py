@@ -23,7 +23,7 @@ NOW_US = 1_790_000_000_000_000
 def held(office: Office, asked: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     subject = find_subject(office.desk, office.vault, asked)
     policy = office.home.policy(office.home.settings())
-    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai"), NOW_US)
+    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai").moment, NOW_US)
     with zipfile.ZipFile(io.BytesIO(made.data)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return json.loads(files["data.json"]), files
@@ -89,7 +89,7 @@ def test_that_the_file_was_made_is_a_record_of_its_hash_and_no_number(office: Of
     visit, person, contact = office.check_in()
     subject = find_subject(office.desk, office.vault, visit)
     policy = office.home.policy(office.home.settings())
-    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai"), NOW_US)
+    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai").moment, NOW_US)
     record = record_made(office.desk, made, ACCOUNT, request())
     assert record.kind == "export.made"
     assert record.fields["what"] == "access_request"

@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from edge import EdgeError
+from edge.desk.checkin import Arrival, CheckIn
+from edge.desk.phones import parse_phone
+from edge.desk.undo import undo
 from edge.orders import Orders
 from edge.rights.phone_erasure import CODE_LIFE_S, MOST_TRIES, NotProven
 from edge.rights.receipts import receipt
@@ -26,7 +29,7 @@ from sync.node import sidecars
 from sync.node.ledger import Ledger
 from sync.node.trust import Trust, join
 from sync.verify.verify import verify
-from tests.edge.rights.office import ACCOUNT, E164, Office, request
+from tests.edge.rights.office import ACCOUNT, E164, NUMBER, Office, request
 from tests.edge.test_orders import Central
 
 FindBytes = Callable[[Path, bytes], list[str]]
@@ -298,3 +301,19 @@ def test_a_central_without_a_sealing_key_is_sent_no_phone(office: Office, tmp_pa
     join(office.home.path, folder / "central.pub")
     assert Orders(office.home, office.home.settings()).seal_phones(office.node, office.vault) == 0
     assert sidecars.waiting(office.node.connection, (1, 10_000)) == []
+
+
+def test_a_registration_taken_back_takes_its_sealed_phone_back_and_another_is_sealed_anew(
+    office: Office, tmp_path: Path
+) -> None:
+    visit, person, contact = office.check_in()
+    Central(tmp_path / "central", office.home)
+    orders = Orders(office.home, office.home.settings())
+    orders.seal_phones(office.node, office.vault)
+    arrival = Arrival(visit, person, round(datetime.now(UTC).timestamp() * 1e6), None, (), (1, 1))
+    undo(office.desk_ledger, office.home, arrival, request(), ACCOUNT)
+    assert not office.vault.remembers(contact)
+    assert sidecars.waiting(office.node.connection, (1, 10_000)) == []
+    check_in = CheckIn(office.desk_ledger, office.home)
+    check_in.register(arrival, "phone", parse_phone(NUMBER), None, request(), ACCOUNT)
+    assert orders.seal_phones(office.node, office.vault) == 1

@@ -242,6 +242,21 @@ def test_a_face_is_told_of_where_the_number_is_one_persons_and_nobody_is_guessed
     assert group.store.sidecar_count() == 4, "the phones stay: only the face was to go"
 
 
+def test_of_a_check_in_that_was_taken_back_nothing_is_kept_and_no_replay_brings_it_back(group: Group) -> None:
+    node = group.nodes["n1"]
+    record = check_in(node, group.central, "v-1", "c-" + "1" * 20, LI)
+    with closing(node.ledger()) as ledger:
+        (sent,) = sidecars.waiting(ledger.connection, (1, 10_000))
+    group.deliver()
+    assert group.store.sidecar_count() == 1
+    desk_record(node, "visit.checkin", {"visit": "v-1", "state": "open", "undoes": record.hash.hex()})
+    group.deliver()
+    assert group.store.sidecar_count() == 0
+    desk = SidecarDesk(group.store, load_serving_keys(group.central.directory))
+    assert desk.take("n1", seal_sidecars("n1", [sent], node.key), NOW_US) is not None
+    assert group.store.sidecar_count() == 0
+
+
 def test_a_sidecar_that_is_not_the_nodes_own_or_of_no_check_in_here_is_not_taken(group: Group) -> None:
     one, two, _ = group.nodes.values()
     check_in(one, group.central, "v-1", "c-" + "1" * 20, LI)
