@@ -61,11 +61,14 @@ class Verdict:
 
 
 def decide(match: Match, rule: Rule) -> Verdict:
-    """Decide one track: under the lower threshold first, at the upper and clear of the second return, else unsure."""
+    """Decide one track: under the lower threshold first, at the upper and clear of the second return, else unsure.
+
+    Somebody whom the desk has marked as one of two who look alike is never a return by similarity.
+    """
     best, second, margin = match.best, match.second, match.margin
     if best is None or best.similarity < rule.lower:
         return Verdict("first")
-    if best.similarity < rule.upper:
+    if best.similarity < rule.upper or match.lookalike is not None:
         return Verdict("unsure")
     if second is not None and match.elder and min(second.similarity, match.twins) >= rule.upper:
         # one person enrolled twice: the older id, whose visits came first, stands; the desk is asked to merge

@@ -28,7 +28,9 @@ SHORTFALLS: dict[Shortfall, str] = {
 }
 NEAREST = 5  # people named in an explanation
 
-Because: TypeAlias = Literal["not_compared", "nobody", "below_lower", "between", "twice", "clear", "near_second"]
+Because: TypeAlias = Literal[
+    "not_compared", "nobody", "below_lower", "between", "lookalike", "twice", "clear", "near_second"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def because(original: Decision, fields: Fields) -> Because:
         return "between"
     if "merge" in fields:
         return "twice"
+    if "lookalike" in fields:
+        return "lookalike"
     return "clear" if original == "return" else "near_second"
 
 
@@ -155,6 +159,8 @@ class Explained:
                 return f"best similarity {similarity:.3f} lies between {lower:.3f} and {upper:.3f}: unsure"
             case "twice":
                 return f"two people reach {upper:.3f} and match each other: one enrolled twice, the older is meant"
+            case "lookalike":
+                return f"best similarity {similarity:.3f}, but of somebody the desk has marked as one of a pair: unsure"
             case "clear":
                 return f"best similarity {similarity:.3f} reaches the upper threshold {upper:.3f}{margin}: return"
         return f"best similarity {similarity:.3f} reaches {upper:.3f}, but the second is as near{margin}: unsure"

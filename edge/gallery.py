@@ -28,7 +28,8 @@ class Match:
 
     best, second: the two most similar people, None where the gallery has fewer. people: how many people were
     compared. twins: similarity between best and second themselves, -1 where there is no second. elder: the one of the
-    two who was enrolled first.
+    two who was enrolled first. lookalike: the likest of those whom the desk has marked as looking like the best, None
+    where there are none; its similarity is -1 where nothing of them is searched.
     """
 
     best: Candidate | None
@@ -36,6 +37,7 @@ class Match:
     people: int
     twins: float
     elder: str | None
+    lookalike: Candidate | None = None
 
     @property
     def similarity(self) -> float | None:
@@ -58,6 +60,7 @@ class Gallery:
         self._rows = Rows()
         self._damaged: set[int] = set()
         self._revision = vault.revision()
+        self._pairs = vault.lookalikes()
         self._load()
 
     def __len__(self) -> int:
@@ -84,6 +87,7 @@ class Gallery:
         revision = self._vault.revision()
         if revision == self._revision:
             return
+        self._pairs = self._vault.lookalikes()
         changed = self._vault.changed_between(self._revision, revision)
         if changed is None:
             self._rows.clear()
@@ -114,15 +118,16 @@ class Gallery:
             return Match(None, None, 0, -1.0, None)
         best_row = int(scores.argmax())
         best = Candidate(rows.person_id(best_row), float(scores[best_row]))
+        lookalike = self._likest(self._pairs.get(best.person_id, frozenset()), scores)
         if people == 1:
-            return Match(best, None, people, -1.0, best.person_id)
+            return Match(best, None, people, -1.0, best.person_id, lookalike)
         best_rows = rows.of(best.person_id)
         scores[best_rows] = -np.inf
         second_row = int(scores.argmax())
         second = Candidate(rows.person_id(second_row), float(scores[second_row]))
         between = rows.vectors(best_rows) @ rows.vectors(rows.of(second.person_id)).T
         elder = best if rows.since_us(best_row) <= rows.since_us(second_row) else second
-        return Match(best, second, people, float(between.max()), elder.person_id)
+        return Match(best, second, people, float(between.max()), elder.person_id, lookalike)
 
     def nearest(self, probe: Template, excluded: frozenset[str], most: int) -> list[Candidate]:
         """The `most` people likest to a probe but for `excluded`, nearest first."""
@@ -135,6 +140,12 @@ class Gallery:
             if person_id not in excluded:
                 found.setdefault(person_id, float(scores[row]))
         return [Candidate(person_id, similarity) for person_id, similarity in list(found.items())[:most]]
+
+    def _likest(self, pair: frozenset[str], scores: NDArray[np.float32]) -> Candidate | None:
+        """The likest of some people, also where they are struck out or not here: that a pair was marked counts."""
+        found = [Candidate(who, max((float(scores[row]) for row in self._rows.of(who)), default=-1.0)) for who in pair]
+        best = max(found, key=lambda one: one.similarity, default=None)
+        return None if best is None else Candidate(best.person_id, max(best.similarity, -1.0))
 
     def _load(self) -> None:
         for sealed in self._vault.sealed_templates(self._pack_id, gallery=self._of):

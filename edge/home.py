@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.access_log import MIGRATIONS as ACCESS_LOG
+from edge.aliases import ALIASES
 from edge.attestation import MIGRATIONS as ATTESTATION
 from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
 from edge.clock import Clock
@@ -132,7 +133,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        people = (PEOPLE, CONTACTS, CODES, ROTA, WEB, ACCESS_LOG, NOTES, RIGHTS)
+        people = (PEOPLE, ALIASES, CONTACTS, CODES, ROTA, WEB, ACCESS_LOG, NOTES, RIGHTS)
         at_rest = (LEDGER, TRUST, *people, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)

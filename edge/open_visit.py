@@ -10,7 +10,8 @@ from sync.format.records import Record
 from sync.format.stamp import from_us, to_us
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, decides_earlier, settles
 
-TOLD_BY = (*DECISION_OF_KIND, CORRECTED, "visit.reentry", "visit.left")
+MERGED, SPLIT = "person.merged", "person.split"
+TOLD_BY = (*DECISION_OF_KIND, CORRECTED, "visit.reentry", "visit.left", MERGED, SPLIT)
 """The kinds that `recalled` reads."""
 
 BEGINNINGS = (*DECISION_OF_KIND, "visit.reentry")
@@ -25,8 +26,8 @@ class OpenVisit:
 
     person_id: None under after_consent. left: a visit.left has been written; within the gap the person may still come
     back into it. watched_from: after a crash nobody knows whether they were out before. unanswered: the desk has still
-    to say who this is. tracks: every one, for who was seen with an ended one still was. company, agents: since they
-    last came in; all_agents: in the whole visit.
+    to say who this is. alias: the id it was known by before the desk merged that. tracks: every one, for who was seen
+    with an ended one still was. company, agents: since they last came in; all_agents: in the whole visit.
     """
 
     visit_id: str
@@ -35,6 +36,7 @@ class OpenVisit:
     left: bool = False
     watched_from: datetime | None = None
     unanswered: bool = False
+    alias: str | None = None
     party_id: str | None = None
     path: Path = field(default_factory=Path)
     tracks: set[tuple[str, int]] = field(default_factory=set)
@@ -66,14 +68,21 @@ def some(ids: Iterable[str]) -> list[str]:
 def recalled(records: Iterable[Record], now: datetime) -> dict[str, OpenVisit]:
     """The visits that records of TOLD_BY tell of, by id; those whose `left` is not set were open when they end."""
     known: dict[str, OpenVisit] = {}
+    merged: dict[str, str] = {}
     for record in records:
         visit_id = record.fields.get("visit")
-        if isinstance(visit_id, str):
+        if record.kind in (MERGED, SPLIT):
+            follow_merges(merged, record)
+        elif isinstance(visit_id, str):
             visit = known.setdefault(visit_id, OpenVisit(visit_id, None, now, left=True))
             _fold(visit, record.kind, record.fields, from_us(record.stamp.wall_us))
             if record.kind in BEGINNINGS:  # they came in beside people whose own records could not know of it yet
                 for other in visit.company & known.keys():
                     known[other].company.add(visit_id)
+    for visit in known.values():
+        while visit.person_id in merged:
+            visit.alias = visit.alias or visit.person_id
+            visit.person_id = merged[visit.person_id]
     parties: dict[str, set[str]] = {}
     for visit in known.values():
         if visit.party_id is not None:
@@ -81,6 +90,18 @@ def recalled(records: Iterable[Record], now: datetime) -> dict[str, OpenVisit]:
     for visit in known.values():
         visit.company |= parties.get(visit.party_id or "", set()) - {visit.visit_id}
     return known
+
+
+def follow_merges(merged: dict[str, str], record: Record) -> tuple[str, str] | None:
+    """Take in a record of MERGED or SPLIT; returns alias and person, None where it marks a pair of look-alikes."""
+    alias, person_id = record.fields.get("alias"), record.fields.get("person")
+    if not isinstance(alias, str) or not isinstance(person_id, str) or alias == person_id:
+        return None
+    if record.kind == MERGED:
+        merged[alias] = person_id
+    else:
+        merged.pop(alias, None)
+    return alias, person_id
 
 
 def _fold(visit: OpenVisit, kind: str, fields: Fields, stamped: datetime) -> None:

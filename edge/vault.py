@@ -259,6 +259,22 @@ class Vault:
         """Whether this person is in the database."""
         return bool(self._rows("SELECT 1 FROM people WHERE person_id = ?", person_id))
 
+    def standing(self, person_id: str) -> str:
+        """Who an id stands for: itself, or the person that the desk has merged it into."""
+        while found := self._rows("SELECT person_id FROM person_aliases WHERE alias = ?", person_id):
+            person_id = found[0][0]
+        return person_id
+
+    def lookalikes(self) -> dict[str, frozenset[str]]:
+        """Of everybody whom the desk has marked as one of a pair that looks alike, the others."""
+        pairs: dict[str, frozenset[str]] = {}
+        for pair in self._rows("SELECT one, other FROM lookalikes"):
+            one, other = map(self.standing, pair)
+            if one != other:
+                pairs[one] = pairs.get(one, frozenset()) | {other}
+                pairs[other] = pairs.get(other, frozenset()) | {one}
+        return pairs
+
     def known_since_us(self, person_id: str) -> int | None:
         """Since when this person is known, None where they are not (any more)."""
         found = self._rows("SELECT created_us FROM people WHERE person_id = ?", person_id)
@@ -639,26 +655,11 @@ class Vault:
 
         Raises VaultError where either is no longer remembered.
         """
-        old, new = self._key(provisional_id), self._key(person_id)
-        if old is None or new is None:
-            raise VaultError(f"person {provisional_id if old is None else person_id} is no longer remembered")
-        for template_id, pack, sealed in connection.execute(
-            "SELECT template_id, pack, sealed FROM templates WHERE person_id = ?", (provisional_id,)
-        ).fetchall():
-            plain = _open(old, sealed, f"template:{provisional_id}:{pack}")
-            connection.execute(
-                "UPDATE templates SET person_id = ?, sealed = ? WHERE template_id = ?",
-                (person_id, _seal(new, plain, f"template:{person_id}:{pack}"), template_id),
-            )
-        for table, purpose in _BY_VISIT.items():
-            for visit_id, sealed in connection.execute(
-                f"SELECT visit_id, sealed FROM {table} WHERE person_id = ?", (provisional_id,)
-            ).fetchall():
-                plain = _open(old, sealed, f"{purpose}:{visit_id}")
-                connection.execute(
-                    f"UPDATE {table} SET person_id = ?, sealed = ? WHERE visit_id = ?",
-                    (person_id, _seal(new, plain, f"{purpose}:{visit_id}"), visit_id),
-                )
+        for who in (provisional_id, person_id):
+            if self._key(who) is None:
+                raise VaultError(f"person {who} is no longer remembered")
+        for table, row_id in self.rows_of(connection, provisional_id):
+            self.hand_over(connection, table, row_id, provisional_id, person_id)
         connection.execute("UPDATE contact_visits SET visitor_id = ? WHERE visitor_id = ?", (person_id, provisional_id))
         consent = connection.execute(
             "DELETE FROM consents WHERE person_id = ? RETURNING version, given_us", (provisional_id,)
@@ -668,6 +669,39 @@ class Vault:
         connection.execute("DELETE FROM people WHERE person_id = ?", (provisional_id,))
         _revise(connection, [provisional_id, person_id])
         self._thin(connection, person_id)
+
+    def rows_of(self, connection: sqlite3.Connection, person_id: str) -> list[tuple[str, str]]:
+        """What is sealed under a person's key of their face: tables, and the row's id as text."""
+        columns = {"templates": "template_id", **dict.fromkeys(_BY_VISIT, "visit_id")}
+        return [
+            (table, str(row[0]))
+            for table, column in columns.items()
+            for row in connection.execute(f"SELECT {column} FROM {table} WHERE person_id = ?", (person_id,)).fetchall()
+        ]
+
+    def hand_over(self, connection: sqlite3.Connection, table: str, row_id: str, person_id: str, heir_id: str) -> None:
+        """Seal a row of one person's under another's key, in the ledger's transaction; nothing where it is gone.
+
+        table, row_id: of `rows_of`. Raises VaultError where it does not open, or one of the two has no key.
+        """
+        column, what = ("template_id", "pack") if table == "templates" else ("visit_id", "visit_id")
+        found = connection.execute(
+            f"SELECT {what}, sealed FROM {table} WHERE {column} = ? AND person_id = ?", (row_id, person_id)
+        ).fetchone()
+        if found is None:
+            return
+        purpose = "template:{}:" if table == "templates" else f"{_BY_VISIT[table]}:"
+        plain = self.unseal(person_id, found[1], purpose.format(person_id) + found[0])
+        if plain is None:
+            raise VaultError(f"person {person_id} is no longer remembered")
+        sealed = self.seal(heir_id, plain, purpose.format(heir_id) + found[0])
+        connection.execute(
+            f"UPDATE {table} SET person_id = ?, sealed = ? WHERE {column} = ?", (heir_id, sealed, row_id)
+        )
+
+    def changed(self, connection: sqlite3.Connection, person_ids: list[str]) -> None:
+        """Galleries must look at these people anew."""
+        _revise(connection, person_ids)
 
     def forget(self, connection: sqlite3.Connection, person_id: str) -> None:
         """Drop what the database holds of a person, in the ledger's transaction; `destroy_keys` comes first."""

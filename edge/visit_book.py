@@ -62,8 +62,23 @@ class VisitBook:
         """A visit is somebody else's than the node thought."""
         if visit.person_id is not None and self._newest.get(visit.person_id) == visit.visit_id:
             del self._newest[visit.person_id]
+            for other in list(self._visits.values()):
+                if other is not visit and other.person_id == visit.person_id:
+                    self.remember(other)
         visit.person_id = person_id
         self.remember(visit)
+
+    def merge(self, alias: str, person_id: str) -> None:
+        """Two ids are one person: the visits of the one are the other's."""
+        for visit in [one for one in self._visits.values() if one.person_id == alias]:
+            visit.alias = visit.alias or alias
+            self.rename(visit, person_id)
+
+    def split(self, alias: str) -> None:
+        """They are not, after all: whoever was known by this id is known by it again."""
+        for visit in [one for one in self._visits.values() if one.alias == alias]:
+            visit.alias = None
+            self.rename(visit, alias)
 
     def enter(self, arrival: Arrival, visit_id: str | None = None) -> Party | None:
         """The party that a visitor, or without a visit an agent, comes in with; None at an inner camera."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from camera.pipeline import Arrival
 from edge.decision import Rule, Verdict
-from edge.gallery import Match
+from edge.gallery import Candidate, Match
 from edge.open_visit import OpenVisit, some
 from edge.parties import Party
 from edge.stays import Zone
@@ -86,12 +86,22 @@ def decision_fields(match: Match, rule: Rule, verdict: Verdict) -> Fields:
     if verdict.decision == "unsure":
         fields["candidates"] = [
             {"person": candidate.person_id, "similarity_e6": e6(candidate.similarity)}
-            for candidate in (match.best, match.second)
-            if candidate is not None and candidate.similarity >= rule.lower
+            for candidate in _candidates(match, rule)
         ]
+        if match.lookalike is not None:
+            fields["lookalike"] = match.lookalike.person_id
     if verdict.merge is not None:
         fields["merge"] = list(verdict.merge)
     return fields
+
+
+def _candidates(match: Match, rule: Rule) -> list[Candidate]:
+    """Who an unsure visitor may be: whoever is at the lower threshold, and a look-alike of the best however unlike."""
+    found = [one for one in (match.best, match.second) if one is not None and one.similarity >= rule.lower]
+    pair = match.lookalike
+    if pair is not None and pair.similarity > -1.0 and pair.person_id not in {one.person_id for one in found}:
+        found.append(pair)
+    return found
 
 
 def reentry_fields(

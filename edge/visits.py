@@ -13,7 +13,7 @@ from edge.decision import Rule, Strictness, Verdict, decide
 from edge.explanation import NEAREST, Explanation
 from edge.gallery import Gallery, Match
 from edge.grade import clear, graded
-from edge.open_visit import TOLD_BY, OpenVisit, recalled
+from edge.open_visit import MERGED, SPLIT, TOLD_BY, OpenVisit, follow_merges, recalled
 from edge.parties import Party
 from edge.roster import Member
 from edge.staff import Staff
@@ -165,7 +165,7 @@ class Visits:
         verdict = decide(match, rule)
         if clear(verdict.decision, match.similarity, rule):
             return True
-        return self._resumable(verdict, match, rule, probe, beside, arrival.first_seen_at) is not None
+        return self._resumable(verdict, match, rule, probe, beside, arrival) is not None
 
     def stored(self, arrival: Arrival) -> bool:
         """Whether the decision on this track left a template."""
@@ -201,7 +201,7 @@ class Visits:
             self._pass_by(arrival, known.member, beside)
             return None
         verdict = decide(match, rule)
-        resumed = self._resumable(verdict, match, rule, probe, beside, arrival.first_seen_at)
+        resumed = self._resumable(verdict, match, rule, probe, beside, arrival)
         if resumed is not None:
             return self._resume(resumed, arrival, beside)
         return self._record(arrival, probe, match, rule, verdict, beside, known.maybe, now)
@@ -284,8 +284,11 @@ class Visits:
 
     def _hear_the_desk(self) -> None:
         """Follow what the desk has answered since: a visit may be somebody else's than the node thought."""
-        for record in self._ledger.records((CORRECTED,), self._heard):
+        for record in self._ledger.records((CORRECTED, MERGED, SPLIT), self._heard):
             self._heard = (record.epoch, record.seq)
+            if record.kind != CORRECTED:
+                self._hear_of_people(record)
+                continue
             if not settles(record.fields):
                 continue
             visit_id, person_id = record.fields.get("visit"), record.fields.get("person")
@@ -299,6 +302,16 @@ class Visits:
             if visit.person_id != person_id:
                 self._book.rename(visit, person_id)
 
+    def _hear_of_people(self, record: Record) -> None:
+        named = follow_merges({}, record)
+        if named is None:
+            return  # a pair that only looks alike: the gallery knows
+        alias, person_id = named
+        if record.kind == MERGED:
+            self._book.merge(alias, person_id)
+        else:
+            self._book.split(alias)
+
     def _pass_by(self, arrival: Arrival, member: Member, beside: set[str]) -> None:
         """Count one of staff; an agent was near whoever is in one frame or comes in within seconds."""
         self._staff.passed(arrival, member)
@@ -311,15 +324,23 @@ class Visits:
         self._book.met(beside, member.person_id)
 
     def _resumable(
-        self, verdict: Verdict, match: Match, rule: Rule, probe: Template, beside: set[str], at: datetime
+        self, verdict: Verdict, match: Match, rule: Rule, probe: Template, beside: set[str], arrival: Arrival
     ) -> OpenVisit | None:
         """The visit that this arrival continues: its person's newest, or one whose question the desk has not answered.
 
         Such a visitor is not searched, but seen at the next camera they are still in the same visit.
         """
+        at, entrance = arrival.first_seen_at, self._sources[arrival.camera_id].entrance
         if verdict.person_id is not None:
             visit = self._book.newest_of(verdict.person_id)
             return visit if visit and at - visit.last_seen <= self._gap else None
+        if match.lookalike is not None and verdict.decision == "unsure" and not entrance:
+            # nobody comes in here: of the two it is the one whose visit is going on, as far as anybody can tell
+            pair = (match.best, match.lookalike)
+            here = (self._book.newest_of(one.person_id) for one in pair if one is not None)
+            going_on = [v for v in here if v and v.visit_id not in beside and at - v.last_seen <= self._gap]
+            if going_on:
+                return going_on[0]
         likest, likeness = None, max(rule.upper, match.similarity or -1.0)
         for visit in self._book.unanswered():
             if visit.person_id is None or visit.visit_id in beside or at - visit.last_seen > self._gap:

@@ -60,6 +60,8 @@ class Answers:
         ledger = self._open_ledger()
         try:
             with opened(self._database, self._keys_database) as vault:
+                if person_id is not None:  # two candidates may have been merged meanwhile
+                    person_id = fields["person"] = vault.standing(person_id)
                 answered = self._record(ledger, vault, question, provisional, person_id, fields)
                 if answered.news and not vault.remembers(provisional):
                     vault.destroy_keys([provisional])  # absorbed: what it opened is sealed anew under the other's

@@ -3,7 +3,7 @@
 import threading
 from dataclasses import replace
 
-from edge.desk.shown import FORGETTING, ShownVisit, decided, later
+from edge.desk.shown import FORGETTING, OF_TWO, MergeSaid, ShownVisit, decided, later, merge_said
 from sync.format.records import Record
 from sync.format.visit_fields import DECISION_OF_KIND
 
@@ -19,6 +19,9 @@ class Arrivals:
         self._of_person: dict[str, set[str]] = {}
         self._of_party: dict[str, set[str]] = {}
         self._open: dict[str, None] = {}
+        self._stands_for: dict[str, str] = {}  # ids that the desk has merged
+        self._merges: dict[str, MergeSaid] = {}  # by the id that stands no more
+        self._said: dict[int, MergeSaid] = {}  # of two ids, by the record's seq
 
     def add(self, record: Record) -> list[str]:
         """Fold in the next record of shown.KINDS; returns the ids of the visits it changes."""
@@ -32,10 +35,11 @@ class Arrivals:
         """Let go of visits that began before a moment, as long as the feed stays full and no question needs them."""
         with self._lock:
             needed = {c.person_id for visit_id in self._open for c in self._visits[visit_id].candidates}
+            needed |= {person_id for visit in self._visits.values() if visit.open_merge for person_id in visit.merge}
             for visit in list(self._visits.values()):
                 if len(self._visits) <= FEED or visit.arrived_us >= before_us:
                     return  # they lie in the order of the chain, nearly that of the door
-                if visit.visit_id not in self._open and visit.person_id not in needed:
+                if visit.visit_id not in self._open and visit.person_id not in needed and not visit.open_merge:
                     del self._visits[visit.visit_id]
                     self._unlink(visit)
 
@@ -56,10 +60,34 @@ class Arrivals:
             waiting = [self._visits[visit_id] for visit_id in self._open]
         return sorted(waiting, key=lambda visit: visit.arrived_us)
 
+    def proposals(self) -> list[ShownVisit]:
+        """Visits by which two ids may be one person, each two once, where nobody has said so or otherwise."""
+        asked: dict[frozenset[str], ShownVisit] = {}
+        for visit in sorted(self._all(), key=lambda visit: visit.arrived_us):
+            pair = frozenset(map(self.standing, visit.merge))
+            if visit.open_merge and len(pair) == 2:
+                asked.setdefault(pair, visit)
+        return list(asked.values())
+
+    def merges(self) -> list[tuple[str, MergeSaid]]:
+        """The ids that were merged, as far as the pages look back, with the word that stands; the newest first."""
+        with self._lock:
+            return sorted(self._merges.items(), key=lambda merge: merge[1].at_us, reverse=True)
+
+    def said(self, seq: int) -> MergeSaid | None:
+        """What a record says of two ids."""
+        with self._lock:
+            return self._said.get(seq)
+
+    def standing(self, person_id: str) -> str:
+        """Who an id stands for: itself, or the person it was merged into."""
+        with self._lock:
+            return self._standing(person_id)
+
     def last_of(self, person_id: str, before_us: int) -> ShownVisit | None:
         """The person's newest visit that began before a moment."""
         with self._lock:
-            theirs = [self._visits[visit_id] for visit_id in self._of_person.get(person_id, ())]
+            theirs = [self._visits[visit_id] for visit_id in self._of_person.get(self._standing(person_id), ())]
         earlier = (visit for visit in theirs if visit.arrived_us < before_us)
         return max(earlier, key=lambda visit: visit.arrived_us, default=None)
 
@@ -80,6 +108,8 @@ class Arrivals:
             people = fields["expired"] if record.kind == "retention.run" else [fields["person"]]
             theirs = {visit_id for person in people for visit_id in self._of_person.get(person, ())}
             return [later(self._visits[visit_id], record) for visit_id in sorted(theirs)]
+        if record.kind in OF_TWO:
+            return self._of_two(record)
         if record.kind == "consent.given" and "visit" not in fields:
             return []  # somebody of the roster
         known = self._visits.get(fields["visit"])
@@ -87,6 +117,25 @@ class Arrivals:
             visit = later(known, record)
             return [visit] if visit.party_id == known.party_id else self._moved(known, visit)
         return self._joined(decided(record)) if record.kind in DECISION_OF_KIND else []
+
+    def _of_two(self, record: Record) -> list[ShownVisit]:
+        """The desk has said whether two ids are one person."""
+        fields = record.fields
+        pair, alias = set(fields["persons"]), fields.get("alias")
+        self._said[record.seq] = merge_said(record)
+        if alias is not None and record.kind == "person.merged":
+            self._stands_for[alias] = fields["person"]
+            self._merges[alias] = self._said[record.seq]
+        elif alias is not None:
+            self._stands_for.pop(alias, None)
+            self._merges.pop(alias, None)
+        concerned = (visit for visit in self._visits.values() if {*visit.merge, visit.whose, visit.alias} & pair)
+        return [later(visit, record) for visit in concerned]
+
+    def _standing(self, person_id: str) -> str:
+        while person_id in self._stands_for:
+            person_id = self._stands_for[person_id]
+        return person_id
 
     def _joined(self, visit: ShownVisit) -> list[ShownVisit]:
         """A visit that begins, and those of its party, who are one more than their own records could know."""

@@ -11,6 +11,7 @@ from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, deci
 
 DISMISSED = ("companion", "not_customer", "refused", "left")
 FORGETTING = ("retention.run", "person.erased", "consent.withdrawn")
+OF_TWO = ("person.merged", "person.split")
 KINDS = (
     *DECISION_OF_KIND,
     "visit.reentry",
@@ -20,6 +21,7 @@ KINDS = (
     "visit.assigned",
     APPROVED,
     "consent.given",
+    *OF_TWO,
     *FORGETTING,
 )
 
@@ -123,6 +125,17 @@ class Assigned:
 
 
 @dataclass(frozen=True, slots=True)
+class MergeSaid:
+    """Two ids as the desk sees them. word: merged, lookalike or not_same."""
+
+    word: str
+    persons: tuple[str, ...]
+    account_id: str
+    at_us: int
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
 class ShownVisit:
     """A visit as recorded.
 
@@ -131,7 +144,8 @@ class ShownVisit:
     person, the older first. party: how many came in together as far as is known, proposed and not decided. party_id:
     as the desk has it, or the node's own proposal; party_at: (epoch, seq) of the desk's word. agents: how many enrolled
     agents were near. maybe_staff: like one of staff, but not certainly. closings: every `visit.checkin` of it, in the
-    order of the chain. words: these and what was asked and answered of its source. forgotten: the
+    order of the chain. alias: the id its person had before that was merged; merge_said: the desk's answer to `merge`.
+    words: these and what was asked and answered of its source. forgotten: the
     person has been erased or has expired, and the face with them. begun: the visit's first record, decided: that of the
     decision; two where somebody was only seen and has consented since.
     """
@@ -161,6 +175,8 @@ class ShownVisit:
     closings: tuple[CheckedIn, ...] = ()
     words: tuple[Record, ...] = ()
     assigned: Assigned | None = None
+    alias: str | None = None
+    merge_said: MergeSaid | None = None
     party_at: tuple[int, int] = (0, 0)
     consent: Consented | None = None
     withdrawn: bool = False
@@ -207,6 +223,11 @@ class ShownVisit:
     def open_question(self) -> bool:
         """Whether the desk can still say who this was: once the face is forgotten nobody can."""
         return self.original == "unsure" and self.correction is None and not self.forgotten
+
+    @property
+    def open_merge(self) -> bool:
+        """Whether the node asks if two ids are one person, and nobody has said so yet."""
+        return bool(self.merge) and self.merge_said is None and not self.forgotten
 
 
 def decided(record: Record) -> ShownVisit:
@@ -271,6 +292,8 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
                 return visit
             assigned = Assigned(fields["consultant"], fields["turn"], fields["account"], record.stamp.wall_us, at)
             return replace(visit, assigned=assigned)
+        case "person.merged" | "person.split":
+            return _of_two(visit, record)
         case "consent.given":
             return replace(visit, consent=_consented(record), withdrawn=False)
         case "consent.withdrawn":
@@ -279,6 +302,26 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
             return replace(visit, forgotten=True)
         case _:
             return visit
+
+
+def merge_said(record: Record) -> MergeSaid:
+    """What a record of OF_TWO says."""
+    fields = record.fields
+    word = "merged" if record.kind == "person.merged" else fields["reason"]
+    return MergeSaid(word, tuple(fields["persons"]), fields["account"], record.stamp.wall_us, record.seq)
+
+
+def _of_two(visit: ShownVisit, record: Record) -> ShownVisit:
+    """The desk has said of two ids whether they are one person."""
+    fields, said = record.fields, merge_said(record)
+    word = said.word
+    if visit.merge and set(visit.merge) == set(said.persons):
+        visit = replace(visit, merge_said=said)
+    if word == "merged" and visit.person_id == fields["alias"]:
+        visit = replace(visit, person_id=fields["person"], alias=visit.alias or fields["alias"])
+    if word == "not_same" and visit.alias == fields["alias"]:
+        visit = replace(visit, person_id=visit.alias, alias=None)
+    return visit
 
 
 def _named(visit: ShownVisit, record: Record) -> ShownVisit:
@@ -296,6 +339,8 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         closings=visit.closings,
         words=visit.words,
         assigned=visit.assigned,
+        alias=visit.alias,
+        merge_said=visit.merge_said,
         consent=visit.consent,
         withdrawn=visit.withdrawn,
         forgotten=visit.forgotten,

@@ -9,7 +9,7 @@ from typing import Any
 from edge.attestation import read_standing
 from edge.clock import read_kernel
 from edge.desk.arrivals import Arrivals
-from edge.desk.shown import ShownVisit
+from edge.desk.shown import PossiblePerson, ShownVisit
 from edge.desk.standing import closed_by, states
 from edge.home import Home
 from edge.kiosk.health import SILENT_AFTER_S, Health
@@ -54,7 +54,7 @@ class View:
             "named": cache(self._named),  # a page asks for one name in many rows
             "site_id": self._site_id,
             "node_id": self._node_id,
-            "count": len(self._arrivals.questions()),
+            "count": len(self._arrivals.questions()) + len(self._arrivals.proposals()),
             "acked": self._watch.delivery.acked,
             "refused_certificate": self.refused,
             "void": self._watch.void,
@@ -83,16 +83,33 @@ class View:
         }
 
     def questions(self) -> list[dict[str, Any]]:
-        """Each open question with its candidates' newest earlier visits."""
+        """Each open question with its candidates' newest earlier visits; of merged ids the one that stands."""
         return [
             {
                 "visit": visit,
                 "candidates": [
                     (candidate, self._arrivals.last_of(candidate.person_id, visit.arrived_us))
-                    for candidate in visit.candidates
+                    for candidate in self._distinct(visit.candidates)
                 ],
             }
             for visit in self._arrivals.questions()
+        ]
+
+    def _distinct(self, candidates: tuple[PossiblePerson, ...]) -> list[PossiblePerson]:
+        """Candidates, each person once, by whom they are likest as."""
+        distinct: dict[str, PossiblePerson] = {}
+        for candidate in candidates:
+            distinct.setdefault(self._arrivals.standing(candidate.person_id), candidate)
+        return list(distinct.values())
+
+    def proposals(self) -> list[dict[str, Any]]:
+        """Each two ids that may be one person, with the newest visit of each beside the one that asks."""
+        return [
+            {
+                "visit": visit,
+                "pair": [(who, self._arrivals.last_of(who, visit.arrived_us)) for who in visit.merge],
+            }
+            for visit in self._arrivals.proposals()
         ]
 
     def panels(self) -> dict[str, Any]:

@@ -26,6 +26,9 @@ class _NoVault:
     def revision(self) -> int:
         return self.count
 
+    def lookalikes(self) -> dict[str, frozenset[str]]:
+        return {}
+
     def sealed_templates(self, _pack: str, _person: str | None = None, gallery: int = 1) -> list[SealedTemplate]:  # noqa: ARG002
         return []
 

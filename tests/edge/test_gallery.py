@@ -78,6 +78,9 @@ class FewPeople:
     def revision(self) -> int:
         return self.count
 
+    def lookalikes(self) -> dict[str, frozenset[str]]:
+        return {}
+
     def sealed_templates(self, _pack: str, gallery: int) -> list[SealedTemplate]:
         assert gallery == VISITORS
         return []

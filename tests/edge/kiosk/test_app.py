@@ -76,6 +76,8 @@ PARTS: dict[str, set[str]] = {
 """What pages fetch by themselves: 401 without a session."""
 FORMS: dict[str, set[str]] = {
     "/questions/{visit_id}": DESK,
+    "/merges/{visit_id}": DESK,
+    "/merges/{alias}/back": MANAGER,
     "/lookback": DESK,
     "/lookback/{visit_id}": DESK,
     "/certificates/{visit_id}": EVIDENCE,
