@@ -4,6 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
+from itertools import pairwise
 
 from edge.desk.shifts import Shifts
 from edge.desk.shown import DISMISSED, ShownVisit
@@ -109,8 +110,8 @@ def count(visits: Iterable[ShownVisit], day: date, shifts: Shifts) -> Day:
             host = closing.account_id
         of_shift[shift_id] += one
         of_host[host] = of_host.get(host, Tally()) + one
-        for told in visit.closings[:-1]:
-            if told.state in DISMISSED:
+        for told, then in pairwise(visit.closings):
+            if told.state in DISMISSED and then.reason != "undone":
                 taken_back[told.account_id] = taken_back.get(told.account_id, 0) + 1
     accounts = sorted({*of_host, *taken_back}, key=lambda account: (account is None, account or ""))
     return Day(

@@ -16,6 +16,7 @@ Code: TypeAlias = Literal[
     "resembles_roster",
     "off_site",
     "dismissed_before",
+    "after_day_closed",
     "before_report",
     "code_other_face",
 ]

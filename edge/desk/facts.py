@@ -37,6 +37,7 @@ def facts_of(
     told = ledger.naming(visit_id, (*DECISION_OF_KIND, "visit.reentry", "visit.left"), (at[0], at[1] - 1))
     own = [record for record in told if record.fields.get("visit") == visit_id]
     found = [*_dismissed(closings), *_off_site(own), *_joined(ledger, vault, own, person_id)]
+    found += _after_its_day(folder, ledger, own)
     found += _of_roster(folder, ledger, own, person_id, contact_id)
     if contact_id is not None and person_id is not None:
         found += _by_phone(ledger, contact_id, visit_id, person_id)
@@ -47,9 +48,20 @@ def facts_of(
 
 def _dismissed(closings: Iterable[Record]) -> Iterator[Fact]:
     for record in closings:
-        if record.fields.get("state") not in ("open", "registered"):
+        if record.fields.get("state") not in ("open", "registered", "companion"):  # phones of a group come later
             on: Fields = {n: record.fields[n] for n in ("state", "reason", "account") if n in record.fields}
             yield Fact("dismissed_before", record.stamp.wall_us, (record.epoch, record.seq), on)
+
+
+def _after_its_day(folder: Path, ledger: Ledger, own: Sequence[Record]) -> Iterator[Fact]:
+    """Checked in after the numbers of the day it arrived on were signed."""
+    arrived_us = number_of(own[0].fields, "arrived_us") if own else None
+    if arrived_us is None:
+        return
+    for record in proven(folder, ledger, ledger.records(("day.closed",), (own[0].epoch, own[0].seq))):
+        from_us, until_us = number_of(record.fields, "from_us"), number_of(record.fields, "until_us")
+        if from_us is not None and until_us is not None and from_us <= arrived_us < until_us:
+            yield Fact("after_day_closed", record.stamp.wall_us, (record.epoch, record.seq))
 
 
 def _off_site(own: Iterable[Record]) -> Iterator[Fact]:

@@ -206,8 +206,9 @@ class ShownVisit:
 
     @property
     def dismissed_before(self) -> bool:
-        """Whether it has been registered after somebody had dismissed it."""
-        return self.state == "registered" and any(told.state in DISMISSED for told in self.closings[:-1])
+        """Whether it has been registered after somebody had dismissed it; a companion's phone may come later."""
+        turned_away = ("not_customer", "refused", "left")
+        return self.state == "registered" and any(told.state in turned_away for told in self.closings[:-1])
 
     @property
     def whose(self) -> str | None:

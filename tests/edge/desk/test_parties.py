@@ -10,9 +10,12 @@ import pytest
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.checkin import Arrival, CheckIn, NotNow
+from edge.desk.day import closed_fields, count
 from edge.desk.parties import PartyDesk, ShownParty, parties_of
+from edge.desk.shifts import Shifts
 from edge.desk.shown import KINDS
 from edge.home import Home
+from edge.settings import Shift
 from sync.format.keyring import KeyRing
 from sync.format.records import Record
 from sync.verify.verify import verify
@@ -166,6 +169,26 @@ def test_somebody_registered_after_a_dismissal_carries_that_as_a_fact(home: Home
     checkin.register(arrival(home, other), "walk_in", None, None, form(), "u-wang")
     told = {shown.visit_id: shown.dismissed_before for shown in folded(home).since(0)}
     assert told == {visit: True, other: False}
+
+
+def test_a_companion_whose_phone_comes_later_was_never_turned_away(home: Home, checkin: CheckIn) -> None:
+    lead, friend = come(home, "g-1", 2)
+    checkin.register(arrival(home, lead), "walk_in", None, None, form(), "u-li", companions=[arrival(home, friend)])
+    (record,) = checkin.register(arrival(home, friend), "walk_in", None, None, form(), "u-li")
+    assert "facts" not in record.fields
+    assert not any(visit.dismissed_before for visit in folded(home).since(0))
+
+
+def test_what_is_registered_after_its_day_was_closed_carries_that_as_a_fact(home: Home, checkin: CheckIn) -> None:
+    (visit,) = come(home, None, 1)
+    with closing(home.open_ledger("desk", Clock())) as ledger:
+        shifts = Shifts((Shift(id="all", starts="00:00"),), "Asia/Shanghai")
+        at = arrival(home, visit)
+        day = count(folded(home).since(0), shifts.day(at.arrived_us), shifts)
+        closed = ledger.append("day.closed", closed_fields(day, shifts, at.at))
+    (record,) = checkin.register(at, "walk_in", None, None, form(), "u-li")
+    assert record.fields["facts"] == ["after_day_closed"]
+    assert record.fields["facts_on"]["after_day_closed"]["seq"] == closed.seq
 
 
 def test_what_a_page_has_shown_is_not_undone_by_the_watch_reading_it_again(home: Home, parties: PartyDesk) -> None:
