@@ -77,6 +77,37 @@ def impact(home: HomeOption, out: OutOption) -> None:
     say(str(out), "wrote")
 
 
+@app.command()
+def pepper(
+    home: HomeOption,
+    out: Annotated[Path | None, typer.Option("--out", help="Write this node's to a new file: a secret.")] = None,
+    take: Annotated[Path | None, typer.Option("--take", help="Make the one in this file this node's.")] = None,
+) -> None:
+    """Share the key by which nodes of one legal entity know the same phone, so that an erasure finds it everywhere.
+
+    Example: firstvisit rights pepper --home HOME --take pepper.key
+    """
+    from edge.home import Home
+    from edge.rights.pepper import take_pepper, write_pepper
+    from edge.vault import opened
+
+    if (out is None) == (take is None):
+        raise EdgeError("give --out or --take, one of them")
+    found = Home(home)
+    found.settings()
+    found.migrate()
+    with opened(found.database, found.keys_database) as vault:
+        if out is not None:
+            write_pepper(vault, out)
+            say(str(out), "wrote")
+            return
+        assert take is not None
+        with closing(found.open_ledger("desk")) as ledger:
+            take_pepper(ledger, vault, found.keys_database, take)
+    say(str(take), "took")
+    say("  restart the kiosk; delete the file when every node has it")
+
+
 @app.command("list")
 def list_requests(home: HomeOption) -> None:
     """List whose phone is to be erased, what is restricted, and which visits are disputed.

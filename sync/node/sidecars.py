@@ -80,6 +80,14 @@ def forget(connection: sqlite3.Connection, contact_ids: Iterable[str]) -> None:
     connection.executemany("DELETE FROM sidecars WHERE contact_id = ?", [(one,) for one in contact_ids])
 
 
+def rehash(connection: sqlite3.Connection, contact_id: str, number_hmac: bytes) -> None:
+    """The number is known by another HMAC from now on: central is to hear it, in the caller's transaction."""
+    connection.execute(
+        "UPDATE sidecars SET number_hmac = ?, taken = 0 WHERE contact_id = ? AND number_hmac <> ?",
+        (number_hmac, contact_id, number_hmac),
+    )
+
+
 def withdraw(connection: sqlite3.Connection, records: Sequence[bytes]) -> None:
     """Drop the sidecars of these records, in the transaction that takes the records back."""
     connection.executemany("DELETE FROM sidecars WHERE record = ?", [(record,) for record in records])

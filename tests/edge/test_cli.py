@@ -99,7 +99,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "central revoke-key", "central policy", "central erase", "central disable-account", "central notices",
         "central rotate-keys", "central log", "central timestamp", "central unmask", "central erasures",
         "desk days",
-        "rights export", "rights impact", "rights list",
+        "rights export", "rights impact", "rights list", "rights pepper",
         "kiosk", "kiosk add-user", "kiosk users", "kiosk remove-user", "kiosk set-password", "kiosk set-pin",
         "models list", "models install", "models add", "models add-liveness",
         "central code issue", "central code list", "central code revoke", "central code export", "central code tell",

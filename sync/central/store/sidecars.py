@@ -96,7 +96,8 @@ class Sidecars(Tables):
                 )
                 if not erased:
                     self._db.execute(
-                        "INSERT INTO sidecars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                        "INSERT INTO sidecars VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+                        " ON CONFLICT (node_id, record) DO UPDATE SET number_hmac = excluded.number_hmac",
                         (
                             node_id,
                             one.record,
