@@ -40,6 +40,10 @@ class AfterConsent:
             self._named.clear()
         self._held.hold(record, arrival, now, now_s)
 
+    def better(self, arrival: Arrival) -> None:
+        """Take better pictures of somebody who waits."""
+        self._held.better(arrival)
+
     def drop_all(self) -> None:
         """Let go of everybody's pictures."""
         self._held.drop_all()

@@ -58,16 +58,21 @@ class HeldShots:
 
         Beyond MOST_HELD the one held longest goes.
         """
-        best, *others = arrival.shots
         taken = min(shot.captured_at for shot in arrival.shots)
         age_s = max(0.0, (now - taken).total_seconds())
-        kept = replace(arrival, shots=(best, *(replace(shot, crop=b"") for shot in others)))
-        held = Held(record, kept, set(record.fields.get("company", ())), now_s + max(0.0, HELD_S - age_s))
+        company = set(record.fields.get("company", ()))
+        held = Held(record, _lean(arrival), company, now_s + max(0.0, HELD_S - age_s))
         for other in held.beside & self._held.keys():
             self._held[other].beside.add(held.visit_id)
         self._held[held.visit_id] = held
         while len(self._held) > MOST_HELD:
             del self._held[next(iter(self._held))]
+
+    def better(self, arrival: Arrival) -> None:
+        """Put better pictures of a track in the place of those that are held, for no longer than they were."""
+        for held in self._held.values():
+            if (held.arrival.camera_id, held.arrival.track_id) == (arrival.camera_id, arrival.track_id):
+                held.arrival = _lean(replace(arrival, first_seen_at=held.arrival.first_seen_at))
 
     def get(self, visit_id: str) -> Held | None:
         return self._held.get(visit_id)
@@ -85,3 +90,9 @@ class HeldShots:
         for visit_id in over:
             del self._held[visit_id]
         return len(over)
+
+
+def _lean(arrival: Arrival) -> Arrival:
+    """An arrival with the picture of its best shot only; the chips are what is compared."""
+    best, *others = arrival.shots
+    return replace(arrival, shots=(best, *(replace(shot, crop=b"") for shot in others)))

@@ -43,7 +43,6 @@ def arrival_fields(
     place: Fields | None,
 ) -> Fields:
     """What a visit's first record says of the arrival, whoever it is."""
-    best = arrival.shots[0]
     fields: Fields = {
         "visit": visit_id,
         "site": site_id,
@@ -52,17 +51,23 @@ def arrival_fields(
         "source": source.kind,
         "source_hash": source.digest,
         "arrived_us": to_us(arrival.first_seen_at),
-        "shots": len(arrival.shots),
-        "quality_e6": e6(best.quality),
+        **shots_fields(arrival),
     }
-    for name, value in (("masked_e6", best.masked), ("live_e6", best.live)):
-        if value is not None:
-            fields[name] = e6(value)
     for name, ids in (("company", some(company)), ("agents", some(agents))):
         if ids:
             fields[name] = ids
     if place is not None:
         fields["place"] = place
+    return fields
+
+
+def shots_fields(arrival: Arrival) -> Fields:
+    """What a record says of the pictures."""
+    best = arrival.shots[0]
+    fields: Fields = {"shots": len(arrival.shots), "quality_e6": e6(best.quality)}
+    for name, value in (("masked_e6", best.masked), ("live_e6", best.live)):
+        if value is not None:
+            fields[name] = e6(value)
     return fields
 
 

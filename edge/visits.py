@@ -26,6 +26,7 @@ from edge.visit_records import (
     decision_fields,
     party_fields,
     reentry_fields,
+    shots_fields,
 )
 from models.calibration import Calibration
 from models.faces import Template
@@ -224,7 +225,7 @@ class Visits:
             verdict = decide(match, rule)
             person_id, searchable = verdict.person_id or expected, verdict.decision != "unsure"
             told, explanation = self._told(arrival, probe, match, rule, verdict, others, now)
-            fields = arrival_of(seen) | told | {"person": person_id, "seen": seen.hash.hex()}
+            fields = arrival_of(seen) | shots_fields(arrival) | told | {"person": person_id, "seen": seen.hash.hex()}
             fields["consent"] = consent.hash.hex()
             if (staff := alike.member.person_id if alike.member is not None else alike.maybe) is not None:
                 fields["maybe_staff"] = staff

@@ -268,7 +268,9 @@ class Watch:
             if record is not None:
                 log.info("visit recorded seq=%d kind=%s camera=%s", record.seq, record.kind, arrival.camera_id)
         for arrival in step.better:
-            if self._policy.embeds and self._visits.stored(arrival):
+            if not self._policy.embeds:
+                self._after_consent.better(arrival)
+            elif self._visits.stored(arrival):
                 self._visits.bettered(arrival, self._template(arrival))
         self._end(step)
 

@@ -919,7 +919,7 @@ def _signed(fields: object) -> Signed:
 
 DECISIONS = ("visit.seen", "visit.first", "visit.return", "visit.unsure")
 SOURCE = ("way", "agent", "code", "report", "first_us")
-ARRIVAL = ("site", "camera", "source", "source_hash", "arrived_us", "shots", "quality_e6", "place", "party_id")
+ARRIVAL = ("site", "camera", "source", "source_hash", "arrived_us", "place", "party_id")
 
 
 def read_bundle(path: Path) -> tuple[str, Ledger, list[bytes], list[Signed]]:

@@ -21,7 +21,7 @@ from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, decides_earlie
 from sync.format.visit_fields import settle as settle_visit
 from sync.format.void import Voids, hold
 
-ARRIVAL = ("site", "camera", "source", "source_hash", "arrived_us", "shots", "quality_e6", "place", "party_id")
+ARRIVAL = ("site", "camera", "source", "source_hash", "arrived_us", "place", "party_id")
 """What a decision made after consent repeats of the arrival that it decides, and may not change."""
 
 

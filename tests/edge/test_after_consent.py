@@ -332,6 +332,20 @@ def test_pictures_count_by_when_they_were_taken_and_only_the_best_is_kept_as_a_p
     assert len(held) == 0
 
 
+def test_better_pictures_of_a_track_take_the_place_of_those_held_and_wait_no_longer(
+    records: Callable[[int], Record],
+) -> None:
+    held = HeldShots()
+    held.hold(records(1), arrival(1, T0), T0, 0.0)
+    held.better(arrival(1, after(2), quality=0.95, shots=2))
+    held.better(arrival(2, after(2)))  # of a track that nobody waits for
+    kept = held.get(records_visit(held))
+    assert kept is not None
+    assert [shot.quality for shot in kept.arrival.shots] == [0.95, 0.94]
+    assert kept.arrival.first_seen_at == T0
+    assert held.sweep(HELD_S) == 1
+
+
 def records_visit(held: HeldShots) -> str:
     return next(iter(held._held))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from camera.pipeline import Pipeline
+from camera.pipeline import Pipeline, Step
 from camera.recorded import recorded_frames
 from edge.clock import Clock
 from edge.desk.checkin import Arrival, CheckIn
@@ -54,20 +54,21 @@ def pictures_of(film: Path, pack: Pack) -> list[Pictures]:
         return pack.refine(image, face)
 
     pipeline = Pipeline("cam1", pack.detector, pack.embedder, refine)
-    taken: list[tuple[datetime, Pictures]] = []
+    taken: dict[int, tuple[datetime, Pictures]] = {}
 
-    def take(step_arrivals: tuple) -> None:
-        for arrival in step_arrivals:
+    def take(step: Step) -> None:
+        for arrival in (*step.arrivals, *step.better):
             crop = arrival.shots[0].crop
             chip = arrival.shots[0].chip
             row = chip[chip.shape[0] // 2].tobytes()
-            taken.append((arrival.first_seen_at, Pictures(crop[len(crop) // 2 :][:256], (row, regions[0]))))
+            first_seen_at = taken.get(arrival.track_id, (arrival.first_seen_at, None))[0]
+            taken[arrival.track_id] = first_seen_at, Pictures(crop[len(crop) // 2 :][:256], (row, regions[0]))
             regions.clear()
 
     for frame in recorded_frames("cam1", str(film), run_started_at=datetime.now(UTC), run_started_ns=0):
-        take(pipeline.step(frame).arrivals)
-    take(pipeline.finish().arrivals)
-    return [pictures for _, pictures in sorted(taken, key=lambda one: one[0])]
+        take(pipeline.step(frame))
+    take(pipeline.finish())
+    return [pictures for _, pictures in sorted(taken.values(), key=lambda one: one[0])]
 
 
 @pytest.fixture
