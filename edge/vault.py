@@ -265,6 +265,11 @@ class Vault:
             person_id = found[0][0]
         return person_id
 
+    def known_as(self, person_id: str) -> list[str]:
+        """The ids that stand for a person since they were merged."""
+        direct = [row[0] for row in self._rows("SELECT alias FROM person_aliases WHERE person_id = ?", person_id)]
+        return [*direct, *(alias for one in direct for alias in self.known_as(one))]
+
     def lookalikes(self) -> dict[str, frozenset[str]]:
         """Of everybody whom the desk has marked as one of a pair that looks alike, the others."""
         pairs: dict[str, frozenset[str]] = {}

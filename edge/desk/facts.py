@@ -38,7 +38,7 @@ def facts_of(
     own = [record for record in told if record.fields.get("visit") == visit_id]
     found = [*_dismissed(closings), *_off_site(own), *_joined(ledger, vault, own, person_id)]
     found += _after_its_day(folder, ledger, own)
-    found += _of_roster(folder, ledger, own, person_id, contact_id)
+    found += _of_roster(folder, ledger, vault, own, person_id, contact_id)
     if contact_id is not None and person_id is not None:
         found += _by_phone(ledger, contact_id, visit_id, person_id)
     if code is not None and code.kind == "report":
@@ -90,7 +90,12 @@ def _joined(ledger: Ledger, vault: Vault, own: Sequence[Record], person_id: str 
 
 
 def _of_roster(
-    folder: Path, ledger: Ledger, own: Iterable[Record], person_id: str | None, contact_id: str | None
+    folder: Path,
+    ledger: Ledger,
+    vault: Vault,
+    own: Iterable[Record],
+    person_id: str | None,
+    contact_id: str | None,
 ) -> Iterator[Fact]:
     """Who is of the roster by their enrolment, whose own phone was given, and whom a face resembles."""
     maybe = {text for record in own if (text := text_of(record.fields, "maybe_staff")) is not None}
@@ -98,13 +103,14 @@ def _of_roster(
     if not (person_id or maybe or agent):
         return
     members = Roster(folder, ledger).members()
+    person_id = None if person_id is None else vault.standing(person_id)
     for record in proven(folder, ledger, ledger.records(("person.enrolled",))):
         member = members.get(text_of(record.fields, "person") or "")
         if member is None or "role" not in record.fields:
             continue
         when, place = record.stamp.wall_us, (record.epoch, record.seq)
         on: Fields = {"person": member.person_id, "role": member.role}
-        if person_id is not None and member.visitor_id == person_id:
+        if member.visitor_id is not None and vault.standing(member.visitor_id) == person_id:
             yield Fact(f"{member.role}_face", when, place, on)
         if member.person_id == agent:
             yield Fact("agent_phone", when, place, on)

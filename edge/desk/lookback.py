@@ -1,21 +1,40 @@
 """来过吗? Whether somebody was here before: by their phone, by the digits agents report, or by their face."""
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
+from typing import Protocol
 
+from edge.desk.consents import Consent, give
 from edge.desk.phones import Phone, number_hmac, reported_hmac
 from edge.desk.rota import served_by
+from edge.home import Home
 from edge.proven import proven
-from edge.vault import Vault
+from edge.vault import Vault, opened
 from sync.format.records import Record
-from sync.format.visit_fields import DECISION_OF_KIND
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, text_of
 from sync.node.ledger import Ledger
 from sync.node.moments import place_before
 
 _EARLIER_US = 3_600_000_000  # a person is written with the record that names them; an hour is room for moved clocks
 _DAY_US = 86_400_000_000
+_MINUTE_US = 60_000_000
+
+
+class Arrival(Protocol):
+    """A visit, as far as a consent needs it; at: (epoch, seq) of its first record."""
+
+    @property
+    def visit_id(self) -> str: ...
+
+    @property
+    def person_id(self) -> str | None: ...
+
+    @property
+    def at(self) -> tuple[int, int]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +78,54 @@ def by_face(ledger: Ledger, vault: Vault, person_id: str) -> Been | None:
 
 
 def consented(folder: Path, ledger: Ledger, vault: Vault, person_id: str) -> bool:
-    """Whether a person's consent to be recognised stands; folder: HOME, whose keys sign such records."""
-    since_us = vault.known_since_us(person_id)
-    if since_us is None:
+    """Whether a person's consent to be recognised stands, and was signed; folder: HOME, whose keys sign such records.
+
+    It may have been given before anybody had compared them, or under an id that was merged since: what counts is that
+    the visit it was given at is this person's.
+    """
+    given_us = vault.consented_us(person_id)
+    if given_us is None:
         return False
-    told = ledger.records(("consent.given", "consent.withdrawn"), place_before(ledger, since_us - _EARLIER_US))
-    theirs = proven(folder, ledger, (record for record in told if record.fields.get("person") == person_id))
-    return bool(theirs) and theirs[-1].kind == "consent.given"
+    near = ledger.records(("consent.given",), place_before(ledger, given_us - _MINUTE_US))
+    about_then = takewhile(lambda one: one.stamp.wall_us < given_us + _MINUTE_US, near)
+    for record in proven(folder, ledger, about_then):
+        visit_id, whose = text_of(record.fields, "visit"), {text_of(record.fields, "person")}
+        if visit_id is not None:
+            told = on_its_day(ledger, visit_id, (*DECISION_OF_KIND, CORRECTED), record.stamp.wall_us)
+            whose |= {text_of(one.fields, "person") for one in told}
+        if person_id in {vault.standing(one) for one in whose if one is not None}:
+            return True
+    return False
+
+
+def agree(
+    open_ledger: Callable[[], Ledger], home: Home, visit: Arrival, consent: Consent, request: str, account_id: str
+) -> Record | None:
+    """Record that somebody at the desk consents to be recognised, before anybody has checked them in.
+
+    The same request again gets the record of the first time; None where they are forgotten already.
+    """
+    with (
+        closing(open_ledger()) as ledger,
+        opened(home.database, home.keys_database) as vault,
+        ledger.transaction() as transaction,
+    ):
+        told = ledger.naming(visit.visit_id, ("consent.given",), visit.at)
+        if same := [record for record in told if record.fields.get("request") == request]:
+            return same[0]
+        given = give(
+            consent,
+            ledger,
+            vault,
+            transaction,
+            visit_id=visit.visit_id,
+            at=visit.at,
+            person_id=visit.person_id,
+            account_id=account_id,
+            request=request,
+            now_us=time.time_ns() // 1000,
+        )
+    return None if given is None else given[0]
 
 
 def _found(ledger: Ledger, vault: Vault, column: str, digest: bytes) -> list[Been]:

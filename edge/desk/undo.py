@@ -1,12 +1,13 @@
 """A host takes their own registration back: within ten minutes, as a record, with everything that hung on it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import closing
 
 from edge import EdgeError
 from edge.desk.checkin import KIND, Arrival, NotNow
 from edge.desk.codes import forget_use
+from edge.desk.consents import NothingToForget, forget_face
 from edge.desk.contacts import unbind_visit
 from edge.home import Home
 from edge.rights.sealed_phones import unseal
@@ -37,28 +38,27 @@ def undo(
     Raises TooLate, NotNow where no registration stands, KeyNotInForce; nothing is recorded then.
     """
     now_us = time.time_ns() // 1000
+    with closing(open_ledger()) as ledger:
+        told = list(ledger.records((KIND,), arrival.at))
+        if same := [record for record in told if record.fields["request"] == request]:
+            return same
+        undone = _registration(told, arrival, account_id, now_us)
+        agreed = ledger.naming(arrival.visit_id, ("consent.given",), arrival.at)
+    records: list[Record] = []
+    if any(one.fields.get("request") == undone.fields["request"] for one in agreed):
+        # first: a crash between the two leaves a consent withdrawn, and a registration that can still be undone
+        records += _withdrawn(open_ledger, home, arrival, request, account_id)
     with closing(open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
         with ledger.transaction() as transaction:
             told = list(ledger.records((KIND,), arrival.at))
-            if same := [record for record in told if record.fields["request"] == request]:
-                return same
+            undone = _registration(told, arrival, account_id, now_us)
             newest = {record.fields["visit"]: record for record in told}
-            undone = newest.get(arrival.visit_id)
-            if undone is None or undone.fields["state"] != "registered":
-                raise NotNow(f"visit {arrival.visit_id}: no registration stands")
-            if not may_undo(undone.fields["account"], undone.stamp.wall_us, account_id, now_us):
-                raise TooLate(f"visit {arrival.visit_id}: not to be undone any more")
-            sent: Fields = {"request": request, "account": account_id, "state": "open", "reason": "undone"}
             with_it = [one for one in newest.values() if one.fields["request"] == undone.fields["request"]]
+            sent: Fields = {"request": request, "account": account_id, "state": "open", "reason": "undone"}
             records = [
                 transaction.append(KIND, {**sent, "undoes": one.hash.hex(), **_still_known(one, now_us)})
-                for one in sorted(with_it, key=lambda one: one is not undone)
-            ]
-            for given in ledger.naming(arrival.visit_id, ("consent.given",), (undone.epoch, undone.seq)):
-                agreed = {name: given.fields[name] for name in ("visit", "person", "purpose", "version")}
-                records.append(
-                    transaction.append("consent.withdrawn", {**agreed, "account": account_id, "reason": "undone"})
-                )
+                for one in sorted(with_it, key=lambda one: one.hash != undone.hash)
+            ] + records
             orphan = unbind_visit(transaction.connection, vault, arrival.visit_id)
             unseal(transaction.connection, arrival.visit_id, [one.hash for one in with_it])
             forget_use(transaction.connection, arrival.visit_id)
@@ -66,6 +66,36 @@ def undo(
             vault.destroy_keys([orphan])  # a crash before it leaves a key that opens nothing; the node sweeps it
             vault.scrub()
     return records
+
+
+def _registration(told: Iterable[Record], arrival: Arrival, account_id: str, now_us: int) -> Record:
+    """The registration that stands of an arrival, where this account may take it back."""
+    of_it = [record for record in told if record.fields["visit"] == arrival.visit_id]
+    if not of_it or of_it[-1].fields["state"] != "registered":
+        raise NotNow(f"visit {arrival.visit_id}: no registration stands")
+    if not may_undo(of_it[-1].fields["account"], of_it[-1].stamp.wall_us, account_id, now_us):
+        raise TooLate(f"visit {arrival.visit_id}: not to be undone any more")
+    return of_it[-1]
+
+
+def _withdrawn(
+    open_ledger: Callable[[], Ledger], home: Home, arrival: Arrival, request: str, account_id: str
+) -> list[Record]:
+    try:
+        forgotten = forget_face(
+            open_ledger,
+            home.database,
+            home.keys_database,
+            visit_id=arrival.visit_id,
+            at=arrival.at,
+            person_id=arrival.person_id,
+            because="withdrawn",
+            request=request,
+            account_id=account_id,
+        )
+    except NothingToForget:
+        return []
+    return [forgotten.record]
 
 
 def _still_known(record: Record, now_us: int) -> Fields:

@@ -1,5 +1,7 @@
 """来过吗? The page that answers whether somebody was here before, and says no more than that."""
 
+import logging
+import secrets
 import time
 from contextlib import closing
 from typing import Annotated
@@ -8,14 +10,19 @@ from fastapi import Depends, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge.desk.lookback import Been, by_face, by_phone, by_reported, consented
+from edge.desk.consents import MAX_SIGNATURE
+from edge.desk.lookback import Been, agree, by_face, by_phone, by_reported, consented
 from edge.desk.phones import BadPhone, parse_phone, parse_reported
 from edge.desk.shown import ShownVisit
+from edge.kiosk.consent import ConsentDesk, NotAgreed
+from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, MANAGER
 from edge.kiosk.shell import Shell
 from edge.vault import opened
+from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
+_log = logging.getLogger(__name__)
 _AT_HAND, _AT_HAND_US = 8, 7_200_000_000  # arrivals offered: whoever asks has come in not long ago
 
 
@@ -24,6 +31,7 @@ def mount(shell: Shell) -> None:
     app, home = shell.app, shell.home
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
+    consents = ConsentDesk(shell)
 
     def shown(
         request: Request,
@@ -35,11 +43,9 @@ def mount(shell: Shell) -> None:
         found: list[Been] | None = None,
         problem: str = "",
     ) -> Response:
-        for been in found or ():
-            shell.look(session, "lookback", been.visit_id)
         since_us = time.time_ns() // 1000 - _AT_HAND_US
         newest = (one for one in shell.arrivals.newest(_AT_HAND) if one.arrived_us >= since_us)
-        at_hand = [one for one in newest if one.person_id and not one.forgotten]
+        at_hand = [one for one in newest if (one.whose and not one.forgotten) or consents.offered(one, "zh")]
         for one in found or []:
             shell.look(session, "lookback", one.visit_id)
         if found == []:
@@ -54,6 +60,8 @@ def mount(shell: Shell) -> None:
             found=found,
             problem=problem,
             at_hand=at_hand,
+            consents=consents.offered(visit, shell.pages.languages.of(request).language) if visit else [],
+            request_id=secrets.token_hex(16),
             in_full=session.account.role in MANAGER,
             phones_days=home.policy(home.settings()).phones.days,
         )
@@ -77,12 +85,36 @@ def mount(shell: Shell) -> None:
         return shown(request, session, asked=f"{phone.strip()[:3]}****{phone.strip()[-4:]}", found=found)
 
     @app.post("/lookback/{visit_id}")
-    def lookback_by_face(request: Request, visit_id: str, session: form) -> Response:
+    def lookback_by_face(
+        request: Request,
+        visit_id: str,
+        session: form,
+        consent: Annotated[list[str] | None, Form()] = None,
+        language: Annotated[str, Form()] = "",
+        signature: Annotated[str, Form(max_length=MAX_SIGNATURE)] = "",
+        request_id: Annotated[str, Form()] = "",
+    ) -> Response:
         visit = shell.known(visit_id)
-        if visit.person_id is None or visit.forgotten:
+        try:
+            agreed = consents.agreed_to(visit, consent or [], language, signature)
+        except NotAgreed as error:
+            return shown(request, session, status=422, visit=visit, problem=error.problem)
+        if agreed is not None:
+            try:
+                given = agree(shell.desk_ledger, home, visit, agreed, sent_once(request_id), session.account.account_id)
+            except KeyNotInForce as error:
+                _log.warning("consent not recorded visit=%s: %s", visit_id, error)
+                return shown(request, session, status=409, visit=visit, problem="no_key")
+            if given is not None:
+                shell.arrivals.add(given)
+            visit = shell.known(visit_id)
+        if visit.forgotten or (visit.whose is None and not consents.offered(visit, "zh")):
             return shown(request, session, status=409, problem="no_face")
         if visit.open_question:
             return shown(request, session, status=409, visit=visit, problem="unanswered")
+        if visit.person_id is None:  # seen only, and compared once they have consented: by the node, within seconds
+            waits = "comparing" if visit.consent is not None else "no_consent"
+            return shown(request, session, status=409, visit=visit, problem=waits)
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             if not consented(home.path, ledger, vault, visit.person_id):
                 return shown(request, session, status=409, visit=visit, problem="no_consent")

@@ -84,6 +84,8 @@ def find_subject(ledger: Ledger, vault: Vault, asked: str) -> Subject:
         search.persons.add(asked)
     else:
         search.contacts |= _by_number(connection, vault, parse_phone(asked))
+    for person_id in {vault.standing(one) for one in search.persons}:  # merged ids are one person's
+        search.persons |= {person_id, *vault.known_as(person_id)}
     for contact_id in search.contacts:
         search.visits |= set(visits_of(connection, contact_id))
     for person_id in search.persons:

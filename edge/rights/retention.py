@@ -100,15 +100,16 @@ def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure
             with ledger.transaction() as transaction:
                 restricted.restrict(transaction.connection, order.person_id, to_us(now))
             continue
-        known = vault.remembers(order.person_id)
-        complete = vault.destroy_keys([order.person_id])
+        theirs = vault.standing(order.person_id)  # central may know them by an id that has been merged
+        known = vault.remembers(theirs)
+        complete = vault.destroy_keys(sorted({theirs, order.person_id}))
         with ledger.transaction() as transaction:
             fields: Fields = {"expired": [], "basis": "central", "reason": order.reason, "notice": order.nseq}
             if known:
-                forget(vault, transaction, order.person_id)
-                fields["expired"] = [order.person_id]
+                forget(vault, transaction, theirs)
+                fields["expired"] = [theirs]
             if complete:
-                fields["reached"] = [order.person_id]
+                fields["reached"] = sorted({theirs, order.person_id})
                 orders.erased(transaction.connection, order.nseq, to_us(now))
             if known or complete:
                 transaction.append("retention.run", fields)
@@ -142,9 +143,10 @@ def erase(
 
     The phones given at somebody's visits are not theirs alone and stay: each is erased by its own id. The note is free
     text, so the record carries only a commitment to it. Asked again for somebody erased before, or by the same form
-    (`request`), it finishes what was pending and returns the record of then. Raises EdgeError for an unknown person or
-    reason, and for a phone whose visit is disputed.
+    (`request`), it finishes what was pending and returns the record of then. An id that was merged means the person it
+    stands for. Raises EdgeError for an unknown person or reason, and for a phone whose visit is disputed.
     """
+    person_id = vault.standing(person_id)
     if reason not in REASONS:
         raise EdgeError(f"reason {reason!r}: one of {', '.join(REASONS)}")
     if disputed(ledger.connection, person_id):

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 import pytest
@@ -11,8 +12,10 @@ from edge.decision import Verdict, decide
 from edge.desk.merging import BadPair, Merging, Said
 from edge.gallery import Candidate, Gallery, Match
 from edge.home import Home
+from edge.rights.retention import erase, erase_ordered
 from edge.vault import Vault
 from models.faces import Template
+from sync.node.orders import Erasure
 from sync.verify.verify import verify
 from tests.edge.visiting import CROP, PACK, RULE, Node, after, like, must, person
 
@@ -141,16 +144,29 @@ def test_a_merge_taken_back_gives_everybody_what_was_theirs_and_both_records_sta
     assert verify(node.home.path).ok
 
 
-def test_whoever_is_merged_and_erased_is_gone_under_both_ids(node: Node, says: Desk) -> None:
-    older, newer = twice(node)
-    says.one_person(older, newer)
-    node.vault.destroy_keys([older])
-    with node.ledger.transaction() as transaction:
-        node.vault.forget(transaction.connection, older)
+@pytest.mark.parametrize("asked", ["older", "newer"])
+def test_whoever_is_merged_and_erased_is_gone_under_both_ids(node: Node, says: Desk, asked: str) -> None:
+    ids = dict(zip(("older", "newer"), twice(node), strict=True))
+    says.one_person(ids["older"], ids["newer"])
+    with closing(node.home.open_ledger("desk", Clock())) as ledger:
+        erased = erase(ledger, node.vault, ids[asked], "request", None)
+    assert erased.record.fields["person"] == ids["older"]
     node.gallery.refresh()
     assert len(node.gallery) == 0
+    assert not node.vault.people()
     with pytest.raises(BadPair, match="forgotten"):
-        says.not_same(newer)
+        says.not_same(ids["newer"])
+
+
+def test_central_may_order_the_erasure_by_an_id_that_was_merged(node: Node, says: Desk) -> None:
+    older, newer = twice(node)
+    says.one_person(older, newer)
+    order = Erasure(7, newer, "request")
+    assert erase_ordered(node.ledger, node.vault, [order], after(7 * 3600)) == 1
+    assert not node.vault.people()
+    record = node.records("retention.run")[-1]
+    assert record.fields["expired"] == [older]
+    assert set(record.fields["reached"]) == {older, newer}
 
 
 def test_a_consent_goes_with_a_merge_and_back_with_its_end(node: Node, says: Desk) -> None:

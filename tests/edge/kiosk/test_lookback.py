@@ -7,7 +7,6 @@ from contextlib import closing
 
 import httpx
 
-from edge.clock import Clock
 from edge.desk.lookback import by_face
 from edge.vault import opened
 from tests.conftest import form_token
@@ -35,12 +34,6 @@ def ask(client: httpx.Client, phone: str) -> httpx.Response:
 def ask_by_face(client: httpx.Client, visit: str) -> httpx.Response:
     until_shown(client, visit)
     return client.post(f"/lookback/{visit}", data={"csrf_token": form_token(client, "/lookback")})
-
-
-def withdraw(desk: Desk, person: str, visit: str) -> None:
-    with closing(desk.home.open_ledger("desk", Clock())) as ledger:
-        fields = {"person": person, "purpose": "visitor", "version": "visitor-1", "visit": visit}
-        ledger.append("consent.withdrawn", fields)
 
 
 def test_a_number_is_answered_by_yes_the_first_arrival_and_who_served(door: Door, visitor: Visitor) -> None:
@@ -84,20 +77,38 @@ def test_what_is_no_number_is_refused_in_words(visitor: Visitor) -> None:
         assert says in answer.text
 
 
-def test_a_face_is_looked_back_at_only_with_its_persons_consent(desk: Desk, door: Door, visitor: Visitor) -> None:
+def test_a_face_is_looked_back_at_only_with_its_persons_consent(door: Door, visitor: Visitor) -> None:
     first, person = door.arrive("first", ago_s=7200)
     back, _ = door.arrive("return", person=person, similarity=0.8)
     client = visitor("li")
+    register(visitor("wang"), first, phone=NUMBER)
     refused = ask_by_face(client, back)
     assert refused.status_code == 409
     assert "尚未同意" in refused.text
     assert "首次到访" not in refused.text
-    register(visitor("wang"), first, phone=NUMBER, consent="visitor-2", language="zh")
-    page = ask_by_face(client, back).text
+    assert 'type="checkbox" name="consent"' in refused.text
+    assert "checked" not in refused.text, "nothing is ticked beforehand"
+    hidden = dict(re.findall(r'name="(csrf_token|request_id|language)" value="([^"]+)"', refused.text))
+    page = client.post(f"/lookback/{back}", data={**hidden, "consent": "visitor-2"}).text
     assert "来过" in page
     assert ">wang<" in page
     assert "138" not in page, "whose phone it is, is not asked here"
-    withdraw(desk, person, back)
+    (given,) = door.ledger.records(("consent.given",))
+    assert (given.fields["visit"], given.fields["person"]) == (back, person)
+    client.post(f"/lookback/{back}", data={**hidden, "consent": "visitor-2"})
+    assert len(list(door.ledger.records(("consent.given",)))) == 1, "the same form twice is one consent"
+    client.post(f"/visits/{back}/face", data={**hidden, "because": "withdrawn", "request_id": "0" * 32})
+    assert "没有可比对的人脸" in ask_by_face(client, back).text
+
+
+def test_a_consent_that_the_desks_key_did_not_sign_opens_no_look_back(door: Door, visitor: Visitor) -> None:
+    first, person = door.arrive("first", ago_s=7200)
+    back, _ = door.arrive("return", person=person, similarity=0.8)
+    client = visitor("li")
+    register(client, first, phone=NUMBER, consent="visitor-2", language="zh")
+    assert ask_by_face(client, back).status_code == 200
+    (given,) = door.ledger.records(("consent.given",))
+    door.ledger.connection.execute("UPDATE ledger SET signature = ? WHERE seq = ?", (bytes(64), given.seq))
     assert ask_by_face(client, back).status_code == 409
 
 

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 
 import httpx
 import pytest
 
 from edge.clock import Clock
 from edge.desk.checkin import NotNow
+from edge.desk.consents import Consent, ConsentTexts
 from edge.desk.undo import UNDO_US, TooLate, undo
 from edge.vault import opened
 from sync.format.records import Record
@@ -114,6 +116,33 @@ def test_companions_closed_with_it_are_open_again_too(host: Host, door: Door) ->
     records = taken_back(host, visit)
     assert [record.fields["visit"] for record in records] == [visit, friend]
     assert {record.fields["state"] for record in records} == {"open"}
+
+
+def test_a_consent_given_with_the_registration_is_withdrawn_with_it_and_the_face_is_forgotten(
+    host: Host, door: Door
+) -> None:
+    visit, person = door.arrive("first", ago_s=60)
+    consent = Consent(ConsentTexts("", timedelta(days=180)).text("visitor", "zh"))
+    host.checkin.register(host.arrival(visit), "walk_in", None, consent, secrets.token_hex(16), ACCOUNT)
+    checkin, withdrawn = taken_back(host, visit)
+    assert (checkin.fields["reason"], withdrawn.kind) == ("undone", "consent.withdrawn")
+    assert withdrawn.fields["person"] == person
+    with opened(host.desk.home.database, host.desk.home.keys_database) as vault:
+        assert not vault.remembers(person)
+        assert vault.crop(visit) is None
+        assert vault.sweep_keys() == 0
+    assert verify(host.desk.home.path).ok
+
+
+def test_a_consent_of_an_earlier_visit_outlives_an_undo(host: Host, door: Door) -> None:
+    first, person = door.arrive("first", ago_s=7200)
+    consent = Consent(ConsentTexts("", timedelta(days=180)).text("visitor", "zh"))
+    host.checkin.register(host.arrival(first), "walk_in", None, consent, secrets.token_hex(16), ACCOUNT)
+    visit, _ = door.arrive("return", person=person, similarity=0.8)
+    host.register(visit, NUMBER)
+    assert [record.kind for record in taken_back(host, visit)] == ["visit.checkin"]
+    with opened(host.desk.home.database, host.desk.home.keys_database) as vault:
+        assert vault.consented_us(person) is not None
 
 
 def test_a_power_cut_in_the_middle_of_an_undo_leaves_the_registration_whole(host: Host, door: Door) -> None:
