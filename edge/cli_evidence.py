@@ -59,13 +59,18 @@ def ledger(
 @app.command()
 def verify(
     path: Annotated[
-        Path, typer.Argument(help="A HOME, a central's folder, an export, a certificate.", show_default=False)
-    ],
+        Path | None,
+        typer.Argument(help="A HOME, a central's folder, an export, a certificate.", show_default=False),
+    ] = None,
     public_key: Annotated[
         Path | None, typer.Option(help="The node.pub or central.pub you trust; without it origin is not proven.")
     ] = None,
     central: Annotated[
         Path | None, typer.Option(help="Hold a HOME against this central's folder too.", show_default=False)
+    ] = None,
+    receipt: Annotated[
+        str | None,
+        typer.Option(help="Judge a receipt: its text, or a file with it; by PATH or --public-key.", show_default=False),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,11 +81,17 @@ def verify(
     Example: firstvisit verify /var/lib/firstvisit/home --public-key node.pub
     """
     from edge.access_log import check as check_access
+    from sync.verify.receipts import read_receipt, verify_receipt
     from sync.verify.verify import verify as verify_path
     from sync.verify.verify_both import verify_both
 
-    verdict = verify_both(path, central, public_key) if central else verify_path(path, public_key)
-    looks = check_access(path / "firstvisit.db") if verdict.what == "home" else None
+    if receipt is not None:
+        verdict = verify_receipt(read_receipt(receipt), path, public_key)
+    elif path is None:
+        raise EdgeError("what is to be verified? A HOME, a central's folder, an export, a certificate, or --receipt")
+    else:
+        verdict = verify_both(path, central, public_key) if central else verify_path(path, public_key)
+    looks = check_access(path / "firstvisit.db") if path is not None and verdict.what == "home" else None
     if as_json:
         more = {} if looks is None else {"access_log": asdict(looks)}
         print(json.dumps(verdict.fields() | more))

@@ -2,10 +2,12 @@
 """Verifies FirstVisit's evidence without FirstVisit: one file, Python 3.11 and PyNaCl, written from sync/README.md.
 
     python3 verify_standalone.py PATH [--public-key FILE]
+    python3 verify_standalone.py --receipt TEXT|FILE [PATH] [--public-key FILE]
 
 PATH is a certificate bundle (.zip), the text of the code printed on a certificate, or an exported ledger. FILE is the
 node.pub or central.pub that you were given by somebody you trust; without it the records are shown to agree with each
-other, not whose they are.
+other, not whose they are. TEXT is what the code on a slip of the desk's holds: it is held against the desk's key in a
+node.pub, against the record itself in a bundle or a ledger, or both.
 It ends with 0 where all is good, 1 where something is bad, 2 where PATH cannot be judged at all. It writes nothing.
 
 It shares no code with the rest of FirstVisit, so that a mistake made there is not made here again. The numbers in the
@@ -17,6 +19,7 @@ import hashlib
 import json
 import re
 import sys
+import unicodedata
 import zipfile
 import zlib
 from bisect import bisect_right
@@ -1163,6 +1166,98 @@ def judge_code(fields: Fields, given: Given) -> Iterator[str]:
     yield "corrections and coverage are in the bundle"
 
 
+# -- 20. Receipts ------------------------------------------------------------------------------------------------------
+
+COPIED = ("state", "reason", "visit", "code_kind", "report", "agent", "facts")
+
+
+def read_receipt(given: str) -> tuple[Fields, bytes, bytes]:
+    """What a receipt says, its body and its signature; given: its text, or a file with it. Raises Unreadable."""
+    path = Path(given)
+    try:
+        content = path.read_bytes()[:2060].decode("ascii") if len(given) < 200 and path.is_file() else given
+        typed = "".join(unicodedata.normalize("NFKC", content).upper().split())
+        if not typed.startswith("FVR1") or len(typed) > 2048:
+            raise Bad("it does not begin with FVR1, or is too long")
+        data = base64.b32decode(typed[4:] + "=" * (-len(typed[4:]) % 8))
+        if "FVR1" + base64.b32encode(data).decode().rstrip("=") != typed:
+            raise Bad("not as it is written")
+        body, signature = data[64:], data[:64]
+        fields = decode(body)
+        needed = {"v", "node", "epoch", "seq", "hash", "kind", "at_us"}
+        if not needed <= fields.keys() <= needed | {*COPIED} or fields["v"] != 1:
+            raise Bad("other keys than it should have")
+        count(fields, "epoch", 1), count(fields, "seq", 1), count(fields, "at_us", -LARGEST)
+        if not is_name(fields["node"]) or fields["kind"] not in ("visit.checkin", "code.refused"):
+            raise Bad("not of a record that receipts are given for")
+        hexadecimal(fields["hash"], 32)
+        if not all(isinstance(fields.get(name, ""), str) for name in COPIED if name != "facts"):
+            raise Bad("a text is none")
+        facts = fields.get("facts", [""])
+        if not isinstance(facts, list) or not facts or not all(isinstance(one, str) for one in facts):
+            raise Bad("its facts are none")
+    except (Bad, ValueError, OSError) as error:
+        raise Unreadable(f"{given[:60]}: not a receipt: {error}") from error
+    return fields, body, signature
+
+
+def judge_receipt(receipt: tuple[Fields, bytes, bytes], path: Path | None, given: Given) -> Iterator[str]:
+    """Hold a receipt against a desk key, and against its record where there is evidence; raises Bad or Unreadable."""
+    fields, body, signature = receipt
+    if path is None and given.node is None:
+        raise Unreadable("a receipt is held against a node.pub (--public-key), or against a ledger or a bundle")
+    if given.node and given.node.node != fields["node"]:
+        raise Bad(f"the given key is node {given.node.node}'s")
+    yield f"receipt of node {fields['node']}, {named((fields['epoch'], fields['seq']))}, hash {fields['hash']}"
+    yield f"{fields['kind']} at {_moment(fields['at_us'])} by the desk's clock: " + ", ".join(
+        f"{name} {fields[name]}" for name in COPIED if name in fields
+    )
+    if path is None:
+        assert given.node is not None
+        if not given.node.keys["desk"].signed("receipt", body, signature):
+            raise Bad("not signed by the desk key of the given node.pub (after a rotation: give a ledger too)")
+        yield f"signed by the given desk key ({given.node.keys['desk'].fingerprint})"
+        yield "its record was not looked at: whether it stands in the chain, a ledger shows"
+        return
+    whole = verify(path, given)
+    keys, record = _receipt_evidence(path, given, fields)
+    key = next((one for one in keys if one.signed("receipt", body, signature)), None)
+    if key is None:
+        raise Bad("not signed by any desk key of this node")
+    place = fields["epoch"], fields["seq"]
+    if record is None:
+        raise At(place, "the evidence given does not hold the receipt's record, or it is void")
+    if record.hash.hex() != fields["hash"]:
+        raise At(place, f"another record lies there, hash {record.hash.hex()}: one of the two was made later")
+    said = {name: record.fields[name] for name in COPIED if record.fields.get(name)}
+    said |= {"kind": record.kind, "at_us": record.fields["at"]["wall_us"]}
+    if said != {name: value for name, value in fields.items() if name not in ("v", "node", "epoch", "seq", "hash")}:
+        raise At(place, "the receipt says other things than its record")
+    yield f"signed by the desk key {key.fingerprint}"
+    yield f"its record lies in {path}"
+    yield from whole
+
+
+def _receipt_evidence(path: Path, given: Given, fields: Fields) -> tuple[list[Key], Record | None]:
+    """The desk's keys, followed along evidence that verifies, and the receipt's record where it counts."""
+    with path.open("rb") as file:
+        zipped = file.read(2) == b"PK"
+    if zipped:
+        _, ledger, _, signed = read_bundle(path)
+        records: Iterable[Signed] = signed
+    else:
+        ledger, lines = read_export(path)
+        records = (one for listed in (ledger.kept, lines) for one in listed)
+    enrolments, central, _ = given.settle(ledger.enrolments, ledger.central)
+    keys = NodeKeys(enrolments, central_words(central, ledger.notices)[1])
+    found = None
+    for body, signature in records:
+        record = Record(body, signature)
+        if keys.counts(record) and record.place == (fields["epoch"], fields["seq"]) and record.node == fields["node"]:
+            found = record
+    return [one.key for one in keys.tenures if one.role == "desk"], found
+
+
 # -- The program -------------------------------------------------------------------------------------------------------
 
 
@@ -1183,13 +1278,23 @@ def main() -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return 0
-    words = [word for word in sys.argv[1:] if word != "--public-key"]
-    if not 1 <= len(words) <= 2 or len(words) != len(sys.argv) - 1 - sys.argv.count("--public-key"):
+    words, options = sys.argv[1:], dict[str, str]()
+    for name in ("--public-key", "--receipt"):
+        if name in words[:-1]:
+            at = words.index(name)
+            options[name] = words[at + 1]
+            del words[at : at + 2]
+    receipt = options.get("--receipt")
+    if any(word.startswith("--") for word in words) or len(words) > 1 or (not words and receipt is None):
         print(__doc__, file=sys.stderr)
         return 2
-    path = Path(words[0])
+    path = Path(words[0]) if words else None
     try:
-        print(*verify(path, Given(Path(words[1]) if len(words) == 2 else None)), sep="\n")
+        given = Given(Path(options["--public-key"]) if "--public-key" in options else None)
+        if receipt is not None:
+            print(*list(judge_receipt(read_receipt(receipt), path, given)), sep="\n")
+        elif path is not None:
+            print(*verify(path, given), sep="\n")
     except Bad as bad:
         print(f"bad: {bad}")
         return 1

@@ -18,9 +18,9 @@ from sync.printable import counted
 class Verdict:
     """What the verifier found.
 
-    what: "home", "central", "export", "certificate" or "code". lines: for people, in order. first_bad: seq of the
-    first bad record, None where all is well or no single record is at fault. why: one line. checked: records that
-    verified. end: (epoch, seq, hash in hex) of the last record of a HOME or export whose chain is good, whatever
+    what: "home", "central", "export", "certificate", "code" or "receipt". lines: for people, in order. first_bad: seq
+    of the first bad record, None where all is well or no single record is at fault. why: one line. checked: records
+    that verified. end: (epoch, seq, hash in hex) of the last record of a HOME or export whose chain is good, whatever
     central's log is. void: the records of it that were signed after their key was revoked, and prove nothing.
     """
 

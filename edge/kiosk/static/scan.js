@@ -25,6 +25,13 @@
     field.focus(); // before the letter is typed, so that it lands there
   });
 
+  if (field && phone) field.form.addEventListener("submit", () => { // a phone typed as fast as a scanner: digits before ours
+    const begins = field.value.toUpperCase().indexOf("FVC1");
+    if (begins > 0) {
+      phone.value += field.value.slice(0, begins);
+      field.value = field.value.slice(begins);
+    }
+  });
   const own = ["csrf_token", "request_id", "code", "way", "picture", "camera"];
   document.querySelectorAll("[data-with-register]").forEach((form) => form.addEventListener("formdata", (event) => {
     const register = document.getElementById("register");

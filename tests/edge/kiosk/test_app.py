@@ -46,6 +46,7 @@ PAGES: dict[str, set[str]] = {
     "/certificates/{visit_id}": EVIDENCE,
     "/visits/{visit_id}/why": EVIDENCE,
     "/visits/{visit_id}/checkin": DESK,
+    "/receipts/{place}": DESK,
     "/visits/{visit_id}/correct": DESK,
     "/approvals": {"auditor"},
     "/enrol": MANAGER,
@@ -70,6 +71,7 @@ PARTS: dict[str, set[str]] = {
     "/fragments/today": DESK,
     "/fragments/arrival/{visit_id}": DESK,
     "/fragments/who/{visit_id}": DESK,
+    "/receipts/{place}/code.svg": DESK,
     "/crops/{visit_id}.jpg": EVIDENCE,
     "/cameras/{camera_id}/live.mjpeg": CAMERAS,
 }

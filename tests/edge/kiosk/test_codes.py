@@ -32,6 +32,7 @@ from sync.central.notices import append, rotate
 from sync.central.store.location import open_store
 from sync.format.notices import ReportKnown
 from sync.format.records import Record
+from sync.verify.receipts import read_receipt, verify_receipt
 from sync.verify.verify import verify
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk, until_shown
@@ -318,3 +319,47 @@ def test_a_camera_that_shows_nothing_or_is_not_there_is_said(
     client = visitor("li")
     assert "没有可识别的码" in scan(client, visit, "", "code/camera", camera="entrance").text
     assert "当前没有画面" in scan(client, visit, "", "code/camera", camera="no-such").text
+
+
+def test_the_slip_of_a_check_in_is_signed_and_masks_the_phone_and_the_agent_s_copy_has_none(
+    desk: Desk, door: Door, hq: Hq, visitor: Visitor
+) -> None:
+    visit, _ = door.arrive("first")
+    client, code = visitor("li"), hq.report()
+    page = scan(client, visit, code.text(), phone=NUMBER).text
+    (record,) = records(desk, "visit.checkin")
+    link = f"/receipts/1.{record.seq}"
+    assert link in page
+    html = client.get(link).text
+    customer, agent = html.split("经纪人联", 1)[0], html.rsplit('<section class="slip"', 1)[1]
+    assert "138****5678" in customer
+    assert "138****5678" not in agent
+    assert NUMBER not in html
+    assert "报备码有效" in agent
+    assert record.hash.hex() in agent
+    assert str(code.code.report_id) in agent
+    receipt = read_receipt(re.findall("FVR1[A-Z2-7]+", html)[0])
+    assert verify_receipt(receipt, None, desk.home.node_pub).ok
+    assert verify_receipt(receipt, desk.home.path, None).ok
+    svg = client.get(f"{link}/code.svg")
+    assert svg.headers["content-type"] == "image/svg+xml"
+    assert client.get(link).text.count("FVR1") == html.count("FVR1") == 1
+    assert re.findall("FVR1[A-Z2-7]+", client.get(link).text) == [receipt.text()], "printed again it is the same"
+    for nothing in ("/receipts/1.1", "/receipts/1.9999", "/receipts/x", "/receipts/0.1"):
+        assert client.get(nothing).status_code == 404
+
+
+def test_the_slip_of_a_refused_code_says_why_and_proves_it(desk: Desk, door: Door, hq: Hq, visitor: Visitor) -> None:
+    visit, _ = door.arrive("first")
+    client = visitor("li")
+    page = scan(client, visit, hq.report().text(), phone=OTHER).text
+    (refused,) = records(desk, "code.refused")
+    assert f"/receipts/1.{refused.seq}" in page
+    html = client.get(f"/receipts/1.{refused.seq}").text
+    assert "码无效" in html
+    assert "原因：手机号与报备不符" in html
+    assert "139" not in html.split("<main")[1].split("FVR1")[0].replace(refused.hash.hex(), "")
+    receipt = read_receipt(re.findall("FVR1[A-Z2-7]+", html)[0])
+    verdict = verify_receipt(receipt, desk.home.path, desk.home.node_pub)
+    assert verdict.ok
+    assert "a code was refused: other_phone" in verdict.lines
