@@ -116,10 +116,22 @@ class CameraSettings(_Section):
     zone: Zone = "entrance"
 
 
+class TlsSettings(_Section):
+    cert: Annotated[str, Field(min_length=1)] | None = None
+    key: Annotated[str, Field(min_length=1)] | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("tls.cert and tls.key go together")
+        return self
+
+
 class KioskSettings(_Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8500
     url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+/?$")] | None = None
+    tls: TlsSettings = TlsSettings()
 
 
 class Shift(_Section):
@@ -259,10 +271,21 @@ def new_config(*, site: str, node: str, place: dict[str, Any], capture: dict[str
 
 def set_broker(path: Path, url: str) -> None:
     """Write uplink.broker into a firstvisit.toml, whose comments stay; raises SettingsError or SyncError."""
+    _set(path, "uplink", "broker", url)
+
+
+def set_kiosk_tls(path: Path, cert: str, key: str) -> None:
+    """Write kiosk.tls into a firstvisit.toml, whose comments stay; raises SettingsError or SyncError."""
+    pair = tomlkit.inline_table()
+    pair.update({"cert": cert, "key": key})
+    _set(path, "kiosk", "tls", pair)
+
+
+def _set(path: Path, section: str, key: str, value: object) -> None:
     load_settings(path)  # says in one line what cannot be read
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    if "uplink" not in document:
+    if section not in document:
         document.add(tomlkit.nl())
-        document.add("uplink", tomlkit.table())
-    cast(dict[str, Any], document["uplink"])["broker"] = url
+        document.add(section, tomlkit.table())
+    cast(dict[str, Any], document[section])[key] = value
     write_durably(path, tomlkit.dumps(document))

@@ -15,13 +15,15 @@ SERVICES="firstvisit-node firstvisit-kiosk firstvisit-central"
 usage() {
     cat <<'USAGE'
 Usage: install.sh node|central [--wheel FILE | --from DIR] [--root DIR]
-       install.sh adopt     [--root DIR]
+       install.sh adopt     [--name NAME ...] [--root DIR]
        install.sh --uninstall [--root DIR]
 
   node       install the node and the desk's kiosk
   central    install the central server
   adopt      after "firstvisit init" or "central init": move the configuration to /etc/firstvisit and
              HOME's databases to HOME/databases, and hand keys and databases to the users of the services
+  --name     with adopt: the name or address by which the desk's tablets reach this machine; gives the kiosk a
+             certificate for it, of an authority of its own that the tablets are told to trust
   --wheel    install this wheel
   --from     install this checkout (default: the one this script stands in)
   --root     install under DIR instead of /, start nothing, ask apt for nothing
@@ -318,6 +320,17 @@ adopt_databases() {
     done
 }
 
+# Before the configuration moves: the command writes kiosk.tls into it.
+certify_kiosk() {
+    [ -n "$names" ] || return 0
+    [ -f "$root$STATE/home/firstvisit.toml" ] || die "$root$STATE/home: no HOME there whose kiosk could have a certificate" 2
+    # shellcheck disable=SC2086 # one option a name; no name holds a space
+    (umask 007 && "$root$PREFIX/bin/firstvisit" kiosk ca --home "$root$STATE/home" $names) >"$log" 2>&1 ||
+        die "firstvisit kiosk ca: $(tail -n 1 "$log")"
+    cat "$log"
+    changed made "$root$STATE/home/kiosk-tls"
+}
+
 do_adopt() {
     found=no
     for config in "$STATE/home/firstvisit.toml" "$CENTRAL/central.toml"; do
@@ -325,6 +338,7 @@ do_adopt() {
     done
     [ $found = yes ] || die "neither $root$STATE/home nor $root$CENTRAL is there: run firstvisit init (or central init) first" 2
     [ -f "$root/etc/tmpfiles.d/firstvisit.conf" ] || die "FirstVisit is not installed under ${root:-/}" 2
+    certify_kiosk
     adopt_config "$STATE/home" firstvisit.toml "$ETC/node.toml"
     adopt_config "$CENTRAL" central.toml "$ETC/central.toml"
     adopt_databases
@@ -362,7 +376,7 @@ do_uninstall() {
 
 main() {
     here=$(dirname "$(readlink -f "$0")")
-    role='' wheel='' checkout='' root='' changes=0 replaced=no
+    role='' wheel='' checkout='' root='' names='' changes=0 replaced=no
     while [ $# -gt 0 ]; do
         case $1 in
         node | central | adopt)
@@ -370,12 +384,16 @@ main() {
             role=$1
             ;;
         --uninstall) role=uninstall ;;
-        --wheel | --from | --root)
+        --wheel | --from | --root | --name)
             [ $# -gt 1 ] || die "$1 wants a value" 2
             case $1 in
             --wheel) wheel=$2 ;;
             --from) checkout=$2 ;;
             --root) root=$2 ;;
+            --name)
+                case $2 in '' | -* | *[!A-Za-z0-9.:-]*) die "--name $2: neither an address nor a host's name" 2 ;; esac
+                names="$names --name $2"
+                ;;
             esac
             shift
             ;;
@@ -389,6 +407,7 @@ main() {
     done
     [ -n "$role" ] || die "say what to install: node or central (install.sh --help)" 2
     [ -z "$wheel" ] || [ -z "$checkout" ] || die "--wheel or --from, not both" 2
+    [ -z "$names" ] || [ "$role" = adopt ] || die "--name goes with adopt" 2
     if [ -n "$root" ]; then
         [ -d "$root" ] || die "$root: no such directory" 2
         root=$(readlink -f "$root")

@@ -35,6 +35,7 @@ from edge.kiosk import (
     rights,
     rota,
     tablets,
+    trust,
     undo,
     why,
 )
@@ -79,6 +80,7 @@ _PAGES = (
     node_page,
     notes,
     tablets,
+    trust,
 )
 
 

@@ -13,6 +13,8 @@ from edge import EdgeError
 
 if TYPE_CHECKING:
     from edge.home import Home
+    from edge.settings import TlsSettings
+    from sync.transport.server_pair import ServerPair
     from sync.web.accounts import Accounts
 
 app = typer.Typer(
@@ -56,6 +58,7 @@ def kiosk(
         settings.port if port is None else port,
         application.state.live.close,
         settings.url,
+        pair=_pair(place, settings.tls),
     )
     logging.getLogger(__name__).info("kiosk serving url=%s", server.url)
     typer.echo(f"Kiosk on {server.url}")
@@ -65,6 +68,45 @@ def kiosk(
 
 
 HomeOption = Annotated[Path | None, typer.Option(help="The node's HOME.")]
+
+
+@app.command()
+def ca(
+    home: Annotated[Path | None, typer.Option(help="The node's HOME.")] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name or address by which tablets reach the kiosk; left out: those it has."),
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Make another authority, which every tablet must trust anew.")
+    ] = False,
+) -> None:
+    """Give the kiosk a certificate of an authority of its own, for tablets that are told to trust it; or renew it.
+
+    The authority can vouch for these names and for no other site. The certificate holds for 825 days.
+
+    Example: firstvisit kiosk ca --home /var/lib/firstvisit/home --name kiosk.local --name 192.168.1.5
+    """
+    from edge.settings import set_kiosk_tls
+    from edge.tablet_ca import FOLDER, issue
+    from sync.transport.tls import load_certificate, utc_now
+
+    place = _home(home)
+    held = place.settings().kiosk.tls.cert
+    if held is not None and Path(held).parent != Path(FOLDER):
+        raise EdgeError(
+            f"{place.config}: kiosk.tls.cert = {held!r}: the kiosk has a certificate; take both keys out first"
+        )
+    made = issue(place.path, name or (), utc_now(), replace=replace)
+    if held is None:
+        set_kiosk_tls(place.config, f"{FOLDER}/{made.pair.certificate.name}", f"{FOLDER}/{made.pair.key.name}")
+    typer.echo(f"{made.pair.certificate} for {', '.join(made.pair.names())}")
+    typer.echo(f"  until      {load_certificate(made.pair.certificate).not_valid_after_utc:%Y-%m-%d}")
+    typer.echo(f"  authority  {made.certificate}   (tablets: https://NAME:{place.settings().kiosk.port}/ca.crt)")
+    typer.echo(f"  SHA-256    {made.fingerprint}")
+    typer.echo("  next       restart the kiosk; tell each tablet to trust the authority")
+
+
 NameArgument = Annotated[str, typer.Argument(help="What this person signs in as.", show_default=False)]
 
 
@@ -189,6 +231,12 @@ def _accounts(place: "Home") -> "Accounts":
     place.settings()
     place.migrate()
     return Accounts(place.database, pin_secret=desk_secret(place.keys_database, "pin"))
+
+
+def _pair(place: "Home", tls: "TlsSettings") -> "ServerPair | None":
+    from sync.transport.server_pair import ServerPair
+
+    return None if tls.cert is None or tls.key is None else ServerPair(place.path / tls.cert, place.path / tls.key)
 
 
 def _hold_to_terminal(stdin: bool) -> None:

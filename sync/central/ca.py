@@ -6,7 +6,6 @@ A certificate admits to the transport and proves nothing: records, acks and noti
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -23,7 +22,10 @@ from sync.transport.tls import (
     FOLDER,
     RENEW_BEFORE,
     TlsFiles,
+    host_name,
+    host_names,
     key_pem,
+    key_usage,
     load_certificate,
     load_key,
     new_key,
@@ -80,7 +82,7 @@ class Authority:
         self, names: Sequence[str], key: ec.EllipticCurvePublicKey, now: datetime, kind: Kind = "server"
     ) -> Issued:
         """Issue the certificate of a server under these host names and addresses; raises SyncError for a bad name."""
-        alternatives = [_alternative(name) for name in dict.fromkeys(names)]
+        alternatives = [host_name(name) for name in dict.fromkeys(names)]
         extension = x509.SubjectAlternativeName(alternatives)
         # not a name that anybody may be: a broker takes the common name for who somebody is
         return self._issue(f"fv1:{kind}", key, _SERVER_LIFE, ExtendedKeyUsageOID.SERVER_AUTH, (extension,), now, kind)
@@ -136,7 +138,7 @@ class Authority:
             .not_valid_before(now - _BACKDATED)
             .not_valid_after(now + life)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-            .add_extension(_key_usage(signs_certificates=False), True)
+            .add_extension(key_usage(signs_certificates=False), True)
             .add_extension(x509.ExtendedKeyUsage([usage]), False)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
@@ -173,7 +175,7 @@ def open_authority(directory: Path, central_id: str, now: datetime, names: Seque
 def check_names(names: Iterable[str]) -> None:
     """Raise SyncError for a name that no server can be reached by."""
     for name in names:
-        _alternative(name)
+        host_name(name)
 
 
 def renew(authority: Authority, directory: Path, now: datetime, names: Sequence[str] = ()) -> None:
@@ -200,12 +202,7 @@ def renew_if_due(authority: Authority, directory: Path, now: datetime) -> bool:
 
 def server_names(files: TlsFiles) -> tuple[str, ...]:
     """The names and addresses a server's certificate stands for; raises SyncError."""
-    certificate = load_certificate(files.certificate)
-    try:
-        held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound as error:
-        raise SyncError(f"{files.certificate}: names no host") from error
-    return (*map(str, held.get_values_for_type(x509.IPAddress)), *held.get_values_for_type(x509.DNSName))
+    return host_names(files.certificate)
 
 
 def write_pair(files: TlsFiles, key: ec.EllipticCurvePrivateKey, certificate: str) -> None:
@@ -232,7 +229,7 @@ def _create(directory: Path, central_id: str, now: datetime) -> None:
         .not_valid_before(now - _BACKDATED)
         .not_valid_after(now + _CA_LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .add_extension(_key_usage(signs_certificates=True), True)
+        .add_extension(key_usage(signs_certificates=True), True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
         .sign(key, hashes.SHA256())
     )
@@ -246,35 +243,6 @@ def _create(directory: Path, central_id: str, now: datetime) -> None:
 
 def _key_path(directory: Path) -> Path:
     return directory / "keys" / "ca.key"
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _alternative(name: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ip_address(name))
-    except ValueError:
-        pass  # then it is a host's name
-    labels = name.split(".")
-    if len(name) > 253 or not all(_label(label) for label in labels):
-        raise SyncError(f"--name {name!r}: neither an address nor a host's name")
-    return x509.DNSName(name.lower())
-
-
-def _label(label: str) -> bool:
-    return 0 < len(label) < 64 and label.isascii() and label.replace("-", "a").isalnum() and label.strip("-") == label
 
 
 def _us(moment: datetime) -> int:

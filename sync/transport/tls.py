@@ -3,6 +3,7 @@
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 from cryptography import x509
@@ -164,6 +165,47 @@ def read_request(text: str) -> tuple[str, ec.EllipticCurvePublicKey]:
     if len(names) != 1 or not isinstance(names[0].value, str):
         raise SyncError("certificate signing request: exactly one common name is wanted")
     return names[0].value, key
+
+
+def host_name(name: str) -> x509.GeneralName:
+    """A host's name or address as certificates hold it; raises SyncError for what is neither."""
+    try:
+        return x509.IPAddress(ip_address(name))
+    except ValueError:
+        pass  # then it is a host's name
+    labels = name.split(".")
+    if len(name) > 253 or not all(_label(label) for label in labels):
+        raise SyncError(f"--name {name!r}: neither an address nor a host's name")
+    return x509.DNSName(name.lower())
+
+
+def host_names(path: Path) -> tuple[str, ...]:
+    """The names and addresses a server's certificate stands for; raises SyncError."""
+    certificate = load_certificate(path)
+    try:
+        held = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound as error:
+        raise SyncError(f"{path}: names no host") from error
+    return (*map(str, held.get_values_for_type(x509.IPAddress)), *held.get_values_for_type(x509.DNSName))
+
+
+def key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    """What the key of a certificate is for: to sign others, or to prove who holds it."""
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _label(label: str) -> bool:
+    return 0 < len(label) < 64 and label.isascii() and label.replace("-", "a").isalnum() and label.strip("-") == label
 
 
 def common_name(certificate: x509.Certificate) -> str:

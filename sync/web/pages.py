@@ -100,7 +100,10 @@ class Pages:
         )
         response = HTMLResponse(html, status)
         if request.query_params.get("lang") == texts.language:
-            response.set_cookie(COOKIE, texts.language, max_age=_YEAR_S, samesite="strict", httponly=True)
+            secure = request.url.scheme == "https"
+            response.set_cookie(
+                COOKIE, texts.language, max_age=_YEAR_S, samesite="strict", httponly=True, secure=secure
+            )
         return response
 
 

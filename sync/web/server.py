@@ -19,7 +19,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sync import SyncError
-from sync.transport.tls import TlsFiles
+from sync.transport.server_pair import ServerPair
+from sync.transport.tls import TlsFiles, utc_now
 from sync.web.crowd import Listener
 from sync.web.hosts import KnownHosts
 
@@ -61,14 +62,20 @@ class PageServer:
         on_stop: Callable[[], None],
         public_url: str | None = None,
         tls: TlsFiles | None = None,
+        pair: ServerPair | None = None,
     ) -> None:
         """Take the address at once; port 0 takes a free one. Raises SyncError where it cannot be had.
 
         public_url: what people type, where that is not this address: its name is answered to, and where it is https,
         a proxy on this machine is believed about whom it speaks for. Nobody else is. tls: serve with this certificate
         and no proxy; a client may show one of the same authority, which the application finds in `request.state`.
+        pair: serve with this certificate, which is checked first, to people's browsers, and under its names.
         """
         public = urlsplit(public_url or "")
+        names: tuple[str, ...] = ()
+        if pair is not None:
+            pair.check(utc_now())
+            names = pair.names()
         self._socket = _listen(host, port)
         secure: dict[str, Any] = {}
         if tls is not None:
@@ -79,16 +86,18 @@ class PageServer:
                 "ssl_cert_reqs": ssl.CERT_OPTIONAL,
                 "http": partial(_PeerProtocol, self._socket),
             }
+        elif pair is not None:
+            secure = {"ssl_certfile": pair.certificate, "ssl_keyfile": pair.key}
         self.app = app
         self._on_stop = on_stop
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        self.url = f"{'https' if secure else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}"
         self._notifier: sdnotify.SystemdNotifier | None = None
         self._ready = threading.Event()
         self._server = _Server(
             uvicorn.Config(
-                KnownHosts(app, (host, public.hostname or "")),
-                proxy_headers=public.scheme == "https" and tls is None,
+                KnownHosts(app, (host, public.hostname or "", *names)),
+                proxy_headers=public.scheme == "https" and not secure,
                 forwarded_allow_ips="127.0.0.1,::1",
                 log_config=None,
                 access_log=False,

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import zipfile
 from pathlib import Path
@@ -171,6 +172,31 @@ def test_adopt_moves_the_configuration_and_hands_each_key_to_its_service(copy: P
         for database in ("firstvisit.db", "keys.db"):
             assert (home / database).readlink() == Path("databases", database)
             assert (home / database).stat().st_mode & 0o777 == 0o660
+
+
+def test_adopt_with_a_name_gives_the_kiosk_a_certificate_and_keeps_its_authority_s_key_from_the_services(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = copy / HOME
+    home.parent.mkdir(parents=True, exist_ok=True)
+    init = [sys.executable, "-c", "from edge.cli import main; main()", "init", str(home), "--site", "lakeside"]
+    subprocess.run(init, check=True, capture_output=True)
+    monkeypatch.setenv("PYTHONPATH", sysconfig.get_path("purelib"))  # the installation under test has no libraries
+    said = good(sh(INSTALL, "adopt", "--name", "kiosk.local", "--name", "192.168.1.5", "--root", copy))
+    assert "SHA-256" in said
+    assert 'tls = {cert = "kiosk-tls/kiosk.crt"' in (copy / "etc/firstvisit/node.toml").read_text()
+    folder = home / "kiosk-tls"
+    assert {path.name for path in folder.iterdir()} == {"ca.crt", "ca.key", "kiosk.crt", "kiosk.key"}
+    assert (folder / "ca.key").stat().st_mode & 0o777 == 0o600
+    if AS_ROOT:
+        accounts = [line.split(":") for line in (copy / "etc/passwd").read_text().splitlines()]
+        uid = {fields[0]: int(fields[2]) for fields in accounts}
+        assert (folder / "ca.key").stat().st_uid == 0
+        state = (folder / "kiosk.key").stat()
+        assert (state.st_uid, state.st_mode & 0o777) == (uid["firstvisit-kiosk"], 0o400)
+        assert folder.stat().st_mode & 0o777 == 0o750
+    assert "neither an address nor" in bad(sh(INSTALL, "adopt", "--name", "a b", "--root", copy), 2)
+    assert "goes with adopt" in bad(sh(INSTALL, "node", "--name", "kiosk.local", "--root", copy), 2)
 
 
 @pytest.mark.skipif(not AS_ROOT or not shutil.which("setpriv"), reason="only root can become the services' users")

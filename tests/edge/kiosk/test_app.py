@@ -113,7 +113,7 @@ FORMS: dict[str, set[str]] = {
     "/tablets/{tablet_id}/revoke": MANAGER,
 }
 """What is sent."""
-OPEN = ("/login", "/login/pin", "/logout", "/session")
+OPEN = ("/login", "/login/pin", "/logout", "/session", "/ca.crt")
 
 
 # -- signing in ------------------------------------------------------------------------------------------------------
