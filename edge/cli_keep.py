@@ -111,6 +111,7 @@ def restore(
     say(f"  {done.people} people are remembered, {done.forgotten} forgotten for want of their keys")
     if done.rekeyed:
         say(f"  new signing keys; at central: firstvisit central enroll --rekey {home / 'node.pub'}")
+    say("  PINs at the kiosk are given anew: firstvisit kiosk set-pin")
     say("  never start the old machine again: central would see two chains and refuse both")
 
 

@@ -46,8 +46,8 @@ def restore(file: Path, path: Path, secret: Secret, keys: Path | None, clock: Cl
     """Make a HOME at `path`, an empty place, out of a backup and a copy of the person keys, if there is one.
 
     Everything is verified before it is used. The chain goes on in a new epoch: the machine it was copied from, should
-    it come back, has forked. Whose key is not in the copy is forgotten, and the chain says so. Raises EdgeError or
-    SyncError; the place is empty then as it was.
+    it come back, has forked. Whose key is not in the copy is forgotten, and the chain says so; PINs are given anew.
+    Raises EdgeError or SyncError; the place is empty then as it was.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise EdgeError(f"{path}: not empty; a backup is restored into an empty place")
@@ -69,6 +69,7 @@ def restore(file: Path, path: Path, secret: Secret, keys: Path | None, clock: Cl
                 began = start_epoch(home, ledger, transaction, "restore")
                 _forget(vault, transaction, forgotten)
                 hash_anew(transaction.connection, vault)
+                transaction.connection.execute("UPDATE accounts SET pin_hash = ''")  # keyed with the old HOME's secret
                 vault.restart_galleries(transaction.connection, began.stamp.wall_us)
             people = vault.count()
         if keys is not None:

@@ -30,6 +30,9 @@ _NAME = re.compile(r"[^\W_](?:[\w .@-]{0,38}[\w.])?")
 _PIN = re.compile(r"[0-9]{4,8}")
 _OFFICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RUNS = "01234567890 09876543210"
+# OWASP's Password Storage Cheat Sheet, its least memory: what keeps a PIN is the secret, and the desk changes hands on
+# a busy box. Measured on two cores at a load of 19, median of nine: 0.10 s, and 0.72 s by what hashes passwords.
+_PIN_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 _KEYED = "hmac-sha256:"  # before the hash of a PIN; an older one has none, until its owner signs in again
 
 
@@ -75,6 +78,7 @@ class Accounts:
         self._pin_secret = pin_secret
         self._now_s = now_s
         self._hasher = hasher or PasswordHasher()
+        self._pin_hasher = hasher or _PIN_HASHER
         self._one_at_a_time = threading.Lock()  # 64 MiB a run: a burst of guesses must not take the appliance's memory
         self._backoff = Backoff(db_path, now_s)
 
@@ -204,7 +208,7 @@ class Accounts:
                 f"{account.name}: a PIN is for {' and '.join(PIN_ROLES)} only, {account.role} signs in by password"
             )
         _check_pin(account.name, pin)
-        return _KEYED + self._hasher.hash(self._keyed(account.account_id, pin))
+        return _KEYED + self._pin_hasher.hash(self._keyed(account.account_id, pin))
 
     def _keyed(self, account_id: str, pin: str) -> str:
         if self._pin_secret is None:

@@ -22,6 +22,7 @@ from edge import EdgeError
 from edge.backup import back_up
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon
+from edge.desk.desk_secrets import desk_secret
 from edge.doctor import _copies
 from edge.home import Home
 from edge.key_copies import INDEX, KeyCopies
@@ -31,6 +32,7 @@ from edge.sealed import Lock, SealError, Secret
 from edge.vault import Vault, opened
 from sync import SyncError
 from sync.verify.verify import verify
+from sync.web.accounts import Accounts
 
 PACK = "test@000000000000"
 JPEG = b"\xff\xd8\xff\xe0 JFIF a face of nobody, long enough to be found again \xff\xd9"
@@ -167,6 +169,18 @@ def test_a_backup_never_overwrites(lived_in: Home, tmp_path: Path) -> None:
 
 
 # -- the way back ---------------------------------------------------------------------------------------------------
+
+
+def test_passwords_come_back_and_pins_do_not_for_their_secret_stayed_behind(lived_in: Home, tmp_path: Path) -> None:
+    accounts = Accounts(lived_in.database, pin_secret=desk_secret(lived_in.keys_database, "pin"))
+    li = accounts.add("li", PASSPHRASE, "front_desk", "2580")
+    back_up(lived_in, tmp_path / "home.backup", LOCK, None, NOW_US)
+    bring_back(tmp_path / "home.backup", tmp_path / "new")
+    restored = Home(tmp_path / "new")
+    after = Accounts(restored.database, pin_secret=desk_secret(restored.keys_database, "pin"))
+    assert desk_secret(restored.keys_database, "pin") != desk_secret(lived_in.keys_database, "pin")
+    assert after.by_password("li", PASSPHRASE, None, "here") == li
+    assert after.with_pin() == []
 
 
 def test_with_its_keys_everybody_is_known_again_in_a_new_epoch(lived_in: Home, tmp_path: Path) -> None:
