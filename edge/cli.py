@@ -24,6 +24,7 @@ from edge.cli_measure import app as measure_app
 from edge.cli_measure import node_app
 from edge.cli_people import app as people_app
 from edge.cli_rights import app as rights_app
+from edge.cli_sign import app as sign_app
 from edge.kiosk.cli import app as kiosk_app
 from edge.screen import say, show
 from models import ModelsError
@@ -51,6 +52,7 @@ app.add_typer(evidence_app)
 app.add_typer(keep_app)
 app.add_typer(desk_app, name="desk")
 app.add_typer(rights_app, name="rights")
+app.add_typer(sign_app)
 app.add_typer(keys_app)
 app.add_typer(central_app, name="central")
 

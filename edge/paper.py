@@ -32,9 +32,9 @@ class PaperError(EdgeError):
 class Paper(FPDF):
     """Pages of one design; everything is placed in millimetres from the upper left, text by its upper edge."""
 
-    def __init__(self, title: str, made_at: datetime) -> None:
+    def __init__(self, title: str, made_at: datetime, size: Literal["A4", "A3"] = "A4") -> None:
         """Raises PaperError where no Chinese font is installed."""
-        super().__init__(format="A4")
+        super().__init__(format=size)
         self.set_auto_page_break(False)
         self.set_margin(0)
         for weight, name in (("", "Regular"), ("B", "Bold")):
