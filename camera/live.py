@@ -46,7 +46,7 @@ def rtsp_frames(
             raise SourceError(camera_id, uri, "unreachable", "the camera sends no video")
         stream = container.streams.video[0]
         # One thread a camera: frame threads hold back as many frames as there are threads, and a frame is timed when it
-        # comes out; slice threads lose the upper half of H.264 pictures of several slices (FFmpeg 8, seen over RTSP).
+        # comes out; slice threads gain nothing where there are as many cameras as processors.
         stream.thread_type = "NONE"
         last_ns = time.monotonic_ns()
         packets = container.demux()  # all streams: sound that goes on must not hide a picture that stands still

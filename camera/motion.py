@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from camera.picture import luma_of
 
 LUMA_PX = 160  # width of the small grey picture everything here is judged on
-STILL_LOOK_EVERY_S = 3.0  # whoever comes in moves; this is for what the gate cannot see, and a look costs five pictures
+STILL_LOOK_EVERY_S = 5.0  # whoever comes in moves; this is for what the gate cannot see, and a look costs ten pictures
 MOVED_LEVELS = 14.0  # a pixel has changed; sensor noise averaged over a 12 px block stays under 4
 MOVED_PIXELS = 6  # a person whose face has 32 px covers some 40 of these pixels at 1080p
 # Measured: camera/README.md. Lit footage has luma 104..146, spread 37..71 and sharpness 146..4,035.

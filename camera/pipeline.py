@@ -65,7 +65,8 @@ class Step:
     """What a frame brought.
 
     seen: ids of tracks that have arrived (in this step or before) and are visible in this frame. better: tracks that
-    arrived before and now have markedly better pictures, once each. view: what began or ended of the view's own state.
+    arrived before and now have markedly better pictures, once each. still: whether nobody is in view and nothing moved.
+    view: what began or ended of the view's own state.
     sightings: every track in this frame, for those who look on; all else never mentions a track that does not arrive.
     """
 
@@ -75,6 +76,7 @@ class Step:
     better: tuple[Arrival, ...] = ()
     view: tuple[ViewChange, ...] = ()
     sightings: tuple[Sighting, ...] = ()
+    still: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ class Pipeline:
         cut = self._tracker.finish() if before is not None and len(self._tracker) and jumped(before, view) else ()
         if not cut and len(self._tracker) == 0 and not self._gate.open(view, frame.captured_ns):
             self._views.learn(view, (), frame.captured_ns, frame.captured_at)
-            return Step(view=changes)
+            return Step(view=changes, still=True)
         expected = self._tracker.expected(frame.captured_ns)
         region = self._attention.region(expected, frame.image.shape[:2], frame.captured_ns)
         faces = self._detector.detect(frame.image, region)
@@ -164,6 +166,7 @@ class Pipeline:
         """
         self._views.interrupted()
         self._before = None
+        self._gate = MotionGate()  # whoever came meanwhile may stand still
         looked = self._end(self._tracker.finish())
         return Step(tuple(looked.arrivals), ended=tuple(looked.ended), better=tuple(looked.better))
 

@@ -14,7 +14,7 @@ class Slots:
     """Holds at most one frame a camera: the newest wins and what it replaces is counted, or, lossless, `put` waits.
 
     Newest wins: `take` serves the camera that has waited longest for its turn, so that a fast camera starves nobody.
-    Lossless: `take` returns the waiting frame with the earliest time.
+    Lossless: `take` returns the waiting frame with the earliest time, and no camera rests.
     """
 
     def __init__(self, camera_ids: Iterable[str], lossless: bool = False) -> None:
@@ -23,6 +23,7 @@ class Slots:
         self._dropped = dict.fromkeys(self._frames, 0)
         self._turn = dict.fromkeys(self._frames, 0)
         self._turns = 0
+        self._rest_until_ns = dict.fromkeys(self._frames, 0)
         self._lossless = lossless
         self._closed = False
 
@@ -49,16 +50,17 @@ class Slots:
 
     def take(self, timeout_s: float) -> Frame | None:
         """Return a waiting frame, or None after timeout_s or when closed and empty."""
-        deadline_s = time.monotonic() + timeout_s
+        deadline_ns = time.monotonic_ns() + int(timeout_s * 1e9)
         with self._changed:
             while True:
-                waiting = [frame for frame in self._frames.values() if frame is not None]
+                now_ns = time.monotonic_ns()
+                waiting = [frame for frame in self._frames.values() if frame is not None and self._awake(frame, now_ns)]
                 if waiting:
                     break
-                left_s = deadline_s - time.monotonic()
-                if self._closed or left_s <= 0:
+                if self._closed or now_ns >= deadline_ns:
                     return None
-                self._changed.wait(left_s)
+                wakes = [until_ns for until_ns in self._rest_until_ns.values() if until_ns > now_ns]
+                self._changed.wait((min([deadline_ns, *wakes]) - now_ns) / 1e9)
             if self._lossless:
                 chosen = min(waiting, key=lambda frame: frame.captured_ns)
             else:
@@ -69,6 +71,15 @@ class Slots:
             self._changed.notify_all()
             return chosen
 
+    def rest(self, camera_id: str, until_ns: int) -> None:
+        """Hand out no frame of a camera before `until_ns` (monotonic); those it passes over are not counted."""
+        with self._changed:
+            if not self._lossless:
+                self._rest_until_ns[camera_id] = until_ns
+
+    def _awake(self, frame: Frame, now_ns: int) -> bool:
+        return self._closed or now_ns >= self._rest_until_ns[frame.camera_id]
+
     def _check(self, frame: Frame) -> None:
         if frame.camera_id not in self._frames:
             raise CameraError(f"camera {frame.camera_id}: has no slot")
@@ -76,10 +87,12 @@ class Slots:
     def _place(self, frame: Frame) -> bool:
         if self._closed:
             return False
-        if self._frames[frame.camera_id] is not None:
+        awake = self._awake(frame, time.monotonic_ns())
+        if self._frames[frame.camera_id] is not None and awake:
             self._dropped[frame.camera_id] += 1
         self._frames[frame.camera_id] = frame
-        self._changed.notify_all()
+        if awake:  # whoever takes wakes by itself when the rest is over
+            self._changed.notify_all()
         return True
 
     @property

@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import functools
 import os
 import time
 from collections.abc import Callable
@@ -67,10 +68,16 @@ def read_kernel() -> KernelTime:
     return KernelTime(
         wall_us=wall_us,
         boot_us=boot_us,
-        boot_id=Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", ""),
+        boot_id=_boot_id(),
         maxerror_us=maxerror_us,
         synced=synced,
     )
+
+
+@functools.cache
+def _boot_id() -> str:
+    """Which boot this is: no process outlives one, and every frame asks."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip().replace("-", "")
 
 
 def _both_clocks() -> tuple[int, int]:

@@ -46,6 +46,9 @@ from sync.storage.database import DiskFull
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
+REST_S = (
+    0.12  # how long a camera before which nothing moves is left alone: whoever comes in is seen so much later at most
+)
 ROOM_EVERY_S = 2.0  # how often a full disk is looked at
 OBEY_EVERY_S = 1.0
 WORKERS_STOP_S = 1.5  # with the uplink's end it stays under the 5 s that SIGTERM allows
@@ -246,6 +249,8 @@ class Watch:
     def _analyse(self, frame: Frame) -> None:
         self._film_now = max(self._film_now, frame.captured_at)
         step = self._pipelines[frame.camera_id].step(frame)
+        if step.still:
+            self._slots.rest(frame.camera_id, frame.captured_ns + int(REST_S * 1e9))
         for change in step.view:
             self._camera_log.view(frame.camera_id, change)
         self._follow(step)

@@ -65,7 +65,9 @@ class Loop(GstRtspServer.RTSPMediaFactory):
         return Gst.parse_launch(
             "( appsrc name=src is-live=true format=time block=false max-bytes=1 "
             "caps=video/x-h264,stream-format=byte-stream,alignment=au ! "
-            "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=-1 )"
+            # parameter sets once a keyframe: the payloader would put them before each of its slices, and readers take
+            # every slice for a picture then, half of it missing
+            "h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=0 )"
         )
 
     def do_configure(self, media):

@@ -257,9 +257,9 @@ def test_those_seen_in_one_frame_are_together_and_those_who_follow_are_not(make_
     assert dict(zip(ids, together, strict=True)) == {1: {2}, 2: {1}, 3: set()}
 
 
-def test_a_still_empty_room_is_looked_at_every_three_seconds_and_motion_at_once() -> None:
-    door = Door().show([], 10.0)
-    assert door.networks.looks == 4
+def test_a_still_empty_room_is_looked_at_every_five_seconds_and_motion_at_once() -> None:
+    door = Door().show([], 9.9)
+    assert door.networks.looks == 2
     moved = ROOM.copy()
     moved[100:300, 200:300] = 255
     before = door.networks.looks

@@ -96,3 +96,42 @@ def test_closing_lets_everybody_go_and_keeps_what_is_there() -> None:
 def test_a_frame_of_an_unknown_camera_is_refused() -> None:
     with pytest.raises(CameraError, match="camera z"):
         Slots(["a"]).put(frame(1, "z"))
+
+
+def test_a_resting_camera_hands_out_its_newest_frame_afterwards_and_counts_nothing() -> None:
+    slots = Slots(["a", "b"])
+    until_ns = time.monotonic_ns() + 150_000_000
+    slots.rest("a", until_ns)
+    for number in (1, 2, 3):
+        assert slots.replace(frame(number))
+    assert slots.take(0.01) is None
+    assert slots.replace(frame(9, "b"))
+    assert taken(slots) == 9, "another camera does not wait for it"
+    assert taken(slots) == 3
+    assert time.monotonic_ns() >= until_ns
+    assert slots.dropped("a") == 0
+    for number in (4, 5):
+        assert slots.replace(frame(number))
+    assert slots.dropped("a") == 1, "awake again, what is passed over counts"
+
+
+def test_whoever_waits_wakes_by_itself_when_a_rest_is_over() -> None:
+    slots = Slots(["a"])
+    slots.rest("a", time.monotonic_ns() + 100_000_000)
+    late = threading.Timer(0.02, lambda: slots.replace(frame(1)))
+    late.start()
+    got = slots.take(60)
+    late.join()
+    assert got is not None
+
+
+def test_a_lossless_slot_does_not_rest_and_a_closed_one_gives_what_it_has() -> None:
+    lossless = Slots(["a"], lossless=True)
+    lossless.rest("a", time.monotonic_ns() + 60_000_000_000)
+    assert lossless.put(frame(1))
+    assert taken(lossless) == 1
+    closed = Slots(["a"])
+    closed.rest("a", time.monotonic_ns() + 60_000_000_000)
+    assert closed.replace(frame(2))
+    closed.close()
+    assert taken(closed) == 2
