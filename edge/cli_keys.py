@@ -114,6 +114,26 @@ def rotate(
         say(f"  next    restart the {role.value}'s service: systemd opens the new credential when it starts")
 
 
+@keys.command()
+def subject(
+    home: HomeOption,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From `central code desk-key`.", show_default=False)],
+) -> None:
+    """Take over the key by which central names customers: the desk then finds the reports of a phone it is given.
+
+    Example: firstvisit keys subject --home /var/lib/firstvisit/home subject.key
+    """
+    from edge.desk.reports import keep_subject_key
+    from edge.home import Home
+    from sync.storage.key_files import read_subject_key
+
+    found = Home(home)
+    found.settings()
+    found.migrate()
+    keep_subject_key(found.keys_database, read_subject_key(file))
+    say(f"{file}: taken over; destroy the file", "key")
+
+
 @keys.command("new-epoch")
 def new_epoch(
     home: HomeOption,

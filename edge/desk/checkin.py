@@ -14,6 +14,7 @@ from edge.desk.contacts import bind
 from edge.desk.fact import facts_fields
 from edge.desk.facts import facts_of
 from edge.desk.phones import Phone
+from edge.desk.reports import reports_of
 from edge.desk.shown import ShownVisit
 from edge.home import Home
 from edge.open_visit import some
@@ -43,6 +44,7 @@ DISMISSALS: dict[str, tuple[Dismissal, str | None]] = {
 }
 """What the desk may dismiss an arrival as, and the state and reason code that a record carries for it."""
 _SALT_BYTES = 32
+_MOST_REPORTS = 8  # of one customer, the earliest: who came first is what a dispute asks
 
 
 class NotNow(EdgeError):
@@ -98,6 +100,7 @@ class CheckIn:
         shown, judged good; raises CodeRefused where another phone has been registered with its report here.
         """
         salt = secrets.token_bytes(_SALT_BYTES)
+        reports = [] if phone is None else reports_of(self._home, phone, _now_us())
         also: list[Record] = []
 
         def fields(
@@ -140,6 +143,8 @@ class CheckIn:
                 contact_id = bound.contact_id
                 if (earlier := bound.earlier) is not None:
                     made |= {"earlier": earlier.visit_id, "earlier_us": earlier.arrived_us, "basis": "phone"}
+            if reports:
+                made["reports"] = [one.report_id for one in reports][:_MOST_REPORTS]
             if code is not None:
                 hold_same_phone(ledger.connection, code, arrival.visit_id)
                 note_use(ledger.connection, code, arrival.visit_id, arrival.person_id, _now_us())

@@ -14,7 +14,7 @@ from sync.storage.database import named, open_checked
 
 SECRETS = Migrations("desk_secrets")
 
-Purpose: TypeAlias = Literal["pin", "note", "foreign_code"]
+Purpose: TypeAlias = Literal["pin", "note", "foreign_code", "subject"]
 
 
 @SECRETS()
@@ -34,8 +34,14 @@ def foreign_codes(db: sqlite_utils.Database) -> None:
 
 def desk_secret(keys_database: Path, purpose: Purpose) -> bytes:
     """Raises EdgeError or DatabaseError where this HOME has none (yet)."""
-    with named(keys_database), closing(open_checked(keys_database, KEYS_FORMAT)) as connection:
-        found = connection.execute("SELECT secret FROM desk_secrets WHERE purpose = ?", (purpose,)).fetchone()
+    found = kept_secret(keys_database, purpose)
     if found is None:
         raise EdgeError(f"{keys_database}: no secret for {purpose}")
-    return bytes(found[0])
+    return found
+
+
+def kept_secret(keys_database: Path, purpose: Purpose) -> bytes | None:
+    """The same, None where this HOME has none: `subject` (reports.py) is somebody's to bring."""
+    with named(keys_database), closing(open_checked(keys_database, KEYS_FORMAT)) as connection:
+        found = connection.execute("SELECT secret FROM desk_secrets WHERE purpose = ?", (purpose,)).fetchone()
+    return None if found is None else bytes(found[0])

@@ -86,7 +86,8 @@ class CheckedIn:
 
     earlier_us: when the same phone was first here. lead: the visit that was registered for this one's party. heads: of
     a group, as the desk counted them. at: (epoch, seq). code_kind: of the code that was shown; report_id, agent_id:
-    what it names; used_at: the other node at which its report was shown before.
+    what it names; used_at: the other node at which its report was shown before. reports: of the
+    phone's owner, as central had told.
     """
 
     state: str
@@ -103,6 +104,7 @@ class CheckedIn:
     report_id: str | None = None
     agent_id: str | None = None
     used_at: str | None = None
+    reports: tuple[str, ...] = ()
 
     @property
     def seq(self) -> int:
@@ -370,6 +372,7 @@ def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
         report_id=fields.get("report"),
         agent_id=fields.get("agent"),
         used_at=fields.get("used_at"),
+        reports=tuple(fields.get("reports", ())),
     )
     closings = tuple(sorted((*visit.closings, closing), key=lambda told: told.at))
     return replace(visit, closings=closings, words=_with(visit.words, record))

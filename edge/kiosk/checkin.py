@@ -24,8 +24,10 @@ from edge.kiosk.roles import DESK
 from edge.kiosk.serving import serving, skipped_of
 from edge.kiosk.shell import Shell
 from edge.vault import opened
+from sync.format.notices import ReportKnown
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce
+from sync.node.trust import Trust
 from sync.web.sessions import Session
 
 _log = logging.getLogger(__name__)
@@ -164,6 +166,7 @@ def checkin_page(
         scanned=scanned,
         scanned_text=scanned_text,
         refused=refused,
+        reported=_reported(shell, visit),
         scan_cameras=[one.camera_id for one in shell.health.read().cameras if one.status in ("up", "moved")],
         **given,
     )
@@ -188,3 +191,11 @@ def checked_in(
 
 def _now_us() -> int:
     return time.time_ns() // 1000
+
+
+def _reported(shell: Shell, visit: ShownVisit) -> list[ReportKnown]:
+    """What central says today of the reports that a check-in names."""
+    if visit.checkin is None or not visit.checkin.reports or not shell.home.joined:
+        return []
+    trust = Trust(shell.home.path)
+    return [known for report in visit.checkin.reports if (known := trust.known_report(report)) is not None]

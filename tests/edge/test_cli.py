@@ -91,7 +91,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "demo", "init", "run", "visits", "ledger", "verify", "compare", "explain", "certificate", "join", "people",
         "people list", "people enrol", "people remove",
         "erase", "check-config", "doctor", "sign",
-        "attest", "keys list", "keys rotate", "keys new-epoch", "backup", "restore",
+        "attest", "keys list", "keys rotate", "keys new-epoch", "keys subject", "backup", "restore",
         "central init", "central run", "central enroll", "central readmit", "central records", "central nodes",
         "central add-user", "central broker-config", "central certificates", "central renew-certificates",
         "central revoke-certificate",

@@ -24,9 +24,10 @@ from camera.source import Frame
 from edge.desk.codes import CodeReader, CodeRefused
 from edge.desk.phones import parse_phone
 from edge.desk.pictures import NoCode, code_in
+from edge.desk.reports import keep_subject_key
 from edge.live_view import LiveView
 from sync.central.codes import find as find_code
-from sync.central.codes import issue, revoke
+from sync.central.codes import issue, revoke, subject_key
 from sync.central.keys import load_role
 from sync.central.notices import append, rotate
 from sync.central.store.location import open_store
@@ -363,3 +364,28 @@ def test_the_slip_of_a_refused_code_says_why_and_proves_it(desk: Desk, door: Doo
     verdict = verify_receipt(receipt, desk.home.path, desk.home.node_pub)
     assert verdict.ok
     assert "a code was refused: other_phone" in verdict.lines
+
+
+def test_a_phone_that_was_reported_is_known_without_its_code_once_the_desk_has_central_s_key(
+    desk: Desk, door: Door, hq: Hq, visitor: Visitor
+) -> None:
+    visits = [door.arrive("first", ago_s=60 - i)[0] for i in range(4)]
+    client, code = visitor("li"), hq.report().code
+    hq.tell()
+
+    def register(visit: str, phone: str, way: str = "walk_in") -> str:
+        until_shown(client, visit)
+        form = {"csrf_token": form_token(client, "/"), "request_id": secrets.token_hex(16), "way": way, "phone": phone}
+        return client.post(f"/visits/{visit}/checkin", data=form, follow_redirects=True).text
+
+    register(visits[0], NUMBER)
+    keep_subject_key(desk.home.keys_database, subject_key(hq.directory))
+    told = register(visits[1], NUMBER)
+    assert f"该手机号已有报备：经纪人 {AGENT}" in told
+    assert "未出示报备码" in client.get(f"/fragments/arrival/{visits[1]}").text
+    assert "已有报备" not in register(visits[2], OTHER)
+    revoke(hq.directory, find_code(hq.directory, code.hash), "abused")
+    hq.tell()
+    assert "已有报备" not in register(visits[3], NUMBER), "what was taken back protects nobody"
+    one, two, three, four = (record.fields.get("reports") for record in records(desk, "visit.checkin"))
+    assert (one, two, three, four) == (None, [code.report_id], None, None)
