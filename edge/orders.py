@@ -31,6 +31,7 @@ class Orders:
         self._trust = Trust(home.path) if home.joined else None
         self._incomplete: set[int] = set()
         self._again_at_s = 0.0
+        self._sealed_upto = -1  # the database as it was when nothing waited to be sealed
         self._learnt: tuple[tuple[int, str], Calibration] | None = None
 
     def policy(self) -> CapturePolicy:
@@ -59,8 +60,12 @@ class Orders:
 
     def seal_phones(self, ledger: Ledger, vault: Vault) -> int:
         """Seal the phones given at the desk to central, where it has a key for that; returns how many."""
-        key = self._trust.keys().seal if self._trust is not None else None
-        return 0 if key is None else seal_waiting(ledger, vault, key)
+        if self._trust is None or (version := ledger.data_version()) == self._sealed_upto:
+            return 0
+        key = self._trust.keys().seal
+        sealed = 0 if key is None else seal_waiting(ledger, vault, key)
+        self._sealed_upto = version if sealed == 0 else -1  # there may be more: only a few are sealed at a time
+        return sealed
 
     def erase(self, ledger: Ledger, vault: Vault, now: datetime) -> int:
         """Forget whom central wants forgotten; returns how many were known here."""

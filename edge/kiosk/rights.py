@@ -19,7 +19,7 @@ from edge.rights.access_request import find_subject, make_file, record_made
 from edge.rights.claims import REASONS, Claim, Claims, open_claims
 from edge.rights.impact import gather, report
 from edge.rights.phone_erasure import NotProven, PhoneErasures, SentCode
-from edge.rights.receipts import receipt
+from edge.rights.receipts import newest_receipts
 from edge.rights.restricted import all_restricted
 from edge.rights.send_code import Sender
 from edge.rights.volume import DUTY, SOON, faces_stored
@@ -61,8 +61,7 @@ def mount(shell: Shell) -> None:
         asked: str = "",
     ) -> Response:
         with closing(home.open_ledger()) as ledger:
-            erased = list(ledger.records(("person.erased",)))[-_RECEIPTS:]
-            receipts = [receipt(ledger, one.epoch, one.seq, joined=home.joined) for one in reversed(erased)]
+            receipts = newest_receipts(ledger, _RECEIPTS, joined=home.joined)
             faces, disputes = faces_stored(ledger.connection), open_claims(ledger.connection)
             restricted = all_restricted(ledger.connection)
         officer = session.account.role in PRIVACY
@@ -77,7 +76,7 @@ def mount(shell: Shell) -> None:
             claims=disputes,
             claim_reasons=REASONS,
             restricted=restricted,
-            receipts=[one for one in receipts if one is not None],
+            receipts=receipts,
             faces=faces,
             soon=SOON,
             duty=DUTY,

@@ -41,13 +41,27 @@ def receipt(ledger: Ledger, epoch: int, seq: int, *, joined: bool) -> Receipt | 
     erased = ledger.record(epoch, seq)
     if erased is None or erased.kind != "person.erased":
         return None
-    subject = str(erased.fields["person"])
-    said = [erased, *ledger.naming(subject, ("retention.run",), after=(epoch, seq))]
-    reached = next((one for one in said if subject in one.fields.get("reached", ())), None)
-    return Receipt(
-        erased,
-        reached,
-        joined,
-        (epoch, seq) <= ledger.acked_upto(),
-        orders.confirmed(ledger.connection, subject) if joined else None,
-    )
+    (found,) = _receipts(ledger, [erased], joined)
+    return found
+
+
+def newest_receipts(ledger: Ledger, limit: int, *, joined: bool) -> list[Receipt]:
+    """The receipts of the last erasures, the newest first."""
+    return _receipts(ledger, list(ledger.records(("person.erased",)))[-limit:], joined)[::-1]
+
+
+def _receipts(ledger: Ledger, erased: list[Record], joined: bool) -> list[Receipt]:
+    """Receipts of erasures in chain order; what came of all of them is read once."""
+    if not erased:
+        return []
+    first = erased[0].epoch, erased[0].seq
+    said = [*erased, *ledger.naming("reached", ("retention.run",), after=first)]
+    held_upto = ledger.acked_upto()
+    receipts = []
+    for one in erased:
+        at, subject = (one.epoch, one.seq), str(one.fields["person"])
+        later = (record for record in said if (record.epoch, record.seq) >= at)
+        reached = next((record for record in later if subject in record.fields.get("reached", ())), None)
+        others = orders.confirmed(ledger.connection, subject) if joined else None
+        receipts.append(Receipt(one, reached, joined, at <= held_upto, others))
+    return receipts

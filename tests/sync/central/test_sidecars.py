@@ -1,6 +1,7 @@
 """Phones go to central sealed, beside the chain; erased at one end they are erased at the other, and elsewhere."""
 
 import hashlib
+import json
 import secrets
 from collections.abc import Iterator
 from contextlib import closing
@@ -223,6 +224,9 @@ def test_whoever_knows_the_same_number_is_told_and_all_confirmations_are_waited_
     assert group.told("n1") == [{"person": "c-" + "1" * 20, "reason": "request", "confirmed": 1}]
     (row,) = group.store.erasures()
     assert (row.words, row.confirmed, row.answered_us) == (1, 1, NOW_US)
+    command = ["erasures", "--dir", str(group.central.directory), "--json"]
+    listed = json.loads(CliRunner().invoke(app, command, catch_exceptions=False).stdout)
+    assert (listed["person"], listed["told"], listed["state"]) == ("c-" + "1" * 20, 1, "complete")
 
 
 def test_a_face_is_told_of_where_the_number_is_one_persons_and_nobody_is_guessed_where_two_share_it(
