@@ -22,6 +22,7 @@ from edge.desk.consents import (
     forget_face,
     read_signature,
 )
+from edge.desk.fact import Fact
 from edge.desk.facts import facts_of
 from edge.desk.shown import ShownVisit
 from edge.kiosk.forms import sent_once
@@ -93,7 +94,7 @@ class ConsentDesk:
             "deciding": given is not None and _held_since(visit, node) and now_us - given.at_us < _DECIDED_WITHIN_US,
             "consented": consented,
             "as_of_us": as_of_us,
-            "facts": visit.checkin.facts if visit.checkin and visit.state == "registered" else known,
+            "facts": told_and_known(visit, known),
             "request_id": secrets.token_hex(16),
         }
 
@@ -143,6 +144,13 @@ def mount(shell: Shell) -> None:
             _log.warning("face not forgotten visit=%s: %s", visit_id, error)
             return RedirectResponse(f"{back}?problem=no_key", 303)
         return RedirectResponse(back, 303)
+
+
+def told_and_known(visit: ShownVisit, known: list[Fact]) -> list[Fact]:
+    """The facts that its registration carries, and those that have come up since."""
+    told = visit.checkin.facts if visit.checkin is not None and visit.state == "registered" else ()
+    codes = {fact.code for fact in told}
+    return [*told, *(fact for fact in known if fact.code not in codes)]
 
 
 def may_consent(visit: ShownVisit, node: NodeHealth, now_us: int) -> bool:

@@ -274,6 +274,11 @@ def test_facts_stand_on_the_card_and_the_page_with_when_and_which_record(
     assert "事实：到访时设备位于案场围栏之外" in early, "known before anybody registers"
     host.register(two, OTHER)
     until(lambda: "同一面孔曾用另一手机号登记" in client.get(f"/fragments/arrival/{two}").text)
+    assert "事实 2 条" in client.get("/").text
+    _, enrolment = host.enrol("agent", person)
+    later = client.get(f"/visits/{two}/checkin").text
+    assert "此面孔登记为经纪人" in later, "what has come up since is told too"
+    assert f"记录 #{enrolment.seq}" in later
     for page in (f"/visits/{two}/checkin", f"/fragments/arrival/{two}"):
         zh = client.get(f"{page}?lang=zh").text
         assert "同一面孔曾用另一手机号登记" in zh
