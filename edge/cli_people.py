@@ -14,7 +14,9 @@ from edge.screen import say, show
 from sync.format.stamp import rfc3339
 
 if TYPE_CHECKING:
+    from edge.consent import CapturePolicy
     from edge.settings import Settings
+    from edge.vault import Person, Vault
     from models.faces import Image
     from models.pack import Pack
 
@@ -72,7 +74,7 @@ def list_people(
     from edge.vault import opened as opened_vault
 
     found = Home(home)
-    kept_us = round(found.policy(found.settings()).kept.total_seconds() * 1e6)
+    policy = found.policy(found.settings())
     with (
         opened_vault(found.database, found.keys_database) as vault,
         closing(found.open_ledger()) as ledger,
@@ -94,7 +96,7 @@ def list_people(
                 "created_at": rfc3339(person.created_us, timespec="seconds"),
                 "expires_at": None
                 if person.enrolled or person.pending
-                else rfc3339(person.stored_us + kept_us, timespec="seconds"),
+                else rfc3339(_until_us(vault, person, policy), timespec="seconds"),
                 "searchable": person.searchable,
                 "templates": person.templates,
                 "agent_code": agent_code(vault, person.person_id) if member_to_be else None,
@@ -103,6 +105,14 @@ def list_people(
                 listed.append(row)
     columns = ("person_id", "role", "created_at", "expires_at", "searchable", "templates", "agent_code")
     show(listed, as_json, columns, "nobody is remembered")
+
+
+def _until_us(vault: "Vault", person: "Person", policy: "CapturePolicy") -> int:
+    """Until when a visitor's face is kept: by their consent, or without one by the policy."""
+    consented_us = vault.consented_us(person.person_id)
+    if consented_us is None:
+        return person.stored_us + round(policy.kept.total_seconds() * 1e6)
+    return consented_us + policy.consented_horizon_s * 1_000_000
 
 
 @app.command()
