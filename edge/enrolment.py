@@ -28,6 +28,14 @@ _SALT_BYTES = 32
 KIND = "person.enrolled"
 
 
+class NotProposed(EdgeError):
+    """Somebody who cannot be proposed so; fault: the code a page shows."""
+
+    def __init__(self, fault: str, text: str) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
 @dataclass(frozen=True, slots=True)
 class Faces:
     """One person's face, embedded; vectors: (N, D) float32, N at least 1, L2 norm 1.
@@ -80,16 +88,16 @@ def enrol(
     they have agreed to. agent_code (of staff, a badge's) and phone, an agent's own, stay here, sealed under the
     person's key, and the record holds a commitment to each. It acts forward only: visits that were recorded stay what
     they are, and the record names the newest of them. account, request: whose form it was, and which; the same form
-    again gets its record back. Raises EdgeError where the faces are of two people, of somebody enrolled or proposed
+    again gets its record back. Raises NotProposed where the faces are of two people, of somebody enrolled or proposed
     already, or a code that cannot be one.
     """
     for name, code in (("consent", consent), ("agent code", agent_code)):
         if code is not None and not _CODE.fullmatch(code):
-            raise EdgeError(f"{name} {code!r}: letters, digits, dots, underscores and dashes, up to 64")
+            raise NotProposed("code", f"{name} {code!r}: letters, digits, dots, underscores and dashes, up to 64")
     if phone is not None and role != "agent":
-        raise EdgeError("a phone goes with an agent")
+        raise NotProposed("phone", "a phone goes with an agent")
     if faces is None and agent_code is None:
-        raise EdgeError("whoever refuses the face needs a badge code")
+        raise NotProposed("badge", "whoever refuses the face needs a badge code")
     for record in ledger.records((KIND,)) if request is not None else ():
         if record.fields.get("request") == request and record.fields.get("state") == "proposed":
             return Enrolment(
@@ -141,7 +149,8 @@ def _visitor(vault: Vault, faces: Faces) -> str | None:
     _hold_to_one_person(faces)
     for which, said in ((ROSTER, "enrolled"), (PENDING, "proposed")):
         if (known := known_in(vault, faces.pack_id, which, faces.vectors, faces.of_roster)) is not None:
-            raise EdgeError(f"{said} already as {known} (firstvisit people remove takes somebody off the roster)")
+            told = f"{said} already as {known} (firstvisit people remove takes somebody off the roster)"
+            raise NotProposed(said, told)
     return known_in(vault, faces.pack_id, VISITORS, faces.vectors, faces.of_visitors)
 
 
@@ -170,7 +179,8 @@ def agent_code(vault: Vault, person_id: str) -> str | None:
 def _hold_to_one_person(faces: Faces) -> None:
     for number, similarity in enumerate(faces.vectors @ faces.vectors[0], 1):
         if similarity < faces.lower:
-            raise EdgeError(f"picture {number} shows somebody else than the first: one person is enrolled at a time")
+            told = f"picture {number} shows somebody else than the first: one person is enrolled at a time"
+            raise NotProposed("two_people", told)
 
 
 def known_in(vault: Vault, pack_id: str, which: int, vectors: NDArray[np.float32], upper: float) -> str | None:

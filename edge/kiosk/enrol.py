@@ -18,7 +18,7 @@ from edge.desk.phones import BadPhone, Phone, parse_phone
 from edge.desk.sittings import ENOUGH, Applying, Sitting, Sittings
 from edge.desk.staff_approvals import StaffApprovals
 from edge.enrol_look import look_through
-from edge.enrolment import Faces, enrol
+from edge.enrolment import Faces, NotProposed, enrol
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import MANAGER
 from edge.kiosk.shell import Shell
@@ -42,7 +42,7 @@ def mount(shell: Shell) -> None:
     staff = StaffApprovals(shell.desk_ledger, home, settings.site.id)
     sittings = Sittings(time.monotonic)
 
-    def shown(request: Request, session: Session, *, status: int = 200, problem: str = "", said: str = "") -> Response:
+    def shown(request: Request, session: Session, *, status: int = 200, problem: str = "") -> Response:
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             applicants = staff.applicants(ledger, vault)[:_LISTED]
         return shell.page(
@@ -54,7 +54,6 @@ def mount(shell: Shell) -> None:
             texts=_TEXTS,
             cameras=cameras,
             problem=problem,
-            said=said,
             request_id=secrets.token_hex(16),
         )
 
@@ -106,8 +105,8 @@ def mount(shell: Shell) -> None:
                 return shown(request, session, status=422, problem="badge")
             try:
                 propose(session, applying, None, sent)
-            except EdgeError as error:
-                return shown(request, session, status=409, problem="refused", said=str(error))
+            except NotProposed as error:
+                return shown(request, session, status=409, problem=error.fault)
             except KeyNotInForce as error:
                 _log.warning("enrolment not recorded: %s", error)
                 return shown(request, session, status=409, problem="no_key")
@@ -141,9 +140,9 @@ def mount(shell: Shell) -> None:
             return sat(request, session, sitting_id, sitting, "too_few")
         try:
             propose(session, sitting.applying, sitting.faces, sent)
-        except EdgeError as error:
+        except NotProposed as error:
             sittings.end(sitting_id)
-            return shown(request, session, status=409, problem="refused", said=str(error))
+            return shown(request, session, status=409, problem=error.fault)
         except KeyNotInForce as error:
             _log.warning("enrolment not recorded: %s", error)
             return sat(request, session, sitting_id, sitting, "no_key")

@@ -8,10 +8,12 @@ from contextlib import closing
 
 import httpx
 
-from edge.access_log import newest, sign
+from edge.access_log import KIND, AccessLog, newest, sign
 from edge.clock import Clock
+from edge.kiosk.app import create_app
+from sync.web.server import PageServer
 from tests.conftest import form_token
-from tests.edge.kiosk.conftest import Desk, until_shown
+from tests.edge.kiosk.conftest import Desk, until, until_shown
 from tests.edge.kiosk.door import Door
 
 Visitor = Callable[..., httpx.Client]
@@ -81,6 +83,23 @@ def test_the_page_lists_looks_and_finds_them_by_account_and_subject(visitor: Vis
     assert privacy.get(f"/access?account={desk.wang.account_id}").text.count(">li</td>") == 0
     assert privacy.get(f"/access?subject={visit_id}").text.count(">li</td>") == 2
     assert privacy.get("/access?subject=nobody").text.count(">li</td>") == 0
+
+
+def test_what_was_not_signed_when_the_kiosk_stopped_is_signed_when_it_starts(desk: Desk) -> None:
+    log = AccessLog(desk.home.database)
+    log.note(desk.li.account_id, "face", "v-1")
+    log.close()
+    app = create_app(desk.home)
+    server = PageServer(app, "127.0.0.1", 0, app.state.live.close)
+    server.start()
+
+    def signed() -> bool:
+        with closing(desk.home.open_ledger()) as ledger:
+            digest = ledger.last_of(KIND)
+            return digest is not None and digest.fields["entries"] == 1
+
+    until(signed)
+    server.stop()
 
 
 def test_tampering_is_told_on_the_page_by_verify_and_by_its_exit(visitor: Visitor, door: Door, desk: Desk) -> None:

@@ -237,6 +237,13 @@ def test_each_route_answers_its_roles_and_refuses_every_other(visitor: Visitor, 
     assert wrong == []
 
 
+@pytest.mark.parametrize("name", ROLES)
+def test_no_form_of_a_role_is_taken_without_its_token(visitor: Visitor, name: str) -> None:
+    client, ids = visitor(name), defaultdict(lambda: "none")
+    theirs = [path for path, roles in FORMS.items() if ROLES[name] in roles]
+    assert [path for path in theirs if client.post(path.format_map(ids)).status_code != 403] == []
+
+
 def test_nobody_sees_or_sends_anything_without_signing_in(visitor: Visitor) -> None:
     client, ids = visitor(), defaultdict(lambda: "none")
     assert [path for path in PAGES if not _leads_to_the_door(client.get(path.format_map(ids)))] == []

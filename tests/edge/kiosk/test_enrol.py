@@ -172,7 +172,7 @@ def test_a_face_that_is_proposed_already_is_told_so(visitor: Visitor, desk: Desk
         until(lambda path=sitting: "可以提交了" in wang.get(f"/fragments{path}").text)
         answer = _send(wang, sitting)
         assert answer.status_code == expected
-    assert "proposed already" in answer.text
+    assert "正在等待审计" in answer.text
     assert len(_proposed(desk)) == 1
 
 
