@@ -11,13 +11,14 @@ from sync.node.ledger import Ledger
 class Receipt:
     """What the chain says of one erasure.
 
-    reached: the record that says no key is left on this node or in its copies, None while one may be. joined: this node
-    has a central. held: central has acknowledged the erasure. others: on how many other nodes the person was known, all
-    of which have forgotten them; None while central has not confirmed.
+    reached: no key is left on this node or in its copies: a record says so, or, once that has left with the rest of its
+    time (`retention.ledger_days`), nothing waits to be reached any more. joined: this node has a central. held: central
+    has acknowledged the erasure. others: on how many other nodes the person was known, all of which have forgotten too;
+    None while central has not confirmed.
     """
 
     erased: Record
-    reached: Record | None
+    reached: bool
     joined: bool
     held: bool
     others: int | None
@@ -25,7 +26,7 @@ class Receipt:
     @property
     def complete(self) -> bool:
         """Whether nothing is left here, at central and on other nodes."""
-        return self.reached is not None and (not self.joined or (self.held and self.others is not None))
+        return self.reached and (not self.joined or (self.held and self.others is not None))
 
     @property
     def subject(self) -> str:
@@ -38,11 +39,8 @@ class Receipt:
 
 def receipt(ledger: Ledger, epoch: int, seq: int, *, joined: bool) -> Receipt | None:
     """The receipt of the `person.erased` at a place, None where there is none."""
-    erased = ledger.record(epoch, seq)
-    if erased is None or erased.kind != "person.erased":
-        return None
-    (found,) = _receipts(ledger, [erased], joined)
-    return found
+    at = [one for one in ledger.records(("person.erased",)) if (one.epoch, one.seq) == (epoch, seq)]
+    return _receipts(ledger, at, joined)[0] if at else None
 
 
 def newest_receipts(ledger: Ledger, limit: int, *, joined: bool) -> list[Receipt]:
@@ -61,7 +59,14 @@ def _receipts(ledger: Ledger, erased: list[Record], joined: bool) -> list[Receip
     for one in erased:
         at, subject = (one.epoch, one.seq), str(one.fields["person"])
         later = (record for record in said if (record.epoch, record.seq) >= at)
-        reached = next((record for record in later if subject in record.fields.get("reached", ())), None)
+        reached = any(subject in record.fields.get("reached", ()) for record in later)
+        if not reached and ledger.record(*at) is None:  # it is spared from a purge, and what followed it is not
+            reached = not _waits(ledger, subject)
         others = orders.confirmed(ledger.connection, subject) if joined else None
         receipts.append(Receipt(one, reached, joined, at <= held_upto, others))
     return receipts
+
+
+def _waits(ledger: Ledger, subject: str) -> bool:
+    found = ledger.connection.execute("SELECT 1 FROM unreached_erasures WHERE person_id = ?", (subject,))
+    return found.fetchone() is not None

@@ -1,0 +1,114 @@
+"""An erasure goes all the way: from one node to central, from there to the other that knows the number, and back."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from edge.clock import Clock
+from edge.home import Home, create_home
+from edge.orders import Orders
+from edge.rights.pepper import take_pepper, write_pepper
+from edge.rights.receipts import receipt
+from edge.rights.retention import confirm_reached, erase
+from edge.settings import new_config, set_broker
+from edge.vault import opened
+from sync.central.enrol import enrol
+from sync.node.trust import join
+from sync.node.uplink_thread import UplinkThread
+from sync.transport.broker import mosquitto
+from sync.transport.session import parse_uplink
+from sync.verify.verify import verify
+from tests.edge.kiosk.door import Door, blank_face
+from tests.edge.rights.office import Office
+from tests.sync.broker_process import BrokerProcess
+from tests.sync.uplink_site import Central, free_port
+
+
+class Node:
+    """A HOME that has joined, its uplink, and what its loop does of a second for people's rights."""
+
+    def __init__(self, home: Home, central: Central, url: str, stack: ExitStack) -> None:
+        join(home.path, central.public)
+        enrol(central.directory, home.node_pub)
+        set_broker(home.config, url)
+        vault = stack.enter_context(opened(home.database, home.keys_database))
+        node, desk, door = home.open_ledger("node", Clock()), home.open_ledger("desk", Clock()), Door(home)
+        for each in (node, desk, door):
+            stack.callback(each.close)
+        self.office = Office(home, vault, node, desk, door)
+        self._orders = Orders(home, home.settings())
+        uplink = UplinkThread(home.path, home.writer("node", Clock()), parse_uplink(url), random.Random(1))
+        uplink.start()
+        stack.callback(uplink.stop)
+
+    def beat(self) -> None:
+        self._orders.erase(self.office.node, self.office.vault, datetime.now(UTC))
+        self._orders.seal_phones(self.office.node, self.office.vault)
+        confirm_reached(self.office.node, self.office.vault)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[tuple[Central, list[Node]]]:
+    broker = BrokerProcess(free_port(), "mosquitto" if mosquitto() else "amqtt")
+    with ExitStack() as stack:
+        broker.start()
+        stack.callback(broker.stop)
+        central = Central(tmp_path / "central")
+        central.start(broker.url)
+        stack.callback(central.stop)
+        made = []
+        for site in ("puxi-01", "pudong-02"):
+            capture = {"mode": "ephemeral", "legal_basis": "test"}
+            config = new_config(site=site, node=f"{site}-a", place={"datum": "wgs84"}, capture=capture)
+            made.append(Node(create_home(tmp_path / site, config, None), central, broker.url, stack))
+        yield central, made
+
+
+def beat_until(nodes: list[Node], true: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline_s, what
+        for node in nodes:
+            node.beat()
+        time.sleep(0.1)
+
+
+def test_a_phone_erased_at_one_node_is_erased_at_central_and_at_the_other_and_the_receipt_completes(
+    nodes: tuple[Central, list[Node]], tmp_path: Path
+) -> None:
+    central, (one, two) = nodes
+    write_pepper(one.office.vault, tmp_path / "pepper.key")
+    take_pepper(two.office.desk, two.office.vault, two.office.home.keys_database, tmp_path / "pepper.key")
+    _, _, contact = one.office.check_in(crop=blank_face())
+    _, _, other = two.office.check_in(crop=blank_face())
+    _, _, stranger = two.office.check_in("13911112222")
+
+    def held() -> int:
+        with central.store() as store:
+            return store.sidecar_count()
+
+    beat_until([one, two], lambda: held() == 3, "central has the sealed phones")
+    done = erase(one.office.desk, one.office.vault, contact, "request", None)
+    at = done.record.epoch, done.record.seq
+
+    def complete() -> bool:
+        found = receipt(one.office.desk, *at, joined=True)
+        assert found is not None
+        assert not (found.complete and two.office.vault.remembers(other)), "complete before the other has forgotten"
+        return found.complete
+
+    assert not complete()
+    beat_until([one, two], complete, "the receipt is complete")
+    found = receipt(one.office.desk, *at, joined=True)
+    assert found is not None
+    assert found.others == 1
+    assert held() == 1
+    assert two.office.vault.remembers(stranger), "nobody else was harmed"
+    for place in (one.office.home.path, two.office.home.path, central.directory):
+        verdict = verify(place)
+        assert verdict.ok, verdict.why
