@@ -134,6 +134,20 @@ def test_a_face_left_out_of_the_companions_stays_open(open_page: OpenPage, door:
     assert [record.fields["visit"] for record in records(desk, "visit.checkin")] == three[:2]
 
 
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_registering_a_family_needs_no_scrolling_on_a_tablet(open_page: OpenPage, door: Door, language: str) -> None:
+    family = come(door, 3, ago_s=60)
+    page = open_page()
+    page.goto(f"/visits/{family[0]}/checkin?lang={language}")
+    page.wait_for_selector("input[name=phone]:focus")
+    assert page.evaluate("scrollY") == 0
+    needed = (".who-is-it .face", "[data-scan]", "input[name=consent]", "button[value=phone]", "button[value=walk_in]")
+    for selector in needed:
+        box = page.locator(selector).first.bounding_box()
+        assert box, selector
+        assert box["y"] + box["height"] <= TABLET["height"], f"{selector} lies below the fold"
+
+
 def test_what_is_focused_and_seen_stays_when_somebody_else_arrives(open_page: OpenPage, door: Door) -> None:
     come(door, 1, "g-1", ago_s=60)
     page = open_page()
