@@ -8,12 +8,15 @@ import base64
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
+import segno
 from nacl.signing import SigningKey
 
 from camera import CameraError
 from camera.source import parse_uri
+from edge.desk.pictures import NoCode, code_in
 from edge.settings import SettingsError, parse_settings
 from sync import SyncError
 from sync.audit.chain_audit import Bad as AuditBad
@@ -24,10 +27,12 @@ from sync.certificate.examine import examine
 from sync.format import canonical
 from sync.format.canonical import Fields, NotCanonical
 from sync.format.checkpoint import BadCheckpoint, Checkpoint
+from sync.format.codes import BadCode, Code, SignedCode
 from sync.format.log_proof import LogHead, LogProof
 from sync.format.messages import Ack, BadMessage, Nack, Notice, Statement, Status
 from sync.format.notices import BadBody, read_order
 from sync.format.public_keys import CentralKeys, Enrolment
+from sync.format.receipts import BadReceipt, Receipt
 from sync.format.records import BadRecord, Record, parse, seal
 from sync.format.rotation import Rotation
 from sync.format.signing import Ed25519Signer, PublicKey, parse_key_file
@@ -49,6 +54,7 @@ from sync.verify_standalone import Bad as StandaloneBad
 from sync.verify_standalone import Unreadable
 from sync.verify_standalone import decode as standalone_decode
 from sync.verify_standalone import read_export as standalone_export
+from sync.verify_standalone import read_receipt as standalone_receipt
 
 KEY = Ed25519Signer(SigningKey(b"z" * 32))
 OTHER = Ed25519Signer(SigningKey(b"y" * 32))
@@ -87,6 +93,8 @@ def decoders() -> list[Decoder]:
     statement: Fields = {"v": 1, "central": "hq", "kind": "node.enrolled", "at_us": 1, "node": "n1"}
     rotated = _rotated()
     compact = Compact(record.body, record.signature, None, enrolment, central)
+    shown = Code("agent", 10**15, 2 * 10**15, ("s1",), None, "agt-" + "0b" * 8).seal(KEY)
+    receipt = Receipt.seal(_record("code.refused", {"visit": "v-1", "reason": "expired", "code": hash_hex}), KEY)
     invitation = Invitation("https://c.example:8443", bytes(32), bytes(32), "0" * 32, "mqtts://c.example")
     tls = new_key()
     ask = Ask.make(bytes(32), enrolment, request("n1", tls), KEY.public, KEY, OTHER, tls)
@@ -148,6 +156,11 @@ def decoders() -> list[Decoder]:
         Decoder("certificate", lambda d, _: examine(Bundle.parse(d)), (SyncError, AuditBad), (bundle.encode(),)),
         Decoder("code", lambda d, _: Compact.parse(_text(d)), (BadCompact,), (compact.text().encode(),)),
         Decoder("code inside", _inside_code, (BadCompact,), (_unpacked(compact),)),
+        Decoder("desk's code", lambda d, _: SignedCode.parse(_text(d)), (BadCode,), (shown.text().encode(),)),
+        Decoder("desk's code inside", lambda d, _: Code.parse(d), (BadCode,), (shown.code.body(),)),
+        Decoder("receipt", lambda d, _: Receipt.parse(_text(d)), (BadReceipt,), (receipt.text().encode(),)),
+        Decoder("receipt inside", _inside_receipt(Receipt.parse), (BadReceipt,), (receipt.body,)),
+        Decoder("picture", lambda d, _: code_in(d), (NoCode,), (_picture(shown.text()),)),
         Decoder("invitation", _invitation, (SyncError,), (_invited(invitation),)),
         Decoder("ask", lambda d, _: Ask.parse(d), (BadAsk,), (ask.encode(),)),
         Decoder("certificate request", lambda d, _: read_request(_text(d)), (SyncError,), (ask.csr.encode(),)),
@@ -157,6 +170,7 @@ def decoders() -> list[Decoder]:
         Decoder("source", lambda d, _: parse_uri(_text(d)), (CameraError,), (b"rtsp://u:p@h/1", b"usb:0")),
         Decoder("firstvisit.toml", lambda d, _: parse_settings(_text(d), "x"), (SettingsError,), (_config(),)),
         Decoder("standalone canonical", lambda d, _: standalone_decode(d), (StandaloneBad,), (record.body,)),
+        Decoder("standalone receipt", _inside_receipt(standalone_receipt), (Unreadable,), (receipt.body,)),
         Decoder("standalone export", _file("export", _standalone_export), (StandaloneBad, Unreadable), (export,)),
     ]
 
@@ -184,6 +198,10 @@ def _unsigned(data: bytes, _folder: Path) -> object:
         except BadMessage:
             continue
     return Notice.parse(data, KEY.public, OTHER.public)
+
+
+def _inside_receipt(read: Callable[[str], object]) -> Callable[[bytes, Path], object]:
+    return lambda body, _: read("FVR1" + base64.b32encode(KEY.sign("receipt", body) + body).decode().rstrip("="))
 
 
 def _signed_record(read: Callable[[Record], object]) -> Callable[[bytes, Path], object]:
@@ -294,6 +312,12 @@ def _zip(bundle: Bundle) -> bytes:
     with zipfile.ZipFile(memory, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bundle.json", bundle.encode())
     return memory.getvalue()
+
+
+def _picture(text: str) -> bytes:
+    file = BytesIO()
+    segno.make(text, error="m").save(file, kind="png", scale=2)
+    return file.getvalue()
 
 
 def _unpacked(compact: Compact) -> bytes:
