@@ -74,9 +74,10 @@ class AfterConsent:
             visit_id = text_of(record.fields, "visit")
             if visit_id is None or visit_id not in self._held:
                 continue
-            if record.kind == _GIVEN and record.fields.get("purpose") == "visitor":
+            of_a_face = record.fields.get("purpose") == "visitor"
+            if record.kind == _GIVEN and of_a_face:
                 consented[visit_id] = record
-            elif record.kind == _WITHDRAWN:
+            elif record.kind == _WITHDRAWN and of_a_face:
                 consented.pop(visit_id, None)
                 ended.add(visit_id)
             elif record.kind == _CHECKIN and record.fields.get("state") != "open":

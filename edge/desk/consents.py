@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
-from edge.rights.retention import reached_fields
+from edge.rights.retention import forget, reached_fields
 from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -120,6 +120,8 @@ def give(
     """
     if person_id is None and (standing := _standing(ledger, visit_id, at)) is not None:
         person_id = text_of(standing.fields, "person")
+    if person_id is not None:
+        person_id = vault.standing(person_id)
     if person_id is None:
         person_id = f"p-{secrets.token_hex(10)}"
         vault.create_key(person_id)
@@ -174,7 +176,8 @@ def forget_face(
             told = _told(ledger, visit_id, (kind,), at)
             if same := [record for record in told if record.fields.get("request") == request]:
                 return Forgotten(same[0], tuple(vault.unreached()))
-            person = _person(ledger, visit_id, at, person_id)
+            named = _person(ledger, visit_id, at, person_id)
+            person = None if named is None else vault.standing(named)
             if person is None or not vault.remembers(person):
                 raise NothingToForget(f"visit {visit_id}: no face is kept")
             if because == "withdrawn" and vault.consented_us(person) is None:
@@ -182,9 +185,9 @@ def forget_face(
             # first: a crash between the two leaves ciphertext that nothing opens
             reached = vault.destroy_keys([person])
             with ledger.transaction() as transaction:
-                if _person(ledger, visit_id, at, person_id) != person:
+                if _person(ledger, visit_id, at, person_id) != named:
                     continue  # the node has said meanwhile who it is
-                vault.forget(transaction.connection, person)
+                forget(vault, transaction, person)
                 said: Fields = {"purpose": "visitor"} if because == "withdrawn" else {"reason": because}
                 fields: Fields = {"visit": visit_id, "person": person, "account": account_id, "request": request}
                 record = transaction.append(kind, {**fields, **said, **reached_fields(transaction, person, reached)})
@@ -193,7 +196,7 @@ def forget_face(
 
 def _standing(ledger: Ledger, visit_id: str, at: tuple[int, int]) -> Record | None:
     """The consent that stands of a visit."""
-    told = _told(ledger, visit_id, (GIVEN, WITHDRAWN), at)
+    told = [one for one in _told(ledger, visit_id, (GIVEN, WITHDRAWN), at) if one.fields.get("purpose") == "visitor"]
     return told[-1] if told and told[-1].kind == GIVEN else None
 
 
