@@ -1036,7 +1036,8 @@ def judge_bundle(
     for one in records[deciding[0] + 1 :]:
         if one.fields.get("visit") == visit and one is not record and one.place not in void:
             yield f"later: {named(one.place)} {one.kind}"
-    yield from _source([one for one in records if one.fields.get("visit") == visit and one.place not in void])
+    later = [one for one in records[deciding[0] + 1 :] if one.place not in void]
+    yield from _source([one for one in later if one.fields.get("visit") == visit])
 
 
 def _source(records: list[Record]) -> Iterator[str]:

@@ -69,14 +69,20 @@ class Approvals:
         self._folder = folder
         self._site_id = site_id
 
-    def ask(self, visit_id: str, change: Change, reason: str, request: str, account: Account) -> Record:
-        """Ask for a correction of a registered visit; nothing changes by it. Raises NotAsked, KeyNotInForce."""
+    def ask(
+        self, visit_id: str, at: tuple[int, int], change: Change, reason: str, request: str, account: Account
+    ) -> Record:
+        """Ask for a correction of a registered visit; nothing changes by it. Raises NotAsked, KeyNotInForce.
+
+        at: (epoch, seq) of the visit's first record, behind which everything said of it lies.
+        """
         if reason not in REASONS or (change.way is not None and change.way not in WAYS):
             raise NotAsked("odd")
         if change.agent is not None and not _AGENT.fullmatch(change.agent):
             raise NotAsked("agent")
         with closing(self._open_ledger()) as ledger, ledger.transaction() as transaction:
-            told = self._told(ledger, visit_id)
+            named = ledger.naming(visit_id, _KINDS, at)
+            told = self._proven(ledger, (one for one in named if one.fields.get("visit") == visit_id))
             for record in told:
                 if record.kind == CORRECTED and record.fields.get("request") == request:
                     return record
@@ -89,9 +95,10 @@ class Approvals:
             if not changes:
                 raise NotAsked("same")
             said: Fields = {"visit": visit_id, "state": "proposed", "reason": reason, "request": request}
-            return transaction.append(
-                CORRECTED, {**said, **changes, "account": account.account_id, **office_of(account)}
-            )
+            checkin = next(one for one in reversed(told) if one.kind == CHECKED_IN)
+            said |= {"checkin_epoch": checkin.epoch, "checkin_seq": checkin.seq}
+            said |= {**changes, "account": account.account_id, **office_of(account)}
+            return transaction.append(CORRECTED, said)
 
     def answer(self, proposal: str, verdict: Verdict, request: str, account: Account) -> Record:
         """Approve or refuse a proposal, named by its record's hash in hex; the first word on it stands.
@@ -115,18 +122,20 @@ class Approvals:
         found = sorted(self._all(ledger), key=lambda one: _place(one.proposal.record), reverse=True)
         return sorted(found, key=lambda one: one.proposal.decided is not None)
 
-    def source(self, ledger: Ledger, visit_id: str) -> Source:
-        """What the desk's records say of a visit's source."""
-        return source_of(self._told(ledger, visit_id))
-
     def _all(self, ledger: Ledger) -> list[Asked]:
-        visits = {record.fields["visit"] for record in ledger.records((CORRECTED,)) if proposed(record.fields)}
-        sources = ((visit_id, self.source(ledger, visit_id)) for visit_id in visits)
+        """Each proposal beside the check-in it would correct, which it names: nobody reads a year for it."""
+        proposals = [one for one in ledger.naming("proposed", (CORRECTED,)) if proposed(one.fields)]
+        checkins = [ledger.record(*_corrects(one)) for one in proposals]
+        words = ledger.records((APPROVED,))
+        told: dict[str, list[Record]] = {}
+        found = {one.hash: one for one in (*proposals, *words, *(one for one in checkins if one is not None))}
+        for record in sorted(self._proven(ledger, found.values()), key=_place):
+            told.setdefault(str(record.fields.get("visit")), []).append(record)
+        sources = ((visit_id, source_of(records)) for visit_id, records in told.items())
         return [Asked(visit_id, one, source) for visit_id, source in sources for one in source.proposals]
 
-    def _told(self, ledger: Ledger, visit_id: str) -> list[Record]:
-        named = ledger.naming(visit_id, _KINDS)
-        return proven(self._folder, ledger, (record for record in named if record.fields.get("visit") == visit_id))
+    def _proven(self, ledger: Ledger, found: Iterable[Record]) -> list[Record]:
+        return proven(self._folder, ledger, found)
 
 
 def hold_to_outside(account: Account, asked: Fields, site_id: str) -> None:
@@ -144,10 +153,10 @@ def office_of(account: Account) -> Fields:
     return {"office": account.office} if account.office else {}
 
 
+def _corrects(proposal: Record) -> tuple[int, int]:
+    """(epoch, seq) of the check-in that a proposal is about."""
+    return proposal.fields.get("checkin_epoch", 0), proposal.fields.get("checkin_seq", 0)
+
+
 def _place(record: Record) -> tuple[int, int]:
     return record.epoch, record.seq
-
-
-def waiting(all_asked: Iterable[Asked]) -> int:
-    """How many have no word yet."""
-    return sum(asked.proposal.decided is None for asked in all_asked)

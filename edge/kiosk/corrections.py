@@ -3,7 +3,6 @@
 import logging
 import secrets
 import time
-from contextlib import closing
 from typing import Annotated
 
 from fastapi import Depends, Form
@@ -38,15 +37,13 @@ def mount(shell: Shell) -> None:
         problem: str = "",
         typed: dict[str, str] | None = None,
     ) -> Response:
-        with closing(shell.home.open_ledger()) as ledger:
-            origin = approvals.source(ledger, visit.visit_id)
         return shell.page(
             request,
             "correct.html",
             session,
             status,
             visit=visit,
-            origin=origin,
+            origin=visit.origin,
             reasons=REASONS,
             ways=WAYS,
             problem=problem,
@@ -76,7 +73,7 @@ def mount(shell: Shell) -> None:
             return shown(request, session, visit, status=422, problem="first", typed=typed)
         try:
             change = Change(way or None, agent.strip() or None, first_us)
-            record = approvals.ask(visit_id, change, reason, sent, session.account)
+            record = approvals.ask(visit_id, visit.at, change, reason, sent, session.account)
         except NotAsked as error:
             status = 409 if error.fault in ("open", "waiting") else 422
             return shown(request, session, visit, status=status, problem=error.fault, typed=typed)
