@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.gallery_rows import Rows
+from edge.person_keys import VaultError
 from edge.template_choice import MOST_TEMPLATES
-from edge.vault import VISITORS, SealedTemplate, StoredTemplate, Vault, VaultError
+from edge.vault import VISITORS, SealedTemplate, StoredTemplate, Vault
 from models.faces import Template
 
 log = logging.getLogger(__name__)

@@ -25,10 +25,11 @@ from edge.geofence import place_fields
 from edge.key_copies import MIGRATIONS as KEY_COPIES
 from edge.machine import MIGRATIONS as MACHINE
 from edge.nightly import MIGRATIONS as NIGHTLY
+from edge.person_keys import KEYS_FORMAT, PERSON_KEYS
 from edge.reserve import MIB, Reserve
 from edge.rights.tables import RIGHTS
 from edge.settings import Settings, load_settings, parse_settings
-from edge.vault import KEYS_FORMAT, PEOPLE, PERSON_KEYS
+from edge.vault_tables import PEOPLE
 from sync import SyncError
 from sync.format.canonical import Fields
 from sync.format.public_keys import Enrolment

@@ -14,9 +14,10 @@ from edge.desk.contacts import hash_anew
 from edge.epochs import rekey, start_epoch
 from edge.home import Home, all_or_nothing
 from edge.key_copies import KeyCopies, read_keys
+from edge.person_keys import KEYS_FORMAT, PERSON_KEYS
 from edge.rights.retention import PEOPLE_PER_RECORD, forget
 from edge.sealed import SealError, Secret, unsealing
-from edge.vault import KEYS_FORMAT, PERSON_KEYS, Vault, opened
+from edge.vault import Vault, opened
 from sync import SyncError
 from sync.format.records import Record
 from sync.node.append import Transaction

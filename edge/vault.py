@@ -6,8 +6,6 @@ other.
 """
 
 import hmac
-import json
-import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,20 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import sqlite_utils
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
-from sqlite_utils.migrations import Migrations
 
-from edge import EdgeError
-from edge.key_copies import KeyCopies
+from edge.person_keys import PersonKeys, VaultError, open_under, seal_under
 from edge.template_choice import MOST_TEMPLATES, redundant
 from sync.format.signing import commitment
 from sync.format.stamp import to_us
-from sync.storage.database import LEDGER_FORMAT, Format, Patience, give_up, immediate, named, open_checked
+from sync.storage.database import LEDGER_FORMAT, Patience, give_up, named, open_checked
 
-_NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 _FACES_SALT = b"firstvisit/v1/enrolled-faces"
 _PAGE = 2048  # templates read at a time
 _UNCONSENTED = (
@@ -48,99 +40,6 @@ PROVISIONAL, VISITORS, ROSTER, CONTACT, PENDING = 0, 1, 2, 3, 4
 
 A contact has no face at all: it owns a phone (contacts.py). Whoever is pending is of the roster once it is approved.
 """
-
-KEYS_FORMAT = Format("person key database", 1)
-PEOPLE = Migrations("people")
-PERSON_KEYS = Migrations("person_keys")
-
-
-@PEOPLE()
-def people(db: sqlite_utils.Database) -> None:
-    """People, their encrypted templates and crops, and since when each pack has a gallery."""
-    db.table("people").create(
-        {"person_id": str, "created_us": int, "searchable": int},
-        pk="person_id",
-        not_null={"created_us", "searchable"},
-    )
-    db.table("templates").create(
-        {"template_id": int, "person_id": str, "pack": str, "stored_us": int, "sealed": bytes},
-        pk="template_id",
-        foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"person_id", "pack", "stored_us", "sealed"},
-    )
-    db.table("templates").create_index(["person_id", "stored_us"])
-    db.table("templates").create_index(["stored_us"])
-    db.table("crops").create(
-        {"visit_id": str, "person_id": str, "stored_us": int, "sealed": bytes},
-        pk="visit_id",
-        foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"person_id", "stored_us", "sealed"},
-    )
-    db.table("crops").create_index(["person_id"])
-    db.table("crops").create_index(["stored_us"])
-    db.table("galleries").create({"pack": str, "since_us": int}, pk="pack", not_null={"since_us"})
-    db.table("gallery_revision").create({"id": int, "revision": int}, pk="id", not_null={"revision"})
-    db.table("gallery_revision").insert({"id": 1, "revision": 0})
-
-
-@PEOPLE()
-def gallery_changes(db: sqlite_utils.Database) -> None:
-    """Whose searchable templates each revision changed, for galleries in memory to follow at the cost of the change."""
-    db.table("gallery_changes").create(
-        {"revision": int, "person_id": str}, pk=("revision", "person_id"), not_null={"revision", "person_id"}
-    )
-
-
-@PEOPLE()
-def roster(db: sqlite_utils.Database) -> None:
-    """Staff and agents who have agreed to be known; visitor_id: as whom they came before; sealed: their label."""
-    db.table("roster").create(
-        {"person_id": str, "role": str, "visitor_id": str, "sealed": bytes},
-        pk="person_id",
-        foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"role"},
-    )
-
-
-@PEOPLE()
-def explanations(db: sqlite_utils.Database) -> None:
-    """Why each visit was decided as it was, kept as long as its crop."""
-    db.table("explanations").create(
-        {"visit_id": str, "person_id": str, "stored_us": int, "sealed": bytes},
-        pk="visit_id",
-        foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"person_id", "stored_us", "sealed"},
-    )
-    db.table("explanations").create_index(["person_id"])
-    db.table("explanations").create_index(["stored_us"])
-
-
-@PEOPLE()
-def consents(db: sqlite_utils.Database) -> None:
-    """Visitors who have consented to be recognised, since when, and what they signed."""
-    db.table("consents").create(
-        {"person_id": str, "version": str, "given_us": int},
-        pk="person_id",
-        foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"version", "given_us"},
-    )
-    db.table("signatures").create(
-        {"visit_id": str, "person_id": str, "stored_us": int, "sealed": bytes},
-        pk="visit_id",
-        foreign_keys=[("person_id", "people", "person_id")],
-        not_null={"person_id", "stored_us", "sealed"},
-    )
-    db.table("signatures").create_index(["person_id"])
-
-
-@PERSON_KEYS()
-def person_keys(db: sqlite_utils.Database) -> None:
-    """One AES-256 key a person."""
-    db.table("person_keys").create({"person_id": str, "key": bytes}, pk="person_id", not_null={"key"})
-
-
-class VaultError(EdgeError):
-    """A person, key or ciphertext that is not there or does not open; the text names which."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +95,7 @@ class SealedTemplate:
 
     def opened(self) -> StoredTemplate:
         """Decrypt it; raises VaultError where it does not open."""
-        plain = _open(self.key, self.sealed, f"template:{self.person_id}:{self.pack}")
+        plain = open_under(self.key, self.sealed, f"template:{self.person_id}:{self.pack}")
         return StoredTemplate(self.template_id, self.person_id, self.created_us, np.frombuffer(plain, np.float32))
 
 
@@ -211,10 +110,8 @@ class Vault:
 
         patience: whether to wait on while somebody else holds the write lock of keys.db.
         """
-        self._patience = patience
-        self._path, self._keys_path = database, keys_database
-        self._copies = KeyCopies(database, keys_database, patience)
-        self._keys = open_checked(keys_database, KEYS_FORMAT)
+        self._path = database
+        self._keys = PersonKeys(database, keys_database, patience)
         try:
             self._database = open_checked(database, LEDGER_FORMAT)
         except BaseException:
@@ -309,7 +206,7 @@ class Vault:
                 "ORDER BY template_id LIMIT ?",
                 *((pack, gallery, after, person_id, _PAGE) if person_id else (pack, gallery, after, _PAGE)),
             )
-            keys = self._keys_of({row[1] for row in page})
+            keys = self._keys.of_all({row[1] for row in page})
             for template_id, owner, created_us, sealed in page:
                 if owner in keys:
                     yield SealedTemplate(template_id, owner, created_us, pack, sealed, keys[owner])
@@ -353,7 +250,7 @@ class Vault:
         """What was kept with somebody on the roster, None where there is nothing (any more)."""
         found = self._rows("SELECT sealed FROM roster WHERE person_id = ? AND sealed IS NOT NULL", person_id)
         key = self._key(person_id) if found else None
-        return None if key is None else _open(key, found[0][0], f"label:{person_id}")
+        return None if key is None else open_under(key, found[0][0], f"label:{person_id}")
 
     def commitment(self, person_id: str, vectors: Iterable[NDArray[np.float32]]) -> str | None:
         """Commit to somebody's faces in any order, 64 hex; None once their key is destroyed.
@@ -381,25 +278,23 @@ class Vault:
     def _of_visit(self, table: str, visit_id: str) -> bytes | None:
         found = self._rows(f"SELECT person_id, sealed FROM {table} WHERE visit_id = ?", visit_id)
         key = self._key(found[0][0]) if found else None
-        return None if key is None else _open(key, found[0][1], f"{_BY_VISIT[table]}:{visit_id}")
+        return None if key is None else open_under(key, found[0][1], f"{_BY_VISIT[table]}:{visit_id}")
 
     def pepper(self) -> bytes:
         """The key of the phones' HMACs, 32 bytes."""
-        with named(self._keys_path):
-            ((pepper,),) = self._keys.execute("SELECT pepper FROM phone_pepper").fetchall()
-        return bytes(pepper)
+        return self._keys.pepper()
 
     def seal(self, person_id: str, plain: bytes, purpose: str) -> bytes:
         """Encrypt under a person's key; raises VaultError where there is none."""
         key = self._key(person_id)
         if key is None:
             raise VaultError(f"person {person_id}: no key")
-        return _seal(key, plain, purpose)
+        return seal_under(key, plain, purpose)
 
     def unseal(self, person_id: str, sealed: bytes, purpose: str) -> bytes | None:
         """Decrypt what `seal` gave, None once the key is destroyed; raises VaultError where it does not open."""
         key = self._key(person_id)
-        return None if key is None else _open(key, sealed, purpose)
+        return None if key is None else open_under(key, sealed, purpose)
 
     def outlived_contacts(self, cutoff_us: int) -> list[str]:
         """The contacts whose last visit arrived before the cutoff, or who have none left."""
@@ -449,8 +344,7 @@ class Vault:
 
     def keyless(self) -> list[str]:
         """Everybody whose key has been destroyed while the rest of them is still in the database."""
-        with named(self._keys_path):
-            held = {row[0] for row in self._keys.execute("SELECT person_id FROM person_keys")}
+        held = self._keys.owners()
         return [row[0] for row in self._rows("SELECT person_id FROM people") if row[0] not in held]
 
     def outlived_templates(self, cutoff_us: int) -> int:
@@ -470,8 +364,7 @@ class Vault:
 
         A crash before the person is written leaves a key that opens nothing; `sweep_keys` removes it.
         """
-        with named(self._keys_path), immediate(self._keys, self._patience):
-            self._keys.execute("INSERT INTO person_keys VALUES (?, ?)", (person_id, secrets.token_bytes(32)))
+        self._keys.create(person_id)
 
     def add_person(
         self,
@@ -513,7 +406,7 @@ class Vault:
         pending: nobody finds them there until `admit`.
         """
         now_us, key = to_us(now), self._key(person_id)
-        sealed = None if label is None or key is None else _seal(key, label, f"label:{person_id}")
+        sealed = None if label is None or key is None else seal_under(key, label, f"label:{person_id}")
         connection.execute("INSERT INTO people VALUES (?, ?, ?)", (person_id, now_us, PENDING if pending else ROSTER))
         connection.execute("INSERT INTO roster VALUES (?, ?, ?, ?)", (person_id, role, visitor_id, sealed))
         for vector in vectors:
@@ -603,7 +496,7 @@ class Vault:
             raise VaultError(f"person {person_id}: no key")
         cursor = connection.execute(
             "INSERT INTO templates (person_id, pack, stored_us, sealed) VALUES (?, ?, ?, ?)",
-            (person_id, pack, stored_us, _seal(key, vector.tobytes(), f"template:{person_id}:{pack}")),
+            (person_id, pack, stored_us, seal_under(key, vector.tobytes(), f"template:{person_id}:{pack}")),
         )
         if searchable:
             _revise(connection, [person_id])
@@ -645,7 +538,7 @@ class Vault:
     ) -> None:
         key = self._key(person_id)
         if key is not None:
-            sealed = _seal(key, plain, f"{_BY_VISIT[table]}:{visit_id}")
+            sealed = seal_under(key, plain, f"{_BY_VISIT[table]}:{visit_id}")
             connection.execute(
                 f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?, ?)", (visit_id, person_id, to_us(stored), sealed)
             )
@@ -742,29 +635,22 @@ class Vault:
 
         False: `unreached` tries again and says what is left. Raises VaultError where a key is there afterwards.
         """
-        self._copies.fall_behind(person_ids)
-        with named(self._keys_path), immediate(self._keys, self._patience):
-            self._keys.executemany("DELETE FROM person_keys WHERE person_id = ?", [(i,) for i in person_ids])
-        if left := [person_id for person_id in person_ids if self._key(person_id) is not None]:
-            raise VaultError(f"{self._keys_path}: the key of person {left[0]} is still there")
+        self._keys.destroy(person_ids)
         return not self.unreached()
 
     def unreached(self) -> list[str]:
         """Go where destroyed keys may lie still; returns what could not be reached: a log that is read, copies away."""
-        log = [] if self.scrub() else [f"{self._keys_path}-wal: somebody is reading it"]
+        log = [] if self.scrub() else [f"{self._keys.path}-wal: somebody is reading it"]
         return log + self.reach_copies()
 
     def reach_copies(self) -> list[str]:
         """The same of the copies only: the folders that are still behind."""
-        return [f"{folder}: out of reach" for folder in self._copies.reach()]
+        return [f"{folder}: out of reach" for folder in self._keys.reach_copies()]
 
     def restore_keys(self, keys: dict[str, bytes]) -> None:
         """Take in keys of people who are in the database; the others' open nothing here."""
         known = {row[0] for row in self._rows("SELECT person_id FROM people")}
-        with named(self._keys_path), immediate(self._keys, self._patience):
-            self._keys.executemany(
-                "INSERT INTO person_keys VALUES (?, ?)", [item for item in keys.items() if item[0] in known]
-            )
+        self._keys.restore({person_id: key for person_id, key in keys.items() if person_id in known})
 
     def restart_galleries(self, connection: sqlite3.Connection, since_us: int) -> None:
         """Nobody who came between the backup and now is known here: "first" reaches back to now and no further."""
@@ -773,16 +659,12 @@ class Vault:
     def scrub(self) -> bool:
         """Empty both write-ahead logs into their databases; returns whether keys.db's is empty."""
         self._rows("PRAGMA wal_checkpoint(TRUNCATE)")
-        with named(self._keys_path):
-            (busy, _, _) = self._keys.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        return not busy
+        return self._keys.scrub()
 
     def sweep_keys(self) -> int:
         """Destroy keys that belong to nobody; returns how many."""
         known = {row[0] for row in self._rows("SELECT person_id FROM people")}
-        with named(self._keys_path):
-            held = self._keys.execute("SELECT person_id FROM person_keys").fetchall()
-        orphans = [row[0] for row in held if row[0] not in known]
+        orphans = sorted(self._keys.owners() - known)
         if orphans:
             self.destroy_keys(orphans)
         return len(orphans)
@@ -791,18 +673,8 @@ class Vault:
         with named(self._path):
             return self._database.execute(query, values).fetchall()
 
-    def _keys_of(self, person_ids: set[str]) -> dict[str, bytes]:
-        with named(self._keys_path):
-            found = self._keys.execute(
-                "SELECT person_id, key FROM person_keys WHERE person_id IN (SELECT value FROM json_each(?))",
-                (json.dumps(sorted(person_ids)),),
-            )
-            return dict(found.fetchall())
-
     def _key(self, person_id: str) -> bytes | None:
-        with named(self._keys_path):
-            found = self._keys.execute("SELECT key FROM person_keys WHERE person_id = ?", (person_id,)).fetchone()
-        return found[0] if found else None
+        return self._keys.of(person_id)
 
 
 @contextmanager
@@ -813,18 +685,6 @@ def opened(database: Path, keys_database: Path) -> Iterator[Vault]:
         yield vault
     finally:
         vault.close()
-
-
-def _seal(key: bytes, plain: bytes, purpose: str) -> bytes:
-    nonce = secrets.token_bytes(_NONCE_BYTES)
-    return nonce + AESGCM(key).encrypt(nonce, plain, purpose.encode())
-
-
-def _open(key: bytes, sealed: bytes, purpose: str) -> bytes:
-    try:
-        return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], purpose.encode())
-    except (InvalidTag, ValueError) as error:  # ValueError: shorter than a nonce
-        raise VaultError(f"{purpose}: does not open under its person's key") from error
 
 
 def _revise(connection: sqlite3.Connection, person_ids: list[str]) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.desk.shown import ShownVisit
-from edge.vault import Vault, VaultError, opened
+from edge.person_keys import VaultError
+from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.visit_fields import settles

@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 from edge import EdgeError
 from edge.aliases import mark_lookalikes, merge, split
 from edge.home import Home
-from edge.vault import Vault, VaultError, opened
+from edge.person_keys import VaultError
+from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.node.ledger import Ledger

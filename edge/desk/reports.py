@@ -6,7 +6,7 @@ from pathlib import Path
 from edge.desk.desk_secrets import kept_secret
 from edge.desk.phones import Phone
 from edge.home import Home
-from edge.vault import KEYS_FORMAT
+from edge.person_keys import KEYS_FORMAT
 from sync.format.codes import subject_of
 from sync.format.notices import ReportKnown
 from sync.node.trust import Trust

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.desk.contacts import hash_anew
-from edge.vault import KEYS_FORMAT, Vault
+from edge.person_keys import KEYS_FORMAT
+from edge.vault import Vault
 from sync import SyncError
 from sync.format.canonical import hex_bytes
 from sync.node import sidecars

@@ -11,9 +11,10 @@ import pytest
 
 from edge.clock import Clock
 from edge.home import Home
+from edge.person_keys import VaultError
 from edge.rights.retention import erase
 from edge.template_choice import MOST_TEMPLATES
-from edge.vault import Vault, VaultError, opened
+from edge.vault import Vault, opened
 from sync import SyncError
 from sync.format.stamp import to_us
 from sync.node.ledger import Ledger
@@ -163,7 +164,9 @@ def test_a_trigger_that_keeps_keys_stops_the_erasure_and_nothing_is_called_erase
 
 def test_keys_that_are_still_there_after_their_destruction_are_named(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-1", 1)
-    vault._keys.execute("CREATE TEMP TRIGGER keep BEFORE DELETE ON person_keys BEGIN SELECT RAISE(IGNORE); END")
+    vault._keys.connection.execute(
+        "CREATE TEMP TRIGGER keep BEFORE DELETE ON person_keys BEGIN SELECT RAISE(IGNORE); END"
+    )
     with pytest.raises(VaultError, match=r"keys\.db: the key of person p-1 is still there"):
         vault.destroy_keys(["p-1"])
 

@@ -294,7 +294,7 @@ class Evidence(RuleBasedStateMachine):
         assert {person.person_id for person in self.vault.people()} == self.people.keys()
         templates = [sealed.opened() for sealed in self.vault.sealed_templates(PACK_ID)]
         assert all((template.vector == vector(self.people[template.person_id])).all() for template in templates)
-        with_keys = {row[0] for row in self.vault._keys.execute("SELECT person_id FROM person_keys")}
+        with_keys = self.vault._keys.owners()
         assert self.people.keys() <= with_keys
         assert not with_keys & self.erased
 

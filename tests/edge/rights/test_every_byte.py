@@ -58,7 +58,7 @@ def test_nothing_that_opens_is_left_of_face_or_phone_anywhere(
     readers = [sqlite3.connect(file, isolation_level=None) for file in (home.database, home.keys_database)]
     try:
         if read_meanwhile:
-            vault._keys.execute("PRAGMA busy_timeout = 50")
+            vault._keys.connection.execute("PRAGMA busy_timeout = 50")
             vault._database.execute("PRAGMA busy_timeout = 50")
             for reader, table in zip(readers, ("people", "person_keys"), strict=True):
                 reader.execute("BEGIN")

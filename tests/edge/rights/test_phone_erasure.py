@@ -211,7 +211,9 @@ def test_while_a_reader_holds_the_key_the_receipt_is_pending_and_the_node_comple
     _, person, _ = office.check_in()
     key = office.vault._key(person)
     assert key is not None
-    office.vault._keys.execute("PRAGMA busy_timeout = 50")  # it would wait five seconds for the reader each time
+    office.vault._keys.connection.execute(
+        "PRAGMA busy_timeout = 50"
+    )  # it would wait five seconds for the reader each time
     with closing(sqlite3.connect(office.home.keys_database, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM person_keys").fetchone()
