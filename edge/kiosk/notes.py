@@ -8,7 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Form
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from edge.desk.desk_secrets import desk_secret
 from edge.desk.notes import MOST_CHARS, Notes
@@ -53,8 +53,8 @@ def mount(shell: Shell) -> None:
         )
 
     @shell.app.get("/visits/{visit_id}/note")
-    def note_page(request: Request, visit_id: str, session: writing, sent: str = "") -> Response:
-        return shown(request, session, visit_id, sent)
+    def note_page(request: Request, visit_id: str, session: writing) -> Response:
+        return shown(request, session, visit_id)
 
     @shell.app.post("/visits/{visit_id}/note")
     def leave(
@@ -70,7 +70,7 @@ def mount(shell: Shell) -> None:
         except KeyNotInForce as error:
             _log.warning("note not kept: %s", error)
             return shown(request, session, visit_id, problem="no_key")
-        return RedirectResponse(f"/visits/{visit_id}/note?sent={sent}", 303)
+        return shown(request, session, visit_id, sent)  # no redirect: a shared tablet's history must not tell of it
 
     @shell.app.get("/notes")
     def notes_page(request: Request, session: reader) -> Response:
