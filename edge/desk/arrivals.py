@@ -15,6 +15,7 @@ class Arrivals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._revision = 0
         self._visits: dict[str, ShownVisit] = {}
         self._of_person: dict[str, set[str]] = {}
         self._of_party: dict[str, set[str]] = {}
@@ -23,9 +24,15 @@ class Arrivals:
         self._merges: dict[str, MergeSaid] = {}  # by the id that stands no more
         self._said: dict[int, MergeSaid] = {}  # of two ids, by the record's seq
 
+    @property
+    def revision(self) -> int:
+        """Another number after every record folded in."""
+        return self._revision
+
     def add(self, record: Record) -> list[str]:
         """Fold in the next record of shown.KINDS; returns the ids of the visits it changes."""
         with self._lock:
+            self._revision += 1
             changed = self._changes(record)
             for visit in changed:
                 self._put(visit)

@@ -43,6 +43,7 @@ from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
 from edge.kiosk.live import LedgerWatch
+from edge.kiosk.made_once import MadeOnce
 from edge.kiosk.roles import HOMES, IDLE_S
 from edge.kiosk.shell import Shell
 from edge.kiosk.view import View
@@ -134,6 +135,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         sessions=sessions,
         tablets=registered,
         jobs=jobs,
+        made_once=MadeOnce(),
         access=looks,
     )
     for page in _PAGES:

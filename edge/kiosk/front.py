@@ -40,11 +40,11 @@ def mount(shell: Shell) -> None:
 
     @app.get("/fragments/today")
     def today_fragment(request: Request, _session: part) -> Response:
-        return shell.part(request, "today.html", **view.today())
+        return shell.part_for_all(request, "today.html", view.today)
 
     @app.get("/fragments/panels")
     def panels_fragment(request: Request, _session: part) -> Response:
-        return shell.part(request, "panels.html", **view.panels())
+        return shell.part_for_all(request, "panels.html", view.panels)
 
     @app.get("/crops/{visit_id}.jpg")
     def crop(visit_id: str, session: evidence_part) -> Response:

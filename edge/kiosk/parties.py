@@ -139,7 +139,7 @@ def mount(shell: Shell) -> None:
 
     @app.get("/fragments/parties")
     def parties_fragment(request: Request, _session: part) -> Response:
-        return shell.part(request, "party_list.html", **view.listed())
+        return shell.part_for_all(request, "party_list.html", view.listed)
 
     @app.post("/visits/{visit_id}/split")
     def split(

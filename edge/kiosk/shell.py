@@ -17,6 +17,7 @@ from edge.home import Home
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
+from edge.kiosk.made_once import MadeOnce
 from edge.kiosk.view import View
 from sync.node.ledger import Ledger
 from sync.web.accounts import Accounts
@@ -47,6 +48,7 @@ class Shell:
     sessions: Sessions
     tablets: Tablets
     jobs: Jobs
+    made_once: MadeOnce
     access: AccessLog
 
     @property
@@ -73,6 +75,13 @@ class Shell:
         """A whole page, with the frame around it and the token that its forms send back."""
         return self.pages.render(
             request, template, status, session=session, csrf_token=session.csrf_token, **self.view.common(), **given
+        )
+
+    def part_for_all(self, request: Request, template: str, given: Callable[[], dict[str, Any]]) -> Response:
+        """A piece that all tablets fetch at once, the same for everybody: made once for them. It holds no form."""
+        language = self.pages.texts(request).language
+        return self.made_once.part(
+            (template, language), self.view.state(), lambda: self.part(request, template, **given())
         )
 
     def part(self, request: Request, template: str, **given: Any) -> Response:

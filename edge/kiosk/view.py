@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import Counter
+from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
@@ -69,6 +70,10 @@ class View:
         if self._watch.void(visit):
             return "void"
         return visit.decision if visit.decision in ("seen", "unsure") else ""
+
+    def state(self) -> Hashable:
+        """Another value after anything that the desk's pages show has been recorded or delivered."""
+        return self._arrivals.revision, self._watch.delivery
 
     def midnight_us(self) -> int:
         """When this day began, by the site's clock."""

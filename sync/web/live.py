@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -44,7 +45,7 @@ class Live:
         self._each(None)
 
     def response(self, alive: Callable[[], bool], only: Collection[str] | None = None) -> EventSourceResponse:
-        """A stream that lasts while `alive()` (asked before every event and each second) says so.
+        """A stream that lasts while `alive()` (asked before what has happened is told, and each second) says so.
 
         only: the names of the events it carries, all of them where left out.
         """
@@ -59,18 +60,19 @@ class Live:
         try:
             yield ServerSentEvent(event="start", data="", retry=2000)  # the page fetches what it missed
             while True:
-                event: _Event | None = None
-                try:
-                    event = await asyncio.wait_for(stream.queue.get(), _LOOK_S)
-                    if event is None:
-                        return
-                except TimeoutError:
-                    event = None
+                waiting: list[_Event | None] = []
+                with suppress(TimeoutError):
+                    waiting.append(await asyncio.wait_for(stream.queue.get(), _LOOK_S))
+                while not stream.queue.empty():  # a bus of forty is one question about the session, not forty
+                    waiting.append(stream.queue.get_nowait())
+                if None in waiting:
+                    return
                 if not await run_in_threadpool(alive):
                     yield ServerSentEvent(event="ended", data="")
                     return
-                if event is not None and (only is None or event.name in only or event.name == "start"):
-                    yield ServerSentEvent(event=event.name, data=event.id)
+                for event in waiting:
+                    if event is not None and (only is None or event.name in only or event.name == "start"):
+                        yield ServerSentEvent(event=event.name, data=event.id)
         finally:
             with self._lock:
                 self._streams.discard(stream)
