@@ -108,6 +108,25 @@ def place_fields(settings: PlaceSettings, fence_file: Path | None) -> Fields | N
     return fields
 
 
+def claimed_place(lat: float, lon: float, accuracy_m: float, fence: Fence | None) -> Fields:
+    """A record's `claimed_place` for what a visitor's browser says, WGS-84: a claim, never proof of where they were.
+
+    To four decimals, 11 m: whether somebody stood in the office needs no more, and a record is not erased.
+    """
+    lat, lon, accuracy_m = round(lat, 4), round(lon, 4), max(accuracy_m, 11.0)
+    fields: Fields = {
+        "source": "browser",
+        "lat_e7": round(lat * 1e7),
+        "lon_e7": round(lon * 1e7),
+        "accuracy_e6": round(accuracy_m * 1e6),
+        "inside": "unknown",
+    }
+    if fence:
+        fields["fence"] = fence.digest
+        fields["inside"] = _inside(fence, lat, lon, accuracy_m)
+    return fields
+
+
 def _points_to_wgs84(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([gcj02_to_wgs84(lat, lon)[::-1] for lon, lat in points.tolist()])
 

@@ -21,6 +21,7 @@ from edge.desk.contacts import CONTACTS, PEPPER
 from edge.desk.desk_secrets import SECRETS
 from edge.desk.notes import MIGRATIONS as NOTES
 from edge.desk.rota import ROTA
+from edge.desk.visitor_forms import FORM_KEYS, FORMS
 from edge.geofence import place_fields
 from edge.key_copies import MIGRATIONS as KEY_COPIES
 from edge.machine import MIGRATIONS as MACHINE
@@ -134,10 +135,10 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        people = (PEOPLE, ALIASES, CONTACTS, CODES, ROTA, WEB, ACCESS_LOG, NOTES, RIGHTS)
+        people = (PEOPLE, ALIASES, CONTACTS, CODES, FORMS, ROTA, WEB, ACCESS_LOG, NOTES, RIGHTS)
         at_rest = (LEDGER, TRUST, *people, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
-        migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS)
+        migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS, FORM_KEYS)
 
     @contextmanager
     def running(self) -> Iterator[None]:

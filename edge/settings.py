@@ -134,6 +134,24 @@ class KioskSettings(_Section):
     tls: TlsSettings = TlsSettings()
 
 
+class VisitorSettings(_Section):
+    listen: Annotated[str, Field(pattern=r"^([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}$")] | None = None
+    url: Annotated[str, Field(pattern=r"^https?://[^/@\s]+/?$")] | None = None
+    tls: TlsSettings = TlsSettings()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.listen is not None and self.url is None and self.address[0] in ("0.0.0.0", "::"):
+            raise ValueError("listening everywhere: give url, which the visitors' phones are sent to")
+        return self
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port of `listen`."""
+        host, _, port = (self.listen or "").rpartition(":")
+        return host.strip("[]"), int(port or 0)
+
+
 class Shift(_Section):
     """A part of the day at the desk; it lasts until the next one starts."""
 
@@ -177,6 +195,7 @@ class Settings(_Section):
     visit: VisitSettings = VisitSettings()
     camera: tuple[CameraSettings, ...] = ()
     kiosk: KioskSettings = KioskSettings()
+    visitor: VisitorSettings = VisitorSettings()
     desk: DeskSettings = DeskSettings()
     uplink: UplinkSettings = UplinkSettings()
     rights: RightsSettings = RightsSettings()

@@ -16,6 +16,7 @@ from edge.desk.facts import facts_of
 from edge.desk.phones import Phone
 from edge.desk.reports import reports_of
 from edge.desk.shown import ShownVisit
+from edge.desk.visitor_forms import SentForm, bind_form
 from edge.home import Home
 from edge.open_visit import some
 from edge.vault import Vault, opened
@@ -27,7 +28,7 @@ from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
 KIND = "visit.checkin"
-Way: TypeAlias = Literal["phone", "walk_in", "code"]
+Way: TypeAlias = Literal["phone", "walk_in", "code", "visitor"]
 Dismissal: TypeAlias = Literal["companion", "not_customer", "refused", "left"]
 State: TypeAlias = Literal["open", "registered"] | Dismissal
 DISMISSALS: dict[str, tuple[Dismissal, str | None]] = {
@@ -92,12 +93,14 @@ class CheckIn:
         companions: Sequence[Arrival] = (),
         heads: int | None = None,
         code: ShownCode | None = None,
+        form: tuple[SentForm, Fields] | None = None,
     ) -> list[Record]:
         """Close an arrival as a customer's; one that was dismissed before becomes one too.
 
         consent: None where the box was left empty. companions: are closed with it, as its companions, as far as they
         are open still. heads: of a group, as the desk counted them, whoever the cameras saw of it. code: what was
-        shown, judged good; raises CodeRefused where another phone has been registered with its report here.
+        shown, judged good; raises CodeRefused where another phone has been registered with its report here. form: what
+        the visitor has sent from their own phone, and its `claimed_place`; raises NotWaiting where it is bound already.
         """
         salt = secrets.token_bytes(_SALT_BYTES)
         reports = [] if phone is None else reports_of(self._home, phone, _now_us())
@@ -109,6 +112,10 @@ class CheckIn:
             made: Fields = {"state": "registered", "way": way, **({} if code is None else code.fields()), **known}
             if heads is not None:
                 made["heads"] = heads
+            if form is not None:
+                sent, claimed = form
+                bind_form(ledger.connection, sent.form_id, arrival.visit_id)
+                made |= sent.fields(claimed)
             contact_id = None
             visitor_id = arrival.person_id
             if consent is not None:

@@ -14,7 +14,7 @@ from sync.storage.database import named, open_checked
 
 SECRETS = Migrations("desk_secrets")
 
-Purpose: TypeAlias = Literal["pin", "note", "foreign_code", "subject"]
+Purpose: TypeAlias = Literal["pin", "note", "foreign_code", "subject", "visitor_code"]
 
 
 @SECRETS()
@@ -30,6 +30,12 @@ def desk_secrets(db: sqlite_utils.Database) -> None:
 def foreign_codes(db: sqlite_utils.Database) -> None:
     """foreign_code: the salt of what records say of a code that another system made."""
     db.table("desk_secrets").insert({"purpose": "foreign_code", "secret": secrets.token_bytes(32)})
+
+
+@SECRETS()
+def visitor_codes(db: sqlite_utils.Database) -> None:
+    """visitor_code: what the rotating code at the desk, and the forms it opens, are made of."""
+    db.table("desk_secrets").insert({"purpose": "visitor_code", "secret": secrets.token_bytes(32)})
 
 
 def desk_secret(keys_database: Path, purpose: Purpose) -> bytes:

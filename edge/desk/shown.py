@@ -87,7 +87,8 @@ class CheckedIn:
     earlier_us: when the same phone was first here. lead: the visit that was registered for this one's party. heads: of
     a group, as the desk counted them. at: (epoch, seq). code_kind: of the code that was shown; report_id, agent_id:
     what it names; used_at: the other node at which its report was shown before. reports: of the
-    phone's owner, as central had told.
+    phone's owner, as central had told. purpose, heard_of: as the visitor's own phone said; claimed: where that says it
+    was, to the fence: in, out, unknown.
     """
 
     state: str
@@ -105,6 +106,9 @@ class CheckedIn:
     agent_id: str | None = None
     used_at: str | None = None
     reports: tuple[str, ...] = ()
+    purpose: str | None = None
+    heard_of: str | None = None
+    claimed: str | None = None
 
     @property
     def seq(self) -> int:
@@ -373,6 +377,9 @@ def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
         agent_id=fields.get("agent"),
         used_at=fields.get("used_at"),
         reports=tuple(fields.get("reports", ())),
+        purpose=fields.get("purpose"),
+        heard_of=fields.get("heard_of"),
+        claimed=fields.get("claimed_place", {}).get("inside"),
     )
     closings = tuple(sorted((*visit.closings, closing), key=lambda told: told.at))
     return replace(visit, closings=closings, words=_with(visit.words, record))

@@ -37,6 +37,7 @@ from edge.kiosk import (
     tablets,
     trust,
     undo,
+    visitor,
     why,
 )
 from edge.kiosk.faces import Faces
@@ -47,6 +48,7 @@ from edge.kiosk.made_once import MadeOnce
 from edge.kiosk.roles import HOMES, IDLE_S
 from edge.kiosk.shell import Shell
 from edge.kiosk.view import View
+from edge.visitor.app import ANSWERS
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
 from sync.web.languages import Languages
@@ -82,6 +84,7 @@ _PAGES = (
     notes,
     tablets,
     trust,
+    visitor,
 )
 
 
@@ -98,7 +101,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     accounts = Accounts(home.database, pin_secret=desk_secret(home.keys_database, "pin"))
     registered = Tablets(home.database)
     sessions = Sessions(home.database, idle_s)
-    pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml"), permissions=("camera",))
+    pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml", ANSWERS), permissions=("camera",))
     gate = Gate("kiosk", accounts, sessions, registered, pages, HOMES)
     jobs = Jobs(settings.site.timezone)
     faces = Faces(home.database, home.keys_database)

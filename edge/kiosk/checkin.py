@@ -20,6 +20,7 @@ from edge.desk.undo import may_undo
 from edge.kiosk.consent import ConsentDesk, NotAgreed
 from edge.kiosk.forms import once, sent_once
 from edge.kiosk.parties import BadParty, PartyView, moved
+from edge.kiosk.phone_forms import PhoneForms
 from edge.kiosk.roles import DESK
 from edge.kiosk.serving import serving, skipped_of
 from edge.kiosk.shell import Shell
@@ -163,6 +164,7 @@ def checkin_page(
         typed=typed,
         moved=moved(shell, visit, moved_by) if once(moved_by) else None,
         **PartyView(shell).around(visit),
+        **PhoneForms(shell).listed(),
         scanned=scanned,
         scanned_text=scanned_text,
         refused=refused,

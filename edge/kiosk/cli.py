@@ -13,8 +13,6 @@ from edge import EdgeError
 
 if TYPE_CHECKING:
     from edge.home import Home
-    from edge.settings import TlsSettings
-    from sync.transport.server_pair import ServerPair
     from sync.web.accounts import Accounts
 
 app = typer.Typer(
@@ -45,6 +43,7 @@ def kiosk(
     if context.invoked_subcommand is not None:
         return
     from edge.kiosk.app import create_app
+    from edge.visitor.serving import serve_visitors, server_pair
     from sync.web.accounts import Accounts
     from sync.web.server import PageServer
 
@@ -58,13 +57,22 @@ def kiosk(
         settings.port if port is None else port,
         application.state.live.close,
         settings.url,
-        pair=_pair(place, settings.tls),
+        pair=server_pair(place.path, settings.tls),
     )
     logging.getLogger(__name__).info("kiosk serving url=%s", server.url)
     typer.echo(f"Kiosk on {server.url}")
     if Accounts(place.database).empty():
         typer.echo(f"Nobody can sign in yet: firstvisit kiosk add-user --home {place.path} NAME --role manager")
-    server.run()
+    visitors = serve_visitors(place, application.state.live)
+    if visitors is None:
+        server.run()
+        return
+    visitors.start()
+    typer.echo(f"Visitors' page on {visitors.url}")
+    try:
+        server.run()
+    finally:
+        visitors.stop()
 
 
 HomeOption = Annotated[Path | None, typer.Option(help="The node's HOME.")]
@@ -231,12 +239,6 @@ def _accounts(place: "Home") -> "Accounts":
     place.settings()
     place.migrate()
     return Accounts(place.database, pin_secret=desk_secret(place.keys_database, "pin"))
-
-
-def _pair(place: "Home", tls: "TlsSettings") -> "ServerPair | None":
-    from sync.transport.server_pair import ServerPair
-
-    return None if tls.cert is None or tls.key is None else ServerPair(place.path / tls.cert, place.path / tls.key)
 
 
 def _hold_to_terminal(stdin: bool) -> None:

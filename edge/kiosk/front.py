@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from edge.desk.arrivals import FEED
 from edge.kiosk.parties import PartyView
+from edge.kiosk.phone_forms import PhoneForms
 from edge.kiosk.roles import DESK, EVERYBODY, EVIDENCE
 from edge.kiosk.shell import Shell
 from sync.web.sessions import Session
@@ -23,11 +24,13 @@ def mount(shell: Shell) -> None:
     evidence_part = Annotated[Session, Depends(shell.gate.part(*EVIDENCE))]
     anybody = Annotated[Session, Depends(shell.gate.part(*EVERYBODY))]
 
-    parties = PartyView(shell)
+    parties, phones = PartyView(shell), PhoneForms(shell)
+    visitors_page = shell.home.settings().visitor.listen is not None
 
     @app.get("/")
     def desk_page(request: Request, session: page) -> Response:
-        return shell.page(request, "desk.html", session, **view.today(), **view.panels(), **parties.listed())
+        given = view.today() | view.panels() | parties.listed() | phones.listed()
+        return shell.page(request, "desk.html", session, **given, v=None, visitors_page=visitors_page)
 
     @app.get("/arrivals")
     def arrivals_page(request: Request, session: page) -> Response:

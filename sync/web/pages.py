@@ -79,10 +79,11 @@ class Pages:
 
         self._environment.filters["dates"] = _unbroken_dates
 
-    def mount(self, app: FastAPI) -> None:
-        """Serve /static (the application's own) and /shared, and guard every answer."""
+    def mount(self, app: FastAPI, *, shared: bool = True) -> None:
+        """Serve /static (the application's own) and, unless it has all it needs, /shared; and guard every answer."""
         app.mount("/static", StaticFiles(directory=self._folder / "static"))
-        app.mount("/shared", StaticFiles(directory=_HERE / "static"))
+        if shared:
+            app.mount("/shared", StaticFiles(directory=_HERE / "static"))
         app.add_middleware(PrivateHeaders, permissions=self._permissions)
 
     def texts(self, request: Request) -> Texts:

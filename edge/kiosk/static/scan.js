@@ -33,11 +33,11 @@
     }
   });
   const own = ["csrf_token", "request_id", "code", "way", "picture", "camera"];
-  document.querySelectorAll("[data-with-register]").forEach((form) => form.addEventListener("formdata", (event) => {
+  document.addEventListener("formdata", (event) => { // on the document: some of these forms come later
     const register = document.getElementById("register");
-    if (!register) return;
+    if (!register || !event.target.matches("[data-with-register]")) return;
     for (const [name, value] of new FormData(register)) if (!own.includes(name)) event.formData.append(name, value);
-  }));
+  });
   document.querySelectorAll("[data-picture]").forEach((picture) => {
     picture.addEventListener("change", () => { if (picture.files.length) picture.form.requestSubmit(); });
   });

@@ -1,0 +1,219 @@
+"""What visitors have sent from their own phones, until the desk binds it to an arrival or two hours have passed.
+
+Each form is sealed under a key of its own in keys.db. A form that is bound or has run out loses both key and content;
+its row stays for a day, so that the visitor's page can say what became of it.
+"""
+
+import json
+import secrets
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import sqlite_utils
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from sqlite_utils.migrations import Migrations
+
+from edge import EdgeError
+from edge.desk.phones import Phone, parse_phone
+from edge.person_keys import KEYS_FORMAT
+from sync.format.canonical import Fields
+from sync.storage.database import LEDGER_FORMAT, immediate, named, open_checked
+
+FORMS = Migrations("visitor_forms")
+FORM_KEYS = Migrations("visitor_form_keys")
+Purpose: TypeAlias = Literal["view", "again", "sign", "other"]
+Source: TypeAlias = Literal["passing", "agent", "friend", "online", "advert", "other"]
+WAIT_US = 2 * 3600 * 1_000_000  # how long a form waits for the desk
+_SHOWN_US = 24 * 3600 * 1_000_000  # how long the visitor's page can say what became of it
+MOST_WAITING = 500  # a bus of forty is far from it; a flood is not to fill the disk or the desk's page
+_NONCE_BYTES = 12  # NIST SP 800-38D 8.2
+
+
+@FORMS()
+def visitor_forms(db: sqlite_utils.Database) -> None:
+    """sealed: NULL once the form is bound or has run out; visit_id: to which it was bound."""
+    db.table("visitor_forms").create(
+        {"form_id": str, "received_us": int, "sealed": bytes, "visit_id": str},
+        pk="form_id",
+        not_null={"received_us"},
+    )
+    db.table("visitor_forms").create_index(["received_us"])
+
+
+@FORM_KEYS()
+def visitor_form_keys(db: sqlite_utils.Database) -> None:
+    """One AES-256 key a waiting form."""
+    db.table("visitor_form_keys").create({"form_id": str, "key": bytes}, pk="form_id", not_null={"key"})
+
+
+class NotWaiting(EdgeError):
+    """A form that cannot be bound (any more): another tablet was quicker, or it has run out."""
+
+
+class TooMany(EdgeError):
+    """More forms wait than any desk can serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedPosition:
+    """Where a visitor's browser says that it is, WGS-84. accuracy_m: as the browser has it."""
+
+    lat: float
+    lon: float
+    accuracy_m: float
+
+
+@dataclass(frozen=True, slots=True)
+class SentForm:
+    """What a visitor has sent. consent: the version of the text that they ticked, None without; language: its."""
+
+    form_id: str
+    received_us: int
+    phone: Phone
+    purpose: Purpose
+    source: Source
+    language: str
+    consent: str | None
+    position: ClaimedPosition | None
+
+    def fields(self, claimed_place: Fields) -> Fields:
+        """What a check-in records of it; nothing of the phone, which has its own commitment there."""
+        return {
+            "form": self.form_id,
+            "form_us": self.received_us,
+            "purpose": self.purpose,
+            "heard_of": self.source,
+            "claimed_place": claimed_place,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FormState:
+    """What became of a form. waiting: the desk has it before it. visit_id: to which it was bound."""
+
+    received_us: int
+    waiting: bool
+    visit_id: str | None
+
+
+class VisitorForms:
+    """The forms of one HOME; every call opens the databases for its own thread."""
+
+    def __init__(self, database: Path, keys_database: Path) -> None:
+        self._database = database
+        self._keys_database = keys_database
+
+    def keep(self, form: SentForm) -> None:
+        """Keep a form, durably; the same one again changes nothing. Raises TooMany."""
+        body = {
+            "phone": form.phone.e164,
+            "purpose": form.purpose,
+            "source": form.source,
+            "language": form.language,
+            "consent": form.consent,
+            "position": None
+            if form.position is None
+            else [form.position.lat, form.position.lon, form.position.accuracy_m],
+        }
+        with self._opened() as (database, keys):
+            if database.execute("SELECT 1 FROM visitor_forms WHERE form_id = ?", (form.form_id,)).fetchone():
+                return
+            with immediate(keys):
+                keys.execute(
+                    "INSERT INTO visitor_form_keys VALUES (?, ?) ON CONFLICT DO NOTHING",
+                    (form.form_id, secrets.token_bytes(32)),
+                )
+            ((key,),) = keys.execute("SELECT key FROM visitor_form_keys WHERE form_id = ?", (form.form_id,)).fetchall()
+            nonce = secrets.token_bytes(_NONCE_BYTES)
+            sealed = nonce + AESGCM(key).encrypt(nonce, json.dumps(body).encode(), form.form_id.encode())
+            with immediate(database):
+                ((waiting,),) = database.execute(
+                    "SELECT count(*) FROM visitor_forms WHERE sealed IS NOT NULL"
+                ).fetchall()
+                if waiting >= MOST_WAITING:
+                    raise TooMany(f"visitor forms: {waiting} wait already")
+                database.execute(
+                    "INSERT INTO visitor_forms VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
+                    (form.form_id, form.received_us, sealed),
+                )
+
+    def waiting(self, now_us: int) -> list[SentForm]:
+        """The forms that the desk may bind, newest first."""
+        with self._opened() as (database, keys):
+            rows = database.execute(
+                "SELECT form_id, received_us, sealed FROM visitor_forms WHERE sealed IS NOT NULL AND received_us > ?"
+                " ORDER BY received_us DESC, form_id",
+                (now_us - WAIT_US,),
+            ).fetchall()
+            held = dict(keys.execute("SELECT form_id, key FROM visitor_form_keys").fetchall())
+        return [
+            _opened_form(form_id, received_us, sealed, held[form_id])
+            for form_id, received_us, sealed in rows
+            if form_id in held
+        ]
+
+    def state(self, form_id: str, now_us: int) -> FormState | None:
+        """What became of a form, None where none was sent (or a day has passed)."""
+        with self._opened() as (database, _):
+            row = database.execute(
+                "SELECT received_us, sealed IS NOT NULL, visit_id FROM visitor_forms WHERE form_id = ?", (form_id,)
+            ).fetchone()
+        if row is None:
+            return None
+        received_us, sealed, visit_id = row
+        return FormState(received_us, bool(sealed) and received_us > now_us - WAIT_US, visit_id)
+
+    def sweep(self, now_us: int) -> None:
+        """Forget what has run out, and destroy the keys of forms that wait no more."""
+        with self._opened() as (database, keys):
+            with immediate(database):
+                database.execute("UPDATE visitor_forms SET sealed = NULL WHERE received_us <= ?", (now_us - WAIT_US,))
+                database.execute("DELETE FROM visitor_forms WHERE received_us <= ?", (now_us - _SHOWN_US,))
+            kept = {row[0] for row in database.execute("SELECT form_id FROM visitor_forms WHERE sealed IS NOT NULL")}
+            gone = [
+                row for row in keys.execute("SELECT form_id FROM visitor_form_keys").fetchall() if row[0] not in kept
+            ]
+            if gone:
+                with immediate(keys):
+                    keys.executemany("DELETE FROM visitor_form_keys WHERE form_id = ?", gone)
+                keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextmanager
+    def _opened(self) -> Iterator[tuple[sqlite3.Connection, sqlite3.Connection]]:
+        with (
+            named(self._keys_database),
+            closing(open_checked(self._keys_database, KEYS_FORMAT)) as keys,
+            named(self._database),
+            closing(open_checked(self._database, LEDGER_FORMAT)) as database,
+        ):
+            yield database, keys
+
+
+def bind_form(connection: sqlite3.Connection, form_id: str, visit_id: str) -> None:
+    """Mark a form as an arrival's, in the transaction that registers it; raises NotWaiting."""
+    done = connection.execute(
+        "UPDATE visitor_forms SET visit_id = ?, sealed = NULL WHERE form_id = ? AND sealed IS NOT NULL",
+        (visit_id, form_id),
+    )
+    if done.rowcount != 1:
+        raise NotWaiting(f"form {form_id}: does not wait any more")
+
+
+def _opened_form(form_id: str, received_us: int, sealed: bytes, key: bytes) -> SentForm:
+    body = json.loads(AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], form_id.encode()))
+    position = body["position"]
+    return SentForm(
+        form_id,
+        received_us,
+        parse_phone(body["phone"]),
+        body["purpose"],
+        body["source"],
+        body["language"],
+        body["consent"],
+        None if position is None else ClaimedPosition(*position),
+    )

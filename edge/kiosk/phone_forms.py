@@ -1,0 +1,57 @@
+"""What visitors have sent from their own phones, as the desk's pages show it until it is bound to an arrival."""
+
+import time
+from typing import Any
+
+from edge.desk.consents import Consent
+from edge.desk.shown import ShownVisit
+from edge.desk.visitor_forms import FormState, SentForm, VisitorForms
+from edge.geofence import claimed_place, load_fence
+from edge.kiosk.consent import ConsentDesk
+from edge.kiosk.shell import Shell
+from sync.format.canonical import Fields
+
+
+class PhoneForms:
+    """The forms of one desk."""
+
+    def __init__(self, shell: Shell) -> None:
+        self._shell = shell
+        self._forms = VisitorForms(shell.home.database, shell.home.keys_database)
+
+    def listed(self) -> dict[str, Any]:
+        """What visitor_forms.html is given: what the desk has not bound yet, newest first."""
+        return {"sent": self._waiting()}
+
+    def find(self, form_id: str) -> SentForm | None:
+        """A form that waits."""
+        return next((form for form in self._waiting() if form.form_id == form_id), None)
+
+    def state(self, form_id: str) -> FormState | None:
+        """What became of a form."""
+        return self._forms.state(form_id, _now_us())
+
+    def sweep(self) -> None:
+        """Forget what is bound or has run out."""
+        self._forms.sweep(_now_us())
+
+    def consent(self, visit: ShownVisit, form: SentForm) -> Consent | None:
+        """What a form agrees to, None where this arrival's pictures are gone or that text is in force no more."""
+        offered = ConsentDesk(self._shell).offered(visit, form.language)
+        agreed = next((text for text in offered if text.version == form.consent), None)
+        return None if agreed is None else Consent(agreed, confirmed="phone")
+
+    def place(self, form: SentForm) -> Fields:
+        """The place that a form claims, `unknown` where its page may not ask or the visitor did not say."""
+        if form.position is None:
+            return {"source": "unknown"}
+        settings, position = self._shell.home.settings().place, form.position
+        fence = load_fence(self._shell.home.path / settings.fence, settings.datum) if settings.fence else None
+        return claimed_place(position.lat, position.lon, position.accuracy_m, fence)
+
+    def _waiting(self) -> list[SentForm]:
+        return self._forms.waiting(_now_us())
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,115 @@
+"""The code that visitors scan at the desk, and the tap that binds what they have sent to an arrival."""
+
+import logging
+import secrets
+import time
+from typing import Annotated, Any
+
+import segno
+from fastapi import Depends, Form
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from edge.desk.checkin import CheckIn
+from edge.desk.desk_secrets import desk_secret
+from edge.desk.visitor_code import VisitorCode
+from edge.desk.visitor_forms import NotWaiting
+from edge.kiosk.checkin import checked_in, checkin_page
+from edge.kiosk.forms import sent_once
+from edge.kiosk.parties import BadParty, PartyView
+from edge.kiosk.phone_forms import PhoneForms
+from edge.kiosk.roles import DESK
+from edge.kiosk.shell import Shell
+from edge.visitor.serving import visitor_url
+from sync.web.sessions import Session
+
+_log = logging.getLogger(__name__)
+_SWEEP_S = 60.0
+
+
+def mount(shell: Shell) -> None:
+    """Add /visitor-code and its picture, the list of what was sent, and the form that binds one to an arrival."""
+    app = shell.app
+    phones, parties, home = PhoneForms(shell), PartyView(shell), shell.home
+    desk = CheckIn(shell.desk_ledger, shell.home)
+    page = Annotated[Session, Depends(shell.gate.page(*DESK))]
+    part = Annotated[Session, Depends(shell.gate.part(*DESK))]
+    form = Annotated[Session, Depends(shell.gate.form(*DESK))]
+    shell.jobs.every(phones.sweep, _SWEEP_S)
+    codes = VisitorCode(desk_secret(home.keys_database, "visitor_code"))
+    settings = home.settings().visitor
+    url = None if settings.listen is None else visitor_url(settings)
+
+    def code() -> dict[str, Any]:
+        """The QR code of this minute; None where there is no page for visitors."""
+        if url is None:
+            return {"qr": None}
+        made = segno.make(f"{url}/v/{codes.code(time.time())}", error="m")
+        return {"qr": Markup(made.svg_inline(scale=8, border=4, dark="#14211f", light="#ffffff", omitsize=True))}
+
+    @app.get("/visitor-code")
+    def code_page(request: Request, session: page) -> Response:
+        return shell.page(request, "visitor_code.html", session, **code())
+
+    @app.get("/fragments/visitor-code")
+    def code_fragment(request: Request, _session: part) -> Response:
+        return shell.part(request, "visitor_qr.html", **code())
+
+    @app.get("/fragments/forms")
+    def forms_fragment(request: Request, session: part, visit: str = "") -> Response:
+        return shell.part(
+            request,
+            "visitor_forms.html",
+            v=shell.known(visit) if visit else None,
+            csrf_token=session.csrf_token,
+            request_id=secrets.token_hex(16),
+            **phones.listed(),
+        )
+
+    @app.post("/visits/{visit_id}/visitor")
+    def bind(
+        request: Request,
+        visit_id: str,
+        session: form,
+        form_id: Annotated[str, Form(max_length=32)],
+        request_id: Annotated[str, Form()],
+        companion: Annotated[list[str] | None, Form()] = None,
+        heads: Annotated[str, Form(max_length=8)] = "",
+    ) -> Response:
+        visit, sent = shell.known(visit_id), sent_once(request_id)
+        try:
+            party = parties.together(visit, companion or (), heads)
+        except BadParty as error:
+            status = 422 if error.fault == "heads_bad" else 409
+            return checkin_page(shell, request, session, visit, status=status, problem=error.fault)
+        found = phones.find(form_id)
+        if found is None:
+            state = phones.state(form_id)
+            if state is not None and state.visit_id == visit_id:  # the same tap again: its receipt
+                return RedirectResponse(f"/visits/{visit_id}/checkin", 303)
+            return checkin_page(shell, request, session, visit, status=409, problem="form_gone")
+        try:
+            answer = checked_in(
+                shell,
+                request,
+                session,
+                visit,
+                lambda arrival: desk.register(
+                    arrival,
+                    "visitor",
+                    found.phone,
+                    phones.consent(visit, found),
+                    sent,
+                    session.account.account_id,
+                    companions=party.companions,
+                    heads=party.heads,
+                    form=(found, phones.place(found)),
+                ),
+            )
+        except NotWaiting as error:
+            _log.info("form not bound visit=%s: %s", visit_id, error)
+            return checkin_page(shell, request, session, visit, status=409, problem="form_gone")
+        phones.sweep()
+        shell.live.publish("form", form_id)
+        return answer

@@ -1,0 +1,223 @@
+"""One form for a visitor: phone, purpose, source and, apart from them, a consent; and what became of it."""
+
+import logging
+import math
+from contextlib import closing
+from datetime import timedelta
+from typing import Annotated, get_args
+
+from fastapi import FastAPI, Form, HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from edge.desk.consents import ConsentTexts
+from edge.desk.desk_secrets import desk_secret
+from edge.desk.phones import BadPhone, parse_phone
+from edge.desk.receipts import drawn, slip_of
+from edge.desk.visitor_code import OpenedForm, VisitorCode
+from edge.desk.visitor_forms import ClaimedPosition, FormState, Purpose, SentForm, Source, TooMany, VisitorForms
+from edge.home import Home
+from edge.vault import opened as opened_vault
+from edge.visitor.limits import PER_CODE, Now, Window
+from sync.format.records import Record
+from sync.node.in_force import KeyNotInForce
+from sync.web.live import Live
+from sync.web.pages import Pages
+from sync.web.times import Times
+
+_log = logging.getLogger(__name__)
+EVENT = "form"  # what the desk's pages hear of: a visitor has sent one
+
+
+class VisitorPage:
+    """The routes of the visitors' application."""
+
+    def __init__(self, home: Home, pages: Pages, live: Live, position: bool, now_s: Now, monotonic_s: Now) -> None:
+        settings = home.settings()
+        self._home = home
+        self._pages = pages
+        self._live = live
+        self._position = position
+        self._now_s = now_s
+        self._operator = settings.operator.name
+        self._times = Times(settings.site.timezone)
+        self._texts = ConsentTexts(settings.operator.name, timedelta(days=settings.retention.consented_days))
+        self._phones_days = settings.retention.phones_days
+        self._codes = VisitorCode(desk_secret(home.keys_database, "visitor_code"))
+        self._forms = VisitorForms(home.database, home.keys_database)
+        self._opened = Window(PER_CODE, monotonic_s, window_s=120.0)
+
+    def mount(self, app: FastAPI) -> None:
+        """Add /, /v/CODE, /f/FORM with its state and, once it is bound, its receipt."""
+        app.get("/")(self._front)
+        app.get("/v/{code}")(self._scanned)
+        app.get("/f/{token}")(self._form)
+        app.post("/f/{token}")(self._send)
+        app.get("/f/{token}/state")(self._state)
+        app.get("/f/{token}/receipt.svg")(self._receipt)
+
+    def _front(self, request: Request) -> Response:
+        return self._pages.render(request, "notice.html", why="scan", site_name=self._operator)
+
+    def _scanned(self, request: Request, code: str) -> Response:
+        now_s = self._now_s()
+        if not self._codes.opens(code, now_s):
+            raise HTTPException(410)
+        if not self._opened.admits(code):
+            raise HTTPException(429)
+        language = request.query_params.get("lang")
+        return RedirectResponse(f"/f/{self._codes.open(now_s)}{'?lang=en' if language == 'en' else ''}", 303)
+
+    def _form(self, request: Request, token: str) -> Response:
+        opened = self._known(token)
+        state = self._forms.state(opened.form_id, self._now_us())
+        if state is not None:
+            return self._sent(request, token, opened, state, "sent.html")
+        if not opened.may_send:
+            raise HTTPException(410)
+        return self._show(request, token)
+
+    def _send(
+        self,
+        request: Request,
+        token: str,
+        phone: Annotated[str, Form(max_length=40)] = "",
+        purpose: Annotated[str, Form(max_length=16)] = "",
+        source: Annotated[str, Form(max_length=16)] = "",
+        consent: Annotated[tuple[str, ...], Form()] = (),
+        language: Annotated[str, Form(max_length=2)] = "zh",
+        lat: Annotated[str, Form(max_length=24)] = "",
+        lon: Annotated[str, Form(max_length=24)] = "",
+        accuracy: Annotated[str, Form(max_length=24)] = "",
+    ) -> Response:
+        opened = self._known(token)
+        if self._forms.state(opened.form_id, self._now_us()) is not None:  # the same form again: its receipt
+            return RedirectResponse(f"/f/{token}", 303)
+        if not opened.may_send:
+            raise HTTPException(410)
+        given = {"phone": phone, "purpose": purpose, "source": source}
+        try:
+            number = parse_phone(phone)
+        except BadPhone as error:
+            return self._show(request, token, 422, problem=f"phone_{error.fault}", **given)
+        if purpose not in get_args(Purpose) or source not in get_args(Source):
+            return self._show(request, token, 422, problem="choose", **given)
+        if len(consent) > 1:
+            return self._show(request, token, 422, problem="consent_two", **given)
+        if language not in ("zh", "en") or (consent and self._texts.shown_as(consent[0], language) is None):
+            raise HTTPException(422)
+        form = SentForm(
+            opened.form_id,
+            self._now_us(),
+            number,
+            purpose,  # type: ignore[arg-type]  # held to the list above
+            source,  # type: ignore[arg-type]
+            language,
+            consent[0] if consent else None,
+            _position(lat, lon, accuracy) if self._position else None,
+        )
+        try:
+            self._forms.keep(form)
+        except TooMany as error:
+            _log.warning("visitor form refused: %s", error)
+            raise HTTPException(503) from error
+        self._live.publish(EVENT, opened.form_id)
+        return RedirectResponse(f"/f/{token}", 303)
+
+    def _state(self, request: Request, token: str) -> Response:
+        opened = self._known(token)
+        state = self._forms.state(opened.form_id, self._now_us())
+        if state is None:
+            raise HTTPException(404)
+        return self._sent(request, token, opened, state, "state.html")
+
+    def _receipt(self, token: str) -> Response:
+        opened = self._known(token)
+        state = self._forms.state(opened.form_id, self._now_us())
+        record = None if state is None or state.visit_id is None else self._recorded(opened, state.visit_id)[0]
+        if record is None:
+            raise HTTPException(404)
+        home = self._home
+        with closing(home.open_ledger()) as ledger, opened_vault(home.database, home.keys_database) as vault:
+            try:
+                slip = slip_of(home, ledger, vault, record.epoch, record.seq)
+            except KeyNotInForce as error:
+                raise HTTPException(404) from error
+        if slip is None:
+            raise HTTPException(404)
+        return Response(drawn(slip.receipt), media_type="image/svg+xml")
+
+    def _known(self, token: str) -> OpenedForm:
+        opened = self._codes.form(token, self._now_s())
+        if opened is None:
+            raise HTTPException(410)
+        return opened
+
+    def _show(
+        self,
+        request: Request,
+        token: str,
+        status: int = 200,
+        *,
+        problem: str = "",
+        phone: str = "",
+        purpose: str = "",
+        source: str = "",
+    ) -> Response:
+        language = self._pages.texts(request).language
+        return self._pages.render(
+            request,
+            "form.html",
+            status,
+            token=token,
+            problem=problem,
+            phone=phone,
+            purpose=purpose,
+            source=source,
+            purposes=get_args(Purpose),
+            sources=get_args(Source),
+            consents=(self._texts.text("visitor", language), self._texts.text("guardian", language)),
+            position=self._position,
+            phones_days=self._phones_days,
+            site_name=self._operator,
+        )
+
+    def _sent(self, request: Request, token: str, opened: OpenedForm, state: FormState, template: str) -> Response:
+        closing_record, consented = (None, False) if state.visit_id is None else self._recorded(opened, state.visit_id)
+        return self._pages.render(
+            request,
+            template,
+            token=token,
+            state=state,
+            record=closing_record,
+            consented=consented,
+            times=self._times,
+            site_name=self._operator,
+        )
+
+    def _recorded(self, opened: OpenedForm, visit_id: str) -> tuple[Record | None, bool]:
+        """The registration that carries this form, while it stands, and whether a consent stands with it."""
+        kinds = ("visit.checkin", "consent.given", "consent.withdrawn")
+        with closing(self._home.open_ledger()) as ledger:
+            told = [one for one in ledger.naming(visit_id, kinds, (0, 0)) if one.fields.get("visit") == visit_id]
+        checkins = [one for one in told if one.kind == "visit.checkin"]
+        consents = [one for one in told if one.kind != "visit.checkin"]
+        if not checkins or checkins[-1].fields.get("form") != opened.form_id:
+            return None, False
+        return checkins[-1], bool(consents) and consents[-1].kind == "consent.given"
+
+    def _now_us(self) -> int:
+        return round(self._now_s() * 1e6)
+
+
+def _position(lat: str, lon: str, accuracy: str) -> ClaimedPosition | None:
+    """What a browser sent as its place; None where it sent none, or nothing that can be one."""
+    try:
+        position = ClaimedPosition(float(lat), float(lon), float(accuracy))
+    except ValueError:
+        return None
+    values = (position.lat, position.lon, position.accuracy_m)
+    if not all(math.isfinite(value) for value in values):
+        return None
+    inside = abs(position.lat) <= 90 and abs(position.lon) <= 180 and 0 <= position.accuracy_m <= 1e6
+    return position if inside else None

@@ -1,0 +1,416 @@
+"""The visitor's own phone: a form behind the desk's rotating code, bound to an arrival with one tap."""
+
+import re
+import secrets
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from edge.desk.desk_secrets import desk_secret
+from edge.desk.receipts import drawn as draw
+from edge.desk.visitor_code import FORM_S, LOOK_S, VisitorCode
+from edge.desk.visitor_forms import WAIT_US, VisitorForms
+from edge.geofence import claimed_place
+from edge.kiosk.app import create_app
+from edge.person_keys import KEYS_FORMAT
+from edge.settings import parse_settings
+from edge.tablet_ca import TabletCa, issue
+from edge.visitor.app import create_visitor_app
+from edge.visitor.limits import MAX_BODY_BYTES, PER_ADDRESS, PER_CODE
+from edge.visitor.serving import serve_visitors
+from sync.format.keyring import KeyRing
+from sync.format.receipts import Receipt
+from sync.format.records import Record
+from sync.storage.database import open_checked
+from sync.transport.tls import utc_now
+from sync.verify.verify import verify
+from sync.web.server import PageServer
+from tests.conftest import form_token
+from tests.edge.kiosk.conftest import PASSWORD, Desk, until
+from tests.edge.kiosk.door import CONFIG, Door
+
+NUMBER = "13800005678"
+FORM = {"phone": NUMBER, "purpose": "view", "source": "friend", "language": "zh"}
+
+
+class Clock:
+    """The time that the visitors' page believes it is."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.ahead_s
+
+
+@dataclass
+class Site:
+    """A desk whose visitors have a page, both served for real."""
+
+    desk: Desk
+    kiosk: PageServer
+    visitors: PageServer
+    clock: Clock
+
+    def code(self) -> str:
+        secret = desk_secret(self.desk.home.keys_database, "visitor_code")
+        return VisitorCode(secret).code(self.clock())
+
+    def phone(self, **headers: str) -> httpx.Client:
+        return httpx.Client(base_url=self.visitors.url, follow_redirects=True, timeout=20, headers=headers)
+
+    def opened(self, phone: httpx.Client) -> str:
+        """Scan what the desk shows; returns the address of the form."""
+        answer = phone.get(f"/v/{self.code()}")
+        assert answer.status_code == 200, answer.text
+        return answer.url.path
+
+    def checkins(self, kind: str = "visit.checkin") -> list[Record]:
+        with closing(self.desk.home.open_ledger()) as ledger:
+            return list(ledger.records((kind,)))
+
+    def forms(self) -> VisitorForms:
+        return VisitorForms(self.desk.home.database, self.desk.home.keys_database)
+
+
+@pytest.fixture
+def site(desk: Desk) -> Iterator[Site]:
+    yield from _served(desk, position=False)
+
+
+@pytest.fixture
+def placing(desk: Desk) -> Iterator[Site]:
+    """One whose page may ask where the phone is."""
+    yield from _served(desk, position=True)
+
+
+def _served(desk: Desk, *, position: bool) -> Iterator[Site]:
+    clock = Clock()
+    desk.home.config.write_text(CONFIG + '[visitor]\nlisten = "127.0.0.1:8501"\nurl = "http://desk.test"\n')
+    app = create_app(desk.home)
+    kiosk = PageServer(app, "127.0.0.1", 0, app.state.live.close)
+    page = create_visitor_app(desk.home, app.state.live, position=position, now_s=clock)
+    visitors = PageServer(page, "127.0.0.1", 0, lambda: None)
+    kiosk.start()
+    visitors.start()
+    yield Site(desk, kiosk, visitors, clock)
+    visitors.stop()
+    kiosk.stop()
+
+
+@pytest.fixture
+def li(site: Site, sign_in: Callable[..., httpx.Response]) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=site.kiosk.url, headers={"origin": site.kiosk.url}, timeout=20) as client:
+        assert sign_in(client, "li", PASSWORD).status_code == 303
+        yield client
+
+
+def tap(client: httpx.Client, visit: str, form_id: str, **more: str) -> httpx.Response:
+    until(lambda: client.get(f"/fragments/arrival/{visit}").status_code == 200)
+    sent = {"csrf_token": form_token(client, "/"), "request_id": secrets.token_hex(16), "form_id": form_id, **more}
+    return client.post(f"/visits/{visit}/visitor", data=sent, follow_redirects=True)
+
+
+# -- from the scan to the record -------------------------------------------------------------------------------------
+
+
+def test_a_visitor_fills_in_a_form_and_the_desk_binds_it_with_one_tap(site: Site, door: Door, li: httpx.Client) -> None:
+    visit, _ = door.arrive("first", ago_s=120)
+    with site.phone() as phone:
+        path = site.opened(phone)
+        sent = phone.post(path, data=FORM)
+        assert "已收到" in sent.text
+        assert "等待前台确认" in sent.text
+        assert site.checkins() == [], "what a visitor sends is nobody's record yet"
+        until(lambda: li.get(f"/fragments/arrival/{visit}").status_code == 200)
+        shown = li.get(f"/visits/{visit}/checkin").text
+        assert "138****5678" in shown
+        assert "来看房 · 朋友介绍 · 未同意人脸识别" in shown
+        assert NUMBER not in shown
+        assert "手机登记 1 条待绑定" in li.get("/").text
+        (form_id,) = re.findall(r'name="form_id" value="([0-9a-f]{32})"', shown)
+        answer = tap(li, visit, form_id)
+        assert answer.status_code == 200
+        (record,) = site.checkins()
+        KeyRing({"desk": site.desk.home.signer("desk").public}).check(record)
+        fields = record.fields
+        assert (fields["visit"], fields["state"], fields["way"]) == (visit, "registered", "visitor")
+        assert (fields["form"], fields["purpose"], fields["heard_of"]) == (form_id, "view", "friend")
+        assert fields["claimed_place"] == {"source": "unknown"}
+        assert fields["account"] == site.desk.li.account_id
+        assert NUMBER not in repr(fields)
+        assert site.checkins("consent.given") == []
+        assert "访客自填：" in answer.text
+        assert f"记录 #{record.seq}" in answer.text
+        done = phone.get(path).text
+        assert f"记录 #{record.seq}" in done
+        assert "没有记录人脸识别同意" in done
+        picture = phone.get(f"{path}/receipt.svg")
+        assert picture.status_code == 200
+        assert li.get("/fragments/forms").text.strip() == ""
+    assert verify(site.desk.home.path).ok
+
+
+def test_the_receipt_on_the_phone_is_the_one_that_the_desk_has_signed(site: Site, door: Door, li: httpx.Client) -> None:
+    visit, _ = door.arrive("first")
+    with site.phone() as phone:
+        path = site.opened(phone)
+        assert phone.post(path, data=FORM).status_code == 200
+        assert phone.get(f"{path}/receipt.svg").status_code == 404, "nothing is registered yet"
+        tap(li, visit, path[3:35])
+        drawn = phone.get(f"{path}/receipt.svg").content
+    (record,) = site.checkins()
+    receipt = Receipt.seal(record, site.desk.home.signer("desk"))
+    assert drawn == draw(receipt)
+    assert receipt.fields["visit"] == visit
+
+
+def test_a_consent_from_the_phone_stands_beside_the_registration_and_is_never_ticked_beforehand(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    visit, person = door.arrive("first")
+    with site.phone() as phone:
+        path = site.opened(phone)
+        page = phone.get(path).text
+        boxes = re.findall(r'<input type="checkbox"[^>]*>', page)
+        assert len(boxes) == 2
+        assert not any("checked" in box for box in boxes)
+        versions = re.findall(r'name="consent" value="([^"]+)"', page)
+        both = phone.post(path, data={**FORM, "consent": versions})
+        assert both.status_code == 422
+        assert phone.post(path, data={**FORM, "consent": "visitor-0"}).status_code == 422
+        assert phone.post(path, data={**FORM, "consent": versions[0]}).status_code == 200
+        tap(li, visit, path[3:35])
+        (given,) = site.checkins("consent.given")
+        assert given.fields["person"] == person
+        assert (given.fields["version"], given.fields["language"]) == (versions[0], "zh")
+        assert given.fields["confirmed"] == "phone"
+        assert "您的人脸识别同意已记录" in phone.get(path).text
+
+
+def test_a_form_is_bound_to_one_arrival_only_and_the_same_tap_gets_the_same_record(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    one, _ = door.arrive("first", ago_s=60)
+    other, _ = door.arrive("first", ago_s=30)
+    with site.phone() as phone:
+        path = site.opened(phone)
+        phone.post(path, data=FORM)
+        request = secrets.token_hex(16)
+        assert tap(li, one, path[3:35], request_id=request).status_code == 200
+        assert tap(li, one, path[3:35], request_id=request).status_code == 200
+        late = tap(li, other, path[3:35])
+        assert late.status_code == 409
+        assert "已绑定到别的到访" in late.text
+        assert len(site.checkins()) == 1
+        again = phone.post(path, data={**FORM, "phone": "13900001234"})
+        assert "138" not in again.text
+        assert "到访已登记" in again.text, "the same form again is its receipt, whatever it says now"
+        assert len(site.checkins()) == 1
+
+
+def test_companions_come_along_with_the_form_s_tap(site: Site, door: Door, li: httpx.Client) -> None:
+    friend, _ = door.arrive("first", ago_s=60, party_id="g-1", party=1)
+    visit, _ = door.arrive("first", ago_s=58, party_id="g-1", party=2)
+    until(lambda: li.get(f"/fragments/arrival/{friend}").status_code == 200)
+    with site.phone() as phone:
+        path = site.opened(phone)
+        phone.post(path, data=FORM)
+        assert tap(li, visit, path[3:35], companion=friend).status_code == 200
+    assert [(one.fields["visit"], one.fields["state"]) for one in site.checkins()] == [
+        (visit, "registered"),
+        (friend, "companion"),
+    ]
+
+
+# -- what is refused -------------------------------------------------------------------------------------------------
+
+
+def test_a_code_opens_forms_for_its_minute_and_the_next(site: Site) -> None:
+    with site.phone() as phone:
+        code = site.code()
+        assert phone.get(f"/v/{code}").status_code == 200
+        site.clock.ahead_s += 60
+        assert phone.get(f"/v/{code}").status_code == 200, "it is on somebody's screen still"
+        site.clock.ahead_s += 60
+        gone = phone.get(f"/v/{code}")
+        assert gone.status_code == 410
+        assert "请重新扫" in gone.text
+        for wrong in ("a" * 16, "0", "x" * 4000, "%00"):
+            assert phone.get(f"/v/{wrong}").status_code in (410, 404)
+
+
+def test_a_form_is_short_lived_and_nobody_makes_one_without_scanning(site: Site) -> None:
+    with site.phone() as phone:
+        path = site.opened(phone)
+        forged = path[:-1] + ("0" if path[-1] != "0" else "1")
+        assert phone.get(forged).status_code == 410
+        assert phone.post(forged, data=FORM).status_code == 410
+        site.clock.ahead_s += FORM_S + 1
+        assert phone.post(path, data=FORM).status_code == 410
+        assert site.forms().waiting(0) == []
+        path = site.opened(phone)
+        phone.post(path, data=FORM)
+        site.clock.ahead_s += FORM_S + 1
+        assert phone.get(path).status_code == 200, "what was sent can be looked at"
+        site.clock.ahead_s += LOOK_S
+        assert phone.get(path).status_code == 410
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"phone": ""}, "请填写手机号"),
+        ({"phone": "<b>"}, "手机号看不懂"),
+        ({"phone": "12345"}, "手机号不对"),
+        ({"purpose": ""}, "请选择来访目的"),
+        ({"source": "rob"}, "请选择来访目的"),
+    ],
+)
+def test_what_cannot_be_taken_is_said_in_one_line_and_nothing_is_kept(
+    site: Site, wrong: dict[str, str], said: str
+) -> None:
+    with site.phone() as phone:
+        path = site.opened(phone)
+        answer = phone.post(path, data={**FORM, **wrong})
+        assert answer.status_code == 422
+        assert answer.text.count('role="alert"') == 1
+        assert said in answer.text
+        assert "已收到" not in phone.get(path).text
+    assert site.forms().waiting(0) == []
+
+
+def test_the_page_has_its_own_routes_and_no_other(site: Site) -> None:
+    routes = {route.path for route in site.visitors.app.routes}  # type: ignore[attr-defined]
+    forms = {"/f/{token}", "/f/{token}/state", "/f/{token}/receipt.svg"}
+    assert routes == {"/", "/v/{code}", *forms, "/static"}
+    with site.phone() as phone:
+        for path in ("/login", "/shared/live.js", "/docs", "/openapi.json", "/static/../app.py", "/crops/v.jpg"):
+            assert phone.get(path).status_code == 404
+        assert phone.put("/").status_code == 405
+        front = phone.get("/")
+        assert "请扫前台的二维码" in front.text
+        assert "set-cookie" not in front.headers
+        assert "default-src 'self'" in front.headers["content-security-policy"]
+        assert phone.get("/", headers={"host": "evil.example"}).status_code == 421
+
+
+def test_an_address_a_code_and_a_body_have_their_limits(site: Site) -> None:
+    with site.phone() as phone:
+        path = site.opened(phone)
+        assert phone.post(path, content=b"x" * (MAX_BODY_BYTES + 1)).status_code == 413
+        code = site.code()
+        answers = [phone.get(f"/v/{code}", follow_redirects=False).status_code for _ in range(PER_CODE + 1)]
+        assert answers[0] == 303
+        assert answers[-1] == 429
+        answers = [phone.get("/static/mark.svg").status_code for _ in range(PER_ADDRESS)]
+        assert 429 in answers, "and whoever asks on is told to wait"
+
+
+# -- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def test_a_form_that_nobody_binds_is_forgotten_after_two_hours_in_every_byte(site: Site) -> None:
+    home, forms = site.desk.home, site.forms()
+    files = [home.path / name for name in ("firstvisit.db", "firstvisit.db-wal", "keys.db", "keys.db-wal")]
+    with site.phone() as phone:
+        path = site.opened(phone)
+        phone.post(path, data=FORM)
+        (kept,) = forms.waiting(0)
+        held = b"".join(file.read_bytes() for file in files if file.exists())
+        assert NUMBER.encode() not in held
+        with closing(open_checked(home.keys_database, KEYS_FORMAT)) as keys:
+            ((key,),) = keys.execute("SELECT key FROM visitor_form_keys").fetchall()
+        assert key in held
+        forms.sweep(kept.received_us + WAIT_US)
+        assert forms.waiting(0) == []
+        assert key not in b"".join(file.read_bytes() for file in files if file.exists())
+        assert "登记已过期" in phone.get(path).text
+
+
+# -- the place -------------------------------------------------------------------------------------------------------
+
+
+HERE = {"lat": "31.23042", "lon": "121.47370", "accuracy": "20"}
+
+
+def test_a_position_is_a_claim_and_unknown_where_the_page_may_not_ask(site: Site, door: Door, li: httpx.Client) -> None:
+    visit, _ = door.arrive("first")
+    with site.phone() as phone:
+        path = site.opened(phone)
+        page = phone.get(path)
+        assert "data-place" not in page.text
+        assert "geolocation=()" in page.headers["permissions-policy"]
+        phone.post(path, data={**FORM, **HERE})
+        tap(li, visit, path[3:35])
+    assert site.checkins()[0].fields["claimed_place"] == {"source": "unknown"}
+
+
+def test_where_the_page_may_ask_the_claim_is_kept_to_eleven_metres_and_nonsense_is_none(placing: Site) -> None:
+    with placing.phone() as phone:
+        for given in (HERE, {**HERE, "lat": "nan"}, {**HERE, "lon": "181"}, {**HERE, "accuracy": "x"}, {}):
+            path = placing.opened(phone)
+            assert "data-place" in phone.get(path).text
+            phone.post(path, data={**FORM, **given})
+    positions = [form.position for form in placing.forms().waiting(0)]
+    assert sorted(position is None for position in positions) == [False, True, True, True, True]
+    (position,) = [one for one in positions if one is not None]
+    claimed = claimed_place(position.lat, position.lon, position.accuracy_m, None)
+    assert claimed == {
+        "source": "browser",
+        "lat_e7": 312304000,
+        "lon_e7": 1214737000,
+        "accuracy_e6": 20_000_000,
+        "inside": "unknown",
+    }
+
+
+def test_only_a_certificate_that_every_phone_trusts_lets_the_page_ask_where_it_is(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = desk.home
+    issue(home.path, ("visit.test",), utc_now())
+    ca = TabletCa.of(home.path)
+    listen = '[visitor]\nlisten = "127.0.0.1:0"\nurl = "https://visit.test"\n'
+    tls = 'tls.cert = "kiosk-tls/kiosk.crt"\ntls.key = "kiosk-tls/kiosk.key"\n'
+    app = create_app(home)
+
+    def asks(*config: str) -> bool:
+        home.config.write_text(CONFIG + "".join(config))
+        server = serve_visitors(home, app.state.live)
+        assert server is not None
+        server.start()
+        try:
+            secret = desk_secret(home.keys_database, "visitor_code")
+            code = VisitorCode(secret).code(Clock()())
+            trust = ssl.create_default_context(cafile=str(ca.certificate))
+            with httpx.Client(base_url=server.url, verify=trust, follow_redirects=True, timeout=20) as phone:
+                page = phone.get(f"/v/{code}")
+            assert page.status_code == 200
+            return "data-place" in page.text and "geolocation=(self)" in page.headers["permissions-policy"]
+        finally:
+            server.stop()
+
+    assert not asks(listen, tls), "no visitor's phone was told of the desk's own authority"
+    assert not asks('[visitor]\nlisten = "127.0.0.1:0"\n')
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca.certificate))  # as if the whole world trusted it
+    assert asks(listen, tls)
+
+
+def test_listening_everywhere_wants_an_address_to_show() -> None:
+    assert parse_settings(CONFIG, "x").visitor.listen is None
+    with pytest.raises(Exception, match=r"give url"):
+        parse_settings(CONFIG + '[visitor]\nlisten = "0.0.0.0:8501"\n', "x")
+
+
+def test_the_desk_shows_the_code(li: httpx.Client) -> None:
+    page = li.get("/visitor-code").text
+    assert "<svg" in page
+    assert "style=" not in page[page.index("<svg") : page.index("</svg>")], "the page's policy forbids it"
+    assert li.get("/fragments/visitor-code").text.count("<svg") == 1
+    assert "手机登记码" in li.get("/").text
