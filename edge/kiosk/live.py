@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
@@ -117,7 +117,7 @@ class LedgerWatch:
             if acked != before.acked:
                 self._live.publish("acked", f"{acked[0]}.{acked[1]}")
             if self._revoked != revoked:
-                self._tell([visit.visit_id for visit in self._arrivals.newest(FEED) if self.void(visit)], node=False)
+                self._tell([visit.visit_id for visit in self._arrivals.newest(FEED) if self.void(visit)])
         self._version = version
         return True
 
@@ -133,15 +133,24 @@ class LedgerWatch:
         self._read(ledger.records(_KINDS, place))
         _log.info("ledger read from=%d.%d took_ms=%.0f", *place, 1000 * (time.monotonic() - began_s))
 
-    def _read(self, records: Iterable[Record]) -> tuple[list[str], bool]:
-        """Fold records in; returns the ids of the visits they change, and whether the node has told of itself."""
+    def _read(self, records: Iterable[Record]) -> tuple[list[str], bool, list[str]]:
+        """Fold records in; returns the ids of the visits they change, whether the node told of itself, and who came.
+
+        Who came: the ids of visits that nothing was known of before.
+        """
         changed: dict[str, None] = {}
+        arrived: dict[str, None] = {}
         node = False
         for record in records:
             self._after = (record.epoch, record.seq)
-            changed |= dict.fromkeys(self._fold(record))
+            visit_id = record.fields.get("visit")
+            new = isinstance(visit_id, str) and self._arrivals.get(visit_id) is None
+            folded = self._fold(record)
+            changed |= dict.fromkeys(folded)
+            if new and visit_id in folded:
+                arrived[str(visit_id)] = None
             node = node or record.kind in vitals.KINDS
-        return list(changed), node
+        return list(changed), node, list(arrived)
 
     def _fold(self, record: Record) -> list[str]:
         try:
@@ -152,7 +161,9 @@ class LedgerWatch:
             _log.warning("record not shown seq=%d kind=%s missing=%s", record.seq, record.kind, error)
         return []
 
-    def _tell(self, changed: list[str], node: bool) -> None:
+    def _tell(self, changed: list[str], node: bool = False, arrived: Sequence[str] = ()) -> None:
+        for visit_id in arrived:
+            self._live.publish("arrived", visit_id)
         for visit_id in changed:
             self._live.publish("arrival", visit_id)
         if node:

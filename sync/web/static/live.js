@@ -3,6 +3,8 @@
 // The page marks what it wants kept current:
 //   data-refresh="event ..." data-url="/fragment"   is fetched again when one of these events comes, and on reconnect
 //   data-feed="event" data-url="/fragment/"         has one child per id, fetched and put in place, new ones first
+//   data-hears="event ..."                          is told of each by a DOM event of that name, whose detail is the id
+// The document hears "stream" whenever the stream is lost or back: detail.lost.
 (() => {
   const indicator = document.querySelector("[data-live]");
   if (!indicator) return;
@@ -68,17 +70,23 @@
   const feeds = [...document.querySelectorAll("[data-feed]")];
   const names = new Set(refreshing.flatMap((element) => element.dataset.refresh.split(" ")));
   feeds.forEach((element) => names.add(element.dataset.feed));
+  const hearing = [...document.querySelectorAll("[data-hears]")];
+  hearing.flatMap((element) => element.dataset.hears.split(" ")).forEach((name) => names.add(name));
+  const tellStream = (lost) => {
+    indicator.classList.toggle("off", lost);
+    document.dispatchEvent(new CustomEvent("stream", { detail: { lost } }));
+  };
 
   const source = new EventSource("/events");
   let opened = false;
-  source.addEventListener("open", () => { indicator.classList.remove("off"); });
+  source.addEventListener("open", () => { tellStream(false); });
   source.addEventListener("start", () => { // what came before it was missed
     if (opened && feeds.length) { window.location.reload(); return; }
     if (opened) refreshing.forEach((element) => later(element.dataset.url, () => refresh(element)));
     opened = true;
   });
   source.addEventListener("error", async () => {
-    indicator.classList.add("off");
+    tellStream(true);
     if (source.readyState === EventSource.CLOSED) { // refused, not interrupted
       await get("/session");
       setTimeout(() => window.location.reload(), 5000);
@@ -90,6 +98,8 @@
       .forEach((element) => later(element.dataset.url, () => refresh(element)));
     feeds.filter((element) => element.dataset.feed === name)
       .forEach((element) => later(`${name} ${event.data}`, () => feed(element, event.data)));
+    hearing.filter((element) => element.dataset.hears.split(" ").includes(name))
+      .forEach((element) => element.dispatchEvent(new CustomEvent(name, { detail: event.data })));
   }));
   source.addEventListener("acked", (event) => { // everything up to this record is at central
     const [epoch, seq] = event.data.split(".").map(Number);

@@ -1,0 +1,64 @@
+"use strict";
+// Without its stream a page is not to be trusted with a tap: it says so and takes no form until the stream is back.
+(() => {
+  const banner = document.querySelector("[data-offline]");
+  if (!banner) return;
+  const PATIENCE_MS = 1500; // a stream that is opened again at once has lost nothing
+  let lost = false;
+  let timer = null;
+  const show = () => {
+    banner.hidden = !lost;
+    document.querySelectorAll("main form").forEach((form) => { form.inert = lost; });
+  };
+  document.addEventListener("stream", (event) => {
+    clearTimeout(timer);
+    if (event.detail.lost && !lost) timer = setTimeout(() => { lost = true; show(); }, PATIENCE_MS);
+    if (!event.detail.lost && lost) { lost = false; show(); }
+  });
+  document.addEventListener("submit", (event) => { // by Enter, or from a button outside its form
+    if (lost && event.target.closest("main")) event.preventDefault();
+  }, true);
+})();
+
+// Two soft tones when somebody arrives, on tablets where somebody has switched them on.
+(() => {
+  const button = document.querySelector("[data-sound]");
+  if (!button || !window.AudioContext) return;
+  const KEY = "firstvisit.sound";
+  let audio = null;
+  const stored = () => { try { return localStorage.getItem(KEY) === "on"; } catch { return false; } };
+  let on = stored();
+  const show = () => { button.setAttribute("aria-pressed", String(on)); };
+  const ready = () => { // browsers let a page sound only after a tap on it
+    audio = audio || new AudioContext();
+    if (audio.state === "suspended") audio.resume();
+  };
+  const tone = (hertz, afterS) => {
+    const from = audio.currentTime + afterS;
+    const wave = audio.createOscillator();
+    const loudness = audio.createGain();
+    wave.frequency.value = hertz;
+    loudness.gain.setValueAtTime(0, from);
+    loudness.gain.linearRampToValueAtTime(0.25, from + 0.02);
+    loudness.gain.exponentialRampToValueAtTime(0.001, from + 0.5);
+    wave.connect(loudness).connect(audio.destination);
+    wave.start(from);
+    wave.stop(from + 0.55);
+  };
+  const ring = () => {
+    ready();
+    tone(880, 0);
+    tone(1174.7, 0.16);
+    button.dataset.rung = String(Number(button.dataset.rung || 0) + 1);
+  };
+  button.hidden = false;
+  show();
+  button.addEventListener("click", () => {
+    on = !on;
+    try { localStorage.setItem(KEY, on ? "on" : "off"); } catch (error) { console.warn("not kept", error); }
+    show();
+    if (on) ring();
+  });
+  button.addEventListener("arrived", () => { if (on) ring(); });
+  document.addEventListener("pointerdown", () => { if (on) ready(); });
+})();
