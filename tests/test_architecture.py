@@ -86,6 +86,19 @@ def test_the_desk_and_the_rights_know_nothing_of_their_pages() -> None:
     assert wrong == []
 
 
+def test_what_strangers_reach_is_built_without_the_desk_s_pages() -> None:
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in modules()
+        if dotted(path).startswith("edge.visitor")
+        for name, line in imported(path)
+        if name.startswith(
+            ("edge.kiosk", "sync.web.gate", "sync.web.accounts", "sync.web.sessions", "sync.web.tablets")
+        )
+    ]
+    assert wrong == []
+
+
 def arrows() -> Iterator[tuple[str, str, str]]:
     """Every import between sync's packages: from, to, and where it stands."""
     for path in modules():

@@ -4,11 +4,13 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 
+from edge.doctor import examine
 from edge.kiosk.app import create_app
 from edge.tablet_ca import TabletCa, issue
 from sync.transport.tls import key_pem, new_key, utc_now
@@ -118,3 +120,16 @@ def test_a_certificate_somebody_else_issued_is_left_alone_and_offers_no_authorit
     refused = _run("ca", "--home", desk.home.path, "--name", NAME)
     assert "the kiosk has a certificate" in refused.stderr
     assert not TabletCa.of(desk.home.path).folder.exists()
+
+
+def test_doctor_says_until_when_a_page_s_certificate_holds(desk: Desk) -> None:
+    home = desk.home
+    assert _run("ca", "--home", home.path, "--name", NAME).returncode == 0
+    told = {finding.state: finding.text for finding in examine(home) if finding.part == "tls"}
+    assert list(told) == ["good"]
+    issue(home.path, (NAME,), utc_now() - timedelta(days=800))
+    (soon,) = [finding for finding in examine(home) if finding.part == "tls"]
+    assert (soon.state, soon.text[:34]) == ("warn", "kiosk: the certificate holds until")
+    TabletCa.of(home.path).pair.key.unlink()
+    (gone,) = [finding for finding in examine(home) if finding.part == "tls"]
+    assert gone.state == "bad"
