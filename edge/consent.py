@@ -11,6 +11,7 @@ from edge.proven import proven
 from edge.settings import Settings
 from sync.format.canonical import Fields
 from sync.format.notices import Policy
+from sync.format.stamp import to_us
 from sync.node.ledger import Ledger
 
 _KEYS = ("mode", "unconsented_horizon_s", "consented_horizon_s", "legal_basis_sha256")  # a policy's own in its record
@@ -103,7 +104,7 @@ class Horizon:
         One that the node's key has not signed counts as one that kept nobody: a row in the database cannot make
         "first" reach further back.
         """
-        self._kept = policy.kept
+        self._kept, self._consented = policy.kept, max(policy.kept, policy.consented)
         # whoever was here before this moment has been forgotten by some policy, or is in no backup
         restored = (begun for begun in ledger.records(("epoch.started",)) if begun.fields.get("reason") == "restore")
         self._lost_before_us = max((begun.stamp.wall_us for begun in restored), default=0)
@@ -113,6 +114,10 @@ class Horizon:
             kept = earlier.hash in counted and earlier.fields["mode"] == "ephemeral"
             kept_s = earlier.fields["unconsented_horizon_s"] if kept else 0
             self._lost_before_us = max(self._lost_before_us, later.stamp.wall_us - kept_s * 1_000_000)
+
+    def since_us(self, first_us: int, now: datetime) -> int:
+        """Since when people may be known, the first of whom was at first_us: no consent is kept for longer."""
+        return max(first_us, to_us(now - self._consented))
 
     def seconds(self, now: datetime) -> int:
         """How long ago somebody who has not consented may have been here and still be known."""

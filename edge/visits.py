@@ -426,7 +426,7 @@ class Visits:
         since_us = self._vault.gallery_since_us(self._pack_id)
         fields = decision_fields(match, rule, verdict) | {
             "pack": self._pack_id,
-            "gallery_since_us": since_us if since_us is not None else to_us(now),
+            "gallery_since_us": to_us(now) if since_us is None else self._horizon.since_us(since_us, now),
             "unconsented_horizon_s": self._horizon.seconds(now),
             "grade": grading.grade,
         }

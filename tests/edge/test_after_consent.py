@@ -21,6 +21,7 @@ from edge.rights.retention import expire
 from edge.visit_log import visit_log
 from models.faces import Template
 from sync.format.records import Record
+from sync.format.stamp import to_us
 from sync.node.ledger import Ledger
 from sync.storage.database import DiskFull
 from sync.verify.verify import verify
@@ -374,3 +375,16 @@ def test_the_desk_may_write_while_the_node_listens(office: Office) -> None:
     assert office.listen() == []
     office.register(seen)
     assert len(office.listen()) == 1
+
+
+def test_first_never_claims_to_reach_back_further_than_a_consent_is_kept(office: Office) -> None:
+    office.register(office.see(person(0), 1))
+    (early,) = office.listen(T0)
+    assert early.fields["gallery_since_us"] == to_us(T0)
+    office.register(office.see(person(1), 2, after(86_400)))
+    (soon,) = office.listen(after(86_400))
+    assert soon.fields["gallery_since_us"] == to_us(T0)
+    late = after(400 * 86_400)
+    office.register(office.see(person(2), 3, late))
+    (decision,) = office.listen(late)
+    assert decision.fields["gallery_since_us"] == to_us(late - AFTER_CONSENT.consented)
