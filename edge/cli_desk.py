@@ -1,5 +1,6 @@
-"""`firstvisit desk`: what the front desk's days came to."""
+"""`firstvisit desk`: what the front desk's days came to, and what a code is."""
 
+import json
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.screen import show
+from edge.screen import say, show
 
 if TYPE_CHECKING:
     from edge.desk.day import Day, Tally
@@ -97,3 +98,46 @@ def _day(day: "Day", record: "Record") -> dict[str, Any]:
 def _numbers(tally: "Tally") -> dict[str, Any]:
     missed = tally.missed
     return {**tally.counted(), "missed": None if missed is None else round(missed, 4)}
+
+
+@app.command()
+def code(
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="What a scanner reads; - takes it from stdin.", show_default=False)
+    ],
+    home: HomeOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a code is worth here and now, under which hash records name it, and which ones do.
+
+    Also of another system's code: so a check-in is found again by the code that was shown at it.
+
+    Example: firstvisit desk code FVC1AEAW… --home /var/lib/firstvisit/home
+    """
+    import sys
+    import time
+
+    from edge.desk.codes import CodeReader, CodeRefused
+    from edge.home import Home
+
+    place = Home(home)
+    settings = place.settings()
+    reader = CodeReader(place.path, place.keys_database, settings.site.id)
+    found: dict[str, Any]
+    try:
+        given = sys.stdin.readline() if text == "-" else text
+        shown = reader.read(given, None, time.time_ns() // 1000)
+        found = {"state": "unknown" if shown.kind == "foreign" else "good", **shown.fields()}
+    except CodeRefused as refused:
+        found = {"state": refused.reason, "code": refused.code_hash}
+    with closing(place.open_ledger()) as ledger:
+        named = ledger.naming(found["code"], ("visit.checkin", "code.refused"))
+    found["records"] = [f"{one.epoch}:{one.seq} {one.kind} {one.fields['visit']}" for one in named]
+    if as_json:
+        print(json.dumps(found))
+        return
+    for name, value in found.items():
+        if name != "records":
+            say(f"{name:<10} {value}")
+    for line in found["records"]:
+        say(f"  {line}")

@@ -98,7 +98,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "central invite", "central pending", "central confirm", "central reject",
         "central revoke-key", "central policy", "central erase", "central disable-account", "central notices",
         "central rotate-keys", "central log", "central timestamp", "central unmask", "central erasures",
-        "desk days",
+        "desk days", "desk code",
         "rights export", "rights impact", "rights list", "rights pepper",
         "kiosk", "kiosk ca",
         "kiosk add-user", "kiosk users", "kiosk remove-user", "kiosk set-password", "kiosk set-pin",

@@ -1,6 +1,7 @@
 """Codes at check-in: verified offline, refused with a word and a record, and never a phone in any of it."""
 
 import hashlib
+import json
 import re
 import secrets
 import struct
@@ -18,9 +19,11 @@ import cv2
 import httpx
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from camera.pipeline import Step
 from camera.source import Frame
+from edge import cli
 from edge.desk.codes import CodeReader, CodeRefused
 from edge.desk.phones import parse_phone
 from edge.desk.pictures import NoCode, code_in
@@ -167,6 +170,12 @@ def test_a_foreign_code_is_kept_as_a_hash_that_nobody_can_try_numbers_against(
     assert one.fields["code"] == two.fields["code"], "the same code is found again"
     assert one.fields["code"] not in {hashlib.sha256(text.encode()).hexdigest()}
     assert NUMBER.encode() not in desk.home.database.read_bytes()
+    told = CliRunner().invoke(
+        cli.app, ["desk", "code", "-", "--home", str(desk.home.path), "--json"], input=f"{text}\n"
+    )
+    found = json.loads(told.output)
+    assert (found["state"], found["code"]) == ("unknown", one.fields["code"])
+    assert found["records"] == [f"1:{one.seq} visit.checkin {visits[0]}", f"1:{two.seq} visit.checkin {visits[1]}"]
 
 
 def test_each_way_in_which_a_code_is_not_good_has_its_word_and_its_record(
