@@ -8,6 +8,7 @@
   let timer = null;
   const show = () => {
     banner.hidden = !lost;
+    banner.setAttribute("role", lost ? "alert" : "presentation"); // spoken when it appears
     document.querySelectorAll("main form").forEach((form) => { form.inert = lost; });
   };
   document.addEventListener("stream", (event) => {
