@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.faces import Region
 
 # Measured: camera/README.md, "Speed".
-EVERYWHERE_EVERY_S = 0.2  # somebody new is found so much later at most, and only while somebody else is in view
+EVERYWHERE_EVERY_S = 0.12  # somebody new is found so much later at most, and only while somebody else is in view
 MARGIN = 0.75  # around a face where it is expected, in face sizes: what a detector needs to see of it and around it
 MARGIN_PER_S = 3.0  # and how far it may move meanwhile, as in camera/tracker.py
 WORTHWHILE = 0.6  # of the picture; a region nearly as large as the picture saves nothing

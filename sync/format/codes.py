@@ -38,7 +38,7 @@ _HEAD = struct.Struct(">BBII")
 _NO_ID = bytes(ID_BYTES)
 _FIT, _SUBJECT = b"firstvisit/v1/code-fit\0", b"firstvisit/v1/report-subject\0"
 _DIGITS = re.compile(r"[0-9]{2,7}")
-_SCRYPT = {"n": 2**13, "r": 8, "p": 1}  # 21 ms of a processor and 8 MiB a try (AMD EPYC): a desk waits for one
+_SCRYPT = {"n": 2**14, "r": 8, "p": 1}  # 41 ms and 16 MiB a try on the machine of README.md: a desk waits for one
 
 
 class BadCode(SyncError):
@@ -49,7 +49,7 @@ def fit_of(salt: bytes, digits: str) -> bytes:
     """What a report says of its customer: 8 bytes of scrypt over the digits reported, under the code's own salt.
 
     digits: the first three and the last four of a number. There are some 500,000 of them: whoever holds the code and is
-    willing to spend 21 ms a try, three hours of one processor, finds them. The four digits between are not in it.
+    willing to spend 41 ms a try, six hours of one processor, finds them. The four digits between are not in it.
     """
     if not _DIGITS.fullmatch(digits):
         raise BadCode("digits reported: the first three and the last four of a number")

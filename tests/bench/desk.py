@@ -18,16 +18,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import httpx
 
 from edge.clock import read_kernel
-from edge.desk.consents import ConsentTexts
-from edge.desk.rota import set_order
 from edge.home import Home, create_home
 from sync.format.records import Role
 from sync.format.stamp import Stamp
@@ -145,16 +141,12 @@ def bench(runs: int) -> list[Row]:
 
 def _serve(home: Home, tablets: list[Tablet], found: Bench) -> None:
     turn = itertools.cycle(tablets)
-    day = datetime.now(ZoneInfo(home.settings().site.timezone)).date()
-    set_order(home.database, day, [f"code-{number}" for number in range(3)])
     with closing(Door(home)) as door:
         run = secrets.token_hex(4)
         bus = [door.arrive("first", party_id=f"g-{run}-bus-{number // 3}")[0] for number in range(BUS)]
         known = door.arrive("first", ago_s=4000)[1]
         singles = [door.arrive("first")[0] for _ in range(10)]
         couples = [[door.arrive("first", party_id=f"g-{run}-{number}")[0] for _ in range(2)] for number in range(20)]
-        twins = [[door.arrive("first", ago_s=5000 - number)[1] for number in range(2)] for _ in range(10)]
-        merges = [door.arrive("return", person=two[0], similarity=0.8, merge=two)[0] for two in twins]
         asked = [door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)[0] for _ in range(10)]
     for visit in (bus[-1], asked[-1]):
         _until_shown(tablets[0], visit)
@@ -170,13 +162,7 @@ def _serve(home: Home, tablets: list[Tablet], found: Bench) -> None:
         found.timed("split", tablet.post, f"/visits/{stays}/split", leaving=[leaves])
         found.timed("register a party", tablet.post, f"/visits/{lead}/checkin", way="walk_in", companion=[friend])
         found.timed("unsure, answer", tablet.post, f"/questions/{asked[number]}", person=known)
-        found.timed("been here? by phone", tablet.post, "/lookback", phone=phone)
-        agreed = {"consent": ConsentTexts("", timedelta(1)).text("visitor", "zh").version, "language": "zh"}
-        found.timed("been here? by face", tablet.post, f"/lookback/{merges[number]}", **agreed)
-        found.timed("who serves", tablet.post, f"/visits/{one}/assign", consultant=f"code-{number % 3}")
-        found.timed("undo", tablet.post, f"/visits/{lead}/undo")
-        found.timed("merge two ids", tablet.post, f"/merges/{merges[number]}", word="merged")
-        found.timed("take the merge back", tablets[0].post, f"/merges/{twins[number][1]}/back")
+        found.timed("been here?", tablet.post, "/lookback", phone=phone)
         found.timed("arrivals", tablet.client.get, "/arrivals")
         found.timed("manager's page", tablets[0].client.get, "/manager")
     tablet = next(turn)

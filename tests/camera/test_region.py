@@ -68,7 +68,8 @@ def test_faster_people_are_looked_for_further_away() -> None:
     attention, slow = Attention(), Attention()
     looked(attention, [], 0)
     looked(slow, [], 0)
-    near, far = looked(slow, [FACE], 40_000_000), looked(attention, [FACE], 190_000_000)
+    large = np.array([900.0, 300.0, 1060.0, 520.0])  # so that the grid tells the two apart
+    near, far = looked(slow, [large], 1_000_000), looked(attention, [large], 119_000_000)
     assert near is not None
     assert far is not None
     assert near[0] >= far[0]
