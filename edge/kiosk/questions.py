@@ -95,11 +95,17 @@ def mount(shell: Shell) -> None:
         request: Request,
         visit_id: str,
         session: form,
-        person: Annotated[str, Form()] = "new",
+        person: Annotated[str, Form()] = "",
         pair: Annotated[str, Form()] = "",
         request_id: Annotated[str, Form()] = "",
     ) -> Response:
         question, account_id = shell.known(visit_id), session.account.account_id
+        if bool(person) == bool(pair):  # a form without its button, or with both
+            raise HTTPException(422, "form")
+        if pair:  # a twin of this candidate: somebody new, and the two a pair from here on
+            sent = sent_once(request_id)
+            if pair not in {candidate.person_id for candidate in question.candidates}:
+                raise HTTPException(404)
         try:
             given = answers.answer(question, None if person == "new" or pair else person, account_id)
         except BadAnswer as error:
@@ -110,12 +116,8 @@ def mount(shell: Shell) -> None:
         if given.news:
             arrivals.add(given.record)  # the page that follows shows it; the watch will find it again
         if pair and given.record.fields.get("decision") == "first" and question.provisional is not None:
-            if pair not in {candidate.person_id for candidate in question.candidates}:
-                raise HTTPException(404)
             two = (pair, question.provisional)
-            return of_two(
-                request, session, lambda: merging.look_alike(two, visit_id, sent_once(request_id), account_id)
-            )
+            return of_two(request, session, lambda: merging.look_alike(two, visit_id, sent, account_id))
         already = "" if given.agrees else "&already=1"
         return RedirectResponse(f"/questions?answered={visit_id}{already}", 303)
 

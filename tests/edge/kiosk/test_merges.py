@@ -89,12 +89,15 @@ def test_a_twin_is_answered_and_marked_at_one_tap(desk: Desk, door: Door, visito
     html = client.get("/questions").text
     assert f'id="{unsure}"' in html
     assert html.count("/crops/") == 2
+    assert say(client, f"/questions/{unsure}", pair="p-nobody").status_code == 404
+    assert say(client, f"/questions/{unsure}", pair=known, person="new").status_code == 422
+    assert say(client, f"/questions/{unsure}").status_code == 422
+    assert list(door.ledger.records(("visit.corrected",))) == [], "nothing is written of a form that says nothing"
     say(client, f"/questions/{unsure}", pair=known)
     (answer,) = door.ledger.records(("visit.corrected",))
     (pair,) = door.ledger.records(("person.split",))
     assert (answer.fields["decision"], answer.fields["person"]) == ("first", provisional)
     assert (pair.fields["reason"], set(pair.fields["persons"])) == ("lookalike", {known, provisional})
-    assert say(client, f"/questions/{unsure}", pair="p-nobody").status_code == 404
     assert verify(desk.home.path).ok
 
 
