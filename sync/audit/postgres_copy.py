@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 1000  # rows
 _FOLDER = "/var/tmp"  # on a disk: /tmp is memory on many systems, and a store is large
 # what is read beside the evidence; any other table is nobody's here, and its name and columns are whatever they are
-_BESIDE = ("nodes", "enrolments", "openings", "notices", "quarantine")
+_BESIDE = ("nodes", "enrolments", "openings", "notices", "quarantine", "code_uses")
 _TYPE_OF = {"TEXT": "text", "INTEGER": "bigint", "BLOB": "bytea"}
 # (kind, name) of what FirstVisit never makes, in the place where its tables lie
 _FOREIGN = """

@@ -19,6 +19,7 @@ CodeUse: TypeAlias = tuple[bytes, str, int, int, int]
 
 _HASH = re.compile("[0-9a-f]{64}")
 _KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
+_FIND_USE = "SELECT 1 FROM code_uses WHERE code = ? AND node_id = ? AND epoch = ? AND seq = ? AND arrived_us = ?"
 _FIND_CORRECTION = "SELECT 1 FROM corrections WHERE node_id = ? AND visit = ? AND epoch = ? AND seq = ?"
 
 
@@ -89,7 +90,21 @@ def altered_lists(connection: sqlite3.Connection) -> str | None:
         listed += corrects is not None
         if corrects is not None and not connection.execute(_FIND_CORRECTION, corrects).fetchone():
             return f"table corrections: lacks node {node_id} epoch {fields['epoch']} seq {fields['seq']}"
-    return _superfluous(connection, "corrections", listed)
+    return _superfluous(connection, "corrections", listed) or _altered_uses(connection)
+
+
+def _altered_uses(connection: sqlite3.Connection) -> str | None:
+    """The same of the list by which one code at two nodes is noticed; a store not written to since has none yet."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'code_uses'").fetchone():
+        return None
+    listed = 0
+    for node, body in connection.execute("SELECT node_id, body FROM records NOT INDEXED WHERE kind = 'visit.checkin'"):
+        node_id, fields = node.decode(), orjson.loads(body)
+        use = code_use(node_id, fields)
+        listed += use is not None
+        if use is not None and not connection.execute(_FIND_USE, use).fetchone():
+            return f"table code_uses: lacks node {node_id} epoch {fields['epoch']} seq {fields['seq']}"
+    return _superfluous(connection, "code_uses", listed)
 
 
 def _superfluous(connection: sqlite3.Connection, table: str, listed: int) -> str | None:

@@ -1,7 +1,9 @@
 """What central's people type about codes, what nodes are told, and what central alone can see of their use."""
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,6 +202,20 @@ def test_an_agent_s_code_everywhere_and_a_report_days_apart_are_nothing_to_flag(
     assert two.flags() == []
     assert "AT TWO NODES" not in two.call("list")
     assert [len(row["shown"]) for row in two.listed()] == [2, 2]  # type: ignore[arg-type]
+
+
+def test_a_use_that_is_taken_off_the_list_or_put_on_it_is_noticed(two: Two) -> None:
+    code, now_us = two.issue("agent", "--agent", AGENT, "--days", "30"), time.time_ns() // 1000
+    for node_id in ("n1", "n2"):
+        two.check_in(node_id, code, now_us)
+    assert verify(two.central.directory).ok
+    for change, why in (
+        ("INSERT INTO code_uses SELECT zeroblob(32), node_id, epoch, seq, 1 FROM code_uses", "4 rows, 2 of them"),
+        ("DELETE FROM code_uses WHERE node_id = 'n1'", "table code_uses: lacks node n1"),
+    ):
+        with closing(sqlite3.connect(two.central.directory / "central.db")) as database, database:
+            database.execute(change)
+        assert why in str(verify(two.central.directory).why)
 
 
 @pytest.mark.parametrize(
