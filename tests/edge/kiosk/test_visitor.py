@@ -2,11 +2,15 @@
 
 import re
 import secrets
+import socket
 import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -33,6 +37,9 @@ from sync.web.server import PageServer
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import PASSWORD, Desk, until
 from tests.edge.kiosk.door import CONFIG, Door
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 NUMBER = "13800005678"
 FORM = {"phone": NUMBER, "purpose": "view", "source": "friend", "language": "zh"}
@@ -414,3 +421,76 @@ def test_the_desk_shows_the_code(li: httpx.Client) -> None:
     assert "style=" not in page[page.index("<svg") : page.index("</svg>")], "the page's policy forbids it"
     assert li.get("/fragments/visitor-code").text.count("<svg") == 1
     assert "手机登记码" in li.get("/").text
+
+
+# -- in real browsers ------------------------------------------------------------------------------------------------
+
+
+def test_the_desk_s_tablet_hears_of_a_form_at_once_and_the_phone_of_the_tap(
+    browser: "Browser", site: Site, door: Door
+) -> None:
+    friend, _ = door.arrive("first", ago_s=60, party_id="g-1", party=1)
+    visit, _ = door.arrive("first", ago_s=58, party_id="g-1", party=2)
+    tablet = browser.new_context(viewport={"width": 1280, "height": 800}, base_url=site.kiosk.url).new_page()
+    phone = browser.new_context(viewport={"width": 390, "height": 844}, base_url=site.visitors.url).new_page()
+    complaints: list[str] = []
+    for page in (tablet, phone):
+        page.on("console", lambda message: complaints.append(message.text) if "Security Policy" in message.text else 0)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+    try:
+        tablet.goto("/login")
+        tablet.fill("input[name=name]", "li")
+        tablet.fill("input[name=password]", PASSWORD)
+        tablet.press("input[name=password]", "Enter")
+        tablet.wait_for_selector("nav.rail")
+        tablet.goto(f"/visits/{visit}/checkin")
+        tablet.wait_for_selector(f"input[name=companion][value={friend}]")
+        phone.goto(f"/v/{site.code()}?lang=en")
+        assert phone.evaluate("document.documentElement.scrollWidth") == 390
+        small = phone.evaluate(
+            "[...document.querySelectorAll('main a, button, summary, label, input[type=tel]')].filter("
+            "one => one.offsetParent && one.getBoundingClientRect().height < 44 && one.className !== 'field').length"
+        )
+        assert small == 0
+        phone.fill("#phone", NUMBER)
+        phone.check("input[name=purpose][value=view]", force=True)
+        phone.check("input[name=source][value=friend]", force=True)
+        phone.press("#phone", "Enter")
+        phone.wait_for_selector(".sign.wait")
+        tablet.wait_for_selector(".sent-form")
+        assert "138****5678" in tablet.inner_text(".sent-form")
+        tablet.press("#register input[name=phone]", "Enter")  # an empty number, and never the form's tap
+        tablet.wait_for_selector("[role=alert]")
+        assert site.checkins() == []
+        tablet.click(".sent-form button")
+        tablet.wait_for_selector(".notice.good")
+        states = {one.fields["visit"]: (one.fields["state"], one.fields.get("way")) for one in site.checkins()}
+        assert states == {visit: ("registered", "visitor"), friend: ("companion", None)}
+        phone.wait_for_selector(".sign.good")
+        assert "Your visit is registered" in phone.inner_text("main")
+        until(lambda: phone.evaluate("document.querySelector('.receipt img').naturalWidth > 0"))
+    finally:
+        tablet.context.close()
+        phone.context.close()
+    assert complaints == []
+
+
+def test_one_command_serves_both_pages_and_stops_at_a_signal(desk: Desk) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    desk.home.config.write_text(CONFIG + f'[visitor]\nlisten = "127.0.0.1:{port}"\n')
+    command = [sys.executable, "-c", "from edge.cli import main; main()", "kiosk"]
+    process = subprocess.Popen(
+        [*command, "--home", str(desk.home.path), "--port", "0"], stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        assert process.stdout is not None
+        lines = iter(process.stdout.readline, "")
+        assert any(line.strip() == f"Visitors' page on http://127.0.0.1:{port}" for line in lines)
+        assert httpx.get(f"http://127.0.0.1:{port}/").status_code == 200
+        assert httpx.get(f"http://127.0.0.1:{port}/login").status_code == 404
+    finally:
+        process.terminate()
+        code = process.wait(30)
+    assert code == 0
