@@ -117,6 +117,7 @@ def make_file(
         "seen_by": _looks(ledger.connection, subject),
         "retention": {
             "mode": policy.mode,
+            "faces_with_consent_days": policy.consented.days,
             "faces_without_consent_h": policy.kept.total_seconds() / 3600,
             "phones_days_after_last_visit": policy.phones.days,
         },
@@ -222,13 +223,14 @@ def _record(record: Record) -> dict[str, Any]:
         "seq": record.seq,
         "kind": record.kind,
         "at": rfc3339(record.stamp.wall_us),
+        "at_us": record.stamp.wall_us,
         "hash": record.hash.hex(),
         "says": said,
         "left_out": sorted(_OTHERS & record.fields.keys()),
     }
 
 
-def _looks(connection: sqlite3.Connection, subject: Subject) -> list[dict[str, str]]:
+def _looks(connection: sqlite3.Connection, subject: Subject) -> list[dict[str, Any]]:
     """Which accounts have looked at the subject, and at what."""
     ids = (*subject.persons, *subject.contacts, *subject.visits)
     rows = connection.execute(
@@ -236,4 +238,7 @@ def _looks(connection: sqlite3.Connection, subject: Subject) -> list[dict[str, s
         " ORDER BY number",
         (json.dumps(ids),),
     )
-    return [{"at": rfc3339(at_us), "account": account_id, "action": action} for at_us, account_id, action in rows]
+    return [
+        {"at": rfc3339(at_us), "at_us": at_us, "account": account_id, "action": action}
+        for at_us, account_id, action in rows
+    ]

@@ -23,14 +23,18 @@ from sync.node.ledger import Ledger
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COUNTED = (
-    *("visit.seen", "visit.first", "visit.return", "visit.unsure", "consent.given", "consent.withdrawn"),
-    *("export.made", "access.digest"),
+    *("visit.seen", "visit.first", "visit.return", "visit.unsure"),
+    *("consent.given", "export.made", "access.digest"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Impact:
-    """What the report says. records: how many of each kind the chain holds. erased: people and phones, by reason."""
+    """What the report says.
+
+    records: how many of each kind the chain holds. erased: people and phones, by reason. withdrawn: consents to be
+    recognised that were taken back.
+    """
 
     made_us: int
     site_id: str
@@ -39,6 +43,7 @@ class Impact:
     policy: CapturePolicy
     ledger_days: int
     cameras: tuple[tuple[str, str], ...]
+    withdrawn: int
     joined: bool
     by_command: bool
     faces: int
@@ -68,6 +73,7 @@ def gather(home: Home, settings: Settings, ledger: Ledger, now_us: int) -> Impac
         home.policy(settings),
         home.ledger_days(settings),
         tuple((camera.id, camera.zone) for camera in settings.camera),
+        sum(one.fields.get("purpose") != "phone" for one in ledger.records(("consent.withdrawn",))),
         home.joined,
         bool(settings.rights.send_command),
         faces_stored(connection),

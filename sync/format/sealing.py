@@ -11,7 +11,7 @@ from nacl.public import PublicKey as BoxKey
 
 from sync import SyncError
 from sync.format.canonical import hex_bytes
-from sync.format.signing import KeyFileError
+from sync.format.signing import KeyFileError, private_text
 
 _ALGORITHM = "x25519"
 _KEY_BYTES = 32
@@ -99,15 +99,7 @@ def sealing_key_path(folder: Path, key: SealingKey | str) -> Path:
 
 def load_sealing_key(path: Path) -> UnsealingKey:
     """Read a key; raises KeyFileError where it is missing, malformed, or readable by everyone."""
-    try:
-        text = path.read_text()
-        mode = path.stat().st_mode
-    except FileNotFoundError as error:
-        raise KeyFileError(f"{path}: no key there") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise KeyFileError(f"{path}: cannot be read: {error}") from error
-    if mode & 0o007:
-        raise KeyFileError(f"{path}: a private key that everyone may read (mode {mode & 0o777:o}); chmod 600 it")
+    text = private_text(path)
     try:
         return UnsealingKey(PrivateKey(hex_bytes(text.removeprefix(_FILE_HEADER).strip())))
     except (SyncError, ValueError, TypeError, CryptoError) as error:

@@ -189,6 +189,11 @@ def create_key_file(path: Path) -> Ed25519Signer:
 
 def load_key_file(path: Path) -> Ed25519Signer:
     """Read a key; raises KeyFileError where it is missing, malformed, or readable by everyone."""
+    return parse_key_file(private_text(path), path)
+
+
+def private_text(path: Path) -> str:
+    """Read the file of a private key; raises KeyFileError where it is missing or readable by everyone."""
     try:
         text = path.read_text()
         mode = path.stat().st_mode
@@ -198,7 +203,7 @@ def load_key_file(path: Path) -> Ed25519Signer:
         raise KeyFileError(f"{path}: cannot be read: {error}") from error
     if mode & 0o007:
         raise KeyFileError(f"{path}: a private key that everyone may read (mode {mode & 0o777:o}); chmod 600 it")
-    return parse_key_file(text, path)
+    return text
 
 
 def key_file_text(key: SigningKey) -> str:

@@ -35,6 +35,8 @@ from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.receipts import BadReceipt, Receipt
 from sync.format.records import BadRecord, Record, parse, seal
 from sync.format.rotation import Rotation
+from sync.format.sealing import SealingKey
+from sync.format.sidecar import Sidecar, open_sidecars, open_taken
 from sync.format.signing import Ed25519Signer, PublicKey, parse_key_file
 from sync.format.stamp import Stamp
 from sync.format.wire import (
@@ -95,6 +97,7 @@ def decoders() -> list[Decoder]:
     compact = Compact(record.body, record.signature, None, enrolment, central)
     shown = Code("agent", 10**15, 2 * 10**15, ("s1",), None, "agt-" + "0b" * 8).seal(KEY)
     receipt = Receipt.seal(_record("code.refused", {"visit": "v-1", "reason": "expired", "code": hash_hex}), KEY)
+    sidecar = Sidecar(1, 2, bytes(32), "c-" + "0a" * 10, bytes(32), b"sealed", "0a" * 16)
     invitation = Invitation("https://c.example:8443", bytes(32), bytes(32), "0" * 32, "mqtts://c.example")
     tls = new_key()
     ask = Ask.make(bytes(32), enrolment, request("n1", tls), KEY.public, KEY, OTHER, tls)
@@ -128,6 +131,19 @@ def decoders() -> list[Decoder]:
         ),
         Decoder("unsigned", _unsigned, (BadMessage,), (Ack.seal("n1", 1, 1, bytes(32), 5, 8, KEY).data,)),
         Decoder("order", _order, (BadBody, NotCanonical), tuple(map(canonical.encode, orders))),
+        Decoder(
+            "sidecars",
+            _signed_message("sidecar", lambda d: open_sidecars("n1", d, KEY.public)),
+            (BadMessage,),
+            _encoded({"v": 1, "node": "n1", "sidecars": [sidecar.fields()]}),
+        ),
+        Decoder(
+            "sidecars taken",
+            _signed_message("sidecar-ack", lambda d: open_taken("n1", d, KEY.public)),
+            (BadMessage,),
+            _encoded({"v": 1, "node": "n1", "taken": [hash_hex]}),
+        ),
+        Decoder("sealing key", lambda d, _: SealingKey.parse(_text(d)), (SyncError,), (b"x25519:" + b"0a" * 32,)),
         Decoder("status", lambda d, _: Status.parse(d), (BadMessage,), (Status("n1", True, 1, 2, 1).encode(),)),
         Decoder("node.pub", lambda d, _: Enrolment.parse_text(_text(d)), (BadMessage,), (enrolment.encode(),)),
         Decoder("central.pub", lambda d, _: CentralKeys.parse_text(_text(d)), (BadMessage,), (central.encode(),)),

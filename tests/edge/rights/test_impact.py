@@ -28,6 +28,7 @@ def test_the_report_says_what_the_settings_are_and_what_is_stored(office: Office
     assert (found.faces, found.phones, found.claims, found.waiting) == (1, 2, 1, 1)
     assert found.records["visit.first"] == 2
     assert dict(found.erased) == {"child": 1}
+    assert found.withdrawn == 0, "asking for a phone to be erased takes no consent back"
     out = tmp_path / "impact.html"
     command = ["rights", "impact", "--home", str(office.home.path), "--out", str(out)]
     CliRunner().invoke(app, command, catch_exceptions=False)
