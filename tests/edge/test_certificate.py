@@ -103,6 +103,34 @@ def test_the_zip_holds_evidence_paper_and_a_verifier_and_is_recorded(site: ASite
         assert call("verify", tmp_path / "bundle.json") != 0
 
 
+def test_what_the_desk_says_later_of_the_visit_and_its_person_is_in_the_bundle_and_both_verifiers_take_it(
+    site: ASite, tmp_path: Path
+) -> None:
+    visit, out = site.visit(), tmp_path / "visit.zip"
+    person = next(one for one in site.node.records(("visit.first",)) if one.fields["visit"] == visit).fields["person"]
+    sent = {"request": "0" * 32, "account": "acc-li"}
+    on = {"off_site": {"at_us": 5, "epoch": 1, "seq": 9}, "joined_by_agent": {"at_us": 6, "agents": ["p-a"]}}
+    registered = {"visit": visit, "state": "registered", "way": "walk_in", "facts": sorted(on), "facts_on": on}
+    kept = [
+        site.desk.append("visit.checkin", {**registered, **sent}),
+        site.desk.append("visit.checkin", {"visit": visit, "state": "open", "reason": "undone", **sent}),
+        site.desk.append("visit.assigned", {"visit": visit, "consultant": "acc-li", "turn": "next", **sent}),
+        site.desk.append("person.merged", {"persons": ["p-old", person], "person": "p-old", "alias": person, **sent}),
+        site.desk.append("person.split", {"persons": ["p-old", person], "reason": "lookalike", **sent}),
+    ]
+    site.ack()
+    site.watch(60 * SECOND_US)
+    site.ack(checkpoint=True)
+    assert call("certificate", visit, "--home", site.path, "-o", out) == 0
+    with zipfile.ZipFile(out) as archive:
+        archive.extractall(tmp_path)
+    bodies = {record["body"] for record in json.loads((tmp_path / "bundle.json").read_bytes())["records"]}
+    assert {record.body.decode() for record in kept} <= bodies
+    assert call("verify", out, "--public-key", site.path / "node.pub") == 0
+    alone = [sys.executable, "-I", tmp_path / "verify_standalone.py", out, "--public-key", site.path / "node.pub"]
+    assert subprocess.run(alone, capture_output=True, timeout=120, check=False).returncode == 0
+
+
 # -- the paper -----------------------------------------------------------------------------------------------------
 
 
