@@ -45,7 +45,7 @@ def test_whoever_belongs_outside_is_of_the_head_office_unless_said_otherwise(tmp
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "an auditor is from outside" in refused.stderr
     refused = _run(*arguments, "installer", "zhou", "--pin", stdin=f"{PASSWORD}\n2580\n")
-    assert "a PIN is for front_desk and manager only, not for installer" in refused.stderr
+    assert "a PIN is for front_desk and manager only, installer signs in by password" in refused.stderr
 
 
 def test_passwords_and_pins_are_changed_and_accounts_removed(desk: Desk) -> None:
