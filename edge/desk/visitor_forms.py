@@ -119,27 +119,20 @@ class VisitorForms:
             if form.position is None
             else [form.position.lat, form.position.lon, form.position.accuracy_m],
         }
-        with self._opened() as (database, keys):
+        # the write lock is held while the key is made, so that a sweep takes no key whose form is on its way
+        with self._opened() as (database, keys), immediate(database):
             if database.execute("SELECT 1 FROM visitor_forms WHERE form_id = ?", (form.form_id,)).fetchone():
                 return
+            waiting = database.execute("SELECT count(*) FROM visitor_forms WHERE sealed IS NOT NULL").fetchone()[0]
+            if waiting >= MOST_WAITING:
+                raise TooMany(f"visitor forms: {waiting} wait already")
+            key, nonce = secrets.token_bytes(32), secrets.token_bytes(_NONCE_BYTES)
             with immediate(keys):
-                keys.execute(
-                    "INSERT INTO visitor_form_keys VALUES (?, ?) ON CONFLICT DO NOTHING",
-                    (form.form_id, secrets.token_bytes(32)),
-                )
-            ((key,),) = keys.execute("SELECT key FROM visitor_form_keys WHERE form_id = ?", (form.form_id,)).fetchall()
-            nonce = secrets.token_bytes(_NONCE_BYTES)
+                keys.execute("INSERT OR REPLACE INTO visitor_form_keys VALUES (?, ?)", (form.form_id, key))
             sealed = nonce + AESGCM(key).encrypt(nonce, json.dumps(body).encode(), form.form_id.encode())
-            with immediate(database):
-                ((waiting,),) = database.execute(
-                    "SELECT count(*) FROM visitor_forms WHERE sealed IS NOT NULL"
-                ).fetchall()
-                if waiting >= MOST_WAITING:
-                    raise TooMany(f"visitor forms: {waiting} wait already")
-                database.execute(
-                    "INSERT INTO visitor_forms VALUES (?, ?, ?, NULL) ON CONFLICT DO NOTHING",
-                    (form.form_id, form.received_us, sealed),
-                )
+            database.execute(
+                "INSERT INTO visitor_forms VALUES (?, ?, ?, NULL)", (form.form_id, form.received_us, sealed)
+            )
 
     def waiting(self, now_us: int) -> list[SentForm]:
         """The forms that the desk may bind, newest first."""
@@ -173,13 +166,13 @@ class VisitorForms:
             with immediate(database):
                 database.execute("UPDATE visitor_forms SET sealed = NULL WHERE received_us <= ?", (now_us - WAIT_US,))
                 database.execute("DELETE FROM visitor_forms WHERE received_us <= ?", (now_us - _SHOWN_US,))
-            kept = {row[0] for row in database.execute("SELECT form_id FROM visitor_forms WHERE sealed IS NOT NULL")}
-            gone = [
-                row for row in keys.execute("SELECT form_id FROM visitor_form_keys").fetchall() if row[0] not in kept
-            ]
+                kept = {row[0] for row in database.execute("SELECT form_id FROM visitor_forms WHERE sealed NOTNULL")}
+                held = keys.execute("SELECT form_id FROM visitor_form_keys").fetchall()
+                gone = [row for row in held if row[0] not in kept]
+                if gone:
+                    with immediate(keys):
+                        keys.executemany("DELETE FROM visitor_form_keys WHERE form_id = ?", gone)
             if gone:
-                with immediate(keys):
-                    keys.executemany("DELETE FROM visitor_form_keys WHERE form_id = ?", gone)
                 keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 

@@ -6,6 +6,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,9 +17,10 @@ import httpx
 import pytest
 
 from edge.desk.desk_secrets import desk_secret
+from edge.desk.phones import parse_phone
 from edge.desk.receipts import drawn as draw
 from edge.desk.visitor_code import FORM_S, LOOK_S, VisitorCode
-from edge.desk.visitor_forms import WAIT_US, VisitorForms
+from edge.desk.visitor_forms import WAIT_US, SentForm, VisitorForms
 from edge.geofence import claimed_place
 from edge.kiosk.app import create_app
 from edge.person_keys import KEYS_FORMAT
@@ -494,3 +496,26 @@ def test_one_command_serves_both_pages_and_stops_at_a_signal(desk: Desk) -> None
         process.terminate()
         code = process.wait(30)
     assert code == 0
+
+
+def test_a_form_sent_while_others_are_swept_keeps_its_key(site: Site) -> None:
+    forms, now_us = site.forms(), round(time.time() * 1e6)
+    sent = [
+        SentForm(secrets.token_hex(16), now_us, parse_phone(NUMBER), "view", "friend", "zh", None, None)
+        for _ in range(25)
+    ]
+    swept = threading.Event()
+
+    def sweep() -> None:
+        while not swept.is_set():
+            forms.sweep(now_us)
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        for form in sent:
+            forms.keep(form)
+    finally:
+        swept.set()
+        sweeper.join()
+    assert {form.form_id for form in forms.waiting(now_us)} == {form.form_id for form in sent}
