@@ -108,13 +108,18 @@ class Tablet:
                     self._changed.set()
 
     def _follow(self) -> None:
+        seen: set[str] = set()
         with httpx.Client(base_url=self.client.base_url, cookies=dict(self.client.cookies), timeout=60) as eyes:
             while not self._ended.is_set():
                 self._changed.wait()
                 time.sleep(0.08)  # as live.js gathers a burst
                 self._changed.clear()
                 for path in _EVENTS:
-                    eyes.get(path, headers={"x-requested-with": "fetch"})
+                    html = eyes.get(path, headers={"x-requested-with": "fetch"}).text
+                    faces = set(re.findall(r"/crops/[^\"]+", html)) - seen  # those it has stay where they are
+                    seen |= faces
+                    for face in faces:
+                        eyes.get(face)
 
 
 def bench(runs: int) -> list[Row]:

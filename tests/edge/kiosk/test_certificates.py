@@ -51,7 +51,7 @@ def test_a_first_visit_is_certified_as_paper_and_as_evidence(
     acknowledge(door, central)
     client = visitor("li")
     until_shown(client, visit)
-    assert f'href="/certificates/{visit}"' in client.get("/").text
+    assert f'href="/certificates/{visit}"' in client.get("/arrivals").text
     path = f"/certificates/{visit}"
     told: dict[str, httpx.Response] = {}
     for form in ("pdf", "zip"):
@@ -141,7 +141,7 @@ def test_what_cannot_be_certified_offers_none_and_says_why(door: Door, central: 
     acknowledge(door, central)
     client = visitor("wang")
     until_shown(client, unsure)
-    page = client.get("/").text
+    page = client.get("/arrivals").text
     for visit, why in ((film, "来源是文件"), (seen, "没有比对任何人"), (unsure, "请先在")):
         assert f"/certificates/{visit}" not in page
         assert why in client.get(f"/certificates/{visit}").text
@@ -155,7 +155,7 @@ def test_a_node_without_central_and_a_damaged_visit_give_none(desk: Desk, door: 
     visit, _ = door.arrive("first")
     client = visitor("wang")
     until_shown(client, visit)
-    assert "/certificates/" not in client.get("/").text
+    assert "/certificates/" not in client.get("/arrivals").text
     assert "尚未加入中心" in client.get(f"/certificates/{visit}").text
     desk.home.central_pub.write_text(ACentral().pub())
     page = client.get(f"/certificates/{visit}").text

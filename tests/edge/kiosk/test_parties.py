@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -19,6 +20,7 @@ from sync.verify.verify import verify
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import PASSWORD, Desk, until, until_shown
 from tests.edge.kiosk.door import Door
+from tests.edge.kiosk.hq import Hq
 from tests.edge.kiosk.test_browser import PHONE, TABLET, OpenPage, open_page
 
 if TYPE_CHECKING:
@@ -106,6 +108,26 @@ def test_a_tour_bus_is_one_group_in_five_touches(open_page: OpenPage, door: Door
     page.click("button[value=phone]")
     page.wait_for_selector(".notice.good")
     assert records(desk, "visit.checkin")[-1].fields["state"] == "registered"
+
+
+def test_a_tour_group_is_one_code_and_many_heads(open_page: OpenPage, door: Door, desk: Desk, tmp_path: Path) -> None:
+    hq = Hq(desk, tmp_path)
+    group = come(door, 9, ago_s=60)
+    page = open_page()
+    page.wait_for_selector(".party .serve")
+    taps = Taps(page)
+    taps.tap(".party .serve")
+    page.wait_for_selector("input[name=phone]:focus")
+    page.keyboard.type(f"{hq.agent().text()}\n")  # the scanner's own Enter
+    page.wait_for_selector(".scanned")
+    page.fill("input[name=heads]", "12")
+    taps.tap("button[value=code]")
+    page.wait_for_selector(".next")
+    assert taps.count <= MOST_TAPS
+    lead, *others = records(desk, "visit.checkin")
+    assert (lead.fields["way"], lead.fields["code_kind"], lead.fields["heads"]) == ("code", "agent", 12)
+    assert [one.fields["state"] for one in others] == ["companion"] * 8
+    assert {lead.fields["visit"], *(one.fields["visit"] for one in others)} == set(group)
 
 
 def test_a_couple_is_split_off_and_that_is_taken_back(open_page: OpenPage, door: Door, desk: Desk) -> None:
