@@ -281,3 +281,13 @@ def test_the_texts_name_the_operator_and_how_long_a_face_is_kept() -> None:
             assert "90" in text.text
             assert "{" not in text.text
     assert texts.shown_as("visitor-1", "zh") is None
+
+
+def test_where_nobody_is_kept_without_consent_the_page_says_that_and_no_length_of_time(
+    door: Door, visitor: Visitor
+) -> None:
+    visit, _ = door.arrive("first", unconsented_horizon_s=0)
+    client = visitor("li")
+    until(lambda: client.get(f"/fragments/arrival/{visit}").status_code == 200)
+    assert "未同意者不保留" in client.get(f"/fragments/arrival/{visit}").text
+    assert "0 秒" not in client.get(f"/visits/{visit}/why").text
