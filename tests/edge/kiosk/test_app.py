@@ -618,6 +618,7 @@ def test_events_carry_ids_and_nothing_else(visitor: Visitor, door: Door) -> None
         events = _events(answer)
         assert next(events) == ("start", "")
         visit_id, _ = door.arrive("first")
+        assert next(events) == ("arrived", visit_id), "a new one, which may be heard"
         assert next(events) == ("arrival", visit_id)
         door.ledger.append("node.stopped", {"reason": "stopped"})
         assert next(events) == ("node", "")
@@ -653,7 +654,7 @@ def test_a_full_disk_is_said_at_the_top_of_the_arrivals_and_goes_when_there_is_r
     visitor: Visitor, door: Door
 ) -> None:
     client = visitor("li")
-    assert "notice bad" not in client.get("/").text
+    assert "notice bad" not in client.get("/fragments/trouble").text
     door.ledger.append("storage.full", {"since_us": 1_760_000_000_000_000})
     until(lambda: "磁盘已满：新的到访不再记录" in client.get("/").text)
     assert "new arrivals are not recorded · since" in client.get("/fragments/trouble?lang=en").text
