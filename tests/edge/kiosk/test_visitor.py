@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from edge.consent import HELD_S
 from edge.desk.desk_secrets import desk_secret
 from edge.desk.phones import parse_phone
 from edge.desk.receipts import drawn as draw
@@ -200,6 +201,26 @@ def test_a_consent_from_the_phone_stands_beside_the_registration_and_is_never_ti
         assert (given.fields["version"], given.fields["language"]) == (versions[0], "zh")
         assert given.fields["confirmed"] == "phone"
         assert "您的人脸识别同意已记录" in phone.get(path).text
+
+
+def test_somebody_whom_nobody_compared_consents_from_the_phone_while_the_pictures_of_the_door_wait(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    door.ledger.append("node.boot", {"mode": "after_consent"})
+    waits, late = door.see(), door.see(ago_s=HELD_S + 60)
+    for visit in (waits, late):
+        until(lambda visit=visit: li.get(f"/fragments/arrival/{visit}").status_code == 200)
+        with site.phone() as phone:
+            path = site.opened(phone)
+            version = re.findall(r'name="consent" value="([^"]+)"', phone.get(path).text)[0]
+            number = NUMBER if visit == waits else "13900001234"
+            phone.post(path, data={**FORM, "phone": number, "consent": version})
+            assert tap(li, visit, path[3:35]).status_code == 200
+            said = "您的人脸识别同意已记录" if visit == waits else "没有记录人脸识别同意"
+            assert said in phone.get(path).text
+    (given,) = site.checkins("consent.given")
+    assert (given.fields["visit"], given.fields["confirmed"]) == (waits, "phone")
+    assert [one.fields["way"] for one in site.checkins()] == ["visitor", "visitor"]
 
 
 def test_a_form_is_bound_to_one_arrival_only_and_the_same_tap_gets_the_same_record(
