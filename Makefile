@@ -21,7 +21,7 @@ demo: $(VENV)/.demo ## the whole way on this machine; SOURCE=rtsp://… or usb:0
 test: $(VENV)/.dev ## every test this machine can run; those it cannot say why
 	@.ci/debian-packages test
 	@$(BIN)/firstvisit models install || echo 'no model pack: the tests that need one are skipped'
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile
 
 check: $(VENV)/.dev ## style and types
 	$(BIN)/ruff check
