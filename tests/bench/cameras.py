@@ -70,7 +70,7 @@ def _busy(folder: Path, url: str, server: "subprocess.Popen[str]", pack: str, se
     for kind, column in (("first picture to decide on", 1), ("first sight", 0), ("last picture", 2)):
         p50, p95, most = np.percentile(sights[:, column], [50, 95, 100])
         detail = f"p50 {p50:.2f}, longest {most:.2f} s; {len(sights)} decisions, {sights[:, 3].mean():.1f} shots each,"
-        detail += f" {(sights[:, 3] < 3).mean():.0%} on fewer than three"
+        detail += f" {(sights[:, 3] < 3).mean():.0%} on fewer than three; tracks of the first 5 s left out"
         rows.append(Row(f"the same, {kind} to decision, p95", "-", float(p95), " s", "<=", DECISION_S, detail))
     rss = np.array(found["rss_mb"])
     minutes = (rss[-1, 0] - rss[0, 0]) / 60

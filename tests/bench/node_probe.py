@@ -25,10 +25,11 @@ from edge.home import Home  # noqa: E402
 RSS_EVERY_S = 1.0
 SETTLE_S = 5.0  # from the first frame; what counts comes after
 _frames: dict[str, list[tuple[float, float]]] = {}  # camera: (seconds since the start, age at analysis)
-# Seconds to the record: from the first sight, from the first picture or pictures that a decision can rest on, and from
-# the last shot it rests on; and how many shots.
+# Of tracks begun after SETTLE_S, seconds to the record: from the first sight, from the first picture or pictures that a
+# decision can rest on, and from the last shot it rests on; and how many shots.
 _decisions: list[tuple[float, float, float, int]] = []
 _decidable: dict[tuple[str, int], datetime] = {}
+_first_frame_at: list[datetime] = []
 _rss: list[tuple[float, float]] = []
 _steady: dict[str, float] = {}
 _begun = threading.Event()
@@ -47,6 +48,8 @@ class _Probed(Pipeline):
         _frames.setdefault(frame.camera_id, []).append(
             ((now_ns - STARTED_NS) / 1e9, (now_ns - frame.captured_ns) / 1e9)
         )
+        if not _first_frame_at:
+            _first_frame_at.append(frame.captured_at)
         step = super().step(frame)
         _steady.setdefault("to_first_frame_cpu_s", time.process_time())
         _begun.set()
@@ -64,8 +67,9 @@ class _Watch(watch.Watch):
         now = datetime.now(UTC)
         for arrival in step.arrivals:
             watched = self._pipelines[arrival.camera_id]._people.get(arrival.track_id)
-            if watched is not None and not watched.decided:
-                continue  # held
+            held = watched is not None and not watched.decided
+            if held or _seconds(arrival.first_seen_at, _first_frame_at[0]) < SETTLE_S:
+                continue
             moments = (arrival.first_seen_at, _decidable[arrival.camera_id, arrival.track_id], _last_shot(arrival))
             first, decidable, last = (_seconds(now, moment) for moment in moments)
             _decisions.append((first, decidable, last, len(arrival.shots)))
