@@ -33,6 +33,9 @@ from models.masks import MaskDetector
 
 MIN_FACE_PX = 32.0  # the short side; smaller ones are tracked but never shot
 LOST_AFTER_S = 3.0
+LOOKS_A_FRAME = (
+    2  # more would keep the other cameras waiting; with one the third of a party waits for two more pictures
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -150,7 +153,7 @@ class Pipeline:
             if self._people[track_id].open:
                 self._people[track_id].together |= visible - {track_id}
         looked = self._end((*cut, *update.ended))
-        if (due := self._due(frame.captured_ns)) is not None:
+        for due in self._due(frame.captured_ns):
             self._look(due, looked, final=self._people[due].last_look(frame.captured_ns))
         seen = tuple(sorted(track_id for track_id in visible if self._people[track_id].decided))
         return Step(tuple(looked.arrivals), seen, tuple(looked.ended), tuple(looked.better), changes, update.sightings)
@@ -198,10 +201,10 @@ class Pipeline:
         if value >= MIN_QUALITY and person.wants(value, frame.captured_at):
             person.add(glimpse(frame.image, face, frame.captured_at, value), frame.captured_ns)
 
-    def _due(self, now_ns: int) -> int | None:
-        """The track to be looked at in this frame: a look takes as long as four pictures, and who waits goes first."""
+    def _due(self, now_ns: int) -> list[int]:
+        """The tracks to be looked at in this frame: a look takes as long as four pictures, and who waits goes first."""
         due = [(person.decided, track_id) for track_id, person in self._people.items() if person.due(now_ns)]
-        return min(due)[1] if due else None
+        return [track_id for _, track_id in sorted(due)[:LOOKS_A_FRAME]]
 
     def _look(self, track_id: int, looked: _Looked, *, final: bool) -> None:
         person = self._people[track_id]
