@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from edge import EdgeError
 from edge.certificate_pdf import draw_certificate
+from edge.clock import wall_us
 from edge.home import Home
 from sync.audit.chain_audit import Bad
 from sync.certificate.bundle import zipped
@@ -83,7 +83,7 @@ def issue(
         raise NoCertificate(f"visit {visit}: its evidence does not verify: {bad}; run firstvisit verify") from bad
     if refusal := certificate.refusal():
         raise NoCertificate(f"visit {visit}: no certificate: {REFUSALS[refusal]}")
-    issued_us = time.time_ns() // 1000
+    issued_us = wall_us()
     pdf = draw_certificate(certificate, times, issued_us, version("firstvisit"), bundle_name or f"{visit}.zip")
     data = pdf if form == "pdf" else _zip(certificate, pdf)
     sha256 = hashlib.sha256(data).hexdigest()

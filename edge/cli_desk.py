@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edge.clock import wall_us
 from edge.screen import say, show
 
 if TYPE_CHECKING:
@@ -115,7 +116,6 @@ def code(
     Example: firstvisit desk code FVC1AEAW… --home /var/lib/firstvisit/home
     """
     import sys
-    import time
 
     from edge.desk.codes import CodeReader, CodeRefused
     from edge.home import Home
@@ -126,7 +126,7 @@ def code(
     found: dict[str, Any]
     try:
         given = sys.stdin.readline() if text == "-" else text
-        shown = reader.read(given, None, time.time_ns() // 1000)
+        shown = reader.read(given, None, wall_us())
         found = {"state": "unknown" if shown.kind == "foreign" else "good", **shown.fields()}
     except CodeRefused as refused:
         found = {"state": refused.reason, "code": refused.code_hash}

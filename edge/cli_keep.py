@@ -1,12 +1,12 @@
 """The commands about what a node keeps: forgetting somebody, a backup and its way back."""
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.screen import say
 from sync.format.stamp import rfc3339
 
@@ -73,7 +73,7 @@ def backup(
 
     found = Home(home)
     found.settings()
-    done = back_up(found, out, _lock(passphrase_file, recipient), keys, time.time_ns() // 1000)
+    done = back_up(found, out, _lock(passphrase_file, recipient), keys, wall_us())
     said = done.manifest
     say(str(out), "wrote")
     say(f"  node {said.node}: {said.records} records, to epoch {said.epoch} seq {said.seq}; {done.size_bytes:,} bytes")

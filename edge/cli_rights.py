@@ -1,7 +1,6 @@
 """`firstvisit rights …`: what people may ask for, and what the operator must be able to show."""
 
 import os
-import time
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +8,7 @@ from typing import Annotated
 import typer
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.screen import say
 
 app = typer.Typer(
@@ -46,7 +46,7 @@ def export(
         opened(found.database, found.keys_database) as vault,
     ):
         subject = find_subject(ledger, vault, asked)
-        moment, now_us = Times(settings.site.timezone).moment, time.time_ns() // 1000
+        moment, now_us = Times(settings.site.timezone).moment, wall_us()
         made = make_file(ledger, vault, subject, found.policy(settings), moment, now_us)
         handle = _new(out)
         record = record_made(ledger, made)
@@ -71,7 +71,7 @@ def impact(home: HomeOption, out: OutOption) -> None:
     settings = found.settings()
     found.migrate()
     with closing(found.open_ledger()) as ledger:
-        text = report(gather(found, settings, ledger, time.time_ns() // 1000), Times(settings.site.timezone).moment)
+        text = report(gather(found, settings, ledger, wall_us()), Times(settings.site.timezone).moment)
     with os.fdopen(_new(out), "w", encoding="utf-8") as file:
         file.write(text)
     say(str(out), "wrote")

@@ -1,12 +1,12 @@
 """`firstvisit sign`: the notice that hangs at the entrance."""
 
-import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge.clock import wall_us
 from edge.screen import say
 
 app = typer.Typer()
@@ -33,7 +33,7 @@ def sign(
 
     found = Home(home)
     settings = found.settings()
-    now_us = time.time_ns() // 1000
+    now_us = wall_us()
     drawn = draw_sign(sign_of(settings, found.policy(settings), now_us), size.value, now_us)
     try:
         with pdf.open("xb") as file:

@@ -15,7 +15,7 @@ from edge import EdgeError
 from edge.access_log import check as check_access
 from edge.attestation import read_standing
 from edge.camera_views import CameraViews
-from edge.clock import UNKNOWN_ERROR_US, read_kernel
+from edge.clock import UNKNOWN_ERROR_US, read_kernel, wall_us
 from edge.consent import policy_text
 from edge.epochs import ROLES
 from edge.geofence import place_text
@@ -86,7 +86,7 @@ def settle_alarm(home: Home, code: str) -> None:
     """Note that somebody has looked into an alarm; raises EdgeError or SyncError where there is none such."""
     home.settings()
     home.migrate()
-    Alarms(home.database).settle(code, time.time_ns() // 1000)
+    Alarms(home.database).settle(code, wall_us())
 
 
 def _place(home: Home, settings: Settings) -> Finding:
@@ -323,7 +323,7 @@ def _central(home: Home, settings: Settings) -> Iterator[Finding]:
         return
     if settings.uplink.broker is None:
         yield Finding("central", "bad", "joined, but uplink.broker is missing (firstvisit join sets it)")
-    yield delivery(backlog, last, time.time_ns() // 1000)
+    yield delivery(backlog, last, wall_us())
     if (held := tls_files(home.path)) is not None:
         yield certificate(held, utc_now())
     if log is not None:

@@ -3,6 +3,7 @@
 import logging
 from datetime import UTC, datetime
 
+from edge.clock import wall_us
 from edge.reserve import Reserve
 from sync.format.canonical import Fields
 from sync.format.stamp import from_us, rfc3339, to_us
@@ -59,7 +60,7 @@ class FullDisk:
         try:
             self._ledger.append("storage.full", {"since_us": since_us, **self._figures()})
             self._told = True
-            self._alarms.raise_alarm(ALARM, f"no room: nothing recorded since {rfc3339(since_us)}", _now_us())
+            self._alarms.raise_alarm(ALARM, f"no room: nothing recorded since {rfc3339(since_us)}", wall_us())
         except DiskFull:
             log.debug("no room to say that there is no room")
 
@@ -73,7 +74,7 @@ class FullDisk:
 
     def _end(self) -> None:
         assert self._since is not None
-        since_us, until_us = to_us(self._since), _now_us()
+        since_us, until_us = to_us(self._since), wall_us()
         self._ledger.append("storage.full", {"since_us": since_us, "until_us": until_us, **self._figures()})
         self._since = None
         self._alarms.forget(ALARM)  # `doctor` and the pages go on telling of it, by the record
@@ -81,7 +82,3 @@ class FullDisk:
 
     def _figures(self) -> Fields:
         return {"free_bytes": self._reserve.free_bytes(), "reserve_bytes": self._reserve.size_bytes}
-
-
-def _now_us() -> int:
-    return to_us(datetime.now(UTC))

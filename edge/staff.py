@@ -1,12 +1,12 @@
 """Staff and agents before the cameras: recognised, counted by the day, and never taken for visitors."""
 
 import logging
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from camera.pipeline import Arrival, Ended
+from edge.clock import wall_us
 from edge.decision import Rule
 from edge.gallery import Gallery, Match
 from edge.passes import Passes
@@ -83,7 +83,7 @@ class Staff:
         if unproven - self._unproven:
             told = f"on the roster without a signed enrolment of that face, not counted: {', '.join(sorted(unproven))}"
             log.error("%s (firstvisit people list)", told)
-            self._alarms.raise_alarm(UNPROVEN, told[:_DETAIL_CHARS], time.time_ns() // 1000)
+            self._alarms.raise_alarm(UNPROVEN, told[:_DETAIL_CHARS], wall_us())
         elif self._unproven and not unproven:
             self._alarms.forget(UNPROVEN)
         self._unproven = unproven

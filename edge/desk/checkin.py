@@ -1,13 +1,13 @@
 """An arrival closed at the desk: registered by phone or as a walk-in, or dismissed; one `visit.checkin` each time."""
 
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.desk.codes import ShownCode, hold_same_phone, note_use
 from edge.desk.consents import Consent, give
 from edge.desk.contacts import bind
@@ -103,7 +103,7 @@ class CheckIn:
         the visitor has sent from their own phone, and its `claimed_place`; raises NotWaiting where it is bound already.
         """
         salt = secrets.token_bytes(_SALT_BYTES)
-        reports = [] if phone is None else reports_of(self._home, phone, _now_us())
+        reports = [] if phone is None else reports_of(self._home, phone, wall_us())
         also: list[Record] = []
 
         def fields(
@@ -129,7 +129,7 @@ class CheckIn:
                     person_id=arrival.person_id,
                     account_id=account_id,
                     request=request,
-                    now_us=_now_us(),
+                    now_us=wall_us(),
                 )
                 if given is not None:
                     record, visitor_id = given
@@ -145,7 +145,7 @@ class CheckIn:
                     visitor_id=visitor_id,
                     arrived_us=arrival.arrived_us,
                     account_id=account_id,
-                    now_us=_now_us(),
+                    now_us=wall_us(),
                 )
                 contact_id = bound.contact_id
                 if (earlier := bound.earlier) is not None:
@@ -154,7 +154,7 @@ class CheckIn:
                 made["reports"] = [one.report_id for one in reports][:_MOST_REPORTS]
             if code is not None:
                 hold_same_phone(ledger.connection, code, arrival.visit_id)
-                note_use(ledger.connection, code, arrival.visit_id, arrival.person_id, _now_us())
+                note_use(ledger.connection, code, arrival.visit_id, arrival.person_id, wall_us())
             facts = facts_of(
                 self._home.path,
                 ledger,
@@ -242,7 +242,7 @@ def _stands(ledger: Ledger, arrivals: Sequence[Arrival]) -> dict[str, list[Recor
 
 
 def _arrived(arrival: Arrival) -> Fields:
-    known: Fields = {"arrived_us": arrival.arrived_us, "since_us": max(0, _now_us() - arrival.arrived_us)}
+    known: Fields = {"arrived_us": arrival.arrived_us, "since_us": max(0, wall_us() - arrival.arrived_us)}
     if arrival.party_id is not None:
         known["party_id"] = arrival.party_id
     return known
@@ -264,7 +264,3 @@ def _known(ledger: Ledger, arrival: Arrival) -> Fields:
     if (acked_us := ledger.last_ack_us()) is not None:
         known["central_as_of_us"] = acked_us
     return known
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

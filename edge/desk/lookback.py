@@ -1,6 +1,5 @@
 """来过吗? Whether somebody was here before: by their phone, by the digits agents report, or by their face."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
+from edge.clock import wall_us
 from edge.desk.consents import Consent, give
 from edge.desk.phones import Phone, number_hmac, reported_hmac
 from edge.desk.rota import served_by
@@ -123,7 +123,7 @@ def agree(
             person_id=visit.person_id,
             account_id=account_id,
             request=request,
-            now_us=time.time_ns() // 1000,
+            now_us=wall_us(),
         )
     return None if given is None else given[0]
 

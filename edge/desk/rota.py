@@ -7,7 +7,6 @@ who asked for somebody, or came back to them, costs nobody a turn.
 
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
+from edge.clock import wall_us
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.node.ledger import Ledger
@@ -175,6 +175,6 @@ class Rota:
             record = transaction.append(KIND, fields)
             transaction.connection.execute(
                 "INSERT OR REPLACE INTO assigned VALUES (?, ?, ?, ?)",
-                (visit_id, person_id, consultant, time.time_ns() // 1000),
+                (visit_id, person_id, consultant, wall_us()),
             )
         return record

@@ -1,10 +1,10 @@
 """A host takes their own registration back: within ten minutes, as a record, with everything that hung on it."""
 
-import time
 from collections.abc import Callable, Iterable
 from contextlib import closing
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.desk.checkin import KIND, Arrival, NotNow
 from edge.desk.codes import forget_use
 from edge.desk.consents import NothingToForget, forget_face
@@ -37,7 +37,7 @@ def undo(
     the consent given with the registration. Returns the records made, or those of the first time for the same request.
     Raises TooLate, NotNow where no registration stands, KeyNotInForce; nothing is recorded then.
     """
-    now_us = time.time_ns() // 1000
+    now_us = wall_us()
     with closing(open_ledger()) as ledger:
         told = list(ledger.records((KIND,), arrival.at))
         if same := [record for record in told if record.fields["request"] == request]:

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -12,6 +11,7 @@ from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from edge.clock import wall_us
 from edge.desk.approvals import Approvals, NotAsked, NotTheirs
 from edge.desk.staff_approvals import StaffApprovals
 from edge.kiosk.forms import sent_once
@@ -35,7 +35,7 @@ def mount(shell: Shell) -> None:
     home, site_id = shell.home, shell.home.settings().site.id
     approvals = Approvals(shell.desk_ledger, home.path, site_id)
     staff = StaffApprovals(shell.desk_ledger, home, site_id)
-    shell.jobs.every(lambda: staff.lapse(time.time_ns() // 1000), _LAPSE_EVERY_S)
+    shell.jobs.every(lambda: staff.lapse(wall_us()), _LAPSE_EVERY_S)
 
     def shown(request: Request, session: Session, *, status: int = 200, problem: str = "") -> Response:
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:

@@ -1,7 +1,6 @@
 """The page on which the desk closes an arrival: phone, walk-in, or a dismissal at one tap."""
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from typing import Annotated, Any, Literal
@@ -10,6 +9,7 @@ from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from edge.clock import wall_us
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
 from edge.desk.codes import ShownCode
 from edge.desk.consents import MAX_SIGNATURE, NothingToForget
@@ -157,7 +157,7 @@ def checkin_page(
         serving=serve,
         undoable=visit.checkin is not None
         and visit.state == "registered"
-        and may_undo(visit.checkin.account_id, visit.checkin.at_us, session.account.account_id, _now_us()),
+        and may_undo(visit.checkin.account_id, visit.checkin.at_us, session.account.account_id, wall_us()),
         dismissals=tuple(DISMISSALS),
         consents=consents.offered(visit, shell.pages.texts(request).language),
         problem=problem,
@@ -189,10 +189,6 @@ def checked_in(
     for record in records:
         arrivals.add(record)  # the page that follows shows it; the watch will find it again
     return RedirectResponse(f"/visits/{visit.visit_id}/checkin", 303)
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
 
 
 def _reported(shell: Shell, visit: ShownVisit) -> list[ReportKnown]:

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.desk.checkin import CheckIn, Way
 from edge.desk.codes import MAX_TEXT, CodeReader, CodeRefused, ShownCode
 from edge.desk.consents import MAX_SIGNATURE
@@ -85,7 +86,7 @@ def mount(shell: Shell) -> None:
         except BadPhone as error:
             number, problem = None, f"phone_{error.fault}"
         try:
-            shown = reader.read(text, number, time.time_ns() // 1000)
+            shown = reader.read(text, number, wall_us())
             if problem or _asks(shown, number, confirmed):
                 return page(request, session, visit, told, problem, scanned=shown, scanned_text=text.strip())
             way: Way = "walk_in" if shown.kind == "site" else "code"

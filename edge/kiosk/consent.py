@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import time
 from contextlib import closing
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from edge.clock import wall_us
 from edge.consent import HELD_S
 from edge.desk.consents import (
     BadSignature,
@@ -58,7 +58,7 @@ class ConsentDesk:
 
     def offered(self, visit: ShownVisit, language: str) -> list[ConsentText]:
         """The visitor's text and a guardian's, none where there is nothing to consent to."""
-        if not may_consent(visit, self._shell.health.read(), _now_us()):
+        if not may_consent(visit, self._shell.health.read(), wall_us()):
             return []
         return [self._texts.text("visitor", language), self._texts.text("guardian", language)]
 
@@ -81,7 +81,7 @@ class ConsentDesk:
 
     def who(self, visit: ShownVisit) -> dict[str, Any]:
         """What who.html is given beside the visit."""
-        node, now_us, home = self._shell.health.read(), _now_us(), self._shell.home
+        node, now_us, home = self._shell.health.read(), wall_us(), self._shell.home
         given = visit.consent
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             as_of_us = ledger.last_ack_us()
@@ -170,7 +170,3 @@ def waiting(visit: ShownVisit, node: NodeHealth, now_us: int) -> bool:
 def _held_since(visit: ShownVisit, node: NodeHealth) -> bool:
     """Whether the node has run on since the arrival: a start begins without anybody's pictures."""
     return node.running and node.since_us is not None and visit.begun.stamp.wall_us >= node.since_us
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

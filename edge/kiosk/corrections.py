@@ -2,13 +2,13 @@
 
 import logging
 import secrets
-import time
 from typing import Annotated
 
 from fastapi import Depends, Form
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from edge.clock import wall_us
 from edge.desk.approvals import REASONS, WAYS, Approvals, Change, NotAsked
 from edge.desk.shown import ShownVisit
 from edge.kiosk.forms import sent_once
@@ -69,7 +69,7 @@ def mount(shell: Shell) -> None:
         visit, sent = shell.known(visit_id), sent_once(request_id)
         typed = {"reason": reason, "way": way, "agent": agent, "first": first}
         first_us = times.parsed_us(first) if first else None
-        if first and (first_us is None or not 0 < first_us <= time.time_ns() // 1000):
+        if first and (first_us is None or not 0 < first_us <= wall_us()):
             return shown(request, session, visit, status=422, problem="first", typed=typed)
         try:
             change = Change(way or None, agent.strip() or None, first_us)

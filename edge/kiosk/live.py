@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
+from edge.clock import wall_us
 from edge.desk import shown
 from edge.desk.arrivals import FEED, Arrivals
 from edge.desk.shown import ShownVisit
@@ -169,7 +170,7 @@ class LedgerWatch:
         if node:
             self._live.publish("node", "")
         if changed:
-            self._arrivals.drop(time.time_ns() // 1000 - self._window_us)
+            self._arrivals.drop(wall_us() - self._window_us)
 
     def _recall(self, ledger: Ledger) -> bool:
         """Read the last visit of somebody an open question asks about, where it lies further back than the rest.

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import time
 from contextlib import closing
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from fastapi import Depends, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge.clock import wall_us
 from edge.desk.consents import MAX_SIGNATURE
 from edge.desk.lookback import Been, agree, by_face, by_phone, by_reported, consented
 from edge.desk.phones import BadPhone, parse_phone, parse_reported
@@ -43,7 +43,7 @@ def mount(shell: Shell) -> None:
         found: list[Been] | None = None,
         problem: str = "",
     ) -> Response:
-        since_us = time.time_ns() // 1000 - _AT_HAND_US
+        since_us = wall_us() - _AT_HAND_US
         newest = (one for one in shell.arrivals.newest(_AT_HAND) if one.arrived_us >= since_us)
         at_hand = [one for one in newest if (one.whose and not one.forgotten) or consents.offered(one, "zh")]
         for one in found or []:

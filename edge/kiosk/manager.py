@@ -1,7 +1,6 @@
 """The manager's page: how many customers nobody registered (漏登率), today and on the days that are closed."""
 
 import logging
-import time
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,6 +10,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge.clock import wall_us
 from edge.desk.day import Day, HostTally, Tally, count
 from edge.desk.day_closing import DayClosing, closed_days
 from edge.desk.shifts import Shifts
@@ -71,7 +71,7 @@ def mount(shell: Shell) -> None:
     shell.jobs.every(close_due, _AGAIN_S)
 
     def numbers() -> dict[str, Any]:
-        now_us = time.time_ns() // 1000
+        now_us = wall_us()
         today = shifts.day(now_us)
         arrived = shell.arrivals.since(shifts.span_us(today)[0])
         rated = count((v for v in arrived if v.state != "open" or v.arrived_us < now_us - GRACE_US), today, shifts)

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import time
 from contextlib import closing
 from typing import Annotated
 
@@ -10,6 +9,7 @@ from fastapi import Depends, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge.clock import wall_us
 from edge.desk.desk_secrets import desk_secret
 from edge.desk.notes import MOST_CHARS, Notes
 from edge.kiosk.forms import sent_once
@@ -31,7 +31,7 @@ def mount(shell: Shell) -> None:
 
     def old_ones() -> None:
         days = home.ledger_days(home.settings())
-        notes.drop(time.time_ns() // 1000 - days * 86_400_000_000)
+        notes.drop(wall_us() - days * 86_400_000_000)
 
     shell.jobs.daily(old_ones, 3, 40)
 
@@ -66,7 +66,7 @@ def mount(shell: Shell) -> None:
     ) -> Response:
         visit, sent = shell.known(visit_id), sent_once(request_id)
         try:
-            notes.leave(visit.visit_id, session.account.account_id, text.strip(), sent, time.time_ns() // 1000)
+            notes.leave(visit.visit_id, session.account.account_id, text.strip(), sent, wall_us())
         except KeyNotInForce as error:
             _log.warning("note not kept: %s", error)
             return shown(request, session, visit_id, problem="no_key")

@@ -1,8 +1,8 @@
 """What visitors have sent from their own phones, as the desk's pages show it until it is bound to an arrival."""
 
-import time
 from typing import Any
 
+from edge.clock import wall_us
 from edge.desk.consents import Consent
 from edge.desk.shown import ShownVisit
 from edge.desk.visitor_forms import FormState, SentForm, VisitorForms
@@ -29,11 +29,11 @@ class PhoneForms:
 
     def state(self, form_id: str) -> FormState | None:
         """What became of a form."""
-        return self._forms.state(form_id, _now_us())
+        return self._forms.state(form_id, wall_us())
 
     def sweep(self) -> None:
         """Forget what is bound or has run out."""
-        self._forms.sweep(_now_us())
+        self._forms.sweep(wall_us())
 
     def consent(self, visit: ShownVisit, form: SentForm) -> Consent | None:
         """What a form agrees to, None where this arrival's pictures are gone or that text is in force no more."""
@@ -50,8 +50,4 @@ class PhoneForms:
         return claimed_place(position.lat, position.lon, position.accuracy_m, fence)
 
     def _waiting(self) -> list[SentForm]:
-        return self._forms.waiting(_now_us())
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
+        return self._forms.waiting(wall_us())

@@ -2,7 +2,6 @@
 
 import logging
 import secrets
-import time
 from contextlib import closing
 from typing import Annotated
 from urllib.parse import quote
@@ -12,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import ACCESS, PRIVACY
 from edge.kiosk.shell import Shell
@@ -174,7 +174,7 @@ def mount(shell: Shell) -> None:
                 subject = find_subject(ledger, vault, whom)
                 for one in (*subject.persons, *subject.contacts) or subject.visits:
                     shell.look(session, "person", one)
-                made = make_file(ledger, vault, subject, home.policy(settings), moment, _now_us())
+                made = make_file(ledger, vault, subject, home.policy(settings), moment, wall_us())
                 record = record_made(ledger, made, session.account.account_id, sent)
         except EdgeError as error:
             return refused(request, session, error, "not_found")
@@ -185,7 +185,7 @@ def mount(shell: Shell) -> None:
     @app.get("/rights/impact.html")
     def impact_report(_session: officer_page) -> Response:
         with closing(home.open_ledger()) as ledger:
-            text = report(gather(home, settings, ledger, _now_us()), moment)
+            text = report(gather(home, settings, ledger, wall_us()), moment)
         return _download(text.encode(), f"impact-{settings.node.id}.html", "text/html; charset=utf-8")
 
 
@@ -198,7 +198,3 @@ def _download(data: bytes, name: str, media_type: str) -> Response:
     return Response(
         data, media_type=media_type, headers={"content-disposition": f'attachment; filename="{quote(name)}"'}
     )
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

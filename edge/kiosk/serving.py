@@ -1,11 +1,11 @@
 """The part of the check-in page that says who serves, and whose turn it would be."""
 
 import re
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
+from edge.clock import wall_us
 from edge.desk.rota import SKIPS, Proposal, Skip, assignments_since, earlier_consultant, order_of, propose, queue
 from edge.desk.shown import ShownVisit
 from sync.node.ledger import Ledger
@@ -35,7 +35,7 @@ def skipped_of(sent: str) -> dict[str, Skip]:
 
 def today(times: Times) -> tuple[date, int]:
     """The site's day, and when it began."""
-    now_us = time.time_ns() // 1000
+    now_us = wall_us()
     return times.local(now_us).date(), times.midnight_us(now_us)
 
 

@@ -1,14 +1,13 @@
 """What the kiosk's templates are given."""
 
 import shutil
-import time
 from collections import Counter
 from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
 from edge.attestation import read_standing
-from edge.clock import read_kernel
+from edge.clock import read_kernel, wall_us
 from edge.desk.arrivals import Arrivals
 from edge.desk.shown import PossiblePerson, ShownVisit
 from edge.desk.standing import closed_by, states
@@ -50,7 +49,7 @@ class View:
     def common(self) -> dict[str, Any]:
         return {
             "times": self.times,
-            "now_us": _now_us(),
+            "now_us": wall_us(),
             "lasting": lasting,
             "named": cache(self._named),  # a page asks for one name in many rows
             "site_id": self._site_id,
@@ -77,7 +76,7 @@ class View:
 
     def midnight_us(self) -> int:
         """When this day began, by the site's clock."""
-        return self.times.midnight_us(_now_us())
+        return self.times.midnight_us(wall_us())
 
     def today(self) -> dict[str, Any]:
         today = self._arrivals.since(self.midnight_us())
@@ -129,7 +128,7 @@ class View:
 
     def node(self) -> dict[str, Any]:
         state = self._health.read()
-        silent = state.heard_us is not None and _now_us() - state.heard_us > SILENT_AFTER_S * 1e6
+        silent = state.heard_us is not None and wall_us() - state.heard_us > SILENT_AFTER_S * 1e6
         disk = shutil.disk_usage(self._home.database.resolve().parent)
         condition = "never" if state.since_us is None else "stopped"
         if state.running:
@@ -149,7 +148,3 @@ class View:
 
     def _named(self, account_id: str) -> str:
         return self._accounts.named(account_id) or account_id
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

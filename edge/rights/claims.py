@@ -1,12 +1,12 @@
 """A visit somebody disputes (判客): marked by privacy officer or auditor, so that its phone is not erased yet."""
 
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.rights.restricted import visits_of
 from sync.format.records import Record
 from sync.node.ledger import Ledger
@@ -47,7 +47,7 @@ class Claims:
             record = transaction.append(KIND, fields)
             transaction.connection.execute(
                 "INSERT OR REPLACE INTO claims (visit_id, reason, account_id, opened_us) VALUES (?, ?, ?, ?)",
-                (visit_id, reason, account_id, time.time_ns() // 1000),
+                (visit_id, reason, account_id, wall_us()),
             )
             return record
 
@@ -60,9 +60,7 @@ class Claims:
                 raise EdgeError(f"visit {visit_id}: no claim is open")
             fields = {"visit": visit_id, "claim": "closed", "reason": "settled", "request": request}
             record = transaction.append(KIND, {**fields, "account": account_id})
-            transaction.connection.execute(
-                "UPDATE claims SET closed_us = ? WHERE visit_id = ?", (time.time_ns() // 1000, visit_id)
-            )
+            transaction.connection.execute("UPDATE claims SET closed_us = ? WHERE visit_id = ?", (wall_us(), visit_id))
             return record
 
 

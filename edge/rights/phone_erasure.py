@@ -7,7 +7,6 @@ asked ─▶ code sent ─▶ proven ─▶ erased
 import hmac
 import secrets
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.desk.phones import parse_phone
 from edge.rights.claims import disputed, written
 from edge.rights.restricted import number_of, restrict
@@ -94,7 +94,7 @@ class PhoneErasures:
             record = _say(transaction, contact_id, "asked", request, account_id, reason=reason)
             transaction.connection.execute(
                 "INSERT INTO phone_requests (contact_id, reason, account_id, asked_us, tries) VALUES (?, ?, ?, ?, 0)",
-                (contact_id, reason, account_id, _now_us()),
+                (contact_id, reason, account_id, wall_us()),
             )
             return record
 
@@ -112,7 +112,7 @@ class PhoneErasures:
             sealed = vault.seal(contact_id, code.encode(), f"phone-code:{contact_id}")
             transaction.connection.execute(
                 "UPDATE phone_requests SET code = ?, code_us = ?, tries = 0 WHERE contact_id = ?",
-                (sealed, _now_us(), contact_id),
+                (sealed, wall_us(), contact_id),
             )
             if self._sender is None:
                 shown = {"what": "unmask", "person": contact_id, "reason": "erasure", "request": request}
@@ -137,7 +137,7 @@ class PhoneErasures:
                     _say(transaction, contact_id, "proven", None, account_id, proof=proof)
                     transaction.connection.execute(
                         "UPDATE phone_requests SET proven_us = ?, code = NULL WHERE contact_id = ?",
-                        (_now_us(), contact_id),
+                        (wall_us(), contact_id),
                     )
             if why:
                 raise NotProven(why)
@@ -166,7 +166,7 @@ class PhoneErasures:
         reason = found[0] if found else "request"
         if disputed(ledger.connection, contact_id):
             with ledger.transaction() as transaction:
-                restrict(transaction.connection, contact_id, _now_us())
+                restrict(transaction.connection, contact_id, wall_us())
                 record = _say(transaction, contact_id, "restricted", request, account_id)
             vault.scrub()  # of the HMACs nothing is to be left in the log
             return record
@@ -174,7 +174,7 @@ class PhoneErasures:
         with ledger.transaction() as transaction:
             transaction.connection.execute(
                 "UPDATE phone_requests SET done_us = ?, epoch = ?, seq = ? WHERE contact_id = ?",
-                (_now_us(), done.record.epoch, done.record.seq, contact_id),
+                (wall_us(), done.record.epoch, done.record.seq, contact_id),
             )
         return done.record
 
@@ -226,7 +226,7 @@ def _held(connection: sqlite3.Connection, vault: Vault, contact_id: str, typed: 
     if tries >= MOST_TRIES:
         return "tries"
     connection.execute("UPDATE phone_requests SET tries = tries + 1 WHERE contact_id = ?", (contact_id,))
-    if _now_us() > code_us + CODE_LIFE_S * 1_000_000:
+    if wall_us() > code_us + CODE_LIFE_S * 1_000_000:
         return "late"
     code = vault.unseal(contact_id, sealed, f"phone-code:{contact_id}")
     return "" if code is not None and hmac.compare_digest(code, typed.encode()) else "wrong"
@@ -244,7 +244,3 @@ def _say(
 ) -> Record:
     fields = {"person": contact_id, "purpose": "phone", "state": state, "account": account_id, **more}
     return transaction.append(KIND, fields if request is None else {**fields, "request": request})
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000
