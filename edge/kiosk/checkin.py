@@ -12,13 +12,13 @@ from starlette.responses import RedirectResponse, Response
 from edge.clock import wall_us
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
 from edge.desk.codes import ShownCode
-from edge.desk.consents import MAX_SIGNATURE, NothingToForget
+from edge.desk.consents import NothingToForget
 from edge.desk.contacts import contact_of
 from edge.desk.phones import BadPhone, parse_phone
 from edge.desk.shown import ShownVisit
 from edge.desk.undo import may_undo
 from edge.kiosk.consent import ConsentDesk, NotAgreed
-from edge.kiosk.forms import once, sent_once
+from edge.kiosk.forms import Registering, once, registering, sent_once
 from edge.kiosk.parties import BadParty, PartyView, moved
 from edge.kiosk.phone_forms import PhoneForms
 from edge.kiosk.roles import DESK
@@ -53,27 +53,23 @@ def mount(shell: Shell) -> None:
         visit_id: str,
         session: form,
         way: Annotated[Literal["phone", "walk_in"], Form()],
-        request_id: Annotated[str, Form()],
-        phone: Annotated[str, Form(max_length=40)] = "",
-        consent: Annotated[tuple[str, ...], Form()] = (),
-        language: Annotated[str, Form()] = "",
-        signature: Annotated[str, Form(max_length=MAX_SIGNATURE)] = "",
-        companion: Annotated[list[str] | None, Form()] = None,
-        heads: Annotated[str, Form(max_length=8)] = "",
+        told: Annotated[Registering, Depends(registering)],
     ) -> Response:
-        visit, sent = shell.known(visit_id), sent_once(request_id)
+        visit = shell.known(visit_id)
         try:
-            party = parties.together(visit, companion or (), heads)
-            number = parse_phone(phone) if way == "phone" or phone.strip() else None
+            party = parties.together(visit, told.companions, told.heads)
+            number = parse_phone(told.phone) if way == "phone" or told.phone.strip() else None
         except BadParty as error:
             status = 422 if error.fault == "heads_bad" else 409
-            return checkin_page(shell, request, session, visit, status=status, problem=error.fault, typed=phone)
+            return checkin_page(shell, request, session, visit, status=status, problem=error.fault, typed=told.phone)
         except BadPhone as error:
-            return checkin_page(shell, request, session, visit, status=422, problem=f"phone_{error.fault}", typed=phone)
+            return checkin_page(
+                shell, request, session, visit, status=422, problem=f"phone_{error.fault}", typed=told.phone
+            )
         try:
-            agreed = consents.agreed_to(visit, list(consent), language, signature)
+            agreed = consents.agreed_to(visit, list(told.consent), told.language, told.signature)
         except NotAgreed as error:
-            return checkin_page(shell, request, session, visit, status=409, problem=error.problem, typed=phone)
+            return checkin_page(shell, request, session, visit, status=409, problem=error.problem, typed=told.phone)
         return checked_in(
             shell,
             request,
@@ -84,7 +80,7 @@ def mount(shell: Shell) -> None:
                 way,
                 number,
                 agreed,
-                sent,
+                told.request_id,
                 session.account.account_id,
                 companions=party.companions,
                 heads=party.heads,

@@ -3,7 +3,6 @@
 import logging
 import time
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, File, Form, UploadFile
@@ -15,14 +14,13 @@ from edge import EdgeError
 from edge.clock import wall_us
 from edge.desk.checkin import CheckIn, Way
 from edge.desk.codes import MAX_TEXT, CodeReader, CodeRefused, ShownCode
-from edge.desk.consents import MAX_SIGNATURE
 from edge.desk.phones import BadPhone, Phone, parse_phone
 from edge.desk.pictures import MAX_PICTURE_BYTES, NoCode, code_in
 from edge.desk.scans import record_refusal
 from edge.desk.shown import ShownVisit
 from edge.kiosk.checkin import checked_in, checkin_page
 from edge.kiosk.consent import ConsentDesk, NotAgreed
-from edge.kiosk.forms import sent_once
+from edge.kiosk.forms import Registering, registering
 from edge.kiosk.parties import BadParty, PartyView
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
@@ -33,34 +31,7 @@ from sync.web.sessions import Session
 _log = logging.getLogger(__name__)
 CAMERA_S = 6.0  # how long a code may take to be held before the node's camera
 _CONFIRMS = ("agent", "foreign")  # nothing of the customer is in them: the desk says whether that is all
-
-
 _CONFLICTS = ("no_key", "moved", "consent_late", "consent_two")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What the page sends along with a code: what had been filled in when it was scanned."""
-
-    request_id: str
-    phone: str
-    consent: tuple[str, ...]
-    language: str
-    signature: str
-    companions: tuple[str, ...]
-    heads: str
-
-
-def _told(
-    request_id: Annotated[str, Form()],
-    phone: Annotated[str, Form(max_length=40)] = "",
-    consent: Annotated[tuple[str, ...], Form()] = (),
-    language: Annotated[str, Form()] = "",
-    signature: Annotated[str, Form(max_length=MAX_SIGNATURE)] = "",
-    companion: Annotated[list[str] | None, Form()] = None,
-    heads: Annotated[str, Form(max_length=8)] = "",
-) -> Told:
-    return Told(sent_once(request_id), phone, consent, language, signature, tuple(companion or ()), heads)
 
 
 def mount(shell: Shell) -> None:
@@ -70,10 +41,10 @@ def mount(shell: Shell) -> None:
     reader = CodeReader(home.path, home.keys_database, home.settings().site.id)
     parties = PartyView(shell)
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
-    told_with = Annotated[Told, Depends(_told)]
+    told_with = Annotated[Registering, Depends(registering)]
 
     def judged(
-        request: Request, session: Session, visit: ShownVisit, text: str, told: Told, confirmed: bool = False
+        request: Request, session: Session, visit: ShownVisit, text: str, told: Registering, confirmed: bool = False
     ) -> Response:
         if not text.strip():
             return page(request, session, visit, told, "code_empty")
@@ -107,7 +78,9 @@ def mount(shell: Shell) -> None:
         except CodeRefused as refused:
             return refusal(request, session, visit, refused, told)
 
-    def refusal(request: Request, session: Session, visit: ShownVisit, refused: CodeRefused, told: Told) -> Response:
+    def refusal(
+        request: Request, session: Session, visit: ShownVisit, refused: CodeRefused, told: Registering
+    ) -> Response:
         account_id = session.account.account_id
         try:
             record = record_refusal(shell.desk_ledger, refused, visit.visit_id, visit.at, told.request_id, account_id)
@@ -116,7 +89,9 @@ def mount(shell: Shell) -> None:
             return page(request, session, visit, told, "no_key")
         return page(request, session, visit, told, f"code_{record.fields['reason']}", refused=record)
 
-    def page(request: Request, session: Session, visit: ShownVisit, told: Told, problem: str, **given: Any) -> Response:
+    def page(
+        request: Request, session: Session, visit: ShownVisit, told: Registering, problem: str, **given: Any
+    ) -> Response:
         status = (409 if problem in _CONFLICTS else 422) if problem else 200
         return checkin_page(shell, request, session, visit, status=status, problem=problem, typed=told.phone, **given)
 

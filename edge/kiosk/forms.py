@@ -1,8 +1,12 @@
-"""What every form of the desk brings along."""
+"""What the forms of the desk bring along."""
 
 import re
+from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import HTTPException
+from fastapi import Form, HTTPException
+
+from edge.desk.consents import MAX_SIGNATURE
 
 _REQUEST = re.compile(r"[0-9a-f]{32}")
 
@@ -17,3 +21,32 @@ def sent_once(sent: str) -> str:
     if not once(sent):
         raise HTTPException(422, "form")
     return sent
+
+
+@dataclass(frozen=True, slots=True)
+class Registering:
+    """What the form of a registration holds, however it is sent: by its own buttons, or along with a code.
+
+    phone, heads: as typed. consent: the versions of the texts that were ticked. signature: of `read_signature`.
+    """
+
+    request_id: str
+    phone: str
+    consent: tuple[str, ...]
+    language: str
+    signature: str
+    companions: tuple[str, ...]
+    heads: str
+
+
+def registering(
+    request_id: Annotated[str, Form()],
+    phone: Annotated[str, Form(max_length=40)] = "",
+    consent: Annotated[tuple[str, ...], Form()] = (),
+    language: Annotated[str, Form()] = "",
+    signature: Annotated[str, Form(max_length=MAX_SIGNATURE)] = "",
+    companion: Annotated[list[str] | None, Form()] = None,
+    heads: Annotated[str, Form(max_length=8)] = "",
+) -> Registering:
+    """Read that form; a dependency of the routes it is sent to."""
+    return Registering(sent_once(request_id), phone, consent, language, signature, tuple(companion or ()), heads)
