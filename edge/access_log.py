@@ -8,7 +8,6 @@ signed. What was written since the last digest is as good as the database is, an
 import queue
 import sqlite3
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import closing
@@ -21,6 +20,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
+from edge.clock import wall_us
 from sync import SyncError
 from sync.format import canonical
 from sync.format.records import Record
@@ -89,7 +89,7 @@ class _Wanted:
 class AccessLog:
     """Writes the rows of one database from a thread of its own: looks that come together share one commit."""
 
-    def __init__(self, database: Path, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(self, database: Path, now_us: Callable[[], int] = wall_us) -> None:
         self._database = database
         self._now_us = now_us
         self._wanted: queue.SimpleQueue[_Wanted | None] = queue.SimpleQueue()

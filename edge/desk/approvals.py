@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from edge import EdgeError
+from edge.desk.checkin import Way
 from edge.proven import proven
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -18,7 +19,7 @@ from sync.web.accounts import Account
 
 REASONS = ("typo", "wrong_source", "agent_evidence", "earlier_visit", "other")
 """Why somebody asks."""
-WAYS = ("phone", "walk_in", "code", "visitor")
+WAYS: tuple[Way, ...] = get_args(Way)
 _AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _KINDS = (CHECKED_IN, CORRECTED, APPROVED)
 
