@@ -40,6 +40,7 @@ from edge.kiosk import (
     visitor,
     why,
 )
+from edge.kiosk.bodies import LongestBody
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
@@ -120,6 +121,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
 
     app = FastAPI(title="FirstVisit kiosk", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live = live
+    app.add_middleware(LongestBody, signed_in=gate.signed_in)
     pages.mount(app)
     gate.mount(app)
     view = View(home, times, arrivals, health, watch, accounts, settings.site.id, settings.node.id)

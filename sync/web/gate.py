@@ -98,6 +98,10 @@ class Gate:
 
         return check
 
+    def signed_in(self, request: Request) -> bool:
+        """Whether somebody is; asking does not keep the session alive."""
+        return self._sessions.find(request.cookies.get(self._cookies.session), touch=False) is not None
+
     def tablet(self, request: Request) -> Tablet | None:
         """The registered tablet this request comes from."""
         return self._tablets.find(request.cookies.get(self._cookies.tablet)) if self._tablets else None
@@ -187,7 +191,7 @@ class Gate:
 
     def _whether(self, request: Request) -> Response:
         """204 while somebody is signed in, else 401: how a page learns why its stream was refused."""
-        if self._sessions.find(request.cookies.get(self._cookies.session), touch=False) is None:
+        if not self.signed_in(request):
             raise SignInNeeded(page=False)
         return Response(status_code=204)
 
