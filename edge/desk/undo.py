@@ -14,13 +14,15 @@ from edge.rights.sealed_phones import unseal
 from edge.vault import opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
+from sync.format.source import proposed
+from sync.format.visit_fields import CORRECTED
 from sync.node.ledger import Ledger
 
 UNDO_US = 600_000_000  # issue 5: a host can undo for ten minutes, later only with an approval
 
 
 class TooLate(EdgeError):
-    """Not theirs to undo (any more): somebody else's registration, or older than UNDO_US."""
+    """Not theirs to undo (any more): somebody else's registration, older than UNDO_US, or asked to be corrected."""
 
 
 def may_undo(record_account: str, registered_us: int, account_id: str, now_us: int) -> bool:
@@ -42,7 +44,7 @@ def undo(
         told = list(ledger.records((KIND,), arrival.at))
         if same := [record for record in told if record.fields["request"] == request]:
             return same
-        undone = _registration(told, arrival, account_id, now_us)
+        undone = _registration(ledger, told, arrival, account_id, now_us)
         agreed = ledger.naming(arrival.visit_id, ("consent.given",), arrival.at)
     records: list[Record] = []
     if any(one.fields.get("request") == undone.fields["request"] for one in agreed):
@@ -51,7 +53,7 @@ def undo(
     with closing(open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
         with ledger.transaction() as transaction:
             told = list(ledger.records((KIND,), arrival.at))
-            undone = _registration(told, arrival, account_id, now_us)
+            undone = _registration(ledger, told, arrival, account_id, now_us)
             newest = {record.fields["visit"]: record for record in told}
             with_it = [one for one in newest.values() if one.fields["request"] == undone.fields["request"]]
             sent: Fields = {"request": request, "account": account_id, "state": "open", "reason": "undone"}
@@ -68,13 +70,20 @@ def undo(
     return records
 
 
-def _registration(told: Iterable[Record], arrival: Arrival, account_id: str, now_us: int) -> Record:
-    """The registration that stands of an arrival, where this account may take it back."""
+def _registration(ledger: Ledger, told: Iterable[Record], arrival: Arrival, account_id: str, now_us: int) -> Record:
+    """The registration that stands of an arrival, where this account may take it back.
+
+    What somebody has asked to be corrected is an auditor's to answer: undone and registered anew, the answer would be
+    lost, or given to a registration that the auditor has not seen.
+    """
     of_it = [record for record in told if record.fields["visit"] == arrival.visit_id]
     if not of_it or of_it[-1].fields["state"] != "registered":
         raise NotNow(f"visit {arrival.visit_id}: no registration stands")
     if not may_undo(of_it[-1].fields["account"], of_it[-1].stamp.wall_us, account_id, now_us):
         raise TooLate(f"visit {arrival.visit_id}: not to be undone any more")
+    corrected = ledger.naming(arrival.visit_id, (CORRECTED,), arrival.at)
+    if any(one.fields.get("visit") == arrival.visit_id and proposed(one.fields) for one in corrected):
+        raise TooLate(f"visit {arrival.visit_id}: a correction of it has been asked for")
     return of_it[-1]
 
 

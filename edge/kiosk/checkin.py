@@ -153,6 +153,7 @@ def checkin_page(
         serving=serve,
         undoable=visit.checkin is not None
         and visit.state == "registered"
+        and not visit.origin.proposals
         and may_undo(visit.checkin.account_id, visit.checkin.at_us, session.account.account_id, wall_us()),
         dismissals=tuple(DISMISSALS),
         consents=consents.offered(visit, shell.pages.texts(request).language),

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from edge.clock import Clock
+from edge.desk.approvals import Approvals, Change
 from edge.desk.checkin import NotNow
 from edge.desk.consents import Consent, ConsentTexts
 from edge.desk.undo import UNDO_US, TooLate, undo
@@ -105,6 +106,17 @@ def test_nobody_undoes_somebody_elses_registration_or_an_old_one(host: Host, doo
     with pytest.raises(TooLate):
         taken_back(host, old)
     assert len(list(door.ledger.records(("visit.checkin",)))) == 2
+
+
+def test_what_somebody_has_asked_to_correct_is_the_auditor_s_to_answer(host: Host, door: Door) -> None:
+    visit, home = door.see(), host.desk.home
+    registered = host.register(visit)
+    approvals = Approvals(lambda: home.open_ledger("desk", Clock()), home.path, "puxi-01")
+    at, request = host.arrival(visit).at, secrets.token_hex(16)
+    approvals.ask(visit, at, Change(way="code", agent="a-17"), "wrong_source", request, host.desk.li)
+    with pytest.raises(TooLate, match="asked for"):
+        taken_back(host, visit)
+    assert [one.seq for one in door.ledger.records(("visit.checkin",))] == [registered.seq]
 
 
 def test_companions_closed_with_it_are_open_again_too(host: Host, door: Door) -> None:
