@@ -172,8 +172,9 @@ class VisitorForms:
                 if gone:
                     with immediate(keys):
                         keys.executemany("DELETE FROM visitor_form_keys WHERE form_id = ?", gone)
+            # each time: while somebody reads keys.db, its log keeps the key, and nothing is `gone` the next time
+            keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             if gone:
-                keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
                 database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     @contextmanager

@@ -363,6 +363,22 @@ def test_a_form_that_nobody_binds_is_forgotten_after_two_hours_in_every_byte(sit
         assert "登记已过期" in phone.get(path).text
 
 
+def test_a_key_that_somebody_was_reading_at_the_sweep_goes_with_a_later_one(site: Site) -> None:
+    home, forms = site.desk.home, site.forms()
+    files = [home.path / name for name in ("keys.db", "keys.db-wal")]
+    with site.phone() as phone:
+        phone.post(site.opened(phone), data=FORM)
+    (kept,) = forms.waiting(0)
+    with closing(open_checked(home.keys_database, KEYS_FORMAT)) as reader:
+        reader.execute("BEGIN")
+        ((key,),) = reader.execute("SELECT key FROM visitor_form_keys").fetchall()
+        forms.sweep(kept.received_us + WAIT_US)
+        assert key in b"".join(file.read_bytes() for file in files)
+        reader.execute("COMMIT")
+        forms.sweep(kept.received_us + WAIT_US)
+        assert key not in b"".join(file.read_bytes() for file in files)
+
+
 # -- the place -------------------------------------------------------------------------------------------------------
 
 
