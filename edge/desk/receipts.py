@@ -8,6 +8,7 @@ import segno
 from edge.desk.contacts import contact_of
 from edge.desk.fact import Fact
 from edge.home import Home
+from edge.proven import proven
 from edge.vault import Vault
 from sync.format.canonical import Fields
 from sync.format.receipts import KINDS, Receipt
@@ -43,7 +44,7 @@ class Slip:
 
 
 def slip_of(home: Home, ledger: Ledger, vault: Vault, epoch: int, seq: int) -> Slip | None:
-    """The slip of a record, signed under the desk key in force; None where no receipt is given for it.
+    """The slip of a record, signed under the desk key in force; None where the record gets none, or nobody signed it.
 
     Raises KeyNotInForce where central has revoked that key.
     """
@@ -54,6 +55,8 @@ def slip_of(home: Home, ledger: Ledger, vault: Vault, epoch: int, seq: int) -> S
     signer = home.signer("desk")
     if (revoked := ledger.revocation(signer.public)) is not None:
         raise KeyNotInForce(f"the desk's key is revoked ({revoked.reason}): it signs no receipt")
+    if not proven(home.path, ledger, [record]):  # whoever may write the database must not have a row signed for it
+        return None
     receipt = Receipt.seal(record, signer)
     masked = contact.masked if contact is not None and "phone" in record.fields else None
     return Slip(record, receipt, masked)

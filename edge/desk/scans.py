@@ -18,13 +18,17 @@ def record_refusal(
     request: str,
     account_id: str,
 ) -> Record:
-    """Append `code.refused` under the desk key; the same request again gets the record of the first time back.
+    """Append `code.refused` under the desk key; the same request and code again get the record of the first time back.
 
     after: (epoch, seq) of the visit's first record. Raises KeyNotInForce where the desk's key may sign no more.
     """
     with closing(open_ledger()) as ledger, ledger.transaction() as transaction:
         told = ledger.naming(request, (KIND,), after=after)
-        if same := [record for record in told if record.fields.get("request") == request]:
+        if same := [
+            record
+            for record in told
+            if record.fields.get("request") == request and record.fields.get("code") == refused.code_hash
+        ]:
             return same[0]
         fields = {"visit": visit_id, "request": request, "account": account_id}
         return transaction.append(KIND, {**fields, "reason": refused.reason, "code": refused.code_hash})

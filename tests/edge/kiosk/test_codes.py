@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import secrets
+import sqlite3
 import struct
 import threading
 import time
@@ -357,6 +358,32 @@ def test_the_slip_of_a_check_in_is_signed_and_masks_the_phone_and_the_agent_s_co
     assert re.findall("FVR1[A-Z2-7]+", client.get(link).text) == [receipt.text()], "printed again it is the same"
     for nothing in ("/receipts/1.1", "/receipts/1.9999", "/receipts/x", "/receipts/0.1"):
         assert client.get(nothing).status_code == 404
+
+
+def test_a_registration_that_nobody_signed_gets_no_slip(desk: Desk, door: Door, visitor: Visitor) -> None:
+    visit, _ = door.arrive("first")
+    client = visitor("li")
+    sent = {"csrf_token": form_token(client, "/"), "request_id": secrets.token_hex(16), "way": "walk_in"}
+    until_shown(client, visit)
+    client.post(f"/visits/{visit}/checkin", data=sent)
+    (record,) = records(desk, "visit.checkin")
+    link = f"/receipts/1.{record.seq}"
+    assert client.get(link).status_code == 200
+    with closing(sqlite3.connect(desk.home.database)) as connection, connection:
+        connection.execute("UPDATE ledger SET signature = zeroblob(64) WHERE seq = ?", (record.seq,))
+    assert client.get(link).status_code == 404
+    assert client.get(f"{link}/code.svg").status_code == 404
+
+
+def test_each_code_refused_is_on_record_whatever_the_form_calls_itself(
+    desk: Desk, door: Door, hq: Hq, visitor: Visitor
+) -> None:
+    visit, _ = door.arrive("first")
+    client, code = visitor("li"), hq.report().text()
+    for torn in (code[:-9], code[:-10], code[:-9]):
+        scan(client, visit, torn, request_id="ab" * 16)
+    assert len({one.fields["code"] for one in records(desk, "code.refused")}) == 2
+    assert len(records(desk, "code.refused")) == 2, "the same twice is one"
 
 
 def test_the_slip_of_a_refused_code_says_why_and_proves_it(desk: Desk, door: Door, hq: Hq, visitor: Visitor) -> None:
