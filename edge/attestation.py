@@ -42,10 +42,14 @@ def attested_surroundings(db: sqlite_utils.Database) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """changed: what differs from what was attested, empty where the place holds. changed_us: since when."""
+    """changed: what differs from what was attested, empty where the place holds. changed_us: since when.
+
+    looked: whether anybody or anything has ever looked around here.
+    """
 
     changed: tuple[str, ...] = ()
     changed_us: int | None = None
+    looked: bool = True
 
     @property
     def holds(self) -> bool:
@@ -126,12 +130,12 @@ class Attestation:
 
 
 def read_standing(database: Path) -> Standing:
-    """What the last check of a HOME said; that of a HOME never checked is that all holds."""
+    """What the last check of a HOME said; that of a HOME never checked is that nothing is known to have changed."""
     with closing(open_checked(database, LEDGER_FORMAT)) as connection, named(database):
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attestation'").fetchone():
-            return Standing()
+            return Standing(looked=False)
         found = connection.execute("SELECT changed, changed_us FROM attestation").fetchone()
-    return Standing(tuple(found[0].split()), found[1]) if found and found[0] else Standing()
+    return Standing(tuple(found[0].split()), found[1]) if found and found[0] else Standing(looked=found is not None)
 
 
 def unattested(place: Fields) -> Fields:

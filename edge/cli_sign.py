@@ -25,8 +25,9 @@ def sign(
 ) -> None:
     """Print the sign for the entrance, in Chinese and English, as the capture policy in force calls for it.
 
-    It needs [operator] in firstvisit.toml. Print it anew when the policy or a retention changes.
-    Example: firstvisit sign --home demo --pdf sign.pdf --size A3
+    It needs section operator of firstvisit.toml: name, contact. Print it anew when the policy or a retention changes.
+
+    Example: firstvisit sign --home /var/lib/firstvisit/home --pdf sign.pdf --size A3
     """
     from edge.home import Home
     from edge.rights.entrance_sign import NoSign, draw_sign, sign_of

@@ -284,7 +284,9 @@ def new_config(*, site: str, node: str, place: dict[str, Any], capture: dict[str
         document.add(name, section)
     text = tomlkit.dumps(document)
     return (
-        text + '\n# [[camera]]\n# id = "door"\n# uri = "rtsp://user:password@192.0.2.10/stream1"\n# zone = "entrance"\n'
+        text
+        + '\n# [operator]\n# name = "湖畔置业有限公司"\n# contact = "400-000-0000"\n'
+        + '\n# [[camera]]\n# id = "door"\n# uri = "rtsp://user:password@192.0.2.10/stream1"\n# zone = "entrance"\n'
     )
 
 

@@ -36,7 +36,7 @@ def issue(
     Raises SyncError where a kind's parts are not there, or a site has no node here.
     """
     if (kind == "report") != (digits is not None):
-        raise SyncError("a report, and nothing else, has digits of a customer's number")
+        raise SyncError("a report, and no other kind, has digits of a customer's number, such as 138-5678")
     if (kind == "site") != (agent_id is None):
         raise SyncError(f"a code of kind {kind} {'has no' if kind == 'site' else 'names its'} agent")
     migrate_store(directory)

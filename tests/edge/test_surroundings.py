@@ -278,7 +278,7 @@ def test_records_name_no_place_for_certain_until_somebody_has_looked(
 
 def test_a_home_of_an_earlier_version_is_read_as_one_that_was_never_checked(home: Home, node: Ledger) -> None:
     node.connection.execute("DROP TABLE attestation")
-    assert read_standing(home.database) == Standing()
+    assert read_standing(home.database) == Standing(looked=False)
 
 
 @pytest.mark.usefixtures("pack")

@@ -1,4 +1,7 @@
 "use strict";
+// On a phone a manager's pages are more than fit the bar: it begins where the page is.
+document.querySelector(".rail [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+
 // Without its stream a page is not to be trusted with a tap: it says so and takes no form until the stream is back.
 (() => {
   const banner = document.querySelector("[data-offline]");

@@ -696,7 +696,9 @@ def test_the_node_page_says_that_the_surroundings_have_changed_until_somebody_ha
     visitor: Visitor, door: Door, tmp_path: Path
 ) -> None:
     client = visitor("li")
-    assert "Surroundings unchanged" in client.get("/node?lang=en").text
+    unseen = client.get("/node?lang=en").text
+    assert "Not looked at yet" in unseen
+    assert "Surroundings unchanged" not in unseen, "nothing has looked around"
     net, camera = tmp_path / "proc" / "net", {"door": "rtsp://192.0.2.7/s"}
     net.mkdir(parents=True)
     attestation = Attestation(door.home.database, Surroundings(camera, tmp_path / "proc", tmp_path, ""))

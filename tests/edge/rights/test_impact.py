@@ -39,6 +39,7 @@ def test_the_report_says_what_the_settings_are_and_what_is_stored(office: Office
     assert "child 1" in text
     assert text.count('class="open"') == 3, "what only the operator knows is marked"
     assert "13911112222" not in text
+    assert "未经同意：到访后 24 小时" in text
 
 
 def store_faces(office: Office, upto: int) -> None:
