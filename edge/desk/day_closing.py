@@ -13,8 +13,8 @@ from edge.desk.shown import KINDS
 from edge.proven import proven
 from sync.format.records import Record
 from sync.format.stamp import to_us
+from sync.format.visit_fields import DECISION_OF_KIND
 from sync.node.ledger import Ledger
-from sync.node.moments import place_before
 
 _log = logging.getLogger(__name__)
 KIND = "day.closed"
@@ -93,7 +93,13 @@ def closed_days(folder: Path, ledger: Ledger) -> list[tuple[Day, Record]]:
 def _arrived(ledger: Ledger, from_us: int) -> Arrivals:
     """Everybody who arrived since a moment, with all that was recorded of them until now."""
     arrivals = Arrivals()
-    for record in ledger.records(KINDS, place_before(ledger, from_us)):
+    # by the door's time, not by a place among the stamps: after a start with a wrong clock these do not ascend
+    first = ledger.connection.execute(
+        f"SELECT epoch, seq - 1 FROM ledger WHERE kind IN ({','.join('?' * len(DECISION_OF_KIND))})"
+        " AND json_extract(CAST(body AS TEXT), '$.arrived_us') >= ? ORDER BY epoch, seq LIMIT 1",
+        (*DECISION_OF_KIND, from_us),
+    ).fetchone()
+    for record in ledger.records(KINDS, first) if first is not None else ():
         try:
             arrivals.add(record)
         except (KeyError, TypeError) as error:

@@ -167,6 +167,20 @@ def test_a_day_is_closed_once_after_its_end_and_says_what_stood_then(past: Past)
     assert read_closed(fields) == replace(past.counted(), hosts=read_closed(fields).hosts)
 
 
+@pytest.mark.parametrize("records", [1, 4, 12])
+def test_an_arrival_before_a_start_with_a_wrong_clock_is_counted_however_long_that_was(
+    past: Past, records: int
+) -> None:
+    for minute in range(4):
+        past.see(f"09:0{minute}")
+    past.at("00:00", TODAY - timedelta(days=40))  # no battery behind the clock, and no network yet
+    for _ in range(records):
+        past.node.append("node.alive", {"cameras": []})
+    past.see("15:00")
+    (*_, closed) = past.closing().close_due(at(TODAY + timedelta(days=1)))
+    assert (closed.fields["day"], closed.fields["unclosed"]) == (TODAY.isoformat(), 5)
+
+
 def test_days_it_was_off_are_caught_up_each_once_whoever_else_closes_them(past: Past) -> None:
     past.see("09:00")
     job, other = past.closing(), past.closing()
