@@ -124,6 +124,7 @@ def mount(shell: Shell) -> None:
     @app.get("/fragments/who/{visit_id}")
     def who(request: Request, visit_id: str, session: part) -> Response:
         visit = shell.known(visit_id)
+        shell.look(session, "checkin", visit_id)
         given = desk.who(visit) | PartyView(shell).around(visit)
         return shell.part(request, "who.html", **given, csrf_token=session.csrf_token)
 

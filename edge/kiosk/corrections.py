@@ -37,6 +37,7 @@ def mount(shell: Shell) -> None:
         problem: str = "",
         typed: dict[str, str] | None = None,
     ) -> Response:
+        shell.look(session, "checkin", visit.visit_id)
         return shell.page(
             request,
             "correct.html",

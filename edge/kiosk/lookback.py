@@ -49,7 +49,8 @@ def mount(shell: Shell) -> None:
         for one in found or []:
             shell.look(session, "lookback", one.visit_id)
         if found == []:
-            shell.look(session, "lookback", "nobody" if visit is None else visit.visit_id)
+            # a miss is a row each: whoever tries out numbers is seen by how many there are
+            shell.look(session, "lookback", f"nobody-{secrets.token_hex(8)}" if visit is None else visit.visit_id)
         return shell.page(
             request,
             "lookback.html",

@@ -54,6 +54,22 @@ def test_every_page_that_shows_a_person_writes_down_who_looked(visitor: Visitor,
     ]
 
 
+def test_a_part_of_a_page_is_a_look_too_and_each_number_tried_in_vain_is_one(
+    visitor: Visitor, door: Door, desk: Desk
+) -> None:
+    visit_id, other = door.arrive("first")[0], door.arrive("first")[0]
+    li = visitor("li")
+    until_shown(li, other)
+    li.get(f"/fragments/who/{visit_id}")
+    li.get(f"/visits/{other}/correct")
+    assert [row[1:] for row in _noted(desk)] == [("checkin", visit_id), ("checkin", other)]
+    for digits in ("1380000", "1380001", "1380001"):
+        li.post("/lookback", data={"csrf_token": form_token(li, "/"), "phone": digits})
+    tried = [subject for _, action, subject in _noted(desk) if action == "lookback"]
+    assert len(set(tried)) == 3
+    assert not any("1380" in subject for subject in tried)
+
+
 def test_a_page_is_refused_where_the_look_cannot_be_written_down(visitor: Visitor, door: Door, desk: Desk) -> None:
     visit_id, _ = door.arrive("first")
     client = visitor("li")
