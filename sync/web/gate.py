@@ -1,5 +1,6 @@
 """The door of an application: signing in and out, and who may see which route."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from sync.storage.database import DatabaseError
 from sync.web import csrf
 from sync.web.accounts import Account, Accounts, Refused
 from sync.web.backoff import Wait
@@ -17,6 +19,7 @@ from sync.web.pages import Pages
 from sync.web.sessions import LONGEST_S, Session, Sessions
 from sync.web.tablets import Tablet, Tablets
 
+_log = logging.getLogger(__name__)
 _TABLET_S = 400 * 24 * 3600  # the longest that browsers keep a cookie
 _FORM_S = 24 * 3600
 
@@ -143,6 +146,7 @@ class Gate:
         app.exception_handler(HTTPException)(self._refused)
         app.exception_handler(404)(self._refused)
         app.exception_handler(RequestValidationError)(self._refused)
+        app.exception_handler(DatabaseError)(self._not_written)
 
     def _login_page(self, request: Request) -> Response:
         session = self._sessions.find(request.cookies.get(self._cookies.session), touch=False)
@@ -271,6 +275,11 @@ class Gate:
         assert isinstance(error, BelongsElsewhere)
         return RedirectResponse(error.path, 303)
 
+    def _not_written(self, request: Request, error: Exception) -> Response:
+        """A database that is busy or full ends in words and a way back, not in a broken page."""
+        _log.error("%s %s: %s", request.method, request.url.path, error)
+        return self._refused(request, HTTPException(503, "database"))
+
     def _refused(self, request: Request, error: Exception) -> Response:
         status, why = 404, "missing"
         if isinstance(error, HTTPException):
@@ -288,7 +297,7 @@ class Gate:
         )
 
 
-_REASONS = ("role", "form", "tablet", "unlogged")
+_REASONS = ("role", "form", "tablet", "unlogged", "database")
 
 
 def _address(request: Request) -> str:
