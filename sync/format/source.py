@@ -1,7 +1,7 @@
 """Where a visitor is said to have come from: as the desk registered it, and as approved corrections have it since.
 
 A correction of it is a `visit.corrected` whose `state` is `proposed`, and counts from the `visit.approved` that names
-its hash and says `approved`: of another account than the one that proposed it. The first word on a proposal stands.
+its hash and says `approved`, of another account and office than those that proposed it. The first word stands.
 """
 
 import re
@@ -70,12 +70,16 @@ def source_of(records: Iterable[Record]) -> Source:
 
 def _judged(asked: Proposal, record: Record) -> Proposal:
     match record.fields.get("verdict"):
-        case "approved" | "refused" as verdict if asked.verdict is None and record.fields.get(
-            "account"
-        ) != asked.record.fields.get("account"):
+        case "approved" | "refused" as verdict if asked.verdict is None and _from_outside(asked.record, record):
             return Proposal(asked.record, verdict, record)
         case _:
             return asked
+
+
+def _from_outside(asked: Record, word: Record) -> bool:
+    """Whether another account gives the word, and not one of the office that asks, where both say theirs."""
+    account, office = (word.fields.get(name) for name in ("account", "office"))
+    return account != asked.fields.get("account") and (office is None or office != asked.fields.get("office"))
 
 
 def lines(source: Source) -> list[str]:

@@ -203,13 +203,14 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
 ) -> None:
     def ask(way: str) -> Record:
         said = {"visit": visit, "state": "proposed", "reason": "typo", "account": "li", "way": way, "first_us": 17}
-        return site.desk.append("visit.corrected", said)
+        return site.desk.append("visit.corrected", {**said, "office": "puxi-01"})
 
     site.desk.append("visit.checkin", {"visit": visit, "state": "registered", "way": "phone", "account": "li"})
     for way, verdict in (("walk_in", "approved"), ("code", "refused")):
         word = {"visit": visit, "proposal": ask(way).hash.hex(), "verdict": verdict, "account": "zhao"}
         site.desk.append("visit.approved", word)
-    ask("visitor")
+    inside = {"visit": visit, "proposal": ask("visitor").hash.hex(), "verdict": "approved", "account": "zhao"}
+    site.desk.append("visit.approved", {**inside, "office": "puxi-01"})
     site.ack(checkpoint=True)
     path = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip")
     assert ours(path) == theirs(path) == ("good", None)

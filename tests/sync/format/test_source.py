@@ -47,12 +47,13 @@ def test_a_refused_proposal_stays_and_changes_nothing(told: Callable[[str, Field
 
 
 @pytest.mark.parametrize(
-    "more", [{"account": "li"}, {"proposal": "0" * 64}, {"verdict": "maybe"}, {"verdict": ["approved"]}]
+    "more",
+    [{"account": "li"}, {"office": "puxi-01"}, {"proposal": "0" * 64}, {"verdict": "maybe"}, {"verdict": ["approved"]}],
 )
-def test_a_word_of_the_asker_on_something_else_or_of_neither_kind_counts_for_nothing(
+def test_a_word_of_the_asker_of_their_office_on_something_else_or_of_neither_kind_counts_for_nothing(
     told: Callable[[str, Fields], Record], more: Fields
 ) -> None:
-    registered, asked = _register(told), _ask(told, agent="a-17")
+    registered, asked = _register(told), _ask(told, agent="a-17", office="puxi-01")
     word = {"proposal": asked.hash.hex(), "verdict": "approved", "account": "zhao", **more}
     found = source_of([registered, asked, told("approved", word)])
     assert found.standing == {"way": "phone"}
