@@ -24,6 +24,7 @@ from edge.key_copies import KeyCopies
 from edge.nightly import Checks
 from edge.rights.volume import DUTY, SOON, faces_stored
 from edge.settings import Settings
+from edge.vault import opened as opened_vault
 from models import ModelsError
 from models.liveness import open_liveness
 from models.pack import open_pack
@@ -235,9 +236,10 @@ def _when(moment_us: int) -> str:
 
 def _people(home: Home) -> Finding:
     try:
-        with closing(home.open_ledger()) as ledger:
+        # opening the vault holds keys.db, too, to the tables that FirstVisit makes
+        with closing(home.open_ledger()) as ledger, opened_vault(home.database, home.keys_database):
             stored = faces_stored(ledger.connection)
-    except SyncError as error:
+    except (SyncError, EdgeError) as error:
         return Finding("people", "bad", str(error))
     if stored >= DUTY:
         return Finding("people", "bad", f"{stored} people stored: from {DUTY} on a filing is due")
