@@ -161,7 +161,7 @@ def checkin_page(
         typed=typed,
         moved=moved(shell, visit, moved_by) if once(moved_by) else None,
         **PartyView(shell).around(visit),
-        **PhoneForms(shell).listed(),
+        **PhoneForms(shell).listed(request.query_params.get("digits", "")),
         scanned=scanned,
         scanned_text=scanned_text,
         refused=refused,

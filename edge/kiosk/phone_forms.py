@@ -1,5 +1,6 @@
 """What visitors have sent from their own phones, as the desk's pages show it until it is bound to an arrival."""
 
+import re
 from typing import Any
 
 from edge.clock import wall_us
@@ -11,6 +12,9 @@ from edge.kiosk.consent import ConsentDesk
 from edge.kiosk.shell import Shell
 from sync.format.canonical import Fields
 
+NEWEST = 12  # as many as a tablet shows at a glance; the others are found by the last digits of their phone
+_LAST_DIGITS = re.compile("[0-9]{4}")
+
 
 class PhoneForms:
     """The forms of one desk."""
@@ -19,9 +23,14 @@ class PhoneForms:
         self._shell = shell
         self._forms = VisitorForms(shell.home.database, shell.home.keys_database)
 
-    def listed(self) -> dict[str, Any]:
-        """What visitor_forms.html is given: what the desk has not bound yet, newest first."""
-        return {"sent": self._waiting()}
+    def listed(self, digits: str = "") -> dict[str, Any]:
+        """What visitor_forms.html is given: the newest that the desk has not bound yet, newest first.
+
+        digits: the last four of a phone; then every form of such a phone. Anything else is as if not given.
+        """
+        waiting, sought = self._waiting(), digits if _LAST_DIGITS.fullmatch(digits) else ""
+        shown = [form for form in waiting if form.phone.e164.endswith(sought)] if sought else waiting[:NEWEST]
+        return {"sent": shown, "sent_n": len(waiting), "more_sent": len(waiting) > NEWEST, "digits": sought}
 
     def find(self, form_id: str) -> SentForm | None:
         """A form that waits."""

@@ -57,14 +57,14 @@ def mount(shell: Shell) -> None:
         return shell.part(request, "visitor_qr.html", **code())
 
     @app.get("/fragments/forms")
-    def forms_fragment(request: Request, session: part, visit: str = "") -> Response:
+    def forms_fragment(request: Request, session: part, visit: str = "", digits: str = "") -> Response:
         return shell.part(
             request,
             "visitor_forms.html",
             v=shell.known(visit) if visit else None,
             csrf_token=session.csrf_token,
             request_id=secrets.token_hex(16),
-            **phones.listed(),
+            **phones.listed(digits),
         )
 
     @app.post("/visits/{visit_id}/visitor")

@@ -1,5 +1,6 @@
 """What one phone, or one code, may ask of the visitors' page: strangers reach it, the desk must not feel them."""
 
+import ipaddress
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 MAX_BODY_BYTES = 8192  # the form has nine fields; a consent is named by its version
 PER_ADDRESS = 600  # requests a minute: an office's guest Wi-Fi shows us a bus of forty as one address
 PER_CODE = 120  # forms a code opens in its two minutes; a bus of forty, each three times
+SENT_PER_ADDRESS = 50  # forms kept in 15 minutes: a bus of forty is one address behind an office's Wi-Fi or a carrier's
+# NAT; nine such windows touch a form's two hours, so that one address alone leaves room among the 500 that wait
+SENT_WINDOW_S = 900.0
 WINDOW_S = 60.0
 _MOST_KEYS = 4096  # counted at once; the longest unused is forgotten
 
@@ -40,6 +44,19 @@ class Window:
             return count < self._most
 
 
+def sender_of(address: str) -> str:
+    """Whom to count for an address: of IPv6 its /64, in which one phone takes as many addresses as it likes."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
+
+
 class Limits:
     """ASGI middleware: 429 for an address that asks too often, 413 for a body that no form of ours has."""
 
@@ -52,7 +69,7 @@ class Limits:
             await self._app(scope, receive, send)
             return
         address = scope["client"][0] if scope["client"] else "unknown"
-        if not self._addresses.admits(address):
+        if not self._addresses.admits(sender_of(address)):
             refusal = PlainTextResponse("请稍后再试。Please try again in a minute.\n", 429, {"retry-after": "60"})
             await refusal(scope, receive, send)
             return

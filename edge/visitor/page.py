@@ -18,7 +18,7 @@ from edge.desk.visitor_code import OpenedForm, VisitorCode
 from edge.desk.visitor_forms import ClaimedPosition, FormState, Purpose, SentForm, Source, TooMany, VisitorForms
 from edge.home import Home
 from edge.vault import opened as opened_vault
-from edge.visitor.limits import PER_CODE, Now, Window
+from edge.visitor.limits import PER_CODE, SENT_PER_ADDRESS, SENT_WINDOW_S, Now, Window, sender_of
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce
 from sync.web.live import Live
@@ -46,6 +46,7 @@ class VisitorPage:
         self._codes = VisitorCode(desk_secret(home.keys_database, "visitor_code"))
         self._forms = VisitorForms(home.database, home.keys_database)
         self._opened = Window(PER_CODE, monotonic_s, window_s=120.0)
+        self._senders = Window(SENT_PER_ADDRESS, monotonic_s, window_s=SENT_WINDOW_S)
 
     def mount(self, app: FastAPI) -> None:
         """Add /, /v/CODE, /f/FORM with its state and, once it is bound, its receipt."""
@@ -106,6 +107,10 @@ class VisitorPage:
             return self._show(request, token, 422, problem="consent_two", **given)
         if language not in ("zh", "en") or (consent and self._texts.shown_as(consent[0], language) is None):
             raise HTTPException(422)
+        address = request.client.host if request.client else "unknown"
+        if not self._senders.admits(sender_of(address)):
+            _log.warning("visitor form refused: %s has sent %d in %.0f s", address, SENT_PER_ADDRESS, SENT_WINDOW_S)
+            return self._pages.render(request, "notice.html", 429, why="full", site_name=self._operator)
         form = SentForm(
             opened.form_id,
             self._now_us(),

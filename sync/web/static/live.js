@@ -28,12 +28,12 @@
     if (html !== null && html !== element.dataset.shown) {
       element.dataset.shown = html;
       const fresh = parse(html);
-      // what is the same stays: a picture is not asked for again
+      const focused = element.contains(document.activeElement) && document.activeElement.id;
+      // what is the same stays: a picture is not asked for again, and what somebody types is not lost
       fresh.querySelectorAll("[data-key]").forEach((part) => {
         const shown = element.querySelector(`[data-key="${CSS.escape(part.dataset.key)}"]`);
         if (shown && shown.isEqualNode(part)) part.replaceWith(shown);
       });
-      const focused = element.contains(document.activeElement) && document.activeElement.id;
       element.replaceChildren(fresh);
       if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
       element.hidden = html.trim() === "";

@@ -21,14 +21,15 @@ from edge.desk.desk_secrets import desk_secret
 from edge.desk.phones import parse_phone
 from edge.desk.receipts import drawn as draw
 from edge.desk.visitor_code import FORM_S, LOOK_S, VisitorCode
-from edge.desk.visitor_forms import WAIT_US, SentForm, VisitorForms
+from edge.desk.visitor_forms import MOST_WAITING, WAIT_US, SentForm, VisitorForms
 from edge.geofence import claimed_place
 from edge.kiosk.app import create_app
+from edge.kiosk.phone_forms import NEWEST
 from edge.person_keys import KEYS_FORMAT
 from edge.settings import parse_settings
 from edge.tablet_ca import TabletCa, issue
 from edge.visitor.app import create_visitor_app
-from edge.visitor.limits import MAX_BODY_BYTES, PER_ADDRESS, PER_CODE
+from edge.visitor.limits import MAX_BODY_BYTES, PER_ADDRESS, PER_CODE, SENT_PER_ADDRESS, sender_of
 from edge.visitor.serving import serve_visitors
 from sync.format.keyring import KeyRing
 from sync.format.receipts import Receipt
@@ -342,6 +343,58 @@ def test_an_address_a_code_and_a_body_have_their_limits(site: Site) -> None:
         assert 429 in answers, "and whoever asks on is told to wait"
 
 
+def test_one_address_fills_no_list_and_leaves_the_others_to_send(site: Site) -> None:
+    secret = desk_secret(site.desk.home.keys_database, "visitor_code")
+    with site.phone() as phone:
+        answers = [
+            phone.post(f"/f/{VisitorCode(secret).open(site.clock())}", data=FORM, follow_redirects=False)
+            for _ in range(SENT_PER_ADDRESS + 1)
+        ]
+        assert [one.status_code for one in answers] == [303] * SENT_PER_ADDRESS + [429]
+        assert "请直接告诉前台" in answers[-1].text
+        assert phone.get(answers[0].headers["location"]).status_code == 200, "what was sent is shown all the same"
+        assert len(site.forms().waiting(0)) == SENT_PER_ADDRESS
+    another = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=site.visitors.url, transport=another, timeout=20, follow_redirects=True) as phone:
+        assert phone.post(site.opened(phone), data=FORM).status_code == 200
+    assert 9 * SENT_PER_ADDRESS < MOST_WAITING, "of two hours, in quarters"
+
+
+def test_an_address_of_ipv6_is_counted_by_its_network() -> None:
+    assert sender_of("2001:db8:0:1::7") == sender_of("2001:db8:0:1:ffff::") != sender_of("2001:db8:0:2::7")
+    assert sender_of("::ffff:192.0.2.1") == sender_of("192.0.2.1") != sender_of("192.0.2.2")
+
+
+def test_the_desk_finds_a_form_among_many_by_the_last_four_digits_of_its_phone(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    visit, _ = door.arrive("first")
+    until(lambda: li.get(f"/fragments/arrival/{visit}").status_code == 200)
+    now_us, forms = round(time.time() * 1e6), site.forms()
+
+    def send(number: str, ago_us: int) -> str:
+        form = SentForm(secrets.token_hex(16), now_us - ago_us, parse_phone(number), "view", "friend", "zh", None, None)
+        forms.keep(form)
+        return form.form_id
+
+    sought = send(NUMBER, 60_000_000)
+    assert "find-digits" not in li.get(f"/visits/{visit}/checkin").text, "one form needs no search"
+    for at in range(NEWEST):
+        send(f"139000012{at:02}", at)
+    page = li.get(f"/visits/{visit}/checkin").text
+    assert (page.count('class="sent-form"'), sought in page) == (NEWEST, False)
+    assert f"手机登记 {NEWEST + 1} 条待绑定" in page
+    found = li.get(f"/visits/{visit}/checkin", params={"digits": "5678"}).text
+    assert (found.count('class="sent-form"'), sought in found) == (1, True)
+    (renewed,) = re.findall(r'data-url="(/fragments/forms[^"]+)"', found)
+    assert sought in li.get(renewed.replace("&amp;", "&")).text, "what the page fetches anew is sought too"
+    assert "没有尾号 0000 的待绑定登记" in li.get(f"/visits/{visit}/checkin", params={"digits": "0000"}).text
+    odd = li.get(f"/visits/{visit}/checkin", params={"digits": '"><b>'}).text
+    assert odd.count('class="sent-form"') == NEWEST
+    assert "<b>" not in odd
+    assert tap(li, visit, sought).status_code == 200
+
+
 # -- what is kept ----------------------------------------------------------------------------------------------------
 
 
@@ -512,6 +565,38 @@ def test_the_desk_s_tablet_hears_of_a_form_at_once_and_the_phone_of_the_tap(
         tablet.context.close()
         phone.context.close()
     assert complaints == []
+
+
+def test_digits_that_somebody_is_typing_stay_while_forms_come_in(browser: "Browser", site: Site, door: Door) -> None:
+    visit, _ = door.arrive("first")
+    now_us = round(time.time() * 1e6)
+
+    def send(number: str) -> None:
+        form_id = secrets.token_hex(16)
+        site.forms().keep(SentForm(form_id, now_us, parse_phone(number), "view", "friend", "zh", None, None))
+        site.kiosk.app.state.live.publish("form", form_id)  # type: ignore[attr-defined]  # an application's
+
+    for at in range(NEWEST + 1):
+        send(f"139000012{at:02}")
+    page = browser.new_context(base_url=site.kiosk.url).new_page()
+    try:
+        page.goto("/login")
+        page.fill("input[name=name]", "li")
+        page.fill("input[name=password]", PASSWORD)
+        page.press("input[name=password]", "Enter")
+        page.wait_for_selector("nav.rail")
+        page.goto(f"/visits/{visit}/checkin")
+        page.fill("#find-digits", "56")
+        page.focus("#find-digits")
+        send(NUMBER)
+        until(lambda: f"{NEWEST + 2} " in page.inner_text("#sent-forms-title"))
+        page.keyboard.type("78")
+        assert page.input_value("#find-digits") == "5678"
+        page.keyboard.press("Enter")
+        page.wait_for_url("**digits=5678")
+        assert page.locator(".sent-form").count() == 1
+    finally:
+        page.context.close()
 
 
 def test_one_command_serves_both_pages_and_stops_at_a_signal(desk: Desk) -> None:
