@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,15 @@ def sign_in() -> Callable[..., httpx.Response]:
         return client.post("/login", data={"csrf_token": form_token(client), "name": name, "password": password})
 
     return sign_in
+
+
+def answered_early(port: int, path: str, kind: str, size: int) -> bytes:
+    """What a stranger hears who sends `size` bytes of a picture to begin with, and says that far more will come."""
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {kind}\r\nContent-Length: 900000000\r\n\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="picture"; filename="a"\r\n\r\n'
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(head.encode() + part + b"a" * size)
+        return connection.recv(64)
 
 
 def form_token(client: httpx.Client, path: str = "/login") -> str:

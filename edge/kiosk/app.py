@@ -11,6 +11,7 @@ from edge.access_log import AccessLog
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.desk_secrets import desk_secret
+from edge.desk.pictures import MAX_PICTURE_BYTES
 from edge.epochs import moved
 from edge.home import Home
 from edge.kiosk import (
@@ -40,7 +41,6 @@ from edge.kiosk import (
     visitor,
     why,
 )
-from edge.kiosk.bodies import LongestBody
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
@@ -51,6 +51,7 @@ from edge.kiosk.shell import Shell
 from edge.kiosk.view import View
 from edge.visitor.app import ANSWERS
 from sync.web.accounts import Accounts
+from sync.web.bodies import MAX_FORM_BYTES, LongestBody
 from sync.web.gate import Gate
 from sync.web.languages import Languages
 from sync.web.live import Live
@@ -60,6 +61,7 @@ from sync.web.tablets import Tablets
 from sync.web.times import Times
 
 _HERE = Path(__file__).parent
+_PICTURES = dict.fromkeys(("/code/picture", "/code/read"), MAX_PICTURE_BYTES + MAX_FORM_BYTES)
 _PAGES = (
     access,
     approvals,
@@ -121,7 +123,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
 
     app = FastAPI(title="FirstVisit kiosk", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live = live
-    app.add_middleware(LongestBody, signed_in=gate.signed_in)
+    app.add_middleware(LongestBody, signed_in=gate.signed_in, larger=_PICTURES)
     pages.mount(app)
     gate.mount(app)
     view = View(home, times, arrivals, health, watch, accounts, settings.site.id, settings.node.id)

@@ -43,6 +43,8 @@ def mount(shell: Shell) -> None:
             applicants = staff.applicants(ledger, vault)[:_LISTED]
         for one in asked:
             shell.look(session, "approval", one.visit_id)
+        for applicant in applicants:
+            shell.look(session, "person", applicant.person_id)
         return shell.page(
             request,
             "approvals.html",

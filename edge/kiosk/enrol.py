@@ -45,6 +45,8 @@ def mount(shell: Shell) -> None:
     def shown(request: Request, session: Session, *, status: int = 200, problem: str = "") -> Response:
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             applicants = staff.applicants(ledger, vault)[:_LISTED]
+        for applicant in applicants:
+            shell.look(session, "person", applicant.person_id)
         return shell.page(
             request,
             "enrol.html",

@@ -20,6 +20,7 @@ from sync.central.store.rows import VisitRow
 from sync.central.store.store import Store
 from sync.format.visit_fields import Decision
 from sync.web.accounts import Accounts
+from sync.web.bodies import LongestBody
 from sync.web.gate import Gate
 from sync.web.languages import Languages
 from sync.web.live import Live
@@ -57,6 +58,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
 
     app = FastAPI(title="FirstVisit console", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.live = live
+    app.add_middleware(LongestBody, signed_in=gate.signed_in)
     pages.mount(app)
     gate.mount(app)
 

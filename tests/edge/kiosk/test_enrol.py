@@ -15,6 +15,7 @@ import pytest
 from camera.pipeline import Step
 from camera.source import Frame
 from edge import EdgeError
+from edge.access_log import newest
 from edge.decision import Strictness
 from edge.enrol_look import look_through, looker
 from edge.enrolment import agent_code
@@ -112,6 +113,18 @@ def test_whoever_refuses_the_face_is_registered_by_a_badge_that_stays_sealed(vis
     with opened(desk.home.database, desk.home.keys_database) as vault:
         assert [one.person_id for one in vault.roster()] == [person_id]
     assert "批准" in wang.get("/enrol").text
+
+
+def test_who_is_shown_the_people_proposed_is_written_down(visitor: Visitor, desk: Desk) -> None:
+    wang = visitor("wang")
+    assert _send(wang, "/enrol", role="staff", by="badge", code="BADGE-0417").status_code == 303
+    person_id = _proposed(desk)[0].fields["person"]
+    wang.get("/enrol")
+    visitor("auditor").get("/approvals")
+    with closing(desk.home.open_ledger()) as ledger:
+        looks = [(row.account_id, row.action) for row in newest(ledger.connection, 9) if row.subject == person_id]
+    assert [action for _, action in looks] == ["person", "person"]
+    assert looks[1][0] == desk.wang.account_id != looks[0][0]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from sync.central.store.location import open_store
 from sync.format.log_proof import LogHead
 from sync.format.notices import Erase, Policy
 from sync.verify.nightly import Checked
+from sync.web.bodies import MAX_FORM_BYTES
 from sync.web.server import PageServer
-from tests.conftest import form_token
+from tests.conftest import answered_early, form_token
 from tests.sync.central.console.conftest import PASSWORD, NodeAndCentral
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ def test_each_route_lets_in_only_its_roles(
         for path in PARTS:
             with client.stream("GET", path.format(node_id=central.node_id)) as answer:
                 assert answer.status_code == {None: 401, "zhou": 200, "li": 403}[name], path
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data; boundary=x"])
+def test_a_stranger_s_long_body_is_refused_before_it_is_read(console: PageServer, kind: str) -> None:
+    assert answered_early(console.port, "/login", kind, MAX_FORM_BYTES).startswith(b"HTTP/1.1 413")
 
 
 def test_a_node_tells_presence_lag_chain_and_clock(reader: httpx.Client, central: NodeAndCentral) -> None:
