@@ -18,7 +18,7 @@ from edge.kiosk.shell import Shell
 from edge.rights.access_request import find_subject, make_file, record_made
 from edge.rights.claims import REASONS, Claim, Claims, open_claims
 from edge.rights.impact import gather, report
-from edge.rights.phone_erasure import NotProven, PhoneErasures, SentCode
+from edge.rights.phone_erasure import EnoughToday, NotProven, PhoneErasures, SentCode
 from edge.rights.receipts import newest_receipts
 from edge.rights.restricted import all_restricted
 from edge.rights.send_code import Sender
@@ -103,6 +103,8 @@ def mount(shell: Shell) -> None:
         shell.look(session, "person", contact_id)
         try:
             sent = phones.send(contact_id, sent_once(request_id), session.account.account_id)
+        except EnoughToday as error:
+            return refused(request, session, error, "enough_today", contact_id)
         except EdgeError as error:
             return refused(request, session, error, "not_sent", contact_id)
         except KeyNotInForce as error:
@@ -121,6 +123,8 @@ def mount(shell: Shell) -> None:
             record = phones.prove(contact_id, code, sent_once(request_id), session.account.account_id)
         except NotProven as error:
             return refused(request, session, error, f"code_{error.why}", contact_id)
+        except EdgeError as error:
+            return refused(request, session, error, "not_found", contact_id)
         except KeyNotInForce as error:
             return refused(request, session, error, "no_key", contact_id)
         if record.kind == "person.erased":

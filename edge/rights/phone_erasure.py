@@ -28,7 +28,9 @@ from sync.node.ledger import Ledger
 
 KIND = "consent.withdrawn"
 CODE_LIFE_S = 600
-MOST_TRIES = 5  # of a million codes: 1 in 200,000 for whoever guesses
+MOST_CODES = 3  # sent to one phone in a day
+MOST_TRIES = 5  # in a day, over all its codes of a million: 1 in 200,000 for whoever guesses
+_DAY_US = 24 * 3600 * 1_000_000
 _CODE_DIGITS = 6
 
 Stage: TypeAlias = Literal["asked", "sent", "proven", "restricted", "erased"]
@@ -40,6 +42,10 @@ class NotProven(EdgeError):
     def __init__(self, why: str) -> None:
         super().__init__(f"code: {why}")
         self.why = why
+
+
+class EnoughToday(EdgeError):
+    """No more codes to this phone today: so many were sent, or tried in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +108,18 @@ class PhoneErasures:
         """Make a code and bring it to the phone; an earlier one counts no more.
 
         Without a command that sends, number and code are the officer's to send by hand: then that the number was shown
-        is an `export.made`, committed before it is. Raises EdgeError where nobody asked, or the command fails.
+        is an `export.made`, committed before it is. Raises EnoughToday, and EdgeError where nobody asked or the command
+        fails: that code counts among the day's, for it may have been brought all the same.
         """
         code = f"{secrets.randbelow(10**_CODE_DIGITS):0{_CODE_DIGITS}}"
         with closing(self._open_ledger()) as ledger, self._vault() as vault, ledger.transaction() as transaction:
             number = number_of(transaction.connection, vault, contact_id)
             if _row(transaction.connection, contact_id) is None or number is None:
                 raise EdgeError(f"phone {contact_id!r}: nobody has asked, or it is erased")
-            sealed = vault.seal(contact_id, code.encode(), f"phone-code:{contact_id}")
+            sealed, now_us = vault.seal(contact_id, code.encode(), f"phone-code:{contact_id}"), wall_us()
+            _count_code(transaction.connection, contact_id, now_us)
             transaction.connection.execute(
-                "UPDATE phone_requests SET code = ?, code_us = ?, tries = 0 WHERE contact_id = ?",
-                (sealed, wall_us(), contact_id),
+                "UPDATE phone_requests SET code = ?, code_us = ? WHERE contact_id = ?", (sealed, now_us, contact_id)
             )
             if self._sender is None:
                 shown = {"what": "unmask", "person": contact_id, "reason": "erasure", "request": request}
@@ -165,18 +172,27 @@ class PhoneErasures:
         found = _row(ledger.connection, contact_id)
         reason = found[0] if found else "request"
         if disputed(ledger.connection, contact_id):
-            with ledger.transaction() as transaction:
-                restrict(transaction.connection, contact_id, wall_us())
-                record = _say(transaction, contact_id, "restricted", request, account_id)
-            vault.scrub()  # of the HMACs nothing is to be left in the log
-            return record
-        done = erase(ledger, vault, contact_id, reason, None, account_id=account_id, request=request)
+            return self._restrict(ledger, vault, contact_id, request, account_id)
+        try:
+            done = erase(ledger, vault, contact_id, reason, None, account_id=account_id, request=request)
+        except EdgeError:
+            if not disputed(ledger.connection, contact_id):
+                raise
+            return self._restrict(ledger, vault, contact_id, request, account_id)  # a claim was opened meanwhile
         with ledger.transaction() as transaction:
             transaction.connection.execute(
                 "UPDATE phone_requests SET done_us = ?, epoch = ?, seq = ? WHERE contact_id = ?",
                 (wall_us(), done.record.epoch, done.record.seq, contact_id),
             )
         return done.record
+
+    @staticmethod
+    def _restrict(ledger: Ledger, vault: Vault, contact_id: str, request: str | None, account_id: str) -> Record:
+        with ledger.transaction() as transaction:
+            restrict(transaction.connection, contact_id, wall_us())
+            record = _say(transaction, contact_id, "restricted", request, account_id)
+        vault.scrub()  # of the HMACs nothing is to be left in the log
+        return record
 
     def _vault(self) -> AbstractContextManager[Vault]:
         return opened(self._database, self._keys_database)
@@ -212,6 +228,21 @@ def _read(
         parse_phone(number).masked if number is not None else None,
         None if code_us is None else code_us + CODE_LIFE_S * 1_000_000,
         (epoch, seq) if epoch is not None and seq is not None else None,
+    )
+
+
+def _count_code(connection: sqlite3.Connection, contact_id: str, now_us: int) -> None:
+    """Count one more code of the day that began with its first; raises EnoughToday."""
+    codes, since_us, tries = connection.execute(
+        "SELECT codes, codes_since_us, tries FROM phone_requests WHERE contact_id = ?", (contact_id,)
+    ).fetchone()
+    if now_us - since_us >= _DAY_US:
+        codes, since_us, tries = 0, now_us, 0
+    if codes >= MOST_CODES or tries >= MOST_TRIES:
+        raise EnoughToday(f"phone {contact_id}: {codes} codes and {tries} tries within a day")
+    connection.execute(
+        "UPDATE phone_requests SET codes = ?, codes_since_us = ?, tries = ? WHERE contact_id = ?",
+        (codes + 1, since_us, tries, contact_id),
     )
 
 

@@ -60,6 +60,13 @@ def phone_requests(db: sqlite_utils.Database) -> None:
 
 
 @RIGHTS()
+def codes_of_a_day(db: sqlite_utils.Database) -> None:
+    """codes: sent since codes_since_us; `tries` counts over all of them."""
+    db.table("phone_requests").add_column("codes", int, not_null_default=0)
+    db.table("phone_requests").add_column("codes_since_us", int, not_null_default=0)
+
+
+@RIGHTS()
 def unreached_erasures(db: sqlite_utils.Database) -> None:
     """People erased whose keys may lie somewhere still: the node goes there again each minute."""
     db.table("unreached_erasures").create({"person_id": str}, pk="person_id")

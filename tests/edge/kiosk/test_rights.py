@@ -173,3 +173,11 @@ def test_a_visit_without_face_or_phone_offers_nothing_to_erase(door: Door, visit
     assert "本机没有这位访客的人脸" in page
     assert f'action="/visits/{visit}/erase"' not in page
     assert client.get("/erasures/1-1").status_code == 404
+
+
+def test_a_fourth_code_of_a_day_is_refused_in_words(visit: tuple[str, str], visitor: Visitor) -> None:
+    client, officer = visitor("li"), visitor("privacy")
+    ask_both(client, visit[0])
+    (path,) = re.findall(r'action="(/rights/phones/[^"]+/code)"', officer.get("/rights").text)
+    assert [post(officer, path, "/rights").status_code for _ in range(4)] == [200, 200, 200, 409]
+    assert "24 小时内最多发 3 次" in post(officer, path, "/rights").text

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 
 from edge import EdgeError
+from edge.clock import wall_us
 from edge.desk.checkin import Arrival, CheckIn
 from edge.desk.phones import parse_phone
 from edge.desk.undo import undo
 from edge.orders import Orders
-from edge.rights.phone_erasure import CODE_LIFE_S, MOST_TRIES, NotProven
+from edge.rights.claims import disputed
+from edge.rights.phone_erasure import CODE_LIFE_S, MOST_CODES, MOST_TRIES, EnoughToday, NotProven
 from edge.rights.receipts import receipt
 from edge.rights.restricted import all_restricted, number_of
 from edge.rights.retention import confirm_reached, erase, expire
@@ -101,11 +103,61 @@ def test_a_code_is_good_for_ten_minutes_and_five_tries(
             officer.prove(contact, wrong, request(), ACCOUNT)
     with pytest.raises(NotProven, match="tries"):
         officer.prove(contact, code, request(), ACCOUNT)
+    with pytest.raises(EnoughToday):
+        officer.send(contact, request(), ACCOUNT)
+    tomorrow_us = wall_us() + 24 * 3600 * 1_000_000
+    monkeypatch.setattr("edge.rights.phone_erasure.wall_us", lambda: tomorrow_us)
     officer.send(contact, request(), ACCOUNT)
     monkeypatch.setattr("edge.rights.phone_erasure.CODE_LIFE_S", -CODE_LIFE_S)
     with pytest.raises(NotProven, match="late"):
         officer.prove(contact, code_in(file), request(), ACCOUNT)
     assert office.vault.remembers(contact)
+
+
+def test_three_codes_a_day_go_to_one_phone_and_share_its_five_tries(
+    office: Office, outbox: tuple[Path, Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sender = outbox
+    _, _, contact = office.check_in()
+    officer = office.officer(sender)
+    officer.ask(contact, "request", request(), ACCOUNT)
+    for _ in range(MOST_CODES):
+        officer.send(contact, request(), ACCOUNT)
+        with pytest.raises(NotProven, match="wrong"):
+            officer.prove(contact, f"{(int(code_in(file)) + 1) % 10**6:06}", request(), ACCOUNT)
+    with pytest.raises(EnoughToday, match="3 codes and 3 tries"):
+        officer.send(contact, request(), ACCOUNT)
+    for _ in range(MOST_TRIES - MOST_CODES):
+        with pytest.raises(NotProven, match="wrong"):
+            officer.prove(contact, f"{(int(code_in(file)) + 1) % 10**6:06}", request(), ACCOUNT)
+    with pytest.raises(NotProven, match="tries"):
+        officer.prove(contact, code_in(file), request(), ACCOUNT)
+    tomorrow_us = wall_us() + 24 * 3600 * 1_000_000
+    monkeypatch.setattr("edge.rights.phone_erasure.wall_us", lambda: tomorrow_us)
+    officer.send(contact, request(), ACCOUNT)
+    assert officer.prove(contact, code_in(file), request(), ACCOUNT).kind == "person.erased"
+
+
+def test_a_claim_that_is_opened_while_the_phone_is_being_erased_restricts_it(
+    office: Office, outbox: tuple[Path, Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, sender = outbox
+    visit, _, contact = office.check_in()
+    officer = office.officer(sender)
+    officer.ask(contact, "request", request(), ACCOUNT)
+    officer.send(contact, request(), ACCOUNT)
+    asked: list[bool] = []
+
+    def first_then_claimed(connection: sqlite3.Connection, contact_id: str) -> bool:
+        asked.append(disputed(connection, contact_id))
+        if len(asked) == 1:
+            office.claims.open(visit, "commission", request(), ACCOUNT)
+        return asked[-1]
+
+    monkeypatch.setattr("edge.rights.phone_erasure.disputed", first_then_claimed)
+    record = officer.prove(contact, code_in(file), request(), ACCOUNT)
+    assert (record.kind, record.fields["state"], asked[0]) == ("consent.withdrawn", "restricted", False)
+    assert [one.contact_id for one in all_restricted(office.desk.connection)] == [contact]
 
 
 def test_without_a_command_the_officer_sees_number_and_code_and_that_is_on_record(office: Office) -> None:
