@@ -1,6 +1,6 @@
 """Who counts as staff or agent: whom a signed `person.enrolled` names, by the very faces it was signed over."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from edge.proven import proven
 from edge.vault import Role, Vault
+from sync.audit.origin import enrolments_of
 from sync.format.canonical import Fields
+from sync.format.public_keys import Enrolment
 from sync.format.records import Record
 from sync.node.ledger import Ledger
 
@@ -32,6 +34,15 @@ class Member:
         return bool(self.faces) and self.faces == vault.commitment(self.person_id, vectors)
 
 
+def from_outside(asked: Fields, word: Fields, sites: Collection[str]) -> bool:
+    """Whether a word on a proposal comes from another account than asked for it, and from an office that is neither
+    one of `sites` nor the one that asks. A word that names no account or no office does not."""
+    account, office = word.get("account"), word.get("office")
+    if not isinstance(account, str) or not isinstance(office, str) or not account or not office:
+        return False
+    return account != asked.get("account") and office not in (*sites, asked.get("office"))
+
+
 class Roster:
     """The enrolments that stand in one HOME's chain; reads on from where it was."""
 
@@ -46,16 +57,19 @@ class Roster:
     def members(self) -> Mapping[str, Member]:
         """Everybody whose enrolment is signed by the desk key in force then, and who was not erased since.
 
-        One that is `proposed` counts once another record says that it is `approved`; one that is neither is of a
-        version that did not bind the faces, and counts for nothing.
+        One that is `proposed` counts once another record, from outside this office, says that it is `approved`; the
+        first such word stands. One that is neither is of a version that did not bind the faces, and counts for nothing.
         """
-        found = self._ledger.records(("person.enrolled", "person.erased"), self._read)
-        for record in proven(self._folder, self._ledger, found):
-            self._follow(record)
+        found = proven(
+            self._folder, self._ledger, self._ledger.records(("person.enrolled", "person.erased"), self._read)
+        )
+        sites = {Enrolment.parse_text(text).site_id for text in enrolments_of(self._folder)} if found else set()
+        for record in found:
+            self._follow(record, sites)
             self._read = record.epoch, record.seq
         return self._members
 
-    def _follow(self, record: Record) -> None:
+    def _follow(self, record: Record, sites: Collection[str]) -> None:
         fields = record.fields
         if record.kind == "person.erased":
             self._members.pop(str(fields.get("person")), None)
@@ -63,10 +77,13 @@ class Roster:
         match fields.get("state"):
             case "proposed":
                 self._proposed[record.hash.hex()] = record
-            case "approved":
-                proposal = self._proposed.pop(str(fields.get("proposal")), None)
-                member = None if proposal is None else _member({**proposal.fields, **_since(fields)})
-                if member is not None and member.person_id == fields.get("person"):
+            case "approved" | "refused" as verdict:
+                proposal = self._proposed.get(str(fields.get("proposal")))
+                if proposal is None or not from_outside(proposal.fields, fields, sites):
+                    return
+                del self._proposed[proposal.hash.hex()]
+                member = _member({**proposal.fields, **_since(fields)})
+                if verdict == "approved" and member is not None and member.person_id == fields.get("person"):
                     self._members[member.person_id] = member
 
 

@@ -11,6 +11,7 @@ from edge.enrolment import KIND, agent_code, known_in, newest_visit
 from edge.home import Home
 from edge.proven import proven
 from edge.rights.retention import erase
+from edge.roster import from_outside
 from edge.vault import VISITORS, Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -114,7 +115,11 @@ class StaffApprovals:
                 }
             elif fields.get("state") == "proposed":
                 asked[record.hash.hex()] = (record, None)
-            elif (told := asked.get(str(fields.get("proposal")))) is not None and told[1] is None:
+            elif (
+                (told := asked.get(str(fields.get("proposal")))) is not None
+                and told[1] is None
+                and from_outside(told[0].fields, fields, (self._site_id,))
+            ):
                 asked[str(fields["proposal"])] = (told[0], record)
         return list(asked.values())
 

@@ -313,10 +313,11 @@ def test_a_proposed_enrolment_counts_once_it_is_approved(node: Node, desk: Ledge
     must(node.arrive(person(0), 1, T0), "first")
     node.leave(1, after(5))
     other = desk.append("person.enrolled", {**fields, "person": "p-x", "state": "proposed"})
-    desk.append("person.enrolled", {"person": member, "state": "approved", "proposal": other.hash.hex()})
+    outside = {"account": "acc-zhao", "office": "head_office"}
+    desk.append("person.enrolled", {"person": member, "state": "approved", "proposal": other.hash.hex(), **outside})
     node.start()
     must(node.arrive(person(0), 2, after(5 * 3600)), "return")
     node.leave(2, after(5 * 3600 + 5))
-    desk.append("person.enrolled", {"person": member, "state": "approved", "proposal": proposal.hash.hex()})
+    desk.append("person.enrolled", {"person": member, "state": "approved", "proposal": proposal.hash.hex(), **outside})
     node.start()
     assert node.arrive(person(0), 3, after(10 * 3600)) is None

@@ -142,7 +142,8 @@ class Node:
                 fields = enrolled_fields(self.vault, person_id, role, pack, who[None], visitor_id)
                 proposal = transaction.append("person.enrolled", {**fields, "state": "proposed"})
                 approval = {"person": person_id, "state": "approved", "proposal": proposal.hash.hex()}
-                transaction.append("person.enrolled", approval)
+                outside = {"account": "acc-zhao", "office": "head_office"}
+                transaction.append("person.enrolled", approval | outside)
             self.vault.enrol(
                 transaction.connection, person_id, role, pack, who[None], T0, visitor_id=visitor_id, label=None
             )

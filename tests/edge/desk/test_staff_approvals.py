@@ -12,6 +12,7 @@ from edge.desk.staff_approvals import LAPSES_AFTER_S, StaffApprovals
 from edge.enrolment import Enrolment, Faces, enrol
 from edge.home import Home
 from edge.rights.retention import expire
+from edge.roster import Roster
 from edge.vault import opened
 from sync.format.records import Record
 from sync.node.ledger import Ledger
@@ -92,6 +93,32 @@ def test_nobody_of_the_office_nor_the_asker_puts_anybody_on_the_roster(
         _answer(approvals, asked, "approved", account)
     assert len(list(desk.records(("person.enrolled",)))) == 1
     must(node.arrive(person(0), 1, T0), "first")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {},
+        {"account": "acc-zhao"},
+        {"office": "head_office"},
+        {"account": "acc-zhao", "office": "puxi-01"},
+        {"account": "acc-wang", "office": "head_office"},
+        {"account": "acc-zhao", "office": "pudong-02"},
+    ],
+)
+@pytest.mark.parametrize("verdict", ["approved", "refused"])
+def test_a_word_that_the_desk_key_signed_counts_only_from_outside(
+    node: Node, desk: Ledger, propose: Propose, approvals: StaffApprovals, said: dict[str, str], verdict: str
+) -> None:
+    asked = propose(0, replace(WANG, office="pudong-02"))
+    word = {"person": asked.person_id, "state": verdict, "proposal": asked.record.hash.hex(), **said}
+    desk.append("person.enrolled", word)
+    (applicant,) = approvals.applicants(desk, node.vault)
+    assert applicant.decided is None
+    roster = Roster(node.home.path, node.ledger)
+    assert dict(roster.members()) == {}
+    assert _answer(approvals, asked, "approved").fields["account"] == "acc-zhao"
+    assert set(roster.members()) == {asked.person_id}, "the first word from outside is the auditor's"
 
 
 def test_a_face_is_proposed_once_and_the_same_form_gives_the_same_record(propose: Propose, desk: Ledger) -> None:

