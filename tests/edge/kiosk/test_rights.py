@@ -3,14 +3,18 @@
 import io
 import re
 import secrets
+import sqlite3
 import zipfile
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import httpx
 import pytest
 
+from edge.clock import Clock
 from edge.rights.access_request import find_subject
+from edge.rights.retention import forget
 from edge.vault import opened
 from sync.verify.verify import verify
 from tests.conftest import form_token
@@ -181,3 +185,26 @@ def test_a_fourth_code_of_a_day_is_refused_in_words(visit: tuple[str, str], visi
     (path,) = re.findall(r'action="(/rights/phones/[^"]+/code)"', officer.get("/rights").text)
     assert [post(officer, path, "/rights").status_code for _ in range(4)] == [200, 200, 200, 409]
     assert "24 小时内最多发 3 次" in post(officer, path, "/rights").text
+
+
+def test_a_phone_that_is_forgotten_while_it_is_being_proven_is_told_so(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, officer = visitor("li"), visitor("privacy")
+    ask_both(client, visit[0])
+    (path,) = re.findall(r'action="(/rights/phones/[^"]+)/code"', officer.get("/rights").text)
+    (code,) = re.findall(r'code-shown">(\d{6})<', post(officer, f"{path}/code", "/rights").text)
+
+    def run_out(_connection: sqlite3.Connection, contact_id: str) -> bool:
+        home = desk.home
+        with closing(home.open_ledger("desk", Clock())) as ledger, opened(home.database, home.keys_database) as vault:
+            vault.destroy_keys([contact_id])
+            with ledger.transaction() as transaction:
+                forget(vault, transaction, contact_id)
+        return False
+
+    form = {"csrf_token": form_token(officer, "/rights"), "request_id": secrets.token_hex(16), "code": code}
+    monkeypatch.setattr("edge.rights.phone_erasure.disputed", run_out)
+    told = officer.post(f"{path}/prove", data=form)
+    assert told.status_code == 409
+    assert "没有找到，或已经处理" in told.text
