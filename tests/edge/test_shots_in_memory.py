@@ -57,13 +57,15 @@ def pictures_of(film: Path, pack: Pack) -> list[Pictures]:
     taken: dict[int, tuple[datetime, Pictures]] = {}
 
     def take(step: Step) -> None:
+        shown = iter(regions)  # each shot was refined once, in this order
         for arrival in (*step.arrivals, *step.better):
+            region, *_ = [next(shown) for _ in arrival.shots]
             crop = arrival.shots[0].crop
             chip = arrival.shots[0].chip
             row = chip[chip.shape[0] // 2].tobytes()
             first_seen_at = taken.get(arrival.track_id, (arrival.first_seen_at, None))[0]
-            taken[arrival.track_id] = first_seen_at, Pictures(crop[len(crop) // 2 :][:256], (row, regions[0]))
-            regions.clear()
+            taken[arrival.track_id] = first_seen_at, Pictures(crop[len(crop) // 2 :][:256], (row, region))
+        regions.clear()
 
     for frame in recorded_frames("cam1", str(film), run_started_at=datetime.now(UTC), run_started_ns=0):
         take(pipeline.step(frame))

@@ -28,7 +28,9 @@ def test_mobilefacenet_tells_74_people_apart_as_well_as_it_was_measured_to(
     first, second = (np.stack([vector(pack, images[number]) for images in chosen]) for number in (0, 1))
     similarities = first @ second.T
     own, others = np.diag(similarities), similarities[~np.eye(len(chosen), dtype=bool)]
-    # measured: 2 missed, the most similar strangers at 0.366, d' 6.47; 6.29 without mirrored chips
-    assert (own < pack.calibration.threshold(0.01, 1000)).sum() <= 3
+    # measured: 2 missed, the most similar strangers at 0.366, d' 6.47; 6.29 without mirrored chips. With the first look
+    # in 8 bits: 4 missed (two within 0.01 of the threshold), 0.358, 6.38; of 1,000 people the two miss as many
+    eight_bits = pack.fine is not None
+    assert (own < pack.calibration.threshold(0.01, 1000)).sum() <= (4 if eight_bits else 3)
     assert others.max() < pack.calibration.threshold(0.10, 1000)
-    assert (own.mean() - others.mean()) / np.sqrt((own.var() + others.var()) / 2) > 6.38
+    assert (own.mean() - others.mean()) / np.sqrt((own.var() + others.var()) / 2) > (6.33 if eight_bits else 6.38)

@@ -50,7 +50,7 @@ def test_a_greeting_is_taken_with_what_came_before_it() -> None:
 
 
 def test_a_parcel_goes_with_its_frame_and_is_handed_back_where_everything_is_given_up() -> None:
-    turns, parcels = Turns(), [Parcel("n1", bytes(TURN_BYTES), None) for _ in range(3)]
+    turns, parcels = Turns(), [Parcel("n1", bytes(TURN_BYTES), None, None) for _ in range(3)]
     for parcel in parcels:
         turns.add(Reading("n1", bytes(TURN_BYTES)), parcel)
     assert turns.full

@@ -266,7 +266,11 @@ def test_of_two_words_on_one_thing_the_later_notice_stands_even_if_applied_first
     said = [AccountSet(ACCOUNT, True), CodeRevoked("ab" * 32, 5, "lost"), AccountSet(ACCOUNT, False)]
     trust, prev = Trust(joined.home), FIRST_PREV_HASH
     with opened(joined.home / "firstvisit.db") as db:
-        db.execute("INSERT INTO accounts VALUES (?, 'li', 'front_desk', '', '', 0.0, 1)", (ACCOUNT,))
+        db.execute(
+            "INSERT INTO accounts (account_id, name, role, password_hash, pin_hash, created_s, enabled)"
+            " VALUES (?, 'li', 'front_desk', '', '', 0.0, 1)",
+            (ACCOUNT,),
+        )
     monkeypatch.setattr(notices, "_ORDERS", older)
     for nseq, order in enumerate(said, 1):
         if nseq == 3:
@@ -400,7 +404,7 @@ def test_a_disabled_account_is_signed_out_at_once_and_may_not_sign_in_until_enab
     joined: Node, central: Central, ledger: Ledger
 ) -> None:
     database = joined.home / "firstvisit.db"
-    accounts, sessions = Accounts(database), Sessions(database)
+    accounts, sessions = Accounts(database, pin_secret=bytes(32)), Sessions(database)
     li = accounts.add("li", PASSWORD, "front_desk", "2580")
     wang = accounts.add("wang", PASSWORD, "manager")
     hers, his = sessions.start(li, None), sessions.start(wang, None)
