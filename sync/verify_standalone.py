@@ -1055,7 +1055,7 @@ def _source(records: list[Record]) -> Iterator[str]:
         elif one.kind == "visit.approved" and str(fields.get("proposal")) in asked:
             proposal, word = asked[str(fields["proposal"])]
             other = fields.get("account") != proposal.fields.get("account")
-            other = other and ("office" not in fields or fields["office"] != proposal.fields.get("office"))
+            other = other and fields.get("office") not in (None, "", proposal.fields.get("office"))
             if word is None and other and fields.get("verdict") in ("approved", "refused"):
                 asked[str(fields["proposal"])] = (proposal, one)
                 if fields["verdict"] == "approved":

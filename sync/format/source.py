@@ -77,9 +77,9 @@ def _judged(asked: Proposal, record: Record) -> Proposal:
 
 
 def _from_outside(asked: Record, word: Record) -> bool:
-    """Whether another account gives the word, and not one of the office that asks, where both say theirs."""
+    """Whether another account gives the word, and says an office that is not the one that asks."""
     account, office = (word.fields.get(name) for name in ("account", "office"))
-    return account != asked.fields.get("account") and (office is None or office != asked.fields.get("office"))
+    return account != asked.fields.get("account") and office not in (None, "", asked.fields.get("office"))
 
 
 def lines(source: Source) -> list[str]:

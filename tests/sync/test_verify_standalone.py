@@ -207,7 +207,7 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
 
     site.desk.append("visit.checkin", {"visit": visit, "state": "registered", "way": "phone", "account": "li"})
     for way, verdict in (("walk_in", "approved"), ("code", "refused")):
-        word = {"visit": visit, "proposal": ask(way).hash.hex(), "verdict": verdict, "account": "zhao"}
+        word = {"visit": visit, "proposal": ask(way).hash.hex(), "verdict": verdict, "account": "zhao", "office": "hq"}
         site.desk.append("visit.approved", word)
     inside = {"visit": visit, "proposal": ask("visitor").hash.hex(), "verdict": "approved", "account": "zhao"}
     site.desk.append("visit.approved", {**inside, "office": "puxi-01"})

@@ -27,7 +27,8 @@ def _ask(told: Callable[[str, Fields], Record], **changes: object) -> Record:
 
 
 def _answer(told: Callable[[str, Fields], Record], asked: Record, verdict: str, account: str = "zhao") -> Record:
-    return told("approved", {"proposal": asked.hash.hex(), "verdict": verdict, "account": account})
+    word = {"proposal": asked.hash.hex(), "verdict": verdict, "account": account, "office": "head_office"}
+    return told("approved", word)
 
 
 def test_a_proposal_changes_nothing_until_it_is_approved(told: Callable[[str, Fields], Record]) -> None:
@@ -48,13 +49,20 @@ def test_a_refused_proposal_stays_and_changes_nothing(told: Callable[[str, Field
 
 @pytest.mark.parametrize(
     "more",
-    [{"account": "li"}, {"office": "puxi-01"}, {"proposal": "0" * 64}, {"verdict": "maybe"}, {"verdict": ["approved"]}],
+    [
+        {"account": "li"},
+        {"office": "puxi-01"},
+        {"office": ""},
+        {"proposal": "0" * 64},
+        {"verdict": "maybe"},
+        {"verdict": ["approved"]},
+    ],
 )
 def test_a_word_of_the_asker_of_their_office_on_something_else_or_of_neither_kind_counts_for_nothing(
     told: Callable[[str, Fields], Record], more: Fields
 ) -> None:
     registered, asked = _register(told), _ask(told, agent="a-17", office="puxi-01")
-    word = {"proposal": asked.hash.hex(), "verdict": "approved", "account": "zhao", **more}
+    word = {"proposal": asked.hash.hex(), "verdict": "approved", "account": "zhao", "office": "head_office", **more}
     found = source_of([registered, asked, told("approved", word)])
     assert found.standing == {"way": "phone"}
     assert [one.verdict for one in found.proposals] == [None]
