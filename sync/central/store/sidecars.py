@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sync.central.store.batch import Batch
-from sync.central.store.database import Database, Migration, Tables
+from sync.central.store.database import Database, Migration
+from sync.central.store.notices import Notices
 from sync.format.messages import Notice
 from sync.format.notices import Erase
 from sync.format.sidecar import Sidecar
@@ -73,7 +74,7 @@ class ErasedRow:
     answered_us: int | None
 
 
-class Sidecars(Tables):
+class Sidecars(Notices):  # what it forgets, other nodes are told by notices
     def __init__(self, database: Database) -> None:
         super().__init__(database)
         self._to_scrub = False  # something was deleted that may lie in the database's files still
@@ -193,7 +194,7 @@ class Sidecars(Tables):
         )
 
     def _say_erase(self, node_id: str, said: Erase, seal: SealFor, now_us: int) -> int:
-        raise NotImplementedError  # Store: its notices are another table's
+        return self._append_notice(node_id, lambda nseq, prev: seal(node_id, nseq, prev, said), now_us).nseq
 
     def _write_erasures(self, batch: Batch) -> None:
         """Forget here whom records say are forgotten there, and note whom else that concerns."""

@@ -9,11 +9,11 @@ from sync.central.store.evidence import Evidence
 from sync.central.store.log import Log
 from sync.central.store.nodes import Nodes
 from sync.central.store.notices import Notices, Seal
-from sync.central.store.sidecars import SealFor, Sidecars
+from sync.central.store.sidecars import Sidecars
 from sync.central.store.standing import Standing, StandingChanged
 from sync.central.store.visits import Visits
 from sync.format.messages import Notice, Statement
-from sync.format.notices import Erase, KeyRevoked
+from sync.format.notices import KeyRevoked
 from sync.format.public_keys import Enrolment
 
 # in the order in which they are made
@@ -29,7 +29,7 @@ MIGRATIONS = (
 )
 
 
-class Store(Evidence, Nodes, Notices, Visits, Log, Standing, Codes, Sidecars):
+class Store(Evidence, Nodes, Sidecars, Notices, Visits, Log, Standing, Codes):
     """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
 
     def __init__(self, database: Database) -> None:
@@ -111,6 +111,3 @@ class Store(Evidence, Nodes, Notices, Visits, Log, Standing, Codes, Sidecars):
                 raise StandingChanged(f"{self.database.name}: who may sign has changed")
         self._edge = edge
         self.scrub()
-
-    def _say_erase(self, node_id: str, said: Erase, seal: SealFor, now_us: int) -> int:
-        return self._append_notice(node_id, lambda nseq, prev: seal(node_id, nseq, prev, said), now_us).nseq
