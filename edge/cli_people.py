@@ -135,10 +135,10 @@ def enrol(
     Example: firstvisit people enrol --home HOME --role agent --consent agent-2026-1 --photo front.jpg
     """
     from edge.decision import Strictness
-    from edge.desk.phones import parse_phone
     from edge.enrolment import enrol as enrol_person
     from edge.enrolment import faces_of
     from edge.home import Home
+    from edge.people.phones import parse_phone
     from edge.vault import opened as opened_vault
     from models.pack import open_pack
     from models.store import Store, default_root

@@ -88,7 +88,7 @@ def pepper(
     Example: firstvisit rights pepper --home HOME --take pepper.key
     """
     from edge.home import Home
-    from edge.rights.pepper import take_pepper, write_pepper
+    from edge.people.pepper import take_pepper, write_pepper
     from edge.vault import opened
 
     if (out is None) == (take is None):
@@ -115,9 +115,9 @@ def list_requests(home: HomeOption) -> None:
     Example: firstvisit rights list --home HOME
     """
     from edge.home import Home
+    from edge.people.restricted import all_restricted
     from edge.rights.claims import open_claims
     from edge.rights.phone_erasure import PhoneErasures
-    from edge.rights.restricted import all_restricted
     from sync.format.stamp import rfc3339
 
     found = Home(home)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from edge import EdgeError
 from edge.decision import Strictness
-from edge.desk.contacts import keep_agents_phone
-from edge.desk.phones import Phone
 from edge.gallery import Gallery
+from edge.people.contacts import keep_agents_phone
+from edge.people.phones import Phone
 from edge.vault import PENDING, ROSTER, VISITORS, Role, Vault
 from models.faces import Image, Template
 from models.pack import Pack

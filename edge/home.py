@@ -17,7 +17,6 @@ from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.custody import Custody, KeyFolder
 from edge.desk.codes import CODES
-from edge.desk.contacts import CONTACTS, PEPPER
 from edge.desk.desk_secrets import SECRETS
 from edge.desk.notes import MIGRATIONS as NOTES
 from edge.desk.rota import ROTA
@@ -26,6 +25,7 @@ from edge.geofence import place_fields
 from edge.key_copies import MIGRATIONS as KEY_COPIES
 from edge.machine import MIGRATIONS as MACHINE
 from edge.nightly import MIGRATIONS as NIGHTLY
+from edge.people.contacts import CONTACTS, PEPPER
 from edge.person_keys import KEYS_FORMAT, PERSON_KEYS
 from edge.reserve import MIB, Reserve
 from edge.rights.tables import RIGHTS

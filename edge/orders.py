@@ -5,8 +5,8 @@ from datetime import datetime
 
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.home import Home
+from edge.people.sealed_phones import seal_waiting
 from edge.rights.retention import erase_ordered
-from edge.rights.sealed_phones import seal_waiting
 from edge.rights.volume import faces_stored, watch
 from edge.settings import Settings
 from edge.site_calibration import in_force

@@ -10,12 +10,13 @@ from pathlib import Path
 from edge import EdgeError
 from edge.backup import DATABASE, FILES, MANIFEST, Manifest
 from edge.clock import Clock
-from edge.desk.contacts import hash_anew
 from edge.epochs import rekey, start_epoch
 from edge.home import Home, all_or_nothing
 from edge.key_copies import KeyCopies, read_keys
+from edge.people.contacts import hash_anew
+from edge.people.forgetting import forget
 from edge.person_keys import KEYS_FORMAT, PERSON_KEYS
-from edge.rights.retention import PEOPLE_PER_RECORD, forget
+from edge.rights.retention import PEOPLE_PER_RECORD
 from edge.sealed import SealError, Secret, unsealing
 from edge.vault import Vault, opened
 from sync import SyncError

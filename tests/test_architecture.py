@@ -23,6 +23,8 @@ MAY_IMPORT = {
 }
 # sync's own packages: each may import those before it; `records` may not know of the ledger that keeps them
 SYNC = ("format", "storage", "transport", "web", "node", "audit", "certificate", "verify", "central")
+# edge's own packages: each may import those before it, its loose modules stand beside them
+EDGE = ("people", "rights", "desk", "kiosk")
 # one file each that runs beside nothing of ours, or is imported by anybody
 ALONE = {"sync.printable", "sync.verify_standalone"}
 NETWORKS = {"insightface", "onnxruntime"}
@@ -99,15 +101,15 @@ def test_what_strangers_reach_is_built_without_the_desk_s_pages() -> None:
     assert wrong == []
 
 
-def arrows() -> Iterator[tuple[str, str, str]]:
-    """Every import between sync's packages: from, to, and where it stands."""
+def arrows(top: str, packages: tuple[str, ...]) -> Iterator[tuple[str, str, str]]:
+    """Every import into another of a top package's packages: from, to, and where it stands."""
     for path in modules():
         source = dotted(path).split(".")
-        if source[0] != "sync":
+        if source[0] != top:
             continue
         for name, line in imported(path):
             target = name.split(".")
-            if target[0] == "sync" and target[1:] and target[1] in SYNC and source[1:2] != target[1:2]:
+            if target[0] == top and target[1:] and target[1] in packages and source[1:2] != target[1:2]:
                 yield source[1] if source[1:] else "", target[1], f"{path.relative_to(ROOT)}:{line} imports {name}"
 
 
@@ -118,13 +120,22 @@ def test_every_module_of_sync_lies_in_one_of_its_packages() -> None:
 
 def test_between_sync_s_packages_imports_run_one_way() -> None:
     wrong = [
-        where for source, target, where in arrows() if source not in SYNC or SYNC.index(target) > SYNC.index(source)
+        where
+        for source, target, where in arrows("sync", SYNC)
+        if source not in SYNC or SYNC.index(target) > SYNC.index(source)
     ]
     assert wrong == []
 
 
+def test_between_edge_s_packages_imports_run_one_way() -> None:
+    found = list(arrows("edge", EDGE))
+    assert ("desk", "people") in {(source, target) for source, target, _ in found}
+    wrong = [where for source, target, where in found if source in EDGE if EDGE.index(target) > EDGE.index(source)]
+    assert wrong == []
+
+
 def test_central_needs_nothing_of_a_node_s_end() -> None:
-    assert [where for source, target, where in arrows() if (source, target) == ("central", "node")] == []
+    assert [where for source, target, where in arrows("sync", SYNC) if (source, target) == ("central", "node")] == []
 
 
 def test_only_the_command_line_and_the_demo_reach_into_central() -> None:

@@ -10,15 +10,15 @@ from edge import EdgeError
 from edge.clock import wall_us
 from edge.desk.codes import ShownCode, hold_same_phone, note_use
 from edge.desk.consents import Consent, give
-from edge.desk.contacts import bind
 from edge.desk.fact import facts_fields
 from edge.desk.facts import facts_of
-from edge.desk.phones import Phone
 from edge.desk.reports import reports_of
 from edge.desk.shown import ShownVisit
 from edge.desk.visitor_forms import SentForm, bind_form
 from edge.home import Home
 from edge.open_visit import some
+from edge.people.contacts import bind
+from edge.people.phones import Phone
 from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record

@@ -10,7 +10,7 @@ from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
 from edge.desk.desk_secrets import desk_secret
-from edge.desk.phones import Phone
+from edge.people.phones import Phone
 from sync.format.canonical import Fields
 from sync.format.codes import BadCode, Code, SignedCode, is_ours
 from sync.format.signing import commitment

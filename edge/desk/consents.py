@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
-from edge.rights.retention import forget, reached_fields
+from edge.people.forgetting import forget, reached_fields
 from edge.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record

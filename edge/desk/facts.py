@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from edge.desk.codes import ShownCode, used_by_another
-from edge.desk.contacts import agent_of_phone, first_given, other_faces_of, other_phones_of
 from edge.desk.fact import Code, Fact
 from edge.desk.lookback import by_face, on_its_day, registration
 from edge.open_visit import some
+from edge.people.contacts import agent_of_phone, first_given, other_faces_of, other_phones_of
 from edge.proven import proven
 from edge.roster import Roster
 from edge.vault import Vault

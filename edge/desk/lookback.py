@@ -9,9 +9,9 @@ from typing import Protocol
 
 from edge.clock import wall_us
 from edge.desk.consents import Consent, give
-from edge.desk.phones import Phone, number_hmac, reported_hmac
 from edge.desk.rota import served_by
 from edge.home import Home
+from edge.people.phones import Phone, number_hmac, reported_hmac
 from edge.proven import proven
 from edge.vault import Vault, opened
 from sync.format.records import Record

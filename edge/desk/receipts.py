@@ -5,9 +5,9 @@ from io import BytesIO
 
 import segno
 
-from edge.desk.contacts import contact_of
 from edge.desk.fact import Fact
 from edge.home import Home
+from edge.people.contacts import contact_of
 from edge.proven import proven
 from edge.vault import Vault
 from sync.format.canonical import Fields

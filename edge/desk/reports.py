@@ -4,8 +4,8 @@ from contextlib import closing
 from pathlib import Path
 
 from edge.desk.desk_secrets import kept_secret
-from edge.desk.phones import Phone
 from edge.home import Home
+from edge.people.phones import Phone
 from edge.person_keys import KEYS_FORMAT
 from sync.format.codes import subject_of
 from sync.format.notices import ReportKnown

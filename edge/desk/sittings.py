@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge.desk.phones import Phone
 from edge.enrol_look import Look
 from edge.enrolment import Faces
+from edge.people.phones import Phone
 from edge.vault import Role
 
 ENOUGH = 3

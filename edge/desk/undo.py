@@ -8,9 +8,9 @@ from edge.clock import wall_us
 from edge.desk.checkin import KIND, Arrival, NotNow
 from edge.desk.codes import forget_use
 from edge.desk.consents import NothingToForget, forget_face
-from edge.desk.contacts import unbind_visit
 from edge.home import Home
-from edge.rights.sealed_phones import unseal
+from edge.people.contacts import unbind_visit
+from edge.people.sealed_phones import unseal
 from edge.vault import opened
 from sync.format.canonical import Fields
 from sync.format.records import Record

@@ -13,8 +13,6 @@ from edge.clock import wall_us
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
 from edge.desk.codes import ShownCode
 from edge.desk.consents import NothingToForget
-from edge.desk.contacts import contact_of
-from edge.desk.phones import BadPhone, parse_phone
 from edge.desk.shown import ShownVisit
 from edge.desk.undo import may_undo
 from edge.kiosk.consent import ConsentDesk, NotAgreed
@@ -24,6 +22,8 @@ from edge.kiosk.phone_forms import PhoneForms
 from edge.kiosk.roles import DESK
 from edge.kiosk.serving import serving, skipped_of
 from edge.kiosk.shell import Shell
+from edge.people.contacts import contact_of
+from edge.people.phones import BadPhone, parse_phone
 from edge.vault import opened
 from sync.format.notices import ReportKnown
 from sync.format.records import Record

@@ -14,7 +14,6 @@ from edge import EdgeError
 from edge.clock import wall_us
 from edge.desk.checkin import CheckIn, Way
 from edge.desk.codes import MAX_TEXT, CodeReader, CodeRefused, ShownCode
-from edge.desk.phones import BadPhone, Phone, parse_phone
 from edge.desk.pictures import MAX_PICTURE_BYTES, NoCode, code_in
 from edge.desk.scans import record_refusal
 from edge.desk.shown import ShownVisit
@@ -25,6 +24,7 @@ from edge.kiosk.parties import BadParty, PartyView
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
 from edge.live_view import pictures
+from edge.people.phones import BadPhone, Phone, parse_phone
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 

@@ -14,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
-from edge.desk.phones import BadPhone, Phone, parse_phone
 from edge.desk.sittings import ENOUGH, Applying, Sitting, Sittings
 from edge.desk.staff_approvals import StaffApprovals
 from edge.enrol_look import look_through
@@ -22,6 +21,7 @@ from edge.enrolment import Faces, NotProposed, enrol
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import MANAGER
 from edge.kiosk.shell import Shell
+from edge.people.phones import BadPhone, Phone, parse_phone
 from edge.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session

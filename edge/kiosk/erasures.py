@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
-from edge.desk.contacts import contact_of
 from edge.desk.shown import ShownVisit
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, EVIDENCE, PRIVACY
 from edge.kiosk.shell import Shell
+from edge.people.contacts import contact_of
 from edge.rights.phone_erasure import PhoneErasures
 from edge.rights.receipts import receipt
 from edge.rights.retention import erase

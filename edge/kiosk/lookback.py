@@ -12,12 +12,12 @@ from starlette.responses import Response
 from edge.clock import wall_us
 from edge.desk.consents import MAX_SIGNATURE
 from edge.desk.lookback import Been, agree, by_face, by_phone, by_reported, consented
-from edge.desk.phones import BadPhone, parse_phone, parse_reported
 from edge.desk.shown import ShownVisit
 from edge.kiosk.consent import ConsentDesk, NotAgreed
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, MANAGER
 from edge.kiosk.shell import Shell
+from edge.people.phones import BadPhone, parse_phone, parse_reported
 from edge.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session

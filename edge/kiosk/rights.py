@@ -15,12 +15,12 @@ from edge.clock import wall_us
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import ACCESS, PRIVACY
 from edge.kiosk.shell import Shell
+from edge.people.restricted import all_restricted
 from edge.rights.access_request import find_subject, make_file, record_made
 from edge.rights.claims import REASONS, Claim, Claims, open_claims
 from edge.rights.impact import gather, report
 from edge.rights.phone_erasure import EnoughToday, NotProven, PhoneErasures, SentCode
 from edge.rights.receipts import newest_receipts
-from edge.rights.restricted import all_restricted
 from edge.rights.send_code import Sender
 from edge.rights.volume import DUTY, SOON, faces_stored
 from edge.vault import opened

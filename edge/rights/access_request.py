@@ -18,8 +18,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edge import EdgeError
 from edge.consent import CapturePolicy
-from edge.desk.phones import Phone, number_hmac, parse_phone
-from edge.rights.restricted import contact_at, number_of, visits_of
+from edge.people.phones import Phone, number_hmac, parse_phone
+from edge.people.restricted import contact_at, number_of, visits_of
 from edge.vault import Vault
 from sync.format.canonical import Fields
 from sync.format.records import ROLE_OF_KIND, Record

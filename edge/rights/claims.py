@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edge import EdgeError
 from edge.clock import wall_us
-from edge.rights.restricted import visits_of
+from edge.people.restricted import visits_of
 from sync.format.records import Record
 from sync.node.ledger import Ledger
 

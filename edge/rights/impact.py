@@ -15,8 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from edge.consent import CapturePolicy
 from edge.home import Home
+from edge.people.restricted import all_restricted
 from edge.rights.claims import open_claims
-from edge.rights.restricted import all_restricted
 from edge.rights.volume import DUTY, SOON, faces_stored
 from edge.settings import Settings
 from sync.node.ledger import Ledger

@@ -15,9 +15,9 @@ from typing import Literal, TypeAlias
 
 from edge import EdgeError
 from edge.clock import wall_us
-from edge.desk.phones import parse_phone
+from edge.people.phones import parse_phone
+from edge.people.restricted import number_of, restrict
 from edge.rights.claims import disputed, written
-from edge.rights.restricted import number_of, restrict
 from edge.rights.retention import erase
 from edge.rights.send_code import Sender
 from edge.vault import Vault, opened

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from edge import EdgeError
 from edge.consent import CapturePolicy
-from edge.rights import restricted
+from edge.people import restricted
+from edge.people.forgetting import forget, reached_fields
 from edge.rights.claims import disputed, written
 from edge.vault import Vault
 from sync.format.canonical import Fields
@@ -15,8 +16,7 @@ from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.format.stamp import to_us
-from sync.node import orders, sidecars
-from sync.node.append import Transaction
+from sync.node import orders
 from sync.node.ledger import Ledger
 
 PEOPLE_PER_RECORD = 100  # keeps retention.run far under a body's 8 KiB
@@ -175,17 +175,6 @@ def erase(
     return Erasure(record, () if reached else tuple(vault.unreached()), salt)
 
 
-def reached_fields(transaction: Transaction, person_id: str, reached: bool) -> Fields:
-    """What the record of an erasure says of where the key may lie still: nowhere; else the node is left to go there.
-
-    reached: as `Vault.destroy_keys` said.
-    """
-    if reached:
-        return {"reached": [person_id]}
-    transaction.connection.execute("INSERT OR IGNORE INTO unreached_erasures VALUES (?)", (person_id,))
-    return {}
-
-
 def confirm_reached(ledger: Ledger, vault: Vault) -> int:
     """Go where keys of people erased may lie still, and record of whom none is left; returns of how many.
 
@@ -203,10 +192,3 @@ def confirm_reached(ledger: Ledger, vault: Vault) -> int:
             "DELETE FROM unreached_erasures WHERE person_id = ?", [(one,) for one in waiting]
         )
     return len(waiting)
-
-
-def forget(vault: Vault, transaction: Transaction, person_id: str) -> None:
-    """Drop all that the database holds of a person or contact, in the transaction that records it."""
-    restricted.forget(transaction.connection, person_id)
-    sidecars.forget(transaction.connection, [person_id])
-    vault.forget(transaction.connection, person_id)

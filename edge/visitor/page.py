@@ -12,11 +12,11 @@ from starlette.responses import RedirectResponse, Response
 
 from edge.desk.consents import ConsentTexts
 from edge.desk.desk_secrets import desk_secret
-from edge.desk.phones import BadPhone, parse_phone
 from edge.desk.receipts import drawn, slip_of
 from edge.desk.visitor_code import OpenedForm, VisitorCode
 from edge.desk.visitor_forms import ClaimedPosition, FormState, Purpose, SentForm, Source, TooMany, VisitorForms
 from edge.home import Home
+from edge.people.phones import BadPhone, parse_phone
 from edge.vault import opened as opened_vault
 from edge.visitor.limits import PER_CODE, SENT_PER_ADDRESS, SENT_WINDOW_S, Now, Window, sender_of
 from sync.format.records import Record

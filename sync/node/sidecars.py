@@ -1,6 +1,6 @@
 """The node's sidecars: phones sealed to central, kept until their owner is erased, sent once their record is held.
 
-The table is beside the chain and outside it. Whoever can read phones here fills it (`edge/rights/sealed_phones.py`);
+The table is beside the chain and outside it. Whoever can read phones here fills it (`edge/people/sealed_phones.py`);
 the uplink's thread empties it and marks what central has taken.
 """
 

@@ -14,8 +14,8 @@ import pytest
 
 from edge.clock import Clock
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn
-from edge.desk.contacts import hash_anew, opening
-from edge.desk.phones import number_hmac, parse_phone, reported_hmac
+from edge.people.contacts import hash_anew, opening
+from edge.people.phones import number_hmac, parse_phone, reported_hmac
 from edge.rights.retention import erase, expire
 from edge.vault import opened
 from sync.format.keyring import KeyRing

@@ -26,10 +26,10 @@ from camera.pipeline import Step
 from camera.source import Frame
 from edge import cli
 from edge.desk.codes import CodeReader, CodeRefused
-from edge.desk.phones import parse_phone
 from edge.desk.pictures import NoCode, code_in
 from edge.desk.reports import keep_subject_key
 from edge.live_view import LiveView
+from edge.people.phones import parse_phone
 from sync.central.codes import find as find_code
 from sync.central.codes import issue, revoke, subject_key
 from sync.central.keys import load_role

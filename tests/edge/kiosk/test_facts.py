@@ -14,10 +14,10 @@ import pytest
 from edge.clock import Clock
 from edge.desk.checkin import Arrival, CheckIn
 from edge.desk.codes import CodeKind, ShownCode
-from edge.desk.contacts import keep_agents_phone
 from edge.desk.fact import Fact, facts_fields
-from edge.desk.phones import parse_phone
 from edge.enrolment import enrolled_fields
+from edge.people.contacts import keep_agents_phone
+from edge.people.phones import parse_phone
 from edge.vault import Role, Vault, opened
 from sync.format.records import Record
 from sync.verify.verify import verify

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from edge.clock import Clock
+from edge.people.forgetting import forget
 from edge.rights.access_request import find_subject
-from edge.rights.retention import forget
 from edge.vault import opened
 from sync.verify.verify import verify
 from tests.conftest import form_token

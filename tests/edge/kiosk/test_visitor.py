@@ -18,13 +18,13 @@ import pytest
 
 from edge.consent import HELD_S
 from edge.desk.desk_secrets import desk_secret
-from edge.desk.phones import parse_phone
 from edge.desk.receipts import drawn as draw
 from edge.desk.visitor_code import FORM_S, LOOK_S, VisitorCode
 from edge.desk.visitor_forms import MOST_WAITING, WAIT_US, SentForm, VisitorForms
 from edge.geofence import claimed_place
 from edge.kiosk.app import create_app
 from edge.kiosk.phone_forms import NEWEST
+from edge.people.phones import parse_phone
 from edge.person_keys import KEYS_FORMAT
 from edge.settings import parse_settings
 from edge.tablet_ca import TabletCa, issue

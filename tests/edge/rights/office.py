@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 from edge.clock import Clock
 from edge.desk.checkin import Arrival, CheckIn
-from edge.desk.contacts import contact_of
-from edge.desk.phones import number_hmac, parse_phone, reported_hmac
 from edge.home import Home
+from edge.people.contacts import contact_of
+from edge.people.phones import number_hmac, parse_phone, reported_hmac
 from edge.rights.claims import Claims
 from edge.rights.phone_erasure import PhoneErasures
 from edge.rights.send_code import Sender

@@ -12,7 +12,7 @@ import pytest
 from edge.clock import Clock
 from edge.home import Home, create_home
 from edge.orders import Orders
-from edge.rights.pepper import take_pepper, write_pepper
+from edge.people.pepper import take_pepper, write_pepper
 from edge.rights.receipts import receipt
 from edge.rights.retention import confirm_reached, erase
 from edge.settings import new_config, set_broker

@@ -6,9 +6,9 @@ import pytest
 
 from edge import EdgeError
 from edge.desk.lookback import by_phone
-from edge.desk.phones import number_hmac, parse_phone
 from edge.orders import Orders
-from edge.rights.pepper import take_pepper, write_pepper
+from edge.people.pepper import take_pepper, write_pepper
+from edge.people.phones import number_hmac, parse_phone
 from edge.vault import opened
 from sync.node import sidecars
 from tests.edge.conftest import MakeHome

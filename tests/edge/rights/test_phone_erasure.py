@@ -14,13 +14,13 @@ import pytest
 from edge import EdgeError
 from edge.clock import wall_us
 from edge.desk.checkin import Arrival, CheckIn
-from edge.desk.phones import parse_phone
 from edge.desk.undo import undo
 from edge.orders import Orders
+from edge.people.phones import parse_phone
+from edge.people.restricted import all_restricted, number_of
 from edge.rights.claims import disputed
 from edge.rights.phone_erasure import CODE_LIFE_S, MOST_CODES, MOST_TRIES, EnoughToday, NotProven
 from edge.rights.receipts import receipt
-from edge.rights.restricted import all_restricted, number_of
 from edge.rights.retention import confirm_reached, erase, expire
 from edge.rights.send_code import Sender
 from sync.central.keys import create_keys, key_path, load_unsealing

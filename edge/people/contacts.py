@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
-from edge.desk.phones import Phone, number_hmac, parse_phone, reported_hmac
+from edge.people.phones import Phone, number_hmac, parse_phone, reported_hmac
 from edge.vault import CONTACT, Vault
 
 CONTACTS = Migrations("contacts")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from edge.desk.phones import BadPhone, number_hmac, parse_phone, parse_reported, reported_hmac
+from edge.people.phones import BadPhone, number_hmac, parse_phone, parse_reported, reported_hmac
 
 PEPPER = bytes(range(32))
 

@@ -4,7 +4,7 @@ import logging
 import sqlite3
 from collections.abc import Sequence
 
-from edge.desk.contacts import opening
+from edge.people.contacts import opening
 from edge.vault import Vault
 from sync.format.records import Record
 from sync.format.sealing import SealingKey

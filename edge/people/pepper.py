@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from edge import EdgeError
-from edge.desk.contacts import hash_anew
+from edge.people.contacts import hash_anew
 from edge.person_keys import KEYS_FORMAT
 from edge.vault import Vault
 from sync import SyncError
