@@ -153,8 +153,8 @@ class CheckIn:
             if reports:
                 made["reports"] = [one.report_id for one in reports][:_MOST_REPORTS]
             if code is not None:
-                hold_same_phone(ledger.connection, code, arrival.visit_id)
-                note_use(ledger.connection, code, arrival.visit_id, arrival.person_id, wall_us())
+                hold_same_phone(ledger.connection, code, phone, arrival.visit_id)
+                note_use(ledger.connection, code, phone, arrival.visit_id, arrival.person_id, wall_us())
             facts = facts_of(
                 self._home.path,
                 ledger,

@@ -1,7 +1,8 @@
 """A code shown at the desk: whose it is, whether it is good here and now, and for whom; all of it offline."""
 
+import hmac
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -23,6 +24,7 @@ Refusal: TypeAlias = Literal[
     "torn", "forged", "old_key", "no_central", "revoked", "other_site", "not_yet", "expired", "other_phone"
 ]
 MAX_TEXT = 2048  # letters; more than any QR code that is shown to a desk holds
+_BOUND = b"firstvisit/v1/report-phone\0"
 AHEAD_US = 300 * 1_000_000  # how far central's clock may be before this one: a report is shown minutes after it is made
 
 
@@ -35,6 +37,12 @@ def code_uses(db: sqlite_utils.Database) -> None:
         not_null={"at_us"},
     )
     db.table("code_uses").create_index(["code", "at_us"])
+
+
+@CODES()
+def bound_phones(db: sqlite_utils.Database) -> None:
+    """phone: of a report, 32 bytes by which its number is known again while the code is shown; never without."""
+    db.table("code_uses").add_column("phone", bytes)
 
 
 class CodeRefused(EdgeError):
@@ -51,7 +59,8 @@ class ShownCode:
     """A code that is good here and now. code_hash: 64 hex digits; of a foreign system's, nothing else is known.
 
     made_us, until_us: when central made it, and until when it is good. used_at, used_us: of a report, at which other
-    node it was last shown, as far as central has told, and when the customer had arrived there.
+    node it was last shown, as far as central has told, and when the customer had arrived there. secret: of a report,
+    what only whoever holds the code can know; it is in no record and no table.
     """
 
     kind: CodeKind
@@ -63,6 +72,15 @@ class ShownCode:
     until_us: int | None = None
     used_at: str | None = None
     used_us: int | None = None
+    secret: bytes = field(default=b"", repr=False)
+
+    def bound(self, phone: Phone) -> bytes | None:
+        """32 bytes by which a report knows its number again, None where there is no secret to keep them under.
+
+        They outlive the phone (restricted.py, retention.py): under the code's own salt and fit, which are kept nowhere
+        here, nobody can try numbers against them unless the customer's code is shown again.
+        """
+        return hmac.digest(self.secret, _BOUND + phone.e164.encode(), "sha256") if self.secret else None
 
     def fields(self) -> Fields:
         """What a check-in records of it."""
@@ -111,6 +129,7 @@ class CodeReader:
             return shown
         if phone is not None and not code.fits(phone.reported):
             raise CodeRefused("other_phone", code.hash)
+        shown = replace(shown, secret=code.body())
         known = trust.known_report(code.report_id or "")
         return shown if known is None else replace(shown, used_at=known.used_at, used_us=known.used_us)
 
@@ -136,30 +155,41 @@ def _untrusted(trust: Trust, signed: SignedCode) -> Refusal | None:
     return "old_key" if any(signed.signed_by(keys.keys["code"]) for keys in earlier) else "forged"
 
 
-def hold_same_phone(connection: sqlite3.Connection, shown: ShownCode, visit_id: str) -> None:
+def hold_same_phone(connection: sqlite3.Connection, shown: ShownCode, phone: Phone | None, visit_id: str) -> None:
     """Refuse a report that another number has been registered with here, inside the transaction that registers.
 
-    The digits reported are only seven of a number's eleven: two customers may share them. The visit's own phone must be
-    bound before. Raises CodeRefused.
+    The digits reported are only seven of a number's eleven: two customers may share them. A number that is restricted
+    or erased since still holds its report: by what is kept under the code's own secret; where an older version has kept
+    nothing, such a report is closed. The visit's own phone must be bound before. Raises CodeRefused.
     """
-    if (
-        shown.kind == "report"
-        and connection.execute(
-            "SELECT 1 FROM code_uses JOIN contact_visits USING (visit_id) WHERE code = ?"
-            " AND contact_visits.person_id NOT IN (SELECT person_id FROM contact_visits WHERE visit_id = ?)",
-            (shown.code_hash, visit_id),
-        ).fetchone()
-    ):
-        raise CodeRefused("other_phone", shown.code_hash)
+    if shown.kind != "report":
+        return
+    uses = connection.execute(
+        "SELECT code_uses.phone, given.person_id, own.person_id FROM code_uses"
+        " LEFT JOIN contact_visits AS given ON given.visit_id = code_uses.visit_id"
+        " LEFT JOIN contact_visits AS own ON own.visit_id = ? WHERE code = ?",
+        (visit_id, shown.code_hash),
+    ).fetchall()
+    bound = None if phone is None else shown.bound(phone)
+    for kept, given, own in uses:
+        same = hmac.compare_digest(kept, bound) if kept and bound else given is not None and given == own
+        if not same:
+            raise CodeRefused("other_phone", shown.code_hash)
 
 
 def note_use(
-    connection: sqlite3.Connection, shown: ShownCode, visit_id: str, person_id: str | None, now_us: int
+    connection: sqlite3.Connection,
+    shown: ShownCode,
+    phone: Phone | None,
+    visit_id: str,
+    person_id: str | None,
+    now_us: int,
 ) -> None:
     """Remember that a visit was registered with a code, inside the transaction that registers it."""
+    bound = shown.bound(phone) if phone is not None and shown.kind == "report" else None
     connection.execute(
-        "INSERT INTO code_uses (visit_id, code, person_id, at_us) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (visit_id, shown.code_hash, person_id, now_us),
+        "INSERT INTO code_uses (visit_id, code, person_id, at_us, phone) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (visit_id, shown.code_hash, person_id, now_us, bound),
     )
 
 

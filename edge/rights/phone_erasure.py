@@ -19,7 +19,7 @@ from edge.people.phones import parse_phone
 from edge.people.restricted import number_of, restrict
 from edge.rights.claims import disputed, written
 from edge.rights.retention import erase
-from edge.rights.send_code import Sender
+from edge.rights.send_code import NotSent, Sender
 from edge.vault import Vault, opened
 from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
@@ -30,6 +30,7 @@ KIND = "consent.withdrawn"
 CODE_LIFE_S = 600
 MOST_CODES = 3  # sent to one phone in a day
 MOST_TRIES = 5  # in a day, over all its codes of a million: 1 in 200,000 for whoever guesses
+MOST_FAILED = 6  # in a day; a command that says it has failed may be wrong, and nobody's phone is to ring all day
 _DAY_US = 24 * 3600 * 1_000_000
 _CODE_DIGITS = 6
 
@@ -45,7 +46,7 @@ class NotProven(EdgeError):
 
 
 class EnoughToday(EdgeError):
-    """No more codes to this phone today: so many were sent, or tried in vain."""
+    """No more codes to this phone today: so many were sent, failed, or were tried in vain."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,8 @@ class PhoneErasures:
         """Make a code and bring it to the phone; an earlier one counts no more.
 
         Without a command that sends, number and code are the officer's to send by hand: then that the number was shown
-        is an `export.made`, committed before it is. Raises EnoughToday, and EdgeError where nobody asked or the command
-        fails: that code counts among the day's, for it may have been brought all the same.
+        is an `export.made`, committed before it is. Raises EnoughToday, EdgeError where nobody asked, and where the
+        command fails: a code that was certainly not sent counts among the day's failures instead of among its codes.
         """
         code = f"{secrets.randbelow(10**_CODE_DIGITS):0{_CODE_DIGITS}}"
         with closing(self._open_ledger()) as ledger, self._vault() as vault, ledger.transaction() as transaction:
@@ -126,7 +127,17 @@ class PhoneErasures:
                 transaction.append("export.made", {**shown, "account": account_id})
         if self._sender is None:
             return SentCode(number, code)
-        self._sender.send(number, code)
+        try:
+            self._sender.send(number, code)
+        except NotSent:
+            # counted as sent until here: a crash while the command runs gives nobody a code more
+            with closing(self._open_ledger()) as ledger, ledger.transaction() as transaction:
+                transaction.connection.execute(
+                    "UPDATE phone_requests SET codes = codes - 1, failed = failed + 1"
+                    " WHERE contact_id = ? AND codes > 0 AND codes_since_us <= ?",
+                    (contact_id, now_us),
+                )
+            raise
         return SentCode(None, None)
 
     def prove(self, contact_id: str, typed: str, request: str, account_id: str) -> Record:
@@ -233,16 +244,18 @@ def _read(
 
 def _count_code(connection: sqlite3.Connection, contact_id: str, now_us: int) -> None:
     """Count one more code of the day that began with its first; raises EnoughToday."""
-    codes, since_us, tries = connection.execute(
-        "SELECT codes, codes_since_us, tries FROM phone_requests WHERE contact_id = ?", (contact_id,)
+    codes, since_us, tries, failed = connection.execute(
+        "SELECT codes, codes_since_us, tries, failed FROM phone_requests WHERE contact_id = ?", (contact_id,)
     ).fetchone()
     if now_us - since_us >= _DAY_US:
-        codes, since_us, tries = 0, now_us, 0
+        codes, since_us, tries, failed = 0, now_us, 0, 0
     if codes >= MOST_CODES or tries >= MOST_TRIES:
         raise EnoughToday(f"phone {contact_id}: {codes} codes and {tries} tries within a day")
+    if failed >= MOST_FAILED:
+        raise EnoughToday(f"phone {contact_id}: {failed} codes that could not be sent within a day")
     connection.execute(
-        "UPDATE phone_requests SET codes = ?, codes_since_us = ?, tries = ? WHERE contact_id = ?",
-        (codes + 1, since_us, tries, contact_id),
+        "UPDATE phone_requests SET codes = ?, codes_since_us = ?, tries = ?, failed = ? WHERE contact_id = ?",
+        (codes + 1, since_us, tries, failed, contact_id),
     )
 
 

@@ -9,6 +9,10 @@ TIMEOUT_S = 20.0
 _TEXT = "【{site}】个人信息删除验证码 {code}，10 分钟内有效。非本人申请请忽略。 Code to erase your data: {code}"
 
 
+class NotSent(EdgeError):
+    """A code that has certainly not been brought: the command is not there, or says that it failed."""
+
+
 class Sender:
     """Runs `[rights] send_command`: number and text go to its standard input as JSON, never into a command line."""
 
@@ -17,7 +21,7 @@ class Sender:
         self._command, self._site = command, site
 
     def send(self, number: str, code: str) -> None:
-        """Have a code sent; raises EdgeError where the command is not there, fails, or does not end in time."""
+        """Have a code sent; raises NotSent, and EdgeError where the command does not end in time."""
         text = _TEXT.format(site=self._site, code=code)
         try:
             done = subprocess.run(
@@ -31,6 +35,6 @@ class Sender:
         except subprocess.TimeoutExpired as error:
             raise EdgeError(f"{self._command[0]}: did not end within {TIMEOUT_S:g} s") from error
         except OSError as error:
-            raise EdgeError(f"{self._command[0]}: {error.strerror}") from error
+            raise NotSent(f"{self._command[0]}: {error.strerror}") from error
         if done.returncode != 0:
-            raise EdgeError(f"{self._command[0]}: failed (exit {done.returncode}); no code was sent")
+            raise NotSent(f"{self._command[0]}: failed (exit {done.returncode}); no code was sent")

@@ -76,3 +76,9 @@ def unreached_erasures(db: sqlite_utils.Database) -> None:
 def sealed_visits(db: sqlite_utils.Database) -> None:
     """Visits whose phone has been sealed to central."""
     db.table("sealed_visits").create({"visit_id": str}, pk="visit_id")
+
+
+@RIGHTS()
+def codes_that_failed(db: sqlite_utils.Database) -> None:
+    """failed: of the day that began at codes_since_us, those that the operator's command says it has not sent."""
+    db.table("phone_requests").add_column("failed", int, not_null_default=0)

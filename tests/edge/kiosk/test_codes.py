@@ -25,11 +25,15 @@ from typer.testing import CliRunner
 from camera.pipeline import Step
 from camera.source import Frame
 from edge import cli
+from edge.clock import Clock, wall_us
 from edge.desk.codes import CodeReader, CodeRefused
 from edge.desk.pictures import NoCode, code_in
 from edge.desk.reports import keep_subject_key
 from edge.live_view import LiveView
 from edge.people.phones import parse_phone
+from edge.people.restricted import restrict
+from edge.rights.retention import erase
+from edge.vault import opened
 from sync.central.codes import find as find_code
 from sync.central.codes import issue, revoke, subject_key
 from sync.central.keys import load_role
@@ -121,6 +125,51 @@ def test_another_phone_is_refused_also_one_with_the_same_digits_and_the_same_pho
     with closing(desk.home.open_ledger()) as ledger:
         bound = ledger.connection.execute("SELECT count(*) FROM contact_visits").fetchone()
     assert bound == (2,), "what was refused has bound no phone"
+
+
+@pytest.mark.parametrize("fate", ["restricted", "erased"])
+def test_a_report_stays_with_its_number_when_that_is_restricted_or_erased(
+    desk: Desk, door: Door, hq: Hq, visitor: Visitor, find_bytes: Callable[[Path, bytes], list[str]], fate: str
+) -> None:
+    visits = [door.arrive("first", ago_s=60 - i)[0] for i in range(3)]
+    client, code = visitor("li"), hq.report()
+    scan(client, visits[0], code.text(), phone=NUMBER)
+    with (
+        closing(desk.home.open_ledger("desk", Clock())) as ledger,
+        opened(desk.home.database, desk.home.keys_database) as vault,
+    ):
+        (contact,) = ledger.connection.execute("SELECT person_id FROM contacts").fetchone()
+        if fate == "restricted":
+            with ledger.transaction() as transaction:
+                restrict(transaction.connection, contact, wall_us())
+        else:
+            erase(ledger, vault, contact, "request", None)
+    assert scan(client, visits[1], code.text(), phone=SAME_DIGITS).status_code == 422
+    assert records(desk, "code.refused")[0].fields["reason"] == "other_phone"
+    assert scan(client, visits[2], code.text(), phone=NUMBER).status_code == 200, "the customer's own report still"
+    assert [record.fields["visit"] for record in records(desk, "visit.checkin")] == [visits[0], visits[2]]
+    for secret in (code.code.salt, code.code.fit):
+        assert find_bytes(desk.home.path, secret) == [], "nothing here by which numbers could be tried"
+
+
+def test_a_report_of_which_an_older_version_kept_no_number_is_closed_once_the_phone_is_erased(
+    desk: Desk, door: Door, hq: Hq, visitor: Visitor
+) -> None:
+    visits = [door.arrive("first", ago_s=60 - i)[0] for i in range(3)]
+    client, code = visitor("li"), hq.report()
+    scan(client, visits[0], code.text(), phone=NUMBER)
+    with (
+        closing(desk.home.open_ledger("desk", Clock())) as ledger,
+        opened(desk.home.database, desk.home.keys_database) as vault,
+    ):
+        with ledger.transaction() as transaction:
+            transaction.connection.execute("UPDATE code_uses SET phone = NULL")
+        assert scan(client, visits[1], code.text(), phone=NUMBER).status_code == 200
+        with ledger.transaction() as transaction:
+            transaction.connection.execute("UPDATE code_uses SET phone = NULL")
+        (contact,) = ledger.connection.execute("SELECT person_id FROM contacts").fetchone()
+        erase(ledger, vault, contact, "request", None)
+    assert scan(client, visits[2], code.text(), phone=SAME_DIGITS).status_code == 422
 
 
 def test_the_same_scan_sent_twice_is_one_record(desk: Desk, door: Door, hq: Hq, visitor: Visitor) -> None:

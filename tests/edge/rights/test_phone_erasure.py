@@ -19,7 +19,7 @@ from edge.orders import Orders
 from edge.people.phones import parse_phone
 from edge.people.restricted import all_restricted, number_of
 from edge.rights.claims import disputed
-from edge.rights.phone_erasure import CODE_LIFE_S, MOST_CODES, MOST_TRIES, EnoughToday, NotProven
+from edge.rights.phone_erasure import CODE_LIFE_S, MOST_CODES, MOST_FAILED, MOST_TRIES, EnoughToday, NotProven
 from edge.rights.receipts import receipt
 from edge.rights.retention import confirm_reached, erase, expire
 from edge.rights.send_code import Sender
@@ -190,6 +190,44 @@ def test_a_command_that_fails_says_so_and_nothing_is_erased(office: Office) -> N
     with pytest.raises(EdgeError, match="No such file"):
         Sender(("/nowhere/sms",), "puxi-01").send(E164, "123456")
     assert office.vault.remembers(contact)
+
+
+def test_a_code_that_could_not_be_sent_is_none_of_the_three_and_failing_has_its_end_too(
+    office: Office, outbox: tuple[Path, Sender]
+) -> None:
+    _, sender = outbox
+    broken = Sender((sys.executable, "-c", "raise SystemExit(3)"), "puxi-01")
+    _, _, contact = office.check_in()
+    office.officer(sender).ask(contact, "request", request(), ACCOUNT)
+    for _ in range(MOST_CODES):
+        with pytest.raises(EdgeError, match="exit 3"):
+            office.officer(broken).send(contact, request(), ACCOUNT)
+    for _ in range(MOST_CODES):
+        office.officer(sender).send(contact, request(), ACCOUNT)
+    with pytest.raises(EnoughToday, match="3 codes"):
+        office.officer(sender).send(contact, request(), ACCOUNT)
+    _, _, another = office.check_in("13900001234")
+    office.officer(broken).ask(another, "request", request(), ACCOUNT)
+    for _ in range(MOST_FAILED):
+        with pytest.raises(EdgeError, match="exit 3"):
+            office.officer(broken).send(another, request(), ACCOUNT)
+    with pytest.raises(EnoughToday, match="could not be sent"):
+        office.officer(broken).send(another, request(), ACCOUNT)
+
+
+def test_a_command_that_hangs_may_have_sent_its_code_and_counts(
+    office: Office, outbox: tuple[Path, Sender], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, sender = outbox
+    monkeypatch.setattr("edge.rights.send_code.TIMEOUT_S", 0.2)
+    hanging = office.officer(Sender((sys.executable, "-c", "import time; time.sleep(60)"), "puxi-01"))
+    _, _, contact = office.check_in()
+    hanging.ask(contact, "request", request(), ACCOUNT)
+    for _ in range(MOST_CODES):
+        with pytest.raises(EdgeError, match="did not end"):
+            hanging.send(contact, request(), ACCOUNT)
+    with pytest.raises(EnoughToday, match="3 codes"):
+        office.officer(sender).send(contact, request(), ACCOUNT)
 
 
 def test_while_a_visit_is_disputed_its_phone_is_restricted_and_then_erased(
