@@ -25,8 +25,11 @@ from sync.node.ledger import Ledger
 GIVEN, WITHDRAWN, ERASED = "consent.given", "consent.withdrawn", "person.erased"
 By: TypeAlias = Literal["visitor", "guardian"]
 """Who agrees: the visitor, or for one under 14 a guardian (个人信息保护法 31)."""
-Because: TypeAlias = Literal["withdrawn", "child", "error"]
-"""Why a face is forgotten at the desk: the consent is taken back, it is a child's, or not that of who consented."""
+Because: TypeAlias = Literal["withdrawn", "undone", "child", "error"]
+"""Why a face is forgotten at the desk.
+
+The consent is taken back; so is the registration that it came with; it is a child's; it is not that of who consented.
+"""
 Confirmed: TypeAlias = Literal["signature", "phone"]
 MAX_SIGNATURE = 20_000  # letters: some 3,000 points of a finger
 _SIGNATURE = re.compile(r"\d{1,4} \d{1,4}(;\d{1,4},\d{1,4}( \d{1,4},\d{1,4})*)+")
@@ -170,7 +173,8 @@ def forget_face(
     yet. request: the same form again gets the record of the first time back. Raises NothingToForget where there is no
     face, or, to take a consent back, none that stands.
     """
-    kind = WITHDRAWN if because == "withdrawn" else ERASED
+    consent = because in ("withdrawn", "undone")
+    kind = WITHDRAWN if consent else ERASED
     with closing(open_ledger()) as ledger, opened(database, keys_database) as vault:
         while True:
             told = _told(ledger, visit_id, (kind,), at)
@@ -180,7 +184,7 @@ def forget_face(
             person = None if named is None else vault.standing(named)
             if person is None or not vault.remembers(person):
                 raise NothingToForget(f"visit {visit_id}: no face is kept")
-            if because == "withdrawn" and vault.consented_us(person) is None:
+            if consent and vault.consented_us(person) is None:
                 raise NothingToForget(f"visit {visit_id}: no consent stands")
             # first: a crash between the two leaves ciphertext that nothing opens
             reached = vault.destroy_keys([person])
@@ -188,7 +192,9 @@ def forget_face(
                 if _person(ledger, visit_id, at, person_id) != named:
                     continue  # the node has said meanwhile who it is
                 forget(vault, transaction, person)
-                said: Fields = {"purpose": "visitor"} if because == "withdrawn" else {"reason": because}
+                said: Fields = {"purpose": "visitor"} if consent else {}
+                if because != "withdrawn":
+                    said["reason"] = because
                 fields: Fields = {"visit": visit_id, "person": person, "account": account_id, "request": request}
                 record = transaction.append(kind, {**fields, **said, **reached_fields(transaction, person, reached)})
             return Forgotten(record, tuple(vault.unreached()))

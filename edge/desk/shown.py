@@ -7,7 +7,15 @@ from edge.desk.fact import Fact
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.source import APPROVED, Source, proposed, source_of
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, decides_earlier, settle, settles
+from sync.format.visit_fields import (
+    CORRECTED,
+    DECISION_OF_KIND,
+    Decision,
+    decides_earlier,
+    face_withdrawn,
+    settle,
+    settles,
+)
 
 DISMISSED = ("companion", "not_customer", "refused", "left")
 FORGETTING = ("retention.run", "person.erased", "consent.withdrawn")
@@ -186,6 +194,7 @@ class ShownVisit:
     party_at: tuple[int, int] = (0, 0)
     consent: Consented | None = None
     withdrawn: bool = False
+    withdrawal: tuple[int, int] | None = None
     left: bool = False
     forgotten: bool = False
     reentries: tuple[Reentry, ...] = ()
@@ -304,7 +313,8 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
         case "consent.given":
             return replace(visit, consent=_consented(record), withdrawn=False)
         case "consent.withdrawn":
-            return replace(visit, consent=None, withdrawn=True, forgotten=True)
+            taken_back = (record.epoch, record.seq) if face_withdrawn(record.fields) else None
+            return replace(visit, consent=None, withdrawn=True, withdrawal=taken_back, forgotten=True)
         case "retention.run" | "person.erased":
             return replace(visit, forgotten=True)
         case _:
@@ -350,6 +360,7 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         merge_said=visit.merge_said,
         consent=visit.consent,
         withdrawn=visit.withdrawn,
+        withdrawal=visit.withdrawal,
         forgotten=visit.forgotten,
         left=visit.left,
         reentries=visit.reentries,

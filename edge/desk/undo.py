@@ -98,7 +98,7 @@ def _withdrawn(
             visit_id=arrival.visit_id,
             at=arrival.at,
             person_id=arrival.person_id,
-            because="withdrawn",
+            because="undone",
             request=request,
             account_id=account_id,
         )

@@ -14,7 +14,6 @@ from edge.clock import wall_us
 from edge.consent import HELD_S
 from edge.desk.consents import (
     BadSignature,
-    Because,
     Consent,
     ConsentText,
     ConsentTexts,
@@ -38,6 +37,7 @@ _log = logging.getLogger(__name__)
 _DECIDED_WITHIN_US = 15_000_000  # the node hears of a consent within a second; by then it has no pictures any more
 
 Problem = Literal["consent_late", "consent_two"]
+AtATap = Literal["withdrawn", "child", "error"]
 
 
 class NotAgreed(Exception):
@@ -98,7 +98,7 @@ class ConsentDesk:
             "request_id": secrets.token_hex(16),
         }
 
-    def forget(self, visit: ShownVisit, because: Because, request: str, account_id: str) -> None:
+    def forget(self, visit: ShownVisit, because: AtATap, request: str, account_id: str) -> None:
         """Forget a face, and show it as forgotten from now on; raises NothingToForget or KeyNotInForce."""
         home = self._shell.home
         forgotten = forget_face(
@@ -132,7 +132,7 @@ def mount(shell: Shell) -> None:
     def forget(
         visit_id: str,
         session: form,
-        because: Annotated[Because, Form()],
+        because: Annotated[AtATap, Form()],
         request_id: Annotated[str, Form()],
     ) -> Response:
         visit, sent = shell.known(visit_id), sent_once(request_id)

@@ -1,15 +1,18 @@
-"""How far an erasure has come, from records alone: for the person, on a page and on a slip."""
+"""How far an erasure has come, or a consent taken back: from records alone, for the person, on a page and on a slip."""
 
 from dataclasses import dataclass
 
 from sync.format.records import Record
+from sync.format.visit_fields import face_withdrawn
 from sync.node import orders
 from sync.node.ledger import Ledger
+
+_KINDS = ("person.erased", "consent.withdrawn")
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the chain says of one erasure.
+    """What the chain says of one erasure, or of one consent taken back.
 
     reached: no key is left on this node or in its copies: a record says so, or, once that has left with the rest of its
     time (`retention.ledger_days`), nothing waits to be reached any more. joined: this node has a central. held: central
@@ -33,19 +36,29 @@ class Receipt:
         return str(self.erased.fields["person"])
 
     @property
+    def withdrawn(self) -> bool:
+        """Whether it is a consent that was taken back."""
+        return self.erased.kind == "consent.withdrawn"
+
+    @property
     def is_phone(self) -> bool:
         return self.subject.startswith("c-")
 
 
 def receipt(ledger: Ledger, epoch: int, seq: int, *, joined: bool) -> Receipt | None:
-    """The receipt of the `person.erased` at a place, None where there is none."""
-    at = [one for one in ledger.records(("person.erased",)) if (one.epoch, one.seq) == (epoch, seq)]
+    """The receipt of the erasure or withdrawal at a place, None where there is none."""
+    at = [one for one in _forgettings(ledger) if (one.epoch, one.seq) == (epoch, seq)]
     return _receipts(ledger, at, joined)[0] if at else None
 
 
 def newest_receipts(ledger: Ledger, limit: int, *, joined: bool) -> list[Receipt]:
-    """The receipts of the last erasures, the newest first."""
-    return _receipts(ledger, list(ledger.records(("person.erased",)))[-limit:], joined)[::-1]
+    """The receipts of the last erasures and withdrawals, the newest first."""
+    return _receipts(ledger, _forgettings(ledger)[-limit:], joined)[::-1]
+
+
+def _forgettings(ledger: Ledger) -> list[Record]:
+    told = ledger.records(_KINDS)
+    return [one for one in told if one.kind == "person.erased" or face_withdrawn(one.fields) is not None]
 
 
 def _receipts(ledger: Ledger, erased: list[Record], joined: bool) -> list[Receipt]:

@@ -92,7 +92,8 @@ def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure
 
     An order is done when no key is left in keys.db, its write-ahead log or a copy; until then it comes again. Whoever
     is not known here is recorded as reached: central waits to hear it. A phone whose visit is disputed is restricted
-    until the claim is closed, and its order stays open.
+    until the claim is closed, and its order stays open. Whoever has consented here after they took the consent back
+    elsewhere is kept, and recorded as that.
     """
     forgotten = 0
     for order in ordered:
@@ -102,6 +103,12 @@ def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure
             continue
         theirs = vault.standing(order.person_id)  # central may know them by an id that has been merged
         known = vault.remembers(theirs)
+        if known and _consented_since(vault, theirs, order):
+            with ledger.transaction() as transaction:
+                orders.erased(transaction.connection, order.nseq, to_us(now))
+                kept: Fields = {"expired": [], "basis": "central", "reason": order.reason, "notice": order.nseq}
+                transaction.append("retention.run", {**kept, "kept": sorted({theirs, order.person_id})})
+            continue
         complete = vault.destroy_keys(sorted({theirs, order.person_id}))
         with ledger.transaction() as transaction:
             fields: Fields = {"expired": [], "basis": "central", "reason": order.reason, "notice": order.nseq}
@@ -117,6 +124,11 @@ def erase_ordered(ledger: Ledger, vault: Vault, ordered: Iterable[orders.Erasure
     if forgotten:
         vault.scrub()
     return forgotten
+
+
+def _consented_since(vault: Vault, person_id: str, order: orders.Erasure) -> bool:
+    given_us = vault.consented_us(person_id)
+    return order.withdrawn_us is not None and given_us is not None and given_us > order.withdrawn_us
 
 
 def _forget(ledger: Ledger, vault: Vault, due: list[str], basis: str) -> None:

@@ -92,26 +92,30 @@ class Erase:
     """This person is to be forgotten: their key destroyed, and with it every template and picture.
 
     confirmed: None in an order. In the word back to the node that forgot them first, on how many other nodes they were
-    known: all of those, and central, have forgotten them too; nothing is left to do.
+    known: all of those, and central, have forgotten them too; nothing is left to do. withdrawn_us: in an order that
+    passes a withdrawal of consent on, when it was withdrawn; a consent given later than that stands.
     """
 
     KIND: ClassVar[NoticeKind] = "erase"
     person_id: str
     reason: str
     confirmed: int | None = None
+    withdrawn_us: int | None = None
 
     def fields(self) -> Fields:
-        fields: Fields = {"person": self.person_id, "reason": self.reason}
-        return fields if self.confirmed is None else {**fields, "confirmed": self.confirmed}
+        said = {"confirmed": self.confirmed, "withdrawn_us": self.withdrawn_us}
+        known = {key: value for key, value in said.items() if value is not None}
+        return {"person": self.person_id, "reason": self.reason, **known}
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
         """Read `fields()` back; raises BadBody."""
-        _hold(fields, ("person", "reason"), ("confirmed",))
+        _hold(fields, ("person", "reason"), ("confirmed",) if "confirmed" in fields else ("withdrawn_us",))
         return cls(
             _match(fields, "person", _ID),
             _one_of(fields, "reason", ERASURE_REASONS),
             _number(fields, "confirmed", 0) if "confirmed" in fields else None,
+            _number(fields, "withdrawn_us", 0) if "withdrawn_us" in fields else None,
         )
 
 

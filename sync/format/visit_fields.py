@@ -34,6 +34,15 @@ def settles(correction: Fields) -> bool:
     return "decision" in correction or "person" in correction
 
 
+def face_withdrawn(fields: Fields) -> str | None:
+    """Whose face a record says is gone because the consent to it was taken back, None where it says no such thing.
+
+    Not of a registration that the desk has undone: nobody withdrew, and the consent may have been of somebody else.
+    """
+    of_a_face = fields.get("kind") == "consent.withdrawn" and fields.get("purpose") == "visitor"
+    return text_of(fields, "person") if of_a_face and fields.get("reason") != "undone" else None
+
+
 def decides_earlier(fields: Fields) -> bool:
     """Whether a record decides an arrival that is on record before it: who was only seen has consented since.
 

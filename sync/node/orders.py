@@ -55,13 +55,19 @@ def create_confirmations(db: sqlite_utils.Database) -> None:
     )
 
 
+def add_withdrawals(db: sqlite_utils.Database) -> None:
+    """Let an erasure say when the consent was withdrawn that it passes on; for a migration."""
+    db.table("erasures").add_column("withdrawn_us", int)
+
+
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """Somebody central wants forgotten; nseq: of the notice that said so."""
+    """Somebody central wants forgotten; nseq: of the notice that said so; withdrawn_us: as `Erase` has it."""
 
     nseq: int
     person_id: str
     reason: str
+    withdrawn_us: int | None
 
 
 def carry_out(connection: sqlite3.Connection, nseq: int, order: Order) -> None:
@@ -88,7 +94,8 @@ def carry_out(connection: sqlite3.Connection, nseq: int, order: Order) -> None:
             )
         case Erase():
             connection.execute(
-                "INSERT INTO erasures (nseq, person_id, reason) VALUES (?, ?, ?)", (nseq, order.person_id, order.reason)
+                "INSERT INTO erasures (nseq, person_id, reason, withdrawn_us) VALUES (?, ?, ?, ?)",
+                (nseq, order.person_id, order.reason, order.withdrawn_us),
             )
         case CodeRevoked():
             connection.execute(
@@ -133,7 +140,9 @@ def revoked_keys(connection: sqlite3.Connection) -> list[KeyRevoked]:
 
 def erasures(connection: sqlite3.Connection) -> list[Erasure]:
     """Those not carried out yet, in the order central asked."""
-    rows = connection.execute("SELECT nseq, person_id, reason FROM erasures WHERE done_us IS NULL ORDER BY nseq")
+    rows = connection.execute(
+        "SELECT nseq, person_id, reason, withdrawn_us FROM erasures WHERE done_us IS NULL ORDER BY nseq"
+    )
     return [Erasure(*row) for row in rows]
 
 

@@ -83,6 +83,12 @@ def confirmed_erasures(db: sqlite_utils.Database) -> None:
     orders.create_confirmations(db)
 
 
+@MIGRATIONS()
+def passed_on_withdrawals(db: sqlite_utils.Database) -> None:
+    """When a consent was withdrawn elsewhere that an erasure passes on."""
+    orders.add_withdrawals(db)
+
+
 class NoticeRefused(SyncError):
     """A notice that central signed and this node will not apply; the text says why."""
 

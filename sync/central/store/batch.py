@@ -8,11 +8,34 @@ from sync.format.canonical import Fields
 from sync.format.messages import Status
 from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
-from sync.format.visit_fields import text_of
+from sync.format.visit_fields import face_withdrawn, text_of
 from sync.storage.arrivals import Arrival, CodeUse, Correction, arrival, code_use, correction
 
 EvidenceRow: TypeAlias = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
 """A row of `records`, its columns in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Somebody a record at (epoch, seq) says is forgotten at its node.
+
+    asked: somebody asked for it, so others are told. at_us: when that came here. withdrawn_us: of a consent that was
+    taken back, when, by the node's clock and never later than it came here.
+    """
+
+    node_id: str
+    subject: str
+    epoch: int
+    seq: int
+    reason: str
+    asked: bool
+    at_us: int
+    withdrawn_us: int | None = None
+
+    @property
+    def mistaken_face(self) -> bool:
+        """Whether it was not the face of whoever gave the phone: of them other nodes have nothing wrong."""
+        return self.reason == "error" and not self.subject.startswith("c-")
 
 
 @dataclass(slots=True)
@@ -31,8 +54,8 @@ class Batch:
     signed_back: dict[str, SignedBack] = field(default_factory=dict)
     applied: list[tuple[int, str, int, bytes]] = field(default_factory=list)
     refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
-    erased: list[tuple[str, str, int, int, str, bool, int]] = field(default_factory=list)  # as `erased` has it
-    reached: list[tuple[int, str, str]] = field(default_factory=list)  # when, node, whom it has forgotten wholly
+    erased: list[Forgotten] = field(default_factory=list)
+    reached: list[tuple[int, str, str]] = field(default_factory=list)  # when, node, whose order it has followed wholly
     undone: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # node, hash of a check-in taken back
     seen: dict[str, int] = field(default_factory=dict)
     statuses: list[tuple[Status, int]] = field(default_factory=list)  # each with when it came
@@ -71,15 +94,19 @@ class Batch:
         reason = text_of(record.fields, "reason") or "legal"
         if record.kind == "person.erased" and (person := text_of(record.fields, "person")):
             known = reason if reason in ERASURE_REASONS else "legal"
-            self.erased.append((record.node_id, person, *at, known, True, now_us))
+            self.erased.append(Forgotten(record.node_id, person, *at, known, True, now_us))
         elif record.kind == "retention.run":
             for person in _texts(record.fields.get("expired")):
                 if person.startswith("c-"):  # an owner of a phone: of faces there is nothing here
-                    self.erased.append((record.node_id, person, *at, "legal", False, now_us))
+                    self.erased.append(Forgotten(record.node_id, person, *at, "legal", False, now_us))
+        elif (person := face_withdrawn(record.fields)) is not None:
+            withdrawn_us = min(record.stamp.wall_us, now_us)
+            self.erased.append(Forgotten(record.node_id, person, *at, "consent_withdrawn", True, now_us, withdrawn_us))
         if record.kind == "visit.checkin" and (undone := text_of(record.fields, "undoes")):
             self.undone.append((record.node_id, undone, *at, now_us))
-        if record.kind in ("person.erased", "retention.run"):
-            self.reached += [(now_us, record.node_id, person) for person in _texts(record.fields.get("reached"))]
+        if record.kind in ("person.erased", "consent.withdrawn", "retention.run"):
+            done = _texts(record.fields.get("reached")) + _texts(record.fields.get("kept"))
+            self.reached += [(now_us, record.node_id, person) for person in done]
 
 
 def _texts(value: object) -> list[str]:

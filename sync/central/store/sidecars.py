@@ -43,6 +43,8 @@ MIGRATIONS = (
             "CREATE INDEX erasure_words_to ON erasure_words (to_node, to_subject)",
         ),
     ),
+    # of a consent taken back: when, by the clock of its node; NULL of an erasure, which spares no later consent
+    Migration("withdrawals", ("ALTER TABLE erased ADD COLUMN withdrawn_us INTEGER",)),
 )
 
 
@@ -154,12 +156,13 @@ class Sidecars(Notices):  # what it forgets, other nodes are told by notices
         """
         said = 0
         with self._db.transaction():
-            for node_id, subject, to_node, to_subject, reason in self._db.query(
-                "SELECT w.node_id, w.subject, w.to_node, w.to_subject, e.reason FROM erasure_words w"
+            for node_id, subject, to_node, to_subject, reason, withdrawn_us in self._db.query(
+                "SELECT w.node_id, w.subject, w.to_node, w.to_subject, e.reason, e.withdrawn_us FROM erasure_words w"
                 " JOIN erased e ON e.node_id = w.node_id AND e.subject = w.subject WHERE w.nseq IS NULL"
                 " ORDER BY w.to_node, w.to_subject LIMIT 100"
             ):
-                nseq = self._say_erase(to_node, Erase(to_subject, reason), seal, now_us)
+                said_to = Erase(to_subject, reason, withdrawn_us=withdrawn_us)
+                nseq = self._say_erase(to_node, said_to, seal, now_us)
                 self._db.execute(
                     "UPDATE erasure_words SET nseq = ? WHERE node_id = ? AND subject = ? AND to_node = ?"
                     " AND to_subject = ?",
@@ -198,18 +201,27 @@ class Sidecars(Notices):  # what it forgets, other nodes are told by notices
 
     def _write_erasures(self, batch: Batch) -> None:
         """Forget here whom records say are forgotten there, and note whom else that concerns."""
-        for node_id, subject, epoch, seq, reason, asked, at_us in batch.erased:
-            if asked:
-                self._note_others(node_id, subject)
-            self._drop("contact", node_id, subject)
+        for one in batch.erased:
+            if one.asked and not one.mistaken_face:
+                self._note_others(one.node_id, one.subject)
+            self._drop("contact", one.node_id, one.subject)
             self._db.execute(
-                "INSERT INTO erased VALUES (?, ?, ?, ?, ?, ?, ?, NULL) ON CONFLICT DO NOTHING",
-                (node_id, subject, epoch, seq, at_us, reason, int(asked)),
+                "INSERT INTO erased VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?) ON CONFLICT DO NOTHING",
+                (
+                    one.node_id,
+                    one.subject,
+                    one.epoch,
+                    one.seq,
+                    one.at_us,
+                    one.reason,
+                    int(one.asked),
+                    one.withdrawn_us,
+                ),
             )
         for node_id, record, epoch, seq, at_us in batch.undone:
             self._drop("record", node_id, bytes.fromhex(record) if _HEX64.fullmatch(record) else b"")
             self._db.execute(
-                "INSERT INTO erased VALUES (?, ?, ?, ?, ?, 'error', 0, NULL) ON CONFLICT DO NOTHING",
+                "INSERT INTO erased VALUES (?, ?, ?, ?, ?, 'error', 0, NULL, NULL) ON CONFLICT DO NOTHING",
                 (node_id, record[:64], epoch, seq, at_us),
             )
         self._db.many(

@@ -1,30 +1,35 @@
 """An erasure goes all the way: from one node to central, from there to the other that knows the number, and back."""
 
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from edge.clock import Clock
+from edge.clock import Clock, wall_us
+from edge.desk.checkin import Arrival
+from edge.desk.consents import Consent, ConsentTexts, forget_face, give
 from edge.home import Home, create_home
 from edge.orders import Orders
 from edge.people.pepper import take_pepper, write_pepper
-from edge.rights.receipts import receipt
+from edge.rights.receipts import newest_receipts, receipt
 from edge.rights.retention import confirm_reached, erase
 from edge.settings import new_config, set_broker
 from edge.vault import opened
 from sync.central.enrol import enrol
+from sync.format.records import Record
 from sync.node.trust import join
 from sync.node.uplink_thread import UplinkThread
 from sync.transport.broker import mosquitto
 from sync.transport.session import parse_uplink
 from sync.verify.verify import verify
-from tests.edge.kiosk.door import Door, blank_face
-from tests.edge.rights.office import Office
+from tests.edge.kiosk.door import PACK, Door, blank_face
+from tests.edge.rights.office import ACCOUNT, NUMBER, Office, request
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Central, free_port
 
@@ -76,6 +81,89 @@ def beat_until(nodes: list[Node], true: Callable[[], bool], what: str) -> None:
         for node in nodes:
             node.beat()
         time.sleep(0.1)
+
+
+def consented(office: Office, number: str = NUMBER) -> tuple[Arrival, str]:
+    """Somebody comes, gives a number and agrees to be recognised; returns the arrival and the person."""
+    person = f"p-{secrets.token_hex(10)}"
+    office.vault.create_key(person)
+    with office.node.transaction() as transaction:
+        vector = np.eye(1, 128, dtype=np.float32)[0]
+        office.vault.add_person(transaction.connection, person, PACK, vector, datetime.now(UTC), True)
+    visit, _, _ = office.check_in(number, person=person)
+    agree(office, visit, person)
+    return Arrival(visit, person, wall_us(), None, (), (1, 1)), person
+
+
+def agree(office: Office, visit: str, person: str) -> None:
+    with office.desk.transaction() as transaction:
+        given = give(
+            Consent(ConsentTexts("Hengyuan", timedelta(days=180)).text("visitor", "zh")),
+            office.desk,
+            office.vault,
+            transaction,
+            visit_id=visit,
+            at=(1, 1),
+            person_id=person,
+            account_id=ACCOUNT,
+            request=request(),
+            now_us=wall_us(),
+        )
+    assert given is not None
+    assert given[1] == person
+
+
+def take_back(office: Office, arrival: Arrival) -> Record:
+    return forget_face(
+        office.desk_ledger,
+        office.home.database,
+        office.home.keys_database,
+        visit_id=arrival.visit_id,
+        at=arrival.at,
+        person_id=arrival.person_id,
+        because="withdrawn",
+        request=request(),
+        account_id=ACCOUNT,
+    ).record
+
+
+def test_a_consent_taken_back_at_one_node_forgets_the_face_at_the_other_and_spares_one_agreed_to_anew(
+    nodes: tuple[Central, list[Node]], tmp_path: Path
+) -> None:
+    central, (one, two) = nodes
+    write_pepper(one.office.vault, tmp_path / "pepper.key")
+    take_pepper(two.office.desk, two.office.vault, two.office.home.keys_database, tmp_path / "pepper.key")
+    here, _ = consented(one.office)
+    _, theirs = consented(two.office)
+    wang, _ = consented(one.office, "13911112222")
+    there, anew = consented(two.office, "13911112222")
+    _, stranger = consented(two.office, "13622223333")
+
+    def held() -> int:
+        with central.store() as store:
+            return store.sidecar_count()
+
+    beat_until([one, two], lambda: held() == 5, "central has the sealed phones")
+    first, second = take_back(one.office, here), take_back(one.office, wang)
+    agree(two.office, there.visit_id, anew)  # before the other site has heard of it
+
+    def complete() -> bool:
+        found = [receipt(one.office.desk, at.epoch, at.seq, joined=True) for at in (first, second)]
+        return all(one is not None and one.complete for one in found)
+
+    assert not complete()
+    beat_until([one, two], complete, "the receipts are complete")
+    vault = two.office.vault
+    assert not vault.remembers(theirs), "it rested on the consent that was taken back"
+    assert vault.remembers(anew), "agreed to after that"
+    assert vault.remembers(stranger)
+    assert held() == 5, "the phones are not the face's to take along"
+    (spared,) = two.office.node.naming("kept", ("retention.run",))
+    assert spared.fields["kept"] == [anew]
+    assert [r.withdrawn for r in newest_receipts(one.office.desk, 5, joined=True)] == [True, True]
+    for place in (one.office.home.path, two.office.home.path, central.directory):
+        verdict = verify(place)
+        assert verdict.ok, verdict.why
 
 
 def test_a_phone_erased_at_one_node_is_erased_at_central_and_at_the_other_and_the_receipt_completes(

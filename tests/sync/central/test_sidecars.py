@@ -246,6 +246,53 @@ def test_a_face_is_told_of_where_the_number_is_one_persons_and_nobody_is_guessed
     assert group.store.sidecar_count() == 4, "the phones stay: only the face was to go"
 
 
+def test_a_consent_taken_back_is_passed_on_with_its_time_and_a_face_kept_for_a_later_consent_confirms_too(
+    group: Group,
+) -> None:
+    one, two, three = group.nodes.values()
+    mine, theirs, other = (f"p-{letter * 20}" for letter in "abc")
+    check_in(one, group.central, "v-1", "c-" + "1" * 20, LI, mine)
+    check_in(two, group.central, "v-2", "c-" + "2" * 20, LI, theirs)
+    check_in(three, group.central, "v-3", "c-" + "3" * 20, LI, other)
+    group.deliver()
+    taken_back = desk_record(one, "consent.withdrawn", {"person": mine, "purpose": "visitor", "reached": [mine]})
+    group.deliver()
+    at_us = min(taken_back.stamp.wall_us, NOW_US)
+    said = {"reason": "consent_withdrawn", "withdrawn_us": at_us}
+    assert (group.told("n2"), group.told("n3")) == ([{"person": theirs, **said}], [{"person": other, **said}])
+    with closing(two.ledger()) as ledger:
+        ledger.append("retention.run", {"expired": [theirs], "basis": "central", "reached": [theirs]})
+    group.deliver()
+    assert group.told("n1") == [], "n3 has not answered"
+    with closing(three.ledger()) as ledger:
+        ledger.append("retention.run", {"expired": [], "basis": "central", "kept": [other]})
+    group.deliver()
+    assert group.told("n1") == [{"person": mine, "reason": "consent_withdrawn", "confirmed": 2}]
+    assert group.store.sidecar_count() == 3, "the phones stay"
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("consent.withdrawn", {"purpose": "visitor", "reason": "undone"}),
+        ("consent.withdrawn", {"purpose": "phone", "state": "asked"}),
+        ("person.erased", {"reason": "error"}),
+    ],
+    ids=["a registration undone", "a phone, asked only", "not the face of whoever gave the phone"],
+)
+def test_what_is_no_withdrawal_by_the_person_reaches_nobody_elsewhere(
+    group: Group, kind: str, fields: dict[str, object]
+) -> None:
+    one, two, _ = group.nodes.values()
+    mine = "p-" + "a" * 20
+    check_in(one, group.central, "v-1", "c-" + "1" * 20, LI, mine)
+    check_in(two, group.central, "v-2", "c-" + "2" * 20, LI, "p-" + "b" * 20)
+    group.deliver()
+    desk_record(one, kind, {"person": mine, **fields})
+    group.deliver()
+    assert group.told("n2") == []
+
+
 def test_of_a_check_in_that_was_taken_back_nothing_is_kept_and_no_replay_brings_it_back(group: Group) -> None:
     node = group.nodes["n1"]
     record = check_in(node, group.central, "v-1", "c-" + "1" * 20, LI)
@@ -313,6 +360,10 @@ def test_an_order_of_before_and_the_word_back_are_read_apart() -> None:
     assert Erase.of(order.fields()) == order
     assert Erase.of(back.fields()) == back
     assert order.fields() != back.fields()
+    withdrawn = Erase("p-" + "0" * 20, "consent_withdrawn", withdrawn_us=NOW_US)
+    assert Erase.of(withdrawn.fields()) == withdrawn
+    with pytest.raises(SyncError, match="not understood"):
+        Erase.of({**back.fields(), "withdrawn_us": NOW_US})
 
 
 def test_a_frame_is_no_sidecar_and_a_notice_no_answer(group: Group) -> None:
