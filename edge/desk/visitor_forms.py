@@ -4,6 +4,7 @@ Each form is sealed under a key of its own in keys.db. A form that is bound or h
 its row stays for a day, so that the visitor's page can say what became of it.
 """
 
+import hmac
 import json
 import secrets
 import sqlite3
@@ -30,6 +31,8 @@ Source: TypeAlias = Literal["passing", "agent", "friend", "online", "advert", "o
 WAIT_US = 2 * 3600 * 1_000_000  # how long a form waits for the desk
 _SHOWN_US = 24 * 3600 * 1_000_000  # how long the visitor's page can say what became of it
 MOST_WAITING = 500  # a bus of forty is far from it; a flood is not to fill the disk or the desk's page
+_SENDER = b"firstvisit/v1/visitor-sender\0"
+_SENDER_BYTES = 8
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 
 
@@ -50,12 +53,14 @@ def visitor_form_keys(db: sqlite_utils.Database) -> None:
     db.table("visitor_form_keys").create({"form_id": str, "key": bytes}, pk="form_id", not_null={"key"})
 
 
+@FORMS()
+def senders(db: sqlite_utils.Database) -> None:
+    """sender: under a secret of this HOME, which address sent a form; NULL once it waits no more."""
+    db.table("visitor_forms").add_column("sender", bytes)
+
+
 class NotWaiting(EdgeError):
     """A form that cannot be bound (any more): another tablet was quicker, or it has run out."""
-
-
-class TooMany(EdgeError):
-    """More forms wait than any desk can serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +112,13 @@ class VisitorForms:
         self._database = database
         self._keys_database = keys_database
 
-    def keep(self, form: SentForm) -> None:
-        """Keep a form, durably; the same one again changes nothing. Raises TooMany."""
+    def keep(self, form: SentForm, sender: bytes = b"") -> None:
+        """Keep a form, durably; the same one again changes nothing.
+
+        sender: whom to count it for, as `sender_mark` has it. Where MOST_WAITING wait already, the oldest of the sender
+        with most of them makes room: however many addresses flood the page, whoever sends but one is kept, and where
+        everybody has sent one, the newest are.
+        """
         body = {
             "phone": form.phone.e164,
             "purpose": form.purpose,
@@ -123,15 +133,14 @@ class VisitorForms:
         with self._opened() as (database, keys), immediate(database):
             if database.execute("SELECT 1 FROM visitor_forms WHERE form_id = ?", (form.form_id,)).fetchone():
                 return
-            waiting = database.execute("SELECT count(*) FROM visitor_forms WHERE sealed IS NOT NULL").fetchone()[0]
-            if waiting >= MOST_WAITING:
-                raise TooMany(f"visitor forms: {waiting} wait already")
+            _make_room(database, form.received_us)
             key, nonce = secrets.token_bytes(32), secrets.token_bytes(_NONCE_BYTES)
             with immediate(keys):
                 keys.execute("INSERT OR REPLACE INTO visitor_form_keys VALUES (?, ?)", (form.form_id, key))
             sealed = nonce + AESGCM(key).encrypt(nonce, json.dumps(body).encode(), form.form_id.encode())
             database.execute(
-                "INSERT INTO visitor_forms VALUES (?, ?, ?, NULL)", (form.form_id, form.received_us, sealed)
+                "INSERT INTO visitor_forms (form_id, received_us, sealed, sender) VALUES (?, ?, ?, ?)",
+                (form.form_id, form.received_us, sealed, sender),
             )
 
     def waiting(self, now_us: int) -> list[SentForm]:
@@ -164,7 +173,9 @@ class VisitorForms:
         """Forget what has run out, and destroy the keys of forms that wait no more."""
         with self._opened() as (database, keys):
             with immediate(database):
-                database.execute("UPDATE visitor_forms SET sealed = NULL WHERE received_us <= ?", (now_us - WAIT_US,))
+                database.execute(
+                    "UPDATE visitor_forms SET sealed = NULL, sender = NULL WHERE received_us <= ?", (now_us - WAIT_US,)
+                )
                 database.execute("DELETE FROM visitor_forms WHERE received_us <= ?", (now_us - _SHOWN_US,))
                 kept = {row[0] for row in database.execute("SELECT form_id FROM visitor_forms WHERE sealed NOTNULL")}
                 held = keys.execute("SELECT form_id FROM visitor_form_keys").fetchall()
@@ -188,10 +199,29 @@ class VisitorForms:
             yield database, keys
 
 
+def sender_mark(secret: bytes, address: str) -> bytes:
+    """What is kept of an address while its form waits: enough to tell two apart. secret: 32 bytes of keys.db."""
+    return hmac.digest(secret, _SENDER + address.encode(), "sha256")[:_SENDER_BYTES]
+
+
+def _make_room(database: sqlite3.Connection, now_us: int) -> None:
+    """Let one form go where MOST_WAITING wait; its key goes with the next sweep."""
+    waiting = "sealed IS NOT NULL AND received_us > ?"
+    (count,) = database.execute(f"SELECT count(*) FROM visitor_forms WHERE {waiting}", (now_us - WAIT_US,)).fetchone()
+    if count < MOST_WAITING:
+        return
+    database.execute(
+        "UPDATE visitor_forms SET sealed = NULL, sender = NULL WHERE form_id = (SELECT form_id FROM visitor_forms"
+        f" JOIN (SELECT sender, count(*) AS share FROM visitor_forms WHERE {waiting} GROUP BY sender) USING (sender)"
+        f" WHERE {waiting} ORDER BY share DESC, received_us, form_id LIMIT 1)",
+        (now_us - WAIT_US, now_us - WAIT_US),
+    )
+
+
 def bind_form(connection: sqlite3.Connection, form_id: str, visit_id: str) -> None:
     """Mark a form as an arrival's, in the transaction that registers it; raises NotWaiting."""
     done = connection.execute(
-        "UPDATE visitor_forms SET visit_id = ?, sealed = NULL WHERE form_id = ? AND sealed IS NOT NULL",
+        "UPDATE visitor_forms SET visit_id = ?, sealed = NULL, sender = NULL WHERE form_id = ? AND sealed IS NOT NULL",
         (visit_id, form_id),
     )
     if done.rowcount != 1:

@@ -45,7 +45,7 @@ def _refusing(pages: Pages) -> Callable[[Request, Exception], Response]:
     def refused(request: Request, error: Exception) -> Response:
         status = error.status_code if isinstance(error, HTTPException) else 422
         status = getattr(error, "status_code", status)
-        why = {410: "over", 429: "busy", 503: "full"}.get(status, "missing")
+        why = {410: "over", 429: "busy"}.get(status, "missing")
         return pages.render(request, "notice.html", status, why=why, site_name="")
 
     return refused

@@ -11,9 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 8192  # the form has nine fields; a consent is named by its version
 PER_ADDRESS = 600  # requests a minute: an office's guest Wi-Fi shows us a bus of forty as one address
-PER_CODE = 120  # forms a code opens in its two minutes; a bus of forty, each three times
+PER_CODE = 120  # forms a code opens for one address in its two minutes; a bus of forty, each three times. Opening keeps
+# nothing: a limit over all addresses would only let one phone in the hall close the page for everybody else
 SENT_PER_ADDRESS = 50  # forms kept in 15 minutes: a bus of forty is one address behind an office's Wi-Fi or a carrier's
-# NAT; nine such windows touch a form's two hours, so that one address alone leaves room among the 500 that wait
+# NAT; nine such windows touch a form's two hours, so that one address alone leaves room among the 500 that wait.
+# Whose forms make room where many addresses fill those: desk/visitor_forms.py
 SENT_WINDOW_S = 900.0
 WINDOW_S = 60.0
 _MOST_KEYS = 4096  # counted at once; the longest unused is forgotten

@@ -14,7 +14,7 @@ from edge.desk.consents import ConsentTexts
 from edge.desk.desk_secrets import desk_secret
 from edge.desk.receipts import drawn, slip_of
 from edge.desk.visitor_code import OpenedForm, VisitorCode
-from edge.desk.visitor_forms import ClaimedPosition, FormState, Purpose, SentForm, Source, TooMany, VisitorForms
+from edge.desk.visitor_forms import ClaimedPosition, FormState, Purpose, SentForm, Source, VisitorForms, sender_mark
 from edge.home import Home
 from edge.people.phones import BadPhone, parse_phone
 from edge.vault import opened as opened_vault
@@ -43,7 +43,8 @@ class VisitorPage:
         self._times = Times(settings.site.timezone)
         self._texts = ConsentTexts(settings.operator.name, timedelta(days=settings.retention.consented_days))
         self._phones_days = settings.retention.phones_days
-        self._codes = VisitorCode(desk_secret(home.keys_database, "visitor_code"))
+        self._secret = desk_secret(home.keys_database, "visitor_code")
+        self._codes = VisitorCode(self._secret)
         self._forms = VisitorForms(home.database, home.keys_database)
         self._opened = Window(PER_CODE, monotonic_s, window_s=120.0)
         self._senders = Window(SENT_PER_ADDRESS, monotonic_s, window_s=SENT_WINDOW_S)
@@ -64,7 +65,7 @@ class VisitorPage:
         now_s = self._now_s()
         if not self._codes.opens(code, now_s):
             raise HTTPException(410)
-        if not self._opened.admits(code):
+        if not self._opened.admits(f"{code} {_sender(request)}"):
             raise HTTPException(429)
         language = request.query_params.get("lang")
         return RedirectResponse(f"/f/{self._codes.open(now_s)}{'?lang=en' if language == 'en' else ''}", 303)
@@ -107,9 +108,9 @@ class VisitorPage:
             return self._show(request, token, 422, problem="consent_two", **given)
         if language not in ("zh", "en") or (consent and self._texts.shown_as(consent[0], language) is None):
             raise HTTPException(422)
-        address = request.client.host if request.client else "unknown"
-        if not self._senders.admits(sender_of(address)):
-            _log.warning("visitor form refused: %s has sent %d in %.0f s", address, SENT_PER_ADDRESS, SENT_WINDOW_S)
+        sender = _sender(request)
+        if not self._senders.admits(sender):
+            _log.warning("visitor form refused: %s has sent %d in %.0f s", sender, SENT_PER_ADDRESS, SENT_WINDOW_S)
             return self._pages.render(request, "notice.html", 429, why="full", site_name=self._operator)
         form = SentForm(
             opened.form_id,
@@ -121,11 +122,7 @@ class VisitorPage:
             consent[0] if consent else None,
             _position(lat, lon, accuracy) if self._position else None,
         )
-        try:
-            self._forms.keep(form)
-        except TooMany as error:
-            _log.warning("visitor form refused: %s", error)
-            raise HTTPException(503) from error
+        self._forms.keep(form, sender_mark(self._secret, sender))
         self._live.publish(EVENT, opened.form_id)
         return RedirectResponse(f"/f/{token}", 303)
 
@@ -213,6 +210,10 @@ class VisitorPage:
 
     def _now_us(self) -> int:
         return round(self._now_s() * 1e6)
+
+
+def _sender(request: Request) -> str:
+    return sender_of(request.client.host if request.client else "unknown")
 
 
 def _position(lat: str, lon: str, accuracy: str) -> ClaimedPosition | None:

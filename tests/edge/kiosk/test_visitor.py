@@ -20,7 +20,7 @@ from edge.consent import HELD_S
 from edge.desk.desk_secrets import desk_secret
 from edge.desk.receipts import drawn as draw
 from edge.desk.visitor_code import FORM_S, LOOK_S, VisitorCode
-from edge.desk.visitor_forms import MOST_WAITING, WAIT_US, SentForm, VisitorForms
+from edge.desk.visitor_forms import MOST_WAITING, WAIT_US, SentForm, VisitorForms, sender_mark
 from edge.geofence import claimed_place
 from edge.kiosk.app import create_app
 from edge.kiosk.phone_forms import NEWEST
@@ -358,6 +358,46 @@ def test_one_address_fills_no_list_and_leaves_the_others_to_send(site: Site) -> 
     with httpx.Client(base_url=site.visitors.url, transport=another, timeout=20, follow_redirects=True) as phone:
         assert phone.post(site.opened(phone), data=FORM).status_code == 200
     assert 9 * SENT_PER_ADDRESS < MOST_WAITING, "of two hours, in quarters"
+
+
+def test_whoever_sends_one_form_is_kept_however_many_addresses_flood_the_page(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    most = 30
+    monkeypatch.setattr("edge.desk.visitor_forms.MOST_WAITING", most)
+    forms, now_us, secret = site.forms(), round(time.time() * 1e6), bytes(32)
+
+    def send(address: str, at_us: int) -> str:
+        form = SentForm(secrets.token_hex(16), now_us + at_us, parse_phone(NUMBER), "view", "friend", "zh", None, None)
+        forms.keep(form, sender_mark(secret, address))
+        return form.form_id
+
+    early = send("198.51.100.1", 0)
+    flood = [send(f"192.0.2.{at % 10}", 1 + at) for at in range(most + 5)]
+    late = send("198.51.100.2", most + 30)
+    waiting = {one.form_id for one in forms.waiting(now_us)}
+    assert len(waiting) == most
+    assert {early, late} <= waiting, "each the only one of its address, the first as well as the last"
+    assert not waiting & set(flood[:5]), "the oldest of the flood have made room"
+    assert not forms.state(flood[0], now_us).waiting  # type: ignore[union-attr]
+    for at in range(most):
+        send(f"203.0.{at // 250}.{at % 250}", most + 100 + at)
+    waiting = {one.form_id for one in forms.waiting(now_us)}
+    assert len(waiting) == most
+    assert not waiting & set(flood), "before anybody's only form those of whoever has sent more go"
+    forms.sweep(now_us)
+    with closing(open_checked(site.desk.home.keys_database, KEYS_FORMAT)) as keys:
+        assert keys.execute("SELECT count(*) FROM visitor_form_keys").fetchone() == (most,)
+
+
+def test_one_phone_that_opens_form_after_form_closes_the_page_for_nobody_else(site: Site) -> None:
+    code = site.code()
+    with site.phone() as phone:
+        answers = [phone.get(f"/v/{code}", follow_redirects=False).status_code for _ in range(PER_CODE + 1)]
+        assert answers[-1] == 429
+    another = httpx.HTTPTransport(local_address="127.0.0.2")
+    with httpx.Client(base_url=site.visitors.url, transport=another, timeout=20, follow_redirects=True) as phone:
+        assert phone.get(f"/v/{code}").status_code == 200
 
 
 def test_an_address_of_ipv6_is_counted_by_its_network() -> None:
