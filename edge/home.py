@@ -10,6 +10,7 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.access_log import MIGRATIONS as ACCESS_LOG
+from edge.account_records import MIGRATIONS as ACCOUNT_RECORDS
 from edge.aliases import ALIASES
 from edge.attestation import MIGRATIONS as ATTESTATION
 from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
@@ -135,7 +136,7 @@ class Home:
 
         Nobody else does it: who only reads finds a HOME as it is.
         """
-        people = (PEOPLE, ALIASES, CONTACTS, CODES, FORMS, ROTA, WEB, ACCESS_LOG, NOTES, RIGHTS)
+        people = (PEOPLE, ALIASES, CONTACTS, CODES, FORMS, ROTA, WEB, ACCESS_LOG, ACCOUNT_RECORDS, NOTES, RIGHTS)
         at_rest = (LEDGER, TRUST, *people, MACHINE, NIGHTLY, KEY_COPIES, ATTESTATION, CAMERA_VIEWS)
         migrate(self.database, LEDGER_FORMAT, *at_rest, SIDECARS)
         migrate(self.keys_database, KEYS_FORMAT, PERSON_KEYS, PEPPER, SECRETS, FORM_KEYS)

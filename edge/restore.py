@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edge import EdgeError
+from edge.account_records import forget_records
 from edge.backup import DATABASE, FILES, MANIFEST, Manifest
 from edge.clock import Clock
 from edge.epochs import rekey, start_epoch
@@ -72,6 +73,7 @@ def restore(file: Path, path: Path, secret: Secret, keys: Path | None, clock: Cl
                 _forget(vault, transaction, forgotten)
                 hash_anew(transaction.connection, vault)
                 transaction.connection.execute("UPDATE accounts SET pin_hash = ''")  # keyed with the old HOME's secret
+                forget_records(transaction.connection)
                 vault.restart_galleries(transaction.connection, began.stamp.wall_us)
             people = vault.count()
         if keys is not None:

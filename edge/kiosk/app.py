@@ -1,5 +1,6 @@
 """The kiosk: its parts wired together, and a page a module."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,7 +11,6 @@ from edge import EdgeError
 from edge.access_log import AccessLog
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
-from edge.desk.desk_secrets import desk_secret
 from edge.desk.pictures import MAX_PICTURE_BYTES
 from edge.epochs import moved
 from edge.home import Home
@@ -48,18 +48,19 @@ from edge.kiosk.live import LedgerWatch
 from edge.kiosk.made_once import MadeOnce
 from edge.kiosk.roles import HOMES, IDLE_S
 from edge.kiosk.shell import Shell
+from edge.kiosk.sign_in import accounts_of, records_of, tablets_of
 from edge.kiosk.view import View
 from edge.visitor.app import ANSWERS
-from sync.web.accounts import Accounts
+from sync.node.in_force import KeyNotInForce
 from sync.web.bodies import MAX_FORM_BYTES, LongestBody
 from sync.web.gate import Gate
 from sync.web.languages import Languages
 from sync.web.live import Live
 from sync.web.pages import SHARED_TEXTS, Pages
 from sync.web.sessions import Sessions
-from sync.web.tablets import Tablets
 from sync.web.times import Times
 
+_log = logging.getLogger(__name__)
 _HERE = Path(__file__).parent
 _PICTURES = dict.fromkeys(("/code/picture", "/code/read"), MAX_PICTURE_BYTES + MAX_FORM_BYTES)
 _PAGES = (
@@ -101,8 +102,11 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     live, arrivals = Live(), Arrivals()
     health = Health(tuple(camera.id for camera in settings.camera))
     watch = LedgerWatch(home.open_ledger, arrivals, health, live)
-    accounts = Accounts(home.database, pin_secret=desk_secret(home.keys_database, "pin"))
-    registered = Tablets(home.database)
+    accounts, registered = accounts_of(home), tablets_of(home)
+    try:
+        records_of(home).find()
+    except KeyNotInForce as error:  # the pages still show; whoever wants to sign is told so
+        _log.error("accounts not recorded: %s", error)
     sessions = Sessions(home.database, idle_s)
     pages = Pages(_HERE, Languages(SHARED_TEXTS, _HERE / "texts.toml", ANSWERS), permissions=("camera",))
     gate = Gate("kiosk", accounts, sessions, registered, pages, HOMES)

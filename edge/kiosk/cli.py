@@ -43,8 +43,8 @@ def kiosk(
     if context.invoked_subcommand is not None:
         return
     from edge.kiosk.app import create_app
+    from edge.kiosk.sign_in import accounts_of
     from edge.visitor.serving import serve_visitors, server_pair
-    from sync.web.accounts import Accounts
     from sync.web.server import PageServer
 
     place = _home(home)
@@ -61,7 +61,7 @@ def kiosk(
     )
     logging.getLogger(__name__).info("kiosk serving url=%s", server.url)
     typer.echo(f"Kiosk on {server.url}")
-    if Accounts(place.database).empty():
+    if accounts_of(place).empty():
         typer.echo(f"Nobody can sign in yet: firstvisit kiosk add-user --home {place.path} NAME --role manager")
     visitors = serve_visitors(place, application.state.live)
     if visitors is None:
@@ -233,12 +233,11 @@ def set_pin(
 
 
 def _accounts(place: "Home") -> "Accounts":
-    from edge.desk.desk_secrets import desk_secret
-    from sync.web.accounts import Accounts
+    from edge.kiosk.sign_in import accounts_of
 
     place.settings()
     place.migrate()
-    return Accounts(place.database, pin_secret=desk_secret(place.keys_database, "pin"))
+    return accounts_of(place)
 
 
 def _hold_to_terminal(stdin: bool) -> None:

@@ -29,6 +29,6 @@ def mount(shell: Shell) -> None:
         return response
 
     @app.post("/tablets/{tablet_id}/revoke")
-    def revoke_tablet(tablet_id: str, _session: form) -> Response:
-        tablets.revoke(tablet_id)
+    def revoke_tablet(tablet_id: str, session: form) -> Response:
+        tablets.revoke(tablet_id, session.account.account_id)
         return RedirectResponse("/tablets", 303)

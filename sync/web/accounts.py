@@ -16,7 +16,9 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from sync import SyncError
+from sync.format.accounts import AccountChange, Act
 from sync.web.backoff import Attempt, Backoff, Wait
+from sync.web.changes import Changing, untold
 from sync.web.tables import locked, opened
 from sync.web.tablets import Tablet
 
@@ -67,14 +69,16 @@ class Accounts:
         now_s: Callable[[], float] = time.time,
         hasher: PasswordHasher | None = None,
         pin_secret: bytes | None = None,
+        changing: Changing | None = None,
     ) -> None:
         """Take the accounts of a migrated database; now_s: seconds since 1970.
 
         hasher: RFC 9106 4, second recommended option, where left out: argon2id, 64 MiB, 3 passes. pin_secret: 32 bytes
         that lie apart from the database, for of ten thousand PINs argon2 alone hides none from whoever has it; without
-        one nobody has a PIN.
+        one nobody has a PIN. changing: how a change is told of where somebody must hear of it.
         """
         self._path = db_path
+        self._changing = changing or untold(db_path)
         self._pin_secret = pin_secret
         self._now_s = now_s
         self._hasher = hasher or PasswordHasher()
@@ -95,20 +99,21 @@ class Accounts:
         account = Account(f"acc-{secrets.token_hex(8)}", name, role, office)
         password_hash = self._password_hash(name, password) if password is not None else ""
         pin_hash = self._pin_hash(account, pin) if pin is not None else ""
-        with locked(self._path) as db:
-            if db.table("accounts").count_where("name = ?", [name]):
+        with self._changing() as change:
+            if change.connection.execute("SELECT 1 FROM accounts WHERE name = ?", (name,)).fetchone():
                 raise NotAnAccount(f"{name}: this account already exists")
-            db.execute(
+            change.connection.execute(
                 "INSERT INTO accounts (account_id, name, role, password_hash, pin_hash, created_s, office)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (account.account_id, name, role, password_hash, pin_hash, self._now_s(), office),
             )
+            change.accounts.append(_told(account, "made"))
         return account
 
     def set_password(self, name: str, password: str) -> Account:
         """Give somebody another password and end their sessions; raises NotAnAccount."""
         account = self._known(name)
-        self._replace(account, "password_hash", self._password_hash(name, password))
+        self._replace(account, "password_hash", self._password_hash(name, password), "password")
         return account
 
     def set_pin(self, name: str, pin: str | None) -> Account:
@@ -116,7 +121,8 @@ class Accounts:
         account = self._known(name)
         if pin is None and not self._has_password(account):
             raise NotAnAccount(f"{name}: has no password either: give them one first")
-        self._replace(account, "pin_hash", "" if pin is None else self._pin_hash(account, pin))
+        hashed = "" if pin is None else self._pin_hash(account, pin)
+        self._replace(account, "pin_hash", hashed, "pin_taken" if pin is None else "pin")
         return account
 
     def remove(self, name: str) -> Account:
@@ -125,11 +131,12 @@ class Accounts:
         Their name stays: records name the account.
         """
         account = self._known(name)
-        with locked(self._path) as db:
-            set_enabled(db.conn, account.account_id, False)
-            db.execute(
+        with self._changing() as change:
+            set_enabled(change.connection, account.account_id, False)
+            change.connection.execute(
                 "UPDATE accounts SET password_hash = '', pin_hash = '' WHERE account_id = ?", (account.account_id,)
             )
+            change.accounts.append(_told(account, "removed"))
         return account
 
     def all(self) -> list[Account]:
@@ -171,7 +178,7 @@ class Accounts:
         held = {**row, "pin_hash": row["pin_hash"].removeprefix(_KEYED)}
         answer = self._check(held, "pin_hash", typed, tablet, address, account_id)
         if isinstance(answer, Account) and not keyed:
-            self._replace(answer, "pin_hash", self._pin_hash(answer, pin), end_sessions=False)
+            self._key_pin(answer, pin)
         return answer
 
     @cached_property
@@ -192,11 +199,19 @@ class Accounts:
                 db.table("accounts").count_where("account_id = ? AND password_hash != ''", [account.account_id])
             )
 
-    def _replace(self, account: Account, column: str, hashed: str, *, end_sessions: bool = True) -> None:
+    def _replace(self, account: Account, column: str, hashed: str, act: Act) -> None:
+        with self._changing() as change:
+            change.connection.execute(
+                f"UPDATE accounts SET {column} = ? WHERE account_id = ?", (hashed, account.account_id)
+            )
+            change.connection.execute("DELETE FROM web_sessions WHERE account_id = ?", (account.account_id,))
+            change.accounts.append(_told(account, act))
+
+    def _key_pin(self, account: Account, pin: str) -> None:
+        """Hash the PIN that somebody has as it is hashed now; nothing about the account changes by it."""
+        hashed = self._pin_hash(account, pin)
         with locked(self._path) as db:
-            db.execute(f"UPDATE accounts SET {column} = ? WHERE account_id = ?", (hashed, account.account_id))
-            if end_sessions:
-                db.execute("DELETE FROM web_sessions WHERE account_id = ?", (account.account_id,))
+            db.execute("UPDATE accounts SET pin_hash = ? WHERE account_id = ?", (hashed, account.account_id))
 
     def _password_hash(self, name: str, password: str) -> str:
         _check_password(name, password)
@@ -252,6 +267,10 @@ def _verify(hasher: PasswordHasher, held: str, secret: str) -> bool:
 
 def _account(row: Mapping[str, Any]) -> Account:
     return Account(row["account_id"], row["name"], row["role"], row["office"])
+
+
+def _told(account: Account, act: Act) -> AccountChange:
+    return AccountChange(account.account_id, act, account.role, account.office)
 
 
 def _check_password(name: str, password: str) -> None:

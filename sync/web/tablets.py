@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sync.web.tables import locked, opened
+from sync.format.accounts import TabletChange
+from sync.web.changes import Changing, untold
+from sync.web.tables import opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,23 +26,22 @@ class Tablet:
 class Tablets:
     """The registered tablets of one database; a token is stored as its SHA-256 only."""
 
-    def __init__(self, db_path: Path, now_s: Callable[[], float] = time.time) -> None:
+    def __init__(self, db_path: Path, now_s: Callable[[], float] = time.time, changing: Changing | None = None) -> None:
+        """changing: how a change is told of where somebody must hear of it."""
         self._path = db_path
+        self._changing = changing or untold(db_path)
         self._now_s = now_s
 
     def register(self, name: str, account_id: str) -> str:
         """Allow PINs on a device; returns the token (32 random bytes, as text) that the device keeps in a cookie."""
-        token = secrets.token_urlsafe(32)
-        with opened(self._path) as db:
-            db.table("tablets").insert(
-                {
-                    "tablet_id": secrets.token_hex(8),
-                    "token_hash": _digest(token),
-                    "name": name.strip()[:40] or "tablet",
-                    "registered_by": account_id,
-                    "registered_s": self._now_s(),
-                }
+        token, tablet_id = secrets.token_urlsafe(32), secrets.token_hex(8)
+        shown = name.strip()[:40] or "tablet"
+        with self._changing() as change:
+            change.connection.execute(
+                "INSERT INTO tablets (tablet_id, token_hash, name, registered_by, registered_s) VALUES (?, ?, ?, ?, ?)",
+                (tablet_id, _digest(token), shown, account_id, self._now_s()),
             )
+            change.tablets.append(TabletChange(tablet_id, "registered", account_id))
         return token
 
     def find(self, token: str | None) -> Tablet | None:
@@ -55,11 +56,13 @@ class Tablets:
         with opened(self._path) as db:
             return [_tablet(row) for row in db.table("tablets").rows_where(order_by="registered_s")]
 
-    def revoke(self, tablet_id: str) -> None:
-        """Forget a tablet; whoever is signed in on it no longer is."""
-        with locked(self._path) as db:
-            db.execute("DELETE FROM tablets WHERE tablet_id = ?", (tablet_id,))
-            db.execute("DELETE FROM web_sessions WHERE tablet_id = ?", (tablet_id,))
+    def revoke(self, tablet_id: str, account_id: str) -> None:
+        """Forget a tablet; whoever is signed in on it no longer is. account_id: whoever says so."""
+        with self._changing() as change:
+            forgotten = change.connection.execute("DELETE FROM tablets WHERE tablet_id = ?", (tablet_id,)).rowcount
+            change.connection.execute("DELETE FROM web_sessions WHERE tablet_id = ?", (tablet_id,))
+            if forgotten:
+                change.tablets.append(TabletChange(tablet_id, "revoked", account_id))
 
 
 def _digest(token: str) -> bytes:

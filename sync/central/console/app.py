@@ -92,6 +92,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
             return {
                 "node": found,
                 "notices": store.newest_notices(node_id, _SHOWN_NOTICES),
+                "accounts": store.node_accounts(node_id),
                 "records": tail[::-1],
                 "place": places.of(store, found),
                 "witness": next(iter(store.signed_back(node_id)), None),

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from sync.central.store.rows import ChainState, SignedBack
+from sync.format.accounts import changes_of
 from sync.format.canonical import Fields
 from sync.format.messages import Status
 from sync.format.notices import ERASURE_REASONS
@@ -56,6 +57,7 @@ class Batch:
     refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
     erased: list[Forgotten] = field(default_factory=list)
     reached: list[tuple[int, str, str]] = field(default_factory=list)  # when, node, whose order it has followed wholly
+    account_changes: list[tuple[str, str, int, int, str, str, str, int]] = field(default_factory=list)
     undone: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # node, hash of a check-in taken back
     seen: dict[str, int] = field(default_factory=dict)
     statuses: list[tuple[Status, int]] = field(default_factory=list)  # each with when it came
@@ -79,6 +81,10 @@ class Batch:
             )
         )
         self._keep_erasure(record, now_us)
+        self.account_changes += [
+            (record.node_id, one.account_id, record.epoch, record.seq, one.act, one.role, one.office, now_us)
+            for one in changes_of(record.kind, record.fields)
+        ]
         if record.kind == "key.rotated":
             self.rotations.append((record.node_id, record.epoch, record.seq))
         if (listed := arrival(record.node_id, record.fields, record.hash, now_us)) is not None:

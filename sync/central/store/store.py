@@ -1,7 +1,8 @@
 """The store: all of central's tables on one database, whatever that is."""
 
 from sync.central.shard import Shard
-from sync.central.store import codes, evidence, log, nodes, notices, sidecars, standing, visits
+from sync.central.store import accounts, codes, evidence, log, nodes, notices, sidecars, standing, visits
+from sync.central.store.accounts import NodeAccounts
 from sync.central.store.batch import Batch
 from sync.central.store.codes import Codes
 from sync.central.store.database import Database, migrate
@@ -26,10 +27,11 @@ MIGRATIONS = (
     *standing.MIGRATIONS,
     *codes.MIGRATIONS,
     *sidecars.MIGRATIONS,
+    *accounts.MIGRATIONS,
 )
 
 
-class Store(Evidence, Nodes, Sidecars, Notices, Visits, Log, Standing, Codes):
+class Store(Evidence, Nodes, Sidecars, Notices, Visits, Log, Standing, Codes, NodeAccounts):
     """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
 
     def __init__(self, database: Database) -> None:
@@ -103,6 +105,7 @@ class Store(Evidence, Nodes, Sidecars, Notices, Visits, Log, Standing, Codes):
             self._write_visits(batch)
             self._write_rotations(batch)
             self._write_code_uses(batch)
+            self._write_account_changes(batch)
             self._write_nodes(batch)
             self._write_answers(batch)
             self._write_erasures(batch)

@@ -79,7 +79,7 @@ def test_revoking_a_tablet_ends_its_sessions(
     tablet = tablets.find(cookie)
     assert tablet
     on_tablet, elsewhere = sessions.start(account, tablet), sessions.start(account, None)
-    tablets.revoke(tablet.tablet_id)
+    tablets.revoke(tablet.tablet_id, account.account_id)
     assert tablets.find(cookie) is None
     assert sessions.find(on_tablet, touch=False) is None
     assert sessions.find(elsewhere, touch=False)

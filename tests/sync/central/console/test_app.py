@@ -275,3 +275,23 @@ def test_what_the_night_found_stands_above_the_nodes(reader: httpx.Client, centr
     night.keep(Checked(3, 4, ok=False, why="node puxi-01-a: hash does not match the body", first_bad=17))
     page = reader.get("/?lang=en").text
     assert "found damage · seq 17: node puxi-01-a: hash does not match the body" in page
+
+
+def test_a_nodes_page_lists_its_accounts_as_its_records_tell_of_them(
+    reader: httpx.Client, central: NodeAndCentral
+) -> None:
+    auditor = {"account": "acc-" + "0a" * 8, "role": "auditor", "office": "head_office"}
+    odd = [{"account": "13812345678", "act": "made", "role": "auditor"}, 7, {**auditor, "role": "<b>"}]
+    for act in ("made", "password"):
+        said = {"entries": 0, "link": "0" * 64, "accounts": [{**auditor, "act": act}, *odd]}
+        central.desk.append("access.digest", said)
+    central.deliver()
+    chinese, english = (reader.get(f"/nodes/puxi-01-a?lang={language}").text for language in ("zh", "en"))
+    for told in ("前台账号", "改了密码", "审计", "head_office"):
+        assert told in chinese
+    assert "another password" in english
+    assert english.count(str(auditor["account"])) == 1, "an account is listed once, as it is now"
+    assert "13812345678" not in english
+    with open_store(central.directory) as store:
+        (listed,) = store.node_accounts(central.node_id)
+    assert (listed.epoch, listed.seq, listed.act) == (1, 2, "password")
