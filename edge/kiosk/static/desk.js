@@ -1,6 +1,13 @@
 "use strict";
-// On a phone a manager's pages are more than fit the bar: it begins where the page is.
-document.querySelector(".rail [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+// The menu of pages that a phone's bar has no room for closes by Escape and by a tap elsewhere.
+(() => {
+  const menu = document.querySelector("[data-menu]");
+  if (!menu) return;
+  const close = (focus) => { menu.open = false; if (focus) menu.querySelector("summary").focus(); };
+  document.addEventListener("keydown", (event) => { if (event.key === "Escape" && menu.open) close(true); });
+  document.addEventListener("pointerdown", (event) => { if (menu.open && !menu.contains(event.target)) close(false); });
+  menu.addEventListener("focusout", (event) => { if (event.relatedTarget && !menu.contains(event.relatedTarget)) close(false); });
+})();
 
 // Without its stream a page is not to be trusted with a tap: it says so and takes no form until the stream is back.
 (() => {

@@ -114,8 +114,8 @@ def test_somebody_who_has_been_here_is_looked_back_at_by_phone(open_page: OpenPa
 def test_everybody_begins_on_their_own_page_and_each_entry_of_their_rail_opens(open_page: OpenPage, name: str) -> None:
     page = open_page(name)
     assert page.url.split("/", 3)[3] == FIRST[ROLES[name]].removeprefix("/")
-    for path in page.eval_on_selector_all("nav.rail a", "all => all.map(one => one.getAttribute('href'))"):
+    for path in page.eval_on_selector_all("nav.rail > a", "all => all.map(one => one.getAttribute('href'))"):
         answer = page.goto(path)
         assert answer is not None
         assert answer.status == 200, path
-        assert page.locator("nav.rail [aria-current=page]").count() == 1, path
+        assert page.locator("nav.rail > [aria-current=page]").count() == 1, path
