@@ -3,6 +3,7 @@
 import logging
 import time
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import Depends, File, Form, UploadFile
@@ -24,7 +25,7 @@ from edge.kiosk.parties import BadParty, PartyView
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
 from edge.live_view import pictures
-from edge.people.phones import BadPhone, Phone, parse_phone
+from edge.people.phones import BadPhone, Phone, is_mobile, parse_phone
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
@@ -48,6 +49,8 @@ def mount(shell: Shell) -> None:
     ) -> Response:
         if not text.strip():
             return page(request, session, visit, told, "code_empty")
+        if is_mobile(text) and not told.phone.strip():
+            return page(request, session, visit, replace(told, phone=text.strip()), "code_is_phone")
         try:
             party, problem = parties.together(visit, told.companions, told.heads), ""
         except BadParty as error:

@@ -12,6 +12,7 @@ from edge import EdgeError
 REGION = "CN"
 _REPORTED_HEAD, _REPORTED_TAIL = 3, 4  # 138****5678: what agents report of a customer before the visit
 _MASKED = re.compile(r"(\d{3})[\s*＊xX·-]*(\d{4})")
+_MOBILE = re.compile(r"(\+?86)?1[3-9]\d{9}", re.ASCII)
 _NUMBER, _REPORTED = b"firstvisit/v1/phone-number\0", b"firstvisit/v1/phone-reported\0"
 
 Fault: TypeAlias = Literal["empty", "unreadable", "impossible"]
@@ -59,6 +60,11 @@ def parse_phone(typed: str) -> Phone:
         phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164),
         phonenumbers.national_significant_number(number),
     )
+
+
+def is_mobile(typed: str) -> bool:
+    """Whether a text is a Chinese mobile number and nothing else, which the desk may have typed into any field."""
+    return _MOBILE.fullmatch(typed.strip()) is not None
 
 
 def parse_reported(typed: str) -> str | None:

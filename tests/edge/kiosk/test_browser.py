@@ -248,6 +248,27 @@ def test_a_scanner_types_from_anywhere_on_the_page(open_page: OpenPage, door: Do
         assert [one.fields["visit"] for one in ledger.records(("visit.checkin",))] == visits
 
 
+def test_digits_typed_where_nothing_is_focused_are_the_phone_and_never_a_code(
+    open_page: OpenPage, door: Door, desk: Desk, tmp_path: Path
+) -> None:
+    hq = Hq(desk, tmp_path)
+    by_phone, by_code = (door.arrive("first", ago_s=9 - i)[0] for i in range(2))
+    page = open_page()
+    page.wait_for_selector(".party:nth-child(2) .serve")
+    for visit, scanned in ((by_phone, ""), (by_code, f"{hq.report().text()}\n")):
+        page.goto(f"/visits/{visit}/checkin")
+        if scanned:
+            page.keyboard.type(scanned)
+            page.wait_for_selector(".scanned")
+        page.wait_for_selector("#register input[name=phone]:focus")
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.type("13800005678\n")
+        page.wait_for_selector(".notice.good.told")
+    with closing(desk.home.open_ledger()) as ledger:
+        told = [(one.fields["visit"], one.fields["way"]) for one in ledger.records(("visit.checkin", "code.refused"))]
+    assert told == [(by_phone, "phone"), (by_code, "code")]
+
+
 def test_a_phone_typed_first_goes_along_with_the_scan_and_a_refusal_says_why(
     open_page: OpenPage, door: Door, desk: Desk, tmp_path: Path
 ) -> None:

@@ -103,6 +103,16 @@ def test_a_phone_typed_before_the_scan_needs_no_second_touch(desk: Desk, door: D
     assert records(desk, "visit.checkin")[0].fields["code_kind"] == "report"
 
 
+@pytest.mark.parametrize("typed", [NUMBER, f"+86{NUMBER}"])
+def test_a_phone_sent_as_a_code_is_put_where_phones_go(desk: Desk, door: Door, visitor: Visitor, typed: str) -> None:
+    visit, _ = door.arrive("first")
+    told = scan(visitor("li"), visit, typed)
+    assert told.status_code == 422
+    assert "这是手机号，不是码" in told.text
+    assert f'name="phone" type="tel" inputmode="numeric" maxlength="40" value="{typed}"' in told.text
+    assert records(desk, "visit.checkin", "code.refused") == []
+
+
 def test_another_phone_is_refused_also_one_with_the_same_digits_and_the_same_phone_comes_again(
     desk: Desk, door: Door, hq: Hq, visitor: Visitor
 ) -> None:
