@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from camera.quality import MIN_QUALITY_ALONE, BestShot, BestShots, Glimpse
@@ -13,6 +14,8 @@ SHOTS_TO_ARRIVE = 3
 FIRST_LOOK_S = 0.65
 LAST_LOOK_S = 2.0
 GONE_S = 0.4  # out of sight for longer, the picture that is missing hardly comes
+TOGETHER_S = 600.0  # reasoned: whoever has shown no face for so long since is told of nobody from before
+_FEW = 64  # neighbours that need no looking through
 BETTER_BY = 0.05  # of the mean quality of the best SHOTS_TO_ARRIVE, from which a second look is worth its time
 
 
@@ -27,7 +30,7 @@ class Watched:
     def __init__(self, first_seen_at: datetime) -> None:
         self.first_seen_at = first_seen_at
         self.last_seen_at = first_seen_at
-        self.together: set[int] = set()
+        self._together: dict[int, int] = {}  # the tracks seen in one frame with it, and when last, in ns
         self.decided = False
         self._last_seen_ns = 0
         self._shots: BestShots | None = BestShots(MAX_SHOTS, SHOTS_APART_S)
@@ -44,6 +47,20 @@ class Watched:
     def looked_at(self) -> bool:
         """Whether the first look is over."""
         return self._seen_with is not None
+
+    @property
+    def together(self) -> frozenset[int]:
+        """The tracks seen in one frame with it within TOGETHER_S at least, while another look is to come."""
+        return frozenset(self._together)
+
+    def beside(self, others: Iterable[int], at_ns: int) -> None:
+        """It is in this frame together with others; a face that never shows itself may meet them for months."""
+        if not self.open:
+            return
+        self._together.update(dict.fromkeys(others, at_ns))
+        if len(self._together) > _FEW:
+            since_ns = at_ns - int(TOGETHER_S * 1e9)
+            self._together = {track: last_ns for track, last_ns in self._together.items() if last_ns >= since_ns}
 
     def sighted(self, at: datetime, at_ns: int) -> None:
         """The face is in this frame."""
@@ -105,7 +122,7 @@ class Watched:
         """No further look: let the pictures go; a poster stays in view for months."""
         self._shots = None
         self._cut = {}
-        self.together = set()
+        self._together = {}
 
     @property
     def _enough(self) -> bool:

@@ -150,8 +150,7 @@ class Pipeline:
             self._remember(frame, sighting)
         visible = {sighting.track_id for sighting in update.sightings}
         for track_id in visible:
-            if self._people[track_id].open:
-                self._people[track_id].together |= visible - {track_id}
+            self._people[track_id].beside(visible - {track_id}, frame.captured_ns)
         looked = self._end((*cut, *update.ended))
         for due in self._due(frame.captured_ns):
             self._look(due, looked, final=self._people[due].last_look(frame.captured_ns))
@@ -212,8 +211,7 @@ class Pipeline:
             already = person.decided
             shots = tuple(person.cut(moment) or self._shot(track_id, moment) for moment in person.look())
             person.keep_cut(shots)
-            together = frozenset(person.together)
-            arrival = Arrival(self._camera_id, track_id, person.first_seen_at, shots, together, final)
+            arrival = Arrival(self._camera_id, track_id, person.first_seen_at, shots, person.together, final)
             (looked.better if already else looked.arrivals).append(arrival)
         if final:
             person.close()

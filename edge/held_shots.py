@@ -1,7 +1,5 @@
 """The pictures of arrivals whose visitors have not been asked yet: in this process's memory, for an hour at most."""
 
-import ctypes
-import resource
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -10,21 +8,6 @@ from edge.consent import HELD_S
 from sync.format.records import Record
 
 MOST_HELD = 200  # arrivals; of 112 px chips 41 MB. A bus of forty at sixty an hour is half of it
-_M_PERTURB = -6  # glibc's malloc.h
-_FILL = 0x5A
-
-
-def overwrite_freed_memory() -> None:
-    """Have this process's allocator overwrite what is given back to it, and let no core dump be made of it.
-
-    A picture is copied often on its way (decoder, array, chip, JPEG), and a copy dropped would lie in free memory until
-    something else needs that place. mallopt(3), M_PERTURB: glibc fills what is freed; blocks from 128 KiB on may be
-    handed back to the kernel instead. Without glibc nothing is overwritten; Debian has it.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_PERTURB, _FILL)
 
 
 @dataclass(slots=True, eq=False)

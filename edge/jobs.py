@@ -12,15 +12,21 @@ Job = Callable[[], None]
 ALIVE_EVERY_S = 600  # protocol.md: node.alive every 10 minutes
 RETENTION_EVERY_S = 60
 PLACE_EVERY_S = 60
+MEMORY_EVERY_S = 60  # malloc_trim costs 2 ms: measured, camera/README.md
 
 
 class Jobs:
     """Puts each job into a queue when it is due, so that only one thread ever writes the ledger."""
 
-    def __init__(self, alive: Job, retention: Job, place: Job) -> None:
+    def __init__(self, alive: Job, retention: Job, place: Job, memory: Job) -> None:
         self._due: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._scheduler = BackgroundScheduler(timezone=UTC)
-        for job, every_s in ((alive, ALIVE_EVERY_S), (retention, RETENTION_EVERY_S), (place, PLACE_EVERY_S)):
+        for job, every_s in (
+            (alive, ALIVE_EVERY_S),
+            (retention, RETENTION_EVERY_S),
+            (place, PLACE_EVERY_S),
+            (memory, MEMORY_EVERY_S),
+        ):
             trigger = IntervalTrigger(seconds=every_s, timezone=UTC)
             self._scheduler.add_job(self._due.put, trigger, args=(job,), coalesce=True, misfire_grace_time=None)
 

@@ -28,9 +28,9 @@ from edge.custody import Custody
 from edge.decision import Strictness
 from edge.enrol_look import looker
 from edge.epochs import continue_here
+from edge.freed_memory import overwrite_freed_memory
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
-from edge.held_shots import overwrite_freed_memory
 from edge.home import Home
 from edge.live_view import LiveView
 from edge.nightly import Night

@@ -26,8 +26,9 @@ class OpenVisit:
 
     person_id: None under after_consent. left: a visit.left has been written; within the gap the person may still come
     back into it. watched_from: after a crash nobody knows whether they were out before. unanswered: the desk has still
-    to say who this is. alias: the id it was known by before the desk merged that. tracks: every one, for who was seen
-    with an ended one still was. company, agents: since they last came in; all_agents: in the whole visit.
+    to say who this is. alias: the id it was known by before the desk merged that. tracks: those under way, and those
+    that ended just now, for who was seen with one still was. company, agents: since they last came in, of the company
+    as many as a record may name; all_agents: in the whole visit.
     """
 
     visit_id: str
@@ -49,6 +50,10 @@ class OpenVisit:
         """Agents enrolled here were beside them."""
         self.agents.update(agents)
         self.all_agents.update(agents)
+
+    def accompanied(self, others: Iterable[str]) -> None:
+        """These visits were with this one; whoever stays for months, as a poster does, meets no end of them."""
+        self.company = set(some(self.company.union(others)))
 
     def left_fields(self, reason: str, *, end_known: bool = True) -> Fields:
         """The body of this visit's visit.left."""

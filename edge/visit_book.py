@@ -1,5 +1,6 @@
 """Who is here now: the visits that are open or may be resumed, by track, by person and by party."""
 
+from collections import deque
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -7,6 +8,8 @@ from camera.pipeline import Arrival, Ended
 from edge.open_visit import OpenVisit
 from edge.parties import Parties, Party
 from edge.visit_records import SourceFacts
+
+TRACKS_REMEMBERED = timedelta(minutes=10)  # as for staff: whoever was in one frame with it is decided by then
 
 
 class VisitBook:
@@ -17,6 +20,7 @@ class VisitBook:
         self._visits: dict[str, OpenVisit] = {}
         self._newest: dict[str, str] = {}  # person -> the visit they come back into
         self._of_track: dict[tuple[str, int], str] = {}
+        self._ended: deque[tuple[datetime, tuple[str, int]]] = deque()  # tracks that are over, in that order
         self._parties = Parties()
 
     # -- asked ---------------------------------------------------------------------------------------------------
@@ -111,9 +115,9 @@ class VisitBook:
         if party is not None:
             visit.party_id = party.party_id
             company |= party.visits - {visit.visit_id}
-        visit.company |= company
+        visit.accompanied(company)
         for other in company & self._visits.keys():
-            self._visits[other].company.add(visit.visit_id)
+            self._visits[other].accompanied([visit.visit_id])
 
     def seen(self, camera_id: str, track_ids: Iterable[int], at: datetime) -> None:
         """These arrived tracks are visible at `at`."""
@@ -124,9 +128,11 @@ class VisitBook:
 
     def ended(self, ended: Ended) -> OpenVisit | None:
         """A track is over; returns its visit."""
-        visit = self._visits.get(self._of_track.get((ended.camera_id, ended.track_id), ""))
+        track = (ended.camera_id, ended.track_id)
+        visit = self._visits.get(self._of_track.get(track, ""))
         if visit is not None:
-            visit.live.discard((ended.camera_id, ended.track_id))
+            self._ended.append((ended.last_seen_at, track))
+            visit.live.discard(track)
             self._saw(visit, ended.camera_id, ended.last_seen_at)
         return visit
 
@@ -137,6 +143,14 @@ class VisitBook:
             self._visits.pop(visit.visit_id, None)
             if visit.person_id is not None and self._newest.get(visit.person_id) == visit.visit_id:
                 del self._newest[visit.person_id]
+
+    def forget_tracks(self, now: datetime) -> None:
+        """Let go of tracks that ended long ago: a visit may last for months, as that of a poster does."""
+        while self._ended and now - self._ended[0][0] > TRACKS_REMEMBERED:
+            _, track = self._ended.popleft()
+            visit = self._visits.get(self._of_track.pop(track, ""))
+            if visit is not None:
+                visit.tracks.discard(track)
 
     def forget_parties(self, now: datetime) -> None:
         """Let go of the parties that nobody can belong to any more."""
@@ -149,6 +163,7 @@ class VisitBook:
             visit.path.shift(jump)
             if visit.watched_from is not None:
                 visit.watched_from += jump
+        self._ended = deque((at + jump, track) for at, track in self._ended)
         self._parties.shift(jump)
 
     def unwatched_until(self, now: datetime) -> None:

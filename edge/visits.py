@@ -274,6 +274,7 @@ class Visits:
         over = self._book.over(now, self._gap)
         self._leave([visit for visit in over if not visit.left], "gap")
         self._book.forget(over)
+        self._book.forget_tracks(now)
         self._book.forget_parties(now)
         self._staff.sweep(now)
 

@@ -18,9 +18,9 @@ from edge.after_consent import AfterConsent
 from edge.camera_log import CameraLog
 from edge.camera_views import view_digest
 from edge.clock import Clock
+from edge.freed_memory import hand_back_freed_memory, overwrite_freed_memory
 from edge.full_disk import FullDisk
 from edge.gallery import Gallery
-from edge.held_shots import overwrite_freed_memory
 from edge.jobs import Jobs
 from edge.live_view import LiveView
 from edge.nightly import Night
@@ -138,7 +138,7 @@ class Watch:
             )
             for camera_id, uri in cameras.items()
         ]
-        jobs = Jobs(alive=self._alive, retention=self._expire, place=self._look_around)
+        jobs = Jobs(alive=self._alive, retention=self._expire, place=self._look_around, memory=hand_back_freed_memory)
         notifier = sdnotify.SystemdNotifier()
         for camera_id, pipeline in self._pipelines.items():
             if self._sources[camera_id].live:

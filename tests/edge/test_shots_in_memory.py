@@ -147,7 +147,8 @@ HOUR = textwrap.dedent(
     import numpy as np
     from camera.pipeline import Arrival
     from camera.quality import BestShot
-    from edge.held_shots import HELD_S, HeldShots, overwrite_freed_memory
+    from edge.freed_memory import overwrite_freed_memory
+    from edge.held_shots import HELD_S, HeldShots
     from sync.format.records import Record
 
     overwrite_freed_memory()
