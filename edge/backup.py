@@ -12,8 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edge.home import FENCE_FILE, Home
-from edge.key_copies import KeyCopies
-from edge.sealed import Lock, SealError, sealing
+from edge.keys.key_copies import KeyCopies
+from edge.keys.sealed import Lock, SealError, sealing
 from sync import SyncError
 from sync.storage.database import LEDGER_FORMAT, named, open_checked
 from sync.storage.key_files import STATEMENTS_FILE

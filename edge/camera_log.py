@@ -6,7 +6,7 @@ from datetime import datetime
 
 from camera.views import ViewChange
 from edge.full_disk import FullDisk
-from edge.visit_records import SourceFacts
+from edge.visits.visit_records import SourceFacts
 from sync.format.canonical import Fields
 from sync.format.stamp import to_us
 from sync.node.ledger import Ledger

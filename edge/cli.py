@@ -15,18 +15,18 @@ import typer
 
 from camera import CameraError
 from edge import EdgeError
-from edge.cli_desk import app as desk_app
-from edge.cli_evidence import app as evidence_app
-from edge.cli_keep import app as keep_app
-from edge.cli_keys import Grade
-from edge.cli_keys import app as keys_app
-from edge.cli_measure import app as measure_app
-from edge.cli_measure import node_app
-from edge.cli_people import app as people_app
-from edge.cli_rights import app as rights_app
-from edge.cli_sign import app as sign_app
+from edge.commands.desk import app as desk_app
+from edge.commands.evidence import app as evidence_app
+from edge.commands.keep import app as keep_app
+from edge.commands.keys import Grade
+from edge.commands.keys import app as keys_app
+from edge.commands.measure import app as measure_app
+from edge.commands.measure import node_app
+from edge.commands.people import app as people_app
+from edge.commands.rights import app as rights_app
+from edge.commands.screen import say, show
+from edge.commands.sign import app as sign_app
 from edge.kiosk.cli import app as kiosk_app
-from edge.screen import say, show
 from models import ModelsError
 from models.cli import app as models_app
 from sync import SyncError
@@ -34,7 +34,7 @@ from sync.central.cli import app as central_app
 from sync.printable import LineFormatter, printable
 
 if TYPE_CHECKING:
-    from edge.visit_log import LoggedVisit
+    from edge.visits.visit_log import LoggedVisit
 
 app = typer.Typer(
     name="firstvisit",
@@ -186,7 +186,7 @@ def visits(
     Example: firstvisit visits --home demo --follow
     """
     from edge.home import Home
-    from edge.visit_log import visit_log
+    from edge.visits.visit_log import visit_log
 
     opened = Home(home)
     opened.settings()
@@ -232,8 +232,8 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
     """
     from camera.source import parse_uri, redact
     from edge.consent import policy_text
-    from edge.geofence import place_text
     from edge.home import Home
+    from edge.place.geofence import place_text
 
     found = Home(home)
     settings = found.settings()

@@ -25,7 +25,7 @@ from edge import EdgeError
 from edge.demo_film import write_walk_in
 from edge.demo_processes import HOST, Family, Requests, free_port
 from edge.home import Home
-from edge.visit_log import LoggedVisit, visit_log
+from edge.visits.visit_log import LoggedVisit, visit_log
 from models.pack import open_pack
 from models.store import Store, default_root
 from sync.central.store.location import open_store

@@ -13,18 +13,18 @@ from camera.source import parse_uri, redact, uri_digest
 from camera.worker import probe
 from edge import EdgeError
 from edge.access_log import check as check_access
-from edge.attestation import read_standing
-from edge.camera_views import CameraViews
+from edge.cameras.camera_views import CameraViews
 from edge.clock import UNKNOWN_ERROR_US, read_kernel, wall_us
 from edge.consent import policy_text
-from edge.epochs import ROLES
-from edge.geofence import place_text
 from edge.home import Home
-from edge.key_copies import KeyCopies
+from edge.keys.epochs import ROLES
+from edge.keys.key_copies import KeyCopies
 from edge.nightly import Checks
+from edge.people.vault import opened as opened_vault
+from edge.place.attestation import read_standing
+from edge.place.geofence import place_text
 from edge.rights.volume import DUTY, SOON, faces_stored
 from edge.settings import Settings
-from edge.vault import opened as opened_vault
 from models import ModelsError
 from models.liveness import open_liveness
 from models.pack import open_pack

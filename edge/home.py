@@ -11,27 +11,27 @@ from pathlib import Path
 from edge import EdgeError
 from edge.access_log import MIGRATIONS as ACCESS_LOG
 from edge.account_records import MIGRATIONS as ACCOUNT_RECORDS
-from edge.aliases import ALIASES
-from edge.attestation import MIGRATIONS as ATTESTATION
-from edge.camera_views import MIGRATIONS as CAMERA_VIEWS
+from edge.cameras.camera_views import MIGRATIONS as CAMERA_VIEWS
 from edge.clock import Clock
 from edge.consent import CapturePolicy
-from edge.custody import Custody, KeyFolder
 from edge.desk.codes import CODES
 from edge.desk.desk_secrets import SECRETS
 from edge.desk.notes import MIGRATIONS as NOTES
 from edge.desk.rota import ROTA
 from edge.desk.visitor_forms import FORM_KEYS, FORMS
-from edge.geofence import place_fields
-from edge.key_copies import MIGRATIONS as KEY_COPIES
-from edge.machine import MIGRATIONS as MACHINE
+from edge.keys.custody import Custody, KeyFolder
+from edge.keys.key_copies import MIGRATIONS as KEY_COPIES
+from edge.keys.machine import MIGRATIONS as MACHINE
 from edge.nightly import MIGRATIONS as NIGHTLY
+from edge.people.aliases import ALIASES
 from edge.people.contacts import CONTACTS, PEPPER
-from edge.person_keys import KEYS_FORMAT, PERSON_KEYS
+from edge.people.person_keys import KEYS_FORMAT, PERSON_KEYS
+from edge.people.tables import PEOPLE
+from edge.place.attestation import MIGRATIONS as ATTESTATION
+from edge.place.geofence import place_fields
 from edge.reserve import MIB, Reserve
 from edge.rights.tables import RIGHTS
 from edge.settings import Settings, load_settings, parse_settings
-from edge.vault_tables import PEOPLE
 from sync import SyncError
 from sync.format.canonical import Fields
 from sync.format.public_keys import Enrolment

@@ -19,33 +19,33 @@ import sdnotify
 
 from camera.source import parse_uri, uri_digest
 from edge import EdgeError
-from edge.after_consent import AfterConsent
-from edge.attestation import Attestation
-from edge.camera_views import CameraViews
+from edge.cameras.camera_views import CameraViews
+from edge.cameras.live_view import LiveView
+from edge.cameras.reference_views import ReferenceViews
 from edge.clock import Clock
 from edge.consent import CapturePolicy
-from edge.custody import Custody
-from edge.decision import Strictness
-from edge.enrol_look import looker
-from edge.epochs import continue_here
 from edge.freed_memory import overwrite_freed_memory
 from edge.full_disk import FullDisk
-from edge.gallery import Gallery
 from edge.home import Home
-from edge.live_view import LiveView
+from edge.keys.custody import Custody
+from edge.keys.epochs import continue_here
 from edge.nightly import Night
 from edge.orders import Orders
-from edge.passes import Passes
-from edge.reference_views import ReferenceViews
+from edge.people.vault import Vault
+from edge.place.attestation import Attestation
+from edge.place.site import Site
+from edge.place.surroundings import Surroundings
+from edge.recognition.decision import Strictness
+from edge.recognition.enrol_look import looker
+from edge.recognition.gallery import Gallery
+from edge.recognition.passes import Passes
+from edge.recognition.roster import Roster
+from edge.recognition.staff import Staff
 from edge.rights.retention import expire, finish_erasures
-from edge.roster import Roster
 from edge.settings import Settings
-from edge.site import Site
-from edge.staff import Staff
-from edge.surroundings import Surroundings
-from edge.vault import Vault
-from edge.visit_records import SourceFacts
-from edge.visits import Visits
+from edge.visits.after_consent import AfterConsent
+from edge.visits.visit_records import SourceFacts
+from edge.visits.visits import Visits
 from edge.watch import Watch, fuse
 from models.liveness import open_liveness
 from models.masks import shipped as shipped_masks

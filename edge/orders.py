@@ -6,11 +6,11 @@ from datetime import datetime
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.home import Home
 from edge.people.sealed_phones import seal_waiting
+from edge.people.vault import Vault
+from edge.recognition.site_calibration import in_force
 from edge.rights.retention import erase_ordered
 from edge.rights.volume import faces_stored, watch
 from edge.settings import Settings
-from edge.site_calibration import in_force
-from edge.vault import Vault
 from models.calibration import Calibration
 from models.pack import Pack
 from sync.format.stamp import to_us

@@ -11,15 +11,15 @@ from edge import EdgeError
 from edge.account_records import forget_records
 from edge.backup import DATABASE, FILES, MANIFEST, Manifest
 from edge.clock import Clock
-from edge.epochs import rekey, start_epoch
 from edge.home import Home, all_or_nothing
-from edge.key_copies import KeyCopies, read_keys
+from edge.keys.epochs import rekey, start_epoch
+from edge.keys.key_copies import KeyCopies, read_keys
+from edge.keys.sealed import SealError, Secret, unsealing
 from edge.people.contacts import hash_anew
 from edge.people.forgetting import forget
-from edge.person_keys import KEYS_FORMAT, PERSON_KEYS
+from edge.people.person_keys import KEYS_FORMAT, PERSON_KEYS
+from edge.people.vault import Vault, opened
 from edge.rights.retention import PEOPLE_PER_RECORD
-from edge.sealed import SealError, Secret, unsealing
-from edge.vault import Vault, opened
 from sync import SyncError
 from sync.format.records import Record
 from sync.node.append import Transaction

@@ -3,18 +3,19 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, TypeAlias, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import tomlkit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from edge import EdgeError
-from edge.stays import Zone
 from sync.storage.files import write_durably
 
 CONFIG_VERSION: Literal[1] = 1
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Zone: TypeAlias = Literal["entrance", "model", "showflat", "talks"]
+"""What a camera watches: the door, the model of the site (沙盘), the show flat (样板间), the tables (洽谈)."""
 
 
 def _time_of_day(value: str) -> str:

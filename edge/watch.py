@@ -14,24 +14,24 @@ from camera.slot import Slots
 from camera.source import Frame
 from camera.worker import CameraEvent, CameraWorker
 from edge import EdgeError
-from edge.after_consent import AfterConsent
 from edge.camera_log import CameraLog
-from edge.camera_views import view_digest
+from edge.cameras.camera_views import view_digest
+from edge.cameras.live_view import LiveView
+from edge.cameras.reference_views import ReferenceViews
 from edge.clock import Clock
 from edge.freed_memory import hand_back_freed_memory, overwrite_freed_memory
 from edge.full_disk import FullDisk
-from edge.gallery import Gallery
 from edge.jobs import Jobs
-from edge.live_view import LiveView
 from edge.nightly import Night
 from edge.orders import Orders
-from edge.reference_views import ReferenceViews
+from edge.people.vault import Vault
+from edge.place.site import Site
+from edge.recognition.gallery import Gallery
+from edge.recognition.staff import Staff
 from edge.rights.retention import confirm_reached, expire
-from edge.site import Site
-from edge.staff import Staff
-from edge.vault import Vault
-from edge.visit_records import SourceFacts
-from edge.visits import StopReason, Visits
+from edge.visits.after_consent import AfterConsent
+from edge.visits.visit_records import SourceFacts
+from edge.visits.visits import StopReason, Visits
 from models.faces import Embedder, Template
 from models.fusion import fused
 from models.liveness import Liveness

@@ -23,8 +23,21 @@ MAY_IMPORT = {
 }
 # sync's own packages: each may import those before it; `records` may not know of the ledger that keeps them
 SYNC = ("format", "storage", "transport", "web", "node", "audit", "certificate", "verify", "central")
-# edge's own packages: each may import those before it, its loose modules stand beside them
-EDGE = ("people", "rights", "desk", "kiosk")
+# edge's own packages: each may import those before it; its loose modules, HOME and the wiring, stand beside them
+EDGE = (
+    "keys",
+    "place",
+    "cameras",
+    "people",
+    "recognition",
+    "visits",
+    "papers",
+    "rights",
+    "desk",
+    "visitor",
+    "commands",
+    "kiosk",
+)
 # one file each that runs beside nothing of ours, or is imported by anybody
 ALONE = {"sync.printable", "sync.verify_standalone"}
 NETWORKS = {"insightface", "onnxruntime"}
@@ -197,7 +210,7 @@ told = [
     call("central", "run", "--help"),
     call("verify", folder),
 ]
-loaded = [name for name in ("models.pack", "camera.pipeline", "edge.node", "edge.vault") if name in sys.modules]
+loaded = [name for name in ("models.pack", "camera.pipeline", "edge.node", "edge.people.vault") if name in sys.modules]
 print(json.dumps({"told": told, "loaded": loaded}))
 """
 

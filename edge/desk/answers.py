@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.desk.shown import ShownVisit
-from edge.person_keys import VaultError
-from edge.vault import Vault, opened
+from edge.people.person_keys import VaultError
+from edge.people.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.visit_fields import settles

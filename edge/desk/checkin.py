@@ -16,10 +16,10 @@ from edge.desk.reports import reports_of
 from edge.desk.shown import ShownVisit
 from edge.desk.visitor_forms import SentForm, bind_form
 from edge.home import Home
-from edge.open_visit import some
 from edge.people.contacts import bind
 from edge.people.phones import Phone
-from edge.vault import Vault, opened
+from edge.people.vault import Vault, opened
+from edge.visits.open_visit import some
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.signing import commitment

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from edge import EdgeError
 from edge.people.forgetting import forget, reached_fields
-from edge.vault import Vault, opened
+from edge.people.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.signing import commitment

@@ -9,7 +9,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
-from edge.person_keys import KEYS_FORMAT
+from edge.people.person_keys import KEYS_FORMAT
 from sync.storage.database import named, open_checked
 
 SECRETS = Migrations("desk_secrets")

@@ -6,11 +6,11 @@ from pathlib import Path
 from edge.desk.codes import ShownCode, used_by_another
 from edge.desk.fact import Code, Fact
 from edge.desk.lookback import by_face, on_its_day, registration
-from edge.open_visit import some
 from edge.people.contacts import agent_of_phone, first_given, other_faces_of, other_phones_of
+from edge.people.vault import Vault
 from edge.proven import proven
-from edge.roster import Roster
-from edge.vault import Vault
+from edge.recognition.roster import Roster
+from edge.visits.open_visit import some
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.visit_fields import DECISION_OF_KIND, number_of, text_of

@@ -12,8 +12,8 @@ from edge.desk.consents import Consent, give
 from edge.desk.rota import served_by
 from edge.home import Home
 from edge.people.phones import Phone, number_hmac, reported_hmac
+from edge.people.vault import Vault, opened
 from edge.proven import proven
-from edge.vault import Vault, opened
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, text_of
 from sync.node.ledger import Ledger

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
-from edge.aliases import mark_lookalikes, merge, split
 from edge.home import Home
-from edge.person_keys import VaultError
-from edge.vault import Vault, opened
+from edge.people.aliases import mark_lookalikes, merge, split
+from edge.people.person_keys import VaultError
+from edge.people.vault import Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.node.ledger import Ledger

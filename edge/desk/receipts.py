@@ -8,8 +8,8 @@ import segno
 from edge.desk.fact import Fact
 from edge.home import Home
 from edge.people.contacts import contact_of
+from edge.people.vault import Vault
 from edge.proven import proven
-from edge.vault import Vault
 from sync.format.canonical import Fields
 from sync.format.receipts import KINDS, Receipt
 from sync.format.records import Record

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from edge.desk.desk_secrets import kept_secret
 from edge.home import Home
+from edge.people.person_keys import KEYS_FORMAT
 from edge.people.phones import Phone
-from edge.person_keys import KEYS_FORMAT
 from sync.format.codes import subject_of
 from sync.format.notices import ReportKnown
 from sync.node.trust import Trust

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from edge.enrol_look import Look
-from edge.enrolment import Faces
 from edge.people.phones import Phone
-from edge.vault import Role
+from edge.people.vault import Role
+from edge.recognition.enrol_look import Look
+from edge.recognition.enrolment import Faces
 
 ENOUGH = 3
 """Good looks for an enrolment: as many as `people enrol --camera` takes."""

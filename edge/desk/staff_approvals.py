@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge.desk.approvals import NotAsked, hold_to_outside, office_of
-from edge.enrolment import KIND, agent_code, known_in, newest_visit
 from edge.home import Home
+from edge.people.vault import VISITORS, Vault, opened
 from edge.proven import proven
+from edge.recognition.enrolment import KIND, agent_code, known_in, newest_visit
+from edge.recognition.roster import from_outside
 from edge.rights.retention import erase
-from edge.roster import from_outside
-from edge.vault import VISITORS, Vault, opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.source import Verdict

@@ -11,7 +11,7 @@ from edge.desk.consents import NothingToForget, forget_face
 from edge.home import Home
 from edge.people.contacts import unbind_visit
 from edge.people.sealed_phones import unseal
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.source import proposed

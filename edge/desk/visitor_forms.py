@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
+from edge.people.person_keys import KEYS_FORMAT
 from edge.people.phones import Phone, parse_phone
-from edge.person_keys import KEYS_FORMAT
 from sync.format.canonical import Fields
 from sync.storage.database import LEDGER_FORMAT, immediate, named, open_checked
 

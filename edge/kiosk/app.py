@@ -12,8 +12,8 @@ from edge.access_log import AccessLog
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.pictures import MAX_PICTURE_BYTES
-from edge.epochs import moved
 from edge.home import Home
+from edge.keys.epochs import moved
 from edge.kiosk import (
     access,
     approvals,

@@ -17,7 +17,7 @@ from edge.desk.staff_approvals import StaffApprovals
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import APPROVALS
 from edge.kiosk.shell import Shell
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce
 from sync.web.accounts import Account

@@ -7,10 +7,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from edge.cameras.live_view import pictures
 from edge.kiosk.film import moving
 from edge.kiosk.roles import CAMERAS
 from edge.kiosk.shell import Shell
-from edge.live_view import pictures
 from sync.web.sessions import Session
 
 

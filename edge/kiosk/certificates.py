@@ -10,11 +10,11 @@ from fastapi import Depends, Form
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge.certificate import NoCertificate, issue
 from edge.desk.shown import ShownVisit
 from edge.kiosk.roles import EVIDENCE
 from edge.kiosk.shell import Shell
-from edge.paper import PaperError
+from edge.papers.certificate import NoCertificate, issue
+from edge.papers.paper import PaperError
 from sync import SyncError
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session

@@ -24,7 +24,7 @@ from edge.kiosk.serving import serving, skipped_of
 from edge.kiosk.shell import Shell
 from edge.people.contacts import contact_of
 from edge.people.phones import BadPhone, parse_phone
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.format.notices import ReportKnown
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce

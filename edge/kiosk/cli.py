@@ -95,8 +95,8 @@ def ca(
 
     Example: firstvisit kiosk ca --home /var/lib/firstvisit/home --name kiosk.local --name 192.168.1.5
     """
+    from edge.kiosk.tablet_ca import FOLDER, issue
     from edge.settings import set_kiosk_tls
-    from edge.tablet_ca import FOLDER, issue
     from sync.transport.tls import load_certificate, utc_now
 
     place = _home(home)
@@ -169,7 +169,7 @@ def users(
 
     Example: firstvisit kiosk users --home /var/lib/firstvisit/home
     """
-    from edge.screen import show
+    from edge.commands.screen import show
 
     accounts = _accounts(_home(home))
     pins = {account.account_id for account in accounts.with_pin()}

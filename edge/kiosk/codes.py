@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from edge import EdgeError
+from edge.cameras.live_view import pictures
 from edge.clock import wall_us
 from edge.desk.checkin import CheckIn, Way
 from edge.desk.codes import MAX_TEXT, CodeReader, CodeRefused, ShownCode
@@ -24,7 +25,6 @@ from edge.kiosk.forms import Registering, registering
 from edge.kiosk.parties import BadParty, PartyView
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
-from edge.live_view import pictures
 from edge.people.phones import BadPhone, Phone, is_mobile, parse_phone
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session

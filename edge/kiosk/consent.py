@@ -29,7 +29,7 @@ from edge.kiosk.health import NodeHealth
 from edge.kiosk.parties import PartyView
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 

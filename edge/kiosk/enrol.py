@@ -16,13 +16,13 @@ from starlette.responses import RedirectResponse, Response
 from edge import EdgeError
 from edge.desk.sittings import ENOUGH, Applying, Sitting, Sittings
 from edge.desk.staff_approvals import StaffApprovals
-from edge.enrol_look import look_through
-from edge.enrolment import Faces, NotProposed, enrol
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import MANAGER
 from edge.kiosk.shell import Shell
 from edge.people.phones import BadPhone, Phone, parse_phone
-from edge.vault import opened
+from edge.people.vault import opened
+from edge.recognition.enrol_look import look_through
+from edge.recognition.enrolment import Faces, NotProposed, enrol
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 

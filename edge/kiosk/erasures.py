@@ -15,10 +15,10 @@ from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, EVIDENCE, PRIVACY
 from edge.kiosk.shell import Shell
 from edge.people.contacts import contact_of
+from edge.people.vault import opened
 from edge.rights.phone_erasure import PhoneErasures
 from edge.rights.receipts import receipt
 from edge.rights.retention import erase
-from edge.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 

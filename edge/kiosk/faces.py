@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from edge.explanation import Explanation, read_explanation
-from edge.vault import Vault
+from edge.people.vault import Vault
+from edge.visits.explanation import Explanation, read_explanation
 
 Read = TypeVar("Read")
 

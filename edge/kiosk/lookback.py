@@ -18,7 +18,7 @@ from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, MANAGER
 from edge.kiosk.shell import Shell
 from edge.people.phones import BadPhone, parse_phone, parse_reported
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 

@@ -7,9 +7,9 @@ from edge.clock import wall_us
 from edge.desk.consents import Consent
 from edge.desk.shown import ShownVisit
 from edge.desk.visitor_forms import FormState, SentForm, VisitorForms
-from edge.geofence import claimed_place, load_fence
 from edge.kiosk.consent import ConsentDesk
 from edge.kiosk.shell import Shell
+from edge.place.geofence import claimed_place, load_fence
 from sync.format.canonical import Fields
 
 NEWEST = 12  # as many as a tablet shows at a glance; the others are found by the last digits of their phone

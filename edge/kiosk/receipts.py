@@ -12,7 +12,7 @@ from starlette.responses import Response
 from edge.desk.receipts import Slip, drawn, slip_of
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 

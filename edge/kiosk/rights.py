@@ -16,6 +16,7 @@ from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import ACCESS, PRIVACY
 from edge.kiosk.shell import Shell
 from edge.people.restricted import all_restricted
+from edge.people.vault import opened
 from edge.rights.access_request import find_subject, make_file, record_made
 from edge.rights.claims import REASONS, Claim, Claims, open_claims
 from edge.rights.impact import gather, report
@@ -23,7 +24,6 @@ from edge.rights.phone_erasure import EnoughToday, NotProven, PhoneErasures, Sen
 from edge.rights.receipts import newest_receipts
 from edge.rights.send_code import Sender
 from edge.rights.volume import DUTY, SOON, faces_stored
-from edge.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 from sync.web.times import Times

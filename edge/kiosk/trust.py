@@ -4,7 +4,7 @@ from fastapi import HTTPException
 from starlette.responses import Response
 
 from edge.kiosk.shell import Shell
-from edge.tablet_ca import FOLDER, TabletCa
+from edge.kiosk.tablet_ca import FOLDER, TabletCa
 from sync.storage.files import read_text
 
 

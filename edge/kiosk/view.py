@@ -6,7 +6,6 @@ from collections.abc import Hashable
 from functools import cache
 from typing import Any
 
-from edge.attestation import read_standing
 from edge.clock import read_kernel, wall_us
 from edge.desk.arrivals import Arrivals
 from edge.desk.shown import PossiblePerson, ShownVisit
@@ -15,6 +14,7 @@ from edge.home import Home
 from edge.kiosk.health import SILENT_AFTER_S, Health
 from edge.kiosk.live import LedgerWatch
 from edge.nightly import Checks
+from edge.place.attestation import read_standing
 from sync.node.alarms import Alarms
 from sync.web.accounts import Accounts
 from sync.web.times import Times, lasting

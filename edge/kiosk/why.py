@@ -6,10 +6,10 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge.explanation import because
-from edge.grade import ONLY_B
 from edge.kiosk.roles import EVIDENCE
 from edge.kiosk.shell import Shell
+from edge.recognition.grade import ONLY_B
+from edge.visits.explanation import because
 from sync.web.sessions import Session
 
 

@@ -12,7 +12,7 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from edge.people.phones import Phone, number_hmac, parse_phone, reported_hmac
-from edge.vault import CONTACT, Vault
+from edge.people.vault import CONTACT, Vault
 
 CONTACTS = Migrations("contacts")
 PEPPER = Migrations("phone_pepper")

@@ -1,7 +1,7 @@
 """What goes with a person or contact, in the transaction whose record says so; their key goes before."""
 
 from edge.people import restricted
-from edge.vault import Vault
+from edge.people.vault import Vault
 from sync.format.canonical import Fields
 from sync.node import sidecars
 from sync.node.append import Transaction

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.people.contacts import hash_anew
-from edge.person_keys import KEYS_FORMAT
-from edge.vault import Vault
+from edge.people.person_keys import KEYS_FORMAT
+from edge.people.vault import Vault
 from sync import SyncError
 from sync.format.canonical import hex_bytes
 from sync.node import sidecars

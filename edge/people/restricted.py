@@ -7,7 +7,7 @@ phone, reads `contacts` and does not find it. (PIPL 47: where erasing must wait,
 import sqlite3
 from dataclasses import dataclass
 
-from edge.vault import Vault
+from edge.people.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 
 from edge.people.contacts import opening
-from edge.vault import Vault
+from edge.people.vault import Vault
 from sync.format.records import Record
 from sync.format.sealing import SealingKey
 from sync.format.sidecar import Opened, Sidecar

@@ -20,7 +20,7 @@ from edge import EdgeError
 from edge.consent import CapturePolicy
 from edge.people.phones import Phone, number_hmac, parse_phone
 from edge.people.restricted import contact_at, number_of, visits_of
-from edge.vault import Vault
+from edge.people.vault import Vault
 from sync.format.canonical import Fields
 from sync.format.records import ROLE_OF_KIND, Record
 from sync.format.stamp import rfc3339

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from edge import EdgeError
 from edge.consent import CapturePolicy
-from edge.paper import Colour, Paper, Weight
+from edge.papers.paper import Colour, Paper, Weight
 from edge.settings import Settings
 from sync.web.languages import Languages
 from sync.web.times import Times

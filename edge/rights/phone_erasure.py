@@ -17,10 +17,10 @@ from edge import EdgeError
 from edge.clock import wall_us
 from edge.people.phones import parse_phone
 from edge.people.restricted import number_of, restrict
+from edge.people.vault import Vault, opened
 from edge.rights.claims import disputed, written
 from edge.rights.retention import erase
 from edge.rights.send_code import NotSent, Sender
-from edge.vault import Vault, opened
 from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
 from sync.node.append import Transaction

@@ -9,8 +9,8 @@ from edge import EdgeError
 from edge.consent import CapturePolicy
 from edge.people import restricted
 from edge.people.forgetting import forget, reached_fields
+from edge.people.vault import Vault
 from edge.rights.claims import disputed, written
-from edge.vault import Vault
 from sync.format.canonical import Fields
 from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record

@@ -17,7 +17,7 @@ from edge.desk.visitor_code import OpenedForm, VisitorCode
 from edge.desk.visitor_forms import ClaimedPosition, FormState, Purpose, SentForm, Source, VisitorForms, sender_mark
 from edge.home import Home
 from edge.people.phones import BadPhone, parse_phone
-from edge.vault import opened as opened_vault
+from edge.people.vault import opened as opened_vault
 from edge.visitor.limits import PER_CODE, SENT_PER_ADDRESS, SENT_WINDOW_S, Now, Window, sender_of
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce

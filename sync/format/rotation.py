@@ -42,7 +42,7 @@ class Rotation:
         )
 
     def fields(self, new: Signer, old: Signer, custody: str) -> Fields:
-        """The record's own fields. custody: where the new key lies, one of `edge.custody`'s grades."""
+        """The record's own fields. custody: where the new key lies, one of `edge.keys.custody`'s grades."""
         fields: Fields = {
             "role": self.role,
             "old": self.old,

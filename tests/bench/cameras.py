@@ -23,7 +23,7 @@ import numpy as np
 from camera.recorded import recorded_frames
 from edge.clock import Clock
 from edge.home import Home
-from edge.vault import opened
+from edge.people.vault import opened
 from models.pack import open_pack
 from models.store import Store, default_root
 from tests.bench.process import QUIET, ROOT, new_home, output

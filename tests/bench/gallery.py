@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.gallery import Gallery
-from edge.vault import SealedTemplate, StoredTemplate
+from edge.people.vault import SealedTemplate, StoredTemplate
+from edge.recognition.gallery import Gallery
 from models.faces import Template
 from tests.bench.report import Row
 

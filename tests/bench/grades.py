@@ -15,9 +15,9 @@ import numpy as np
 
 from camera.pipeline import Arrival
 from camera.quality import BestShot, quality
-from edge.decision import Rule, Strictness, decide
-from edge.gallery import Candidate, Match
-from edge.grade import graded
+from edge.recognition.decision import Rule, Strictness, decide
+from edge.recognition.gallery import Candidate, Match
+from edge.recognition.grade import graded
 from edge.settings import Recognition
 from models.face_set import FaceSet, embed_folder
 from models.faces import Float32

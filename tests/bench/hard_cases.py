@@ -16,7 +16,7 @@ from numpy.random import Generator
 
 from camera.pipeline import MIN_FACE_PX
 from camera.quality import MIN_FRONTALITY, MIN_QUALITY_ALONE, face_px, frontality, quality
-from edge.decision import GALLERY_FLOOR, Rule, Strictness
+from edge.recognition.decision import GALLERY_FLOOR, Rule, Strictness
 from edge.settings import Recognition
 from models.face_set import FaceSet, embed_folder
 from models.faces import Face, Float32, Image

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edge.decision import Strictness
+from edge.recognition.decision import Strictness
 from edge.settings import Recognition
 from models.calibrate import calibrate
 from models.face_set import FaceSet, embed_folder

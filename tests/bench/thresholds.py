@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edge.decision import GALLERY_FLOOR
+from edge.recognition.decision import GALLERY_FLOOR
 from models import ModelsError
 from models.bootstrap import Float64
 from models.calibrate import calibrate, fused_tracks

@@ -15,7 +15,7 @@ import numpy as np
 from camera.quality import MIN_FRONTALITY, MIN_QUALITY, face_px, frontality, quality
 from camera.recorded import recorded_frames
 from camera.tracker import Tracker
-from edge.decision import GALLERY_FLOOR
+from edge.recognition.decision import GALLERY_FLOOR
 from edge.settings import Recognition
 from models.faces import Float32
 from models.pack import Pack, open_pack

@@ -10,8 +10,8 @@ import pytest
 from edge.clock import Clock
 from edge.demo_film import write_walk_in
 from edge.home import Home, create_home
+from edge.people.vault import StoredTemplate, Vault, opened
 from edge.settings import new_config
-from edge.vault import StoredTemplate, Vault, opened
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
 from sync.node.ledger import Ledger

@@ -25,11 +25,11 @@ from edge.consent import CapturePolicy, Horizon
 from edge.desk.desk_secrets import desk_secret
 from edge.doctor import _copies
 from edge.home import Home
-from edge.key_copies import INDEX, KeyCopies
+from edge.keys.key_copies import INDEX, KeyCopies
+from edge.keys.sealed import Lock, SealError, Secret
+from edge.people.vault import Vault, opened
 from edge.restore import Restored, restore
 from edge.rights.retention import erase
-from edge.sealed import Lock, SealError, Secret
-from edge.vault import Vault, opened
 from sync import SyncError
 from sync.verify.verify import verify
 from sync.web.accounts import Accounts

@@ -18,7 +18,7 @@ import typer
 from edge import cli
 from edge.clock import Clock
 from edge.home import Home
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.format import canonical
 from sync.node.alarms import Alarms
 

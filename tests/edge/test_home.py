@@ -11,8 +11,8 @@ import pytest
 
 from edge import EdgeError
 from edge.clock import Clock
-from edge.geofence import FenceError
 from edge.home import Home, HomeError, create_home
+from edge.place.geofence import FenceError
 from edge.settings import SettingsError, new_config
 from sync.format.public_keys import Enrolment
 from sync.storage.database import NewerFormat

@@ -7,9 +7,9 @@ import tracemalloc
 from datetime import datetime, timedelta
 
 from camera.pipeline import Ended
-from edge.open_visit import OpenVisit
-from edge.visit_book import TRACKS_REMEMBERED, VisitBook
-from edge.visit_records import SourceFacts
+from edge.visits.open_visit import OpenVisit
+from edge.visits.visit_book import TRACKS_REMEMBERED, VisitBook
+from edge.visits.visit_records import SourceFacts
 from tests.edge.visiting import T0, arrival
 
 DOOR = {"door": SourceFacts("rtsp", "0" * 64, "entrance")}

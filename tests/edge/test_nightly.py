@@ -14,9 +14,9 @@ from edge.backup import back_up
 from edge.clock import Clock
 from edge.doctor import _chain
 from edge.home import Home
+from edge.keys.sealed import Lock, Secret
 from edge.nightly import KEPT_CHECKS, Checks, Night
 from edge.restore import restore
-from edge.sealed import Lock, Secret
 from sync.format.messages import Ack
 from sync.format.public_keys import CentralKeys
 from sync.node.alarms import Alarms

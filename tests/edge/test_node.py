@@ -14,13 +14,13 @@ import av
 import numpy as np
 import pytest
 
-from edge.decision import Strictness
 from edge.home import Home, create_home
 from edge.node import RunOptions, run
+from edge.people.vault import opened
+from edge.recognition.decision import Strictness
+from edge.recognition.site_calibration import SiteCalibration, record
 from edge.settings import new_config, set_broker
-from edge.site_calibration import SiteCalibration, record
-from edge.vault import opened
-from edge.visit_log import LoggedVisit, visit_log
+from edge.visits.visit_log import LoggedVisit, visit_log
 from models.pack import Pack
 from models.store import Store
 from sync.central.keys import create_keys

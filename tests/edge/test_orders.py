@@ -21,8 +21,8 @@ from edge.consent import CapturePolicy, policy_text
 from edge.doctor import examine
 from edge.home import Home
 from edge.orders import Orders
+from edge.people.vault import Vault, opened
 from edge.settings import set_broker
-from edge.vault import Vault, opened
 from sync.central.keys import create_keys, key_path
 from sync.format.messages import FIRST_PREV_HASH, Notice
 from sync.format.notices import AccountSet, Erase, Order, Policy

@@ -11,8 +11,8 @@ import pytest
 from edge.backup import back_up
 from edge.clock import Clock
 from edge.home import Home
+from edge.keys.sealed import Lock, Secret
 from edge.restore import restore
-from edge.sealed import Lock, Secret
 from edge.settings import set_broker
 from sync.central.enrol import enrol
 from sync.node.alarms import Alarms

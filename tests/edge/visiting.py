@@ -13,16 +13,16 @@ from camera.pipeline import Arrival, Ended
 from camera.quality import BestShot
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
-from edge.decision import Rule, Strictness
-from edge.enrolment import enrolled_fields
-from edge.gallery import Gallery
 from edge.home import Home
-from edge.passes import Passes
-from edge.roster import Roster
-from edge.staff import Staff
-from edge.vault import Role, Vault
-from edge.visit_records import SourceFacts
-from edge.visits import Visits
+from edge.people.vault import Role, Vault
+from edge.recognition.decision import Rule, Strictness
+from edge.recognition.enrolment import enrolled_fields
+from edge.recognition.gallery import Gallery
+from edge.recognition.passes import Passes
+from edge.recognition.roster import Roster
+from edge.recognition.staff import Staff
+from edge.visits.visit_records import SourceFacts
+from edge.visits.visits import Visits
 from models.calibration import Calibration
 from models.faces import Template
 from sync.format.records import Record

@@ -254,7 +254,7 @@ def nobody_is_paced() -> None:
 @_mutant
 def erased_keys_stay() -> None:
     """An erasure drops the rows and leaves the person's key where it is."""
-    from edge.vault import Vault
+    from edge.people.vault import Vault
 
     vault: Any = Vault
     vault.destroy_keys = lambda *_: True

@@ -8,8 +8,8 @@ import pytest
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion
 
-from edge.vault import opened
-from edge.visit_log import visit_log
+from edge.people.vault import opened
+from edge.visits.visit_log import visit_log
 from models.pack import open_pack
 from models.store import Store, default_root
 from tests.faults.rig import Rig, eventually

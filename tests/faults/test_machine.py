@@ -24,12 +24,12 @@ from hypothesis.stateful import (
 )
 
 from edge.clock import Clock, KernelTime
-from edge.epochs import begin_epoch
 from edge.home import Home, create_home
-from edge.key_rotation import rotate
+from edge.keys.epochs import begin_epoch
+from edge.keys.key_rotation import rotate
+from edge.people.vault import Vault
 from edge.rights.retention import erase
 from edge.settings import new_config
-from edge.vault import Vault
 from sync.central.enrol import enrol, readmit
 from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import create_keys, load_serving_keys

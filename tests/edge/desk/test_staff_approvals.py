@@ -9,11 +9,11 @@ import pytest
 from edge import EdgeError
 from edge.desk.approvals import NotAsked, NotTheirs
 from edge.desk.staff_approvals import LAPSES_AFTER_S, StaffApprovals
-from edge.enrolment import Enrolment, Faces, enrol
 from edge.home import Home
+from edge.people.vault import opened
+from edge.recognition.enrolment import Enrolment, Faces, enrol
+from edge.recognition.roster import Roster
 from edge.rights.retention import expire
-from edge.roster import Roster
-from edge.vault import opened
 from sync.format.records import Record
 from sync.node.ledger import Ledger
 from sync.web.accounts import Account

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from edge.clock import Clock
-from edge.explanation import Explanation, ShotFacts
-from edge.gallery import Candidate
 from edge.home import Home
-from edge.vault import opened
+from edge.people.vault import opened
+from edge.recognition.gallery import Candidate
+from edge.visits.explanation import Explanation, ShotFacts
 
 PACK = "mobilefacenet@b7120c095d60"
 CONFIG = """

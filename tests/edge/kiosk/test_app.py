@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edge.attestation import Attestation
 from edge.nightly import Checks
-from edge.surroundings import Surroundings
-from edge.vault import opened
+from edge.people.vault import opened
+from edge.place.attestation import Attestation
+from edge.place.surroundings import Surroundings
 from sync.format.keyring import KeyRing
 from sync.format.records import Record
 from sync.node.alarms import Alarms

@@ -8,11 +8,11 @@ import httpx
 import pytest
 
 from camera.pipeline import Step
+from edge.cameras.live_view import LiveView
 from edge.kiosk import film
-from edge.live_view import LiveView
 from tests.conftest import form_token
+from tests.edge.cameras.test_live_view import alone, frame
 from tests.edge.kiosk.conftest import Desk, until
-from tests.edge.test_live_view import alone, frame
 
 Visitor = Callable[..., httpx.Client]
 PATH = "/cameras/entrance/live.mjpeg"

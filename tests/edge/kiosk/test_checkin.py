@@ -16,8 +16,8 @@ from edge.clock import Clock
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn
 from edge.people.contacts import hash_anew, opening
 from edge.people.phones import number_hmac, parse_phone, reported_hmac
+from edge.people.vault import opened
 from edge.rights.retention import erase, expire
-from edge.vault import opened
 from sync.format.keyring import KeyRing
 from sync.format.records import Record
 from sync.format.signing import commitment

@@ -25,15 +25,15 @@ from typer.testing import CliRunner
 from camera.pipeline import Step
 from camera.source import Frame
 from edge import cli
+from edge.cameras.live_view import LiveView
 from edge.clock import Clock, wall_us
 from edge.desk.codes import CodeReader, CodeRefused
 from edge.desk.pictures import NoCode, code_in
 from edge.desk.reports import keep_subject_key
-from edge.live_view import LiveView
 from edge.people.phones import parse_phone
 from edge.people.restricted import restrict
+from edge.people.vault import opened
 from edge.rights.retention import erase
-from edge.vault import opened
 from sync.central.codes import find as find_code
 from sync.central.codes import issue, revoke, subject_key
 from sync.central.keys import load_role
@@ -44,10 +44,10 @@ from sync.format.records import Record
 from sync.verify.receipts import read_receipt, verify_receipt
 from sync.verify.verify import verify
 from tests.conftest import form_token
+from tests.edge.cameras.test_live_view import GREY
 from tests.edge.kiosk.conftest import Desk, until_shown
 from tests.edge.kiosk.door import Door
 from tests.edge.kiosk.hq import AGENT, Hq, picture_of
-from tests.edge.test_live_view import GREY
 from tests.sync.uplink_site import Central
 
 Visitor = Callable[..., httpx.Client]

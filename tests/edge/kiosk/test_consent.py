@@ -15,7 +15,7 @@ import pytest
 
 from edge.consent import HELD_S
 from edge.desk.consents import BadSignature, ConsentTexts, read_signature
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.verify.verify import verify

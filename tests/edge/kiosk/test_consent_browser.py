@@ -5,7 +5,7 @@ from contextlib import closing
 
 import pytest
 
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.format.records import Record
 from sync.format.signing import commitment
 from tests.edge.kiosk.conftest import Desk, until

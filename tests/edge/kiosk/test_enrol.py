@@ -16,13 +16,13 @@ from camera.pipeline import Step
 from camera.source import Frame
 from edge import EdgeError
 from edge.access_log import newest
-from edge.decision import Strictness
-from edge.enrol_look import look_through, looker
-from edge.enrolment import agent_code
+from edge.cameras.live_view import LiveView
 from edge.home import Home
-from edge.live_view import LiveView
-from edge.roster import Roster
-from edge.vault import opened
+from edge.people.vault import opened
+from edge.recognition.decision import Strictness
+from edge.recognition.enrol_look import look_through, looker
+from edge.recognition.enrolment import agent_code
+from edge.recognition.roster import Roster
 from models.faces import Image
 from models.pack import Pack
 from sync.format.records import Record

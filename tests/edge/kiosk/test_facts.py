@@ -15,10 +15,10 @@ from edge.clock import Clock
 from edge.desk.checkin import Arrival, CheckIn
 from edge.desk.codes import CodeKind, ShownCode
 from edge.desk.fact import Fact, facts_fields
-from edge.enrolment import enrolled_fields
 from edge.people.contacts import keep_agents_phone
 from edge.people.phones import parse_phone
-from edge.vault import Role, Vault, opened
+from edge.people.vault import Role, Vault, opened
+from edge.recognition.enrolment import enrolled_fields
 from sync.format.records import Record
 from sync.verify.verify import verify
 from tests.edge.kiosk.conftest import Desk, until, until_shown

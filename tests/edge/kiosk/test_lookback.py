@@ -8,7 +8,7 @@ from contextlib import closing
 import httpx
 
 from edge.desk.lookback import by_face
-from edge.vault import opened
+from edge.people.vault import opened
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk, until_shown
 from tests.edge.kiosk.door import Door

@@ -14,8 +14,8 @@ import pytest
 
 from edge.clock import Clock
 from edge.people.forgetting import forget
+from edge.people.vault import opened
 from edge.rights.access_request import find_subject
-from edge.vault import opened
 from sync.verify.verify import verify
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk, until_shown

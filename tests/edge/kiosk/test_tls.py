@@ -12,7 +12,7 @@ import pytest
 
 from edge.doctor import examine
 from edge.kiosk.app import create_app
-from edge.tablet_ca import TabletCa, issue
+from edge.kiosk.tablet_ca import TabletCa, issue
 from sync.transport.tls import key_pem, new_key, utc_now
 from sync.web.server import PageServer
 from tests.conftest import form_token

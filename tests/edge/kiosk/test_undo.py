@@ -16,7 +16,7 @@ from edge.desk.approvals import Approvals, Change
 from edge.desk.checkin import NotNow
 from edge.desk.consents import Consent, ConsentTexts
 from edge.desk.undo import UNDO_US, TooLate, undo
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.format.records import Record
 from sync.format.stamp import Stamp
 from sync.node.ledger import Ledger

@@ -21,13 +21,13 @@ from edge.desk.desk_secrets import desk_secret
 from edge.desk.receipts import drawn as draw
 from edge.desk.visitor_code import FORM_S, LOOK_S, VisitorCode
 from edge.desk.visitor_forms import MOST_WAITING, WAIT_US, SentForm, VisitorForms, sender_mark
-from edge.geofence import claimed_place
 from edge.kiosk.app import create_app
 from edge.kiosk.phone_forms import NEWEST
+from edge.kiosk.tablet_ca import TabletCa, issue
+from edge.people.person_keys import KEYS_FORMAT
 from edge.people.phones import parse_phone
-from edge.person_keys import KEYS_FORMAT
+from edge.place.geofence import claimed_place
 from edge.settings import parse_settings
-from edge.tablet_ca import TabletCa, issue
 from edge.visitor.app import create_visitor_app
 from edge.visitor.limits import MAX_BODY_BYTES, PER_ADDRESS, PER_CODE, SENT_PER_ADDRESS, sender_of
 from edge.visitor.serving import serve_visitors

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import httpx
 
+from edge.people.vault import opened
 from edge.rights.retention import erase
-from edge.vault import opened
 from tests.edge.kiosk.conftest import Desk, until_shown
 from tests.edge.kiosk.door import Door
 

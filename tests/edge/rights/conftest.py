@@ -7,7 +7,7 @@ import pytest
 
 from edge.clock import Clock
 from edge.home import Home
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.node.ledger import Ledger
 from tests.edge.kiosk.door import Door
 from tests.edge.rights.office import Office

@@ -9,10 +9,10 @@ from edge.desk.checkin import Arrival, CheckIn
 from edge.home import Home
 from edge.people.contacts import contact_of
 from edge.people.phones import number_hmac, parse_phone, reported_hmac
+from edge.people.vault import Vault
 from edge.rights.claims import Claims
 from edge.rights.phone_erasure import PhoneErasures
 from edge.rights.send_code import Sender
-from edge.vault import Vault
 from sync.node.ledger import Ledger
 from tests.edge.kiosk.door import Door
 

@@ -7,7 +7,7 @@ import typer.testing
 
 from edge.cli import app
 from edge.consent import CapturePolicy
-from edge.paper import PaperError, font_file
+from edge.papers.paper import PaperError, font_file
 from edge.rights.entrance_sign import NoSign, Sign, SignSize, draw_sign, sign_of
 from edge.settings import Settings, parse_settings
 

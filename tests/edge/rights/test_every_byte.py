@@ -10,10 +10,10 @@ import pytest
 from edge.backup import back_up
 from edge.clock import Clock
 from edge.home import Home
+from edge.keys.sealed import Lock, Secret, unsealing
+from edge.people.vault import opened
 from edge.restore import restore
 from edge.rights.retention import confirm_reached, erase
-from edge.sealed import Lock, Secret, unsealing
-from edge.vault import opened
 from tests.edge.kiosk.door import PACK, blank_face
 from tests.edge.rights.office import ACCOUNT, NUMBER, Office, request
 

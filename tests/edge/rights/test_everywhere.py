@@ -17,10 +17,10 @@ from edge.desk.consents import Consent, ConsentTexts, forget_face, give
 from edge.home import Home, create_home
 from edge.orders import Orders
 from edge.people.pepper import take_pepper, write_pepper
+from edge.people.vault import opened
 from edge.rights.receipts import newest_receipts, receipt
 from edge.rights.retention import confirm_reached, erase
 from edge.settings import new_config, set_broker
-from edge.vault import opened
 from sync.central.enrol import enrol
 from sync.format.records import Record
 from sync.node.trust import join

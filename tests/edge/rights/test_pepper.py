@@ -9,7 +9,7 @@ from edge.desk.lookback import by_phone
 from edge.orders import Orders
 from edge.people.pepper import take_pepper, write_pepper
 from edge.people.phones import number_hmac, parse_phone
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.node import sidecars
 from tests.edge.conftest import MakeHome
 from tests.edge.rights.office import NUMBER, Office

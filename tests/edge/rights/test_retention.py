@@ -10,8 +10,8 @@ from edge import EdgeError
 from edge.clock import Clock
 from edge.consent import CapturePolicy
 from edge.home import Home
+from edge.people.vault import Vault, opened
 from edge.rights.retention import PEOPLE_PER_RECORD, REASONS, erase, expire
-from edge.vault import Vault, opened
 from sync.format.records import MAX_BODY_BYTES
 from sync.format.signing import commitment
 from sync.node.ledger import Ledger

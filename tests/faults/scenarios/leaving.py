@@ -9,7 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from edge.vault import opened
+from edge.people.vault import opened
 from sync.verify.verify import verify
 from tests.faults.checker import central_rows, check_acked, node_rows
 from tests.faults.rig import firstvisit

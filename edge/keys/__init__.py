@@ -1,0 +1,1 @@
+"""Where private keys lie and how they change: files, credentials, a TPM; rotation, epochs, copies."""

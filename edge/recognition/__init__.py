@@ -1,0 +1,1 @@
+"""Who somebody is: the gallery searched, the decision and its grade, and the roster of staff and agents."""

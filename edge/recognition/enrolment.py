@@ -1,0 +1,197 @@
+"""Enrolling staff and agents, who have agreed to be known: two records under the desk key and a place on the roster."""
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge import EdgeError
+from edge.people.contacts import keep_agents_phone
+from edge.people.phones import Phone
+from edge.people.vault import PENDING, ROSTER, VISITORS, Role, Vault
+from edge.recognition.decision import Strictness
+from edge.recognition.gallery import Gallery
+from models.faces import Image, Template
+from models.pack import Pack
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.format.signing import commitment
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.node.ledger import Ledger
+from sync.web.accounts import Account
+
+_CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_SALT_BYTES = 32
+KIND = "person.enrolled"
+
+
+class NotProposed(EdgeError):
+    """Somebody who cannot be proposed so; fault: the code a page shows."""
+
+    def __init__(self, fault: str, text: str) -> None:
+        super().__init__(text)
+        self.fault = fault
+
+
+@dataclass(frozen=True, slots=True)
+class Faces:
+    """One person's face, embedded; vectors: (N, D) float32, N at least 1, L2 norm 1.
+
+    lower: what two pictures of one person reach. of_roster, of_visitors: from where on it is somebody known there.
+    """
+
+    pack_id: str
+    vectors: NDArray[np.float32]
+    lower: float
+    of_roster: float
+    of_visitors: float
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """Who is to be enrolled. seen_before: the newest visit of whom they were as a visitor, None where there is none."""
+
+    person_id: str
+    record: Record
+    templates: int
+    seen_before: str | None
+
+
+def faces_of(vault: Vault, pack: Pack, strictness: Strictness, chips: list[Image]) -> Faces:
+    """Embed chips of one person's face, of which there is at least one."""
+    held = {which: Gallery(vault, pack.pack_id, which).templates for which in (ROSTER, VISITORS)}
+    lower = strictness.rule(pack.calibration, held[ROSTER]).lower
+    tracks = pack.calibration.of_tracks()  # most of what is held is of tracks
+    roster, visitors = (strictness.rule(tracks, count).upper for count in held.values())
+    return Faces(pack.pack_id, pack.embedder.embed(np.stack(chips)), lower, roster, visitors)
+
+
+def enrol(
+    ledger: Ledger,
+    vault: Vault,
+    faces: Faces | None,
+    *,
+    role: Role,
+    consent: str,
+    agent_code: str | None,
+    now: datetime,
+    phone: Phone | None = None,
+    account: Account | None = None,
+    request: str | None = None,
+) -> Enrolment:
+    """Propose one person for the roster by their face; an auditor's word puts them there (desk/staff_approvals.py).
+
+    ledger: opened under the desk key. faces: None of whoever refuses, who needs a code. consent: the code of the text
+    they have agreed to. agent_code (of staff, a badge's) and phone, an agent's own, stay here, sealed under the
+    person's key, and the record holds a commitment to each. It acts forward only: visits that were recorded stay what
+    they are, and the record names the newest of them. account, request: whose form it was, and which; the same form
+    again gets its record back. Raises NotProposed where the faces are of two people, of somebody enrolled or proposed
+    already, or a code that cannot be one.
+    """
+    for name, code in (("consent", consent), ("agent code", agent_code)):
+        if code is not None and not _CODE.fullmatch(code):
+            raise NotProposed("code", f"{name} {code!r}: letters, digits, dots, underscores and dashes, up to 64")
+    if phone is not None and role != "agent":
+        raise NotProposed("phone", "a phone goes with an agent")
+    if faces is None and agent_code is None:
+        raise NotProposed("badge", "whoever refuses the face needs a badge code")
+    for record in ledger.records((KIND,)) if request is not None else ():
+        if record.fields.get("request") == request and record.fields.get("state") == "proposed":
+            return Enrolment(
+                record.fields["person"], record, record.fields["templates"], record.fields.get("seen_before")
+            )
+    visitor_id = None if faces is None else _visitor(vault, faces)
+    visit_id = newest_visit(ledger, visitor_id) if visitor_id is not None else None
+    person_id, salt = f"p-{secrets.token_hex(10)}", secrets.token_bytes(_SALT_BYTES)
+    vault.create_key(person_id)
+    fields: Fields = {"person": person_id, "role": role, "templates": 0}
+    if faces is not None:
+        fields = enrolled_fields(vault, person_id, role, faces.pack_id, faces.vectors, visitor_id)
+        fields["upper_e6"] = round(faces.of_visitors * 1e6)
+    fields["state"] = "proposed"
+    if account is not None:
+        fields |= {"account": account.account_id, **({"office": account.office} if account.office else {})}
+    if request is not None:
+        fields["request"] = request
+    label = None
+    if agent_code is not None:
+        label = salt + agent_code.encode()
+        fields["agent_code" if role == "agent" else "badge"] = commitment(salt, agent_code.encode()).hex()
+    if phone is not None:
+        fields["phone"] = commitment(salt, phone.e164.encode()).hex()
+    if visit_id is not None:
+        fields["seen_before"] = visit_id
+    with ledger.transaction() as transaction:
+        if faces is not None:
+            transaction.append("consent.given", {"person": person_id, "purpose": role, "version": consent})
+        record = transaction.append(KIND, fields)
+        vault.enrol(
+            transaction.connection,
+            person_id,
+            role,
+            "" if faces is None else faces.pack_id,
+            np.empty((0, 0), np.float32) if faces is None else faces.vectors,
+            now,
+            visitor_id=visitor_id,
+            label=label,
+            pending=True,
+        )
+        if phone is not None:
+            keep_agents_phone(transaction.connection, vault, person_id, phone, salt)
+    return Enrolment(person_id, record, fields["templates"], visit_id)
+
+
+def _visitor(vault: Vault, faces: Faces) -> str | None:
+    """Whom the face has come as; raises EdgeError where it is of two people, or on the roster already."""
+    _hold_to_one_person(faces)
+    for which, said in ((ROSTER, "enrolled"), (PENDING, "proposed")):
+        if (known := known_in(vault, faces.pack_id, which, faces.vectors, faces.of_roster)) is not None:
+            told = f"{said} already as {known} (firstvisit people remove takes somebody off the roster)"
+            raise NotProposed(said, told)
+    return known_in(vault, faces.pack_id, VISITORS, faces.vectors, faces.of_visitors)
+
+
+def enrolled_fields(
+    vault: Vault, person_id: str, role: Role, pack_id: str, vectors: NDArray[np.float32], visitor_id: str | None
+) -> Fields:
+    """What a `person.enrolled` says at least, and what a row of the roster counts by (roster.py); needs their key."""
+    faces = vault.commitment(person_id, vectors)
+    assert faces is not None
+    fields: Fields = {
+        "person": person_id,
+        "role": role,
+        "pack": pack_id,
+        "templates": len(vectors),
+        "faces": faces,
+    }
+    return fields if visitor_id is None else fields | {"visitor": visitor_id}
+
+
+def agent_code(vault: Vault, person_id: str) -> str | None:
+    """The code of an enrolled agent, None where they have none."""
+    label = vault.label(person_id)
+    return None if label is None else label[_SALT_BYTES:].decode()
+
+
+def _hold_to_one_person(faces: Faces) -> None:
+    for number, similarity in enumerate(faces.vectors @ faces.vectors[0], 1):
+        if similarity < faces.lower:
+            told = f"picture {number} shows somebody else than the first: one person is enrolled at a time"
+            raise NotProposed("two_people", told)
+
+
+def known_in(vault: Vault, pack_id: str, which: int, vectors: NDArray[np.float32], upper: float) -> str | None:
+    """Whom of a gallery (ROSTER, VISITORS, PENDING) the vectors are certainly of, if anybody."""
+    gallery = Gallery(vault, pack_id, which)
+    found = (gallery.search(Template(vector, pack_id), frozenset()).best for vector in vectors)
+    best = max((one for one in found if one is not None), key=lambda one: one.similarity, default=None)
+    return best.person_id if best is not None and best.similarity >= upper else None
+
+
+def newest_visit(ledger: Ledger, person_id: str) -> str | None:
+    named = ledger.naming(person_id, (*DECISION_OF_KIND, CORRECTED))
+    theirs = [record.fields["visit"] for record in named if record.fields.get("person") == person_id]
+    return theirs[-1] if theirs else None

@@ -1,0 +1,102 @@
+"""Who counts as staff or agent: whom a signed `person.enrolled` names, by the very faces it was signed over."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edge.people.vault import Role, Vault
+from edge.proven import proven
+from sync.audit.origin import enrolments_of
+from sync.format.canonical import Fields
+from sync.format.public_keys import Enrolment
+from sync.format.records import Record
+from sync.node.ledger import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Somebody enrolled, as the record says; visitor_id: the person they were as a visitor, None where they were none.
+
+    faces: a commitment to their templates of `pack`; other packs do not know them.
+    """
+
+    person_id: str
+    role: Role
+    visitor_id: str | None
+    pack: str
+    faces: str
+
+    def shown_by(self, vault: Vault, vectors: Iterable[NDArray[np.float32]]) -> bool:
+        """Whether these are the faces that were enrolled, all of them and no others."""
+        return bool(self.faces) and self.faces == vault.commitment(self.person_id, vectors)
+
+
+def from_outside(asked: Fields, word: Fields, sites: Collection[str]) -> bool:
+    """Whether a word on a proposal comes from another account than asked for it, and from an office that is neither
+    one of `sites` nor the one that asks. A word that names no account or no office does not."""
+    account, office = word.get("account"), word.get("office")
+    if not isinstance(account, str) or not isinstance(office, str) or not account or not office:
+        return False
+    return account != asked.get("account") and office not in (*sites, asked.get("office"))
+
+
+class Roster:
+    """The enrolments that stand in one HOME's chain; reads on from where it was."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        """folder: HOME, where the enrolments of its keys lie."""
+        self._folder = folder
+        self._ledger = ledger
+        self._members: dict[str, Member] = {}
+        self._proposed: dict[str, Record] = {}  # by the hash that an approval names
+        self._read = (0, 0)
+
+    def members(self) -> Mapping[str, Member]:
+        """Everybody whose enrolment is signed by the desk key in force then, and who was not erased since.
+
+        One that is `proposed` counts once another record, from outside this office, says that it is `approved`; the
+        first such word stands. One that is neither is of a version that did not bind the faces, and counts for nothing.
+        """
+        found = proven(
+            self._folder, self._ledger, self._ledger.records(("person.enrolled", "person.erased"), self._read)
+        )
+        sites = {Enrolment.parse_text(text).site_id for text in enrolments_of(self._folder)} if found else set()
+        for record in found:
+            self._follow(record, sites)
+            self._read = record.epoch, record.seq
+        return self._members
+
+    def _follow(self, record: Record, sites: Collection[str]) -> None:
+        fields = record.fields
+        if record.kind == "person.erased":
+            self._members.pop(str(fields.get("person")), None)
+            return
+        match fields.get("state"):
+            case "proposed":
+                self._proposed[record.hash.hex()] = record
+            case "approved" | "refused" as verdict:
+                proposal = self._proposed.get(str(fields.get("proposal")))
+                if proposal is None or not from_outside(proposal.fields, fields, sites):
+                    return
+                del self._proposed[proposal.hash.hex()]
+                member = _member({**proposal.fields, **_since(fields)})
+                if verdict == "approved" and member is not None and member.person_id == fields.get("person"):
+                    self._members[member.person_id] = member
+
+
+def _since(approved: Fields) -> Fields:
+    """Who they were found to have come as, between the proposal and its approval."""
+    return {name: approved[name] for name in ("visitor",) if name in approved}
+
+
+def _member(fields: Fields) -> Member | None:
+    """None where it names nobody, as no version ever wrote it."""
+    said = [fields.get(name, "") for name in ("person", "pack", "faces", "visitor")]
+    role = fields.get("role")
+    if role not in ("staff", "agent") or not all(isinstance(one, str) for one in said):
+        return None
+    person_id, pack, faces, visitor_id = said
+    return Member(person_id, role, visitor_id or None, pack, faces)

@@ -1,0 +1,492 @@
+"""From arrivals at a camera to visits in the ledger: who is here, since when, and for the first time or not."""
+
+import logging
+import secrets
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias
+
+from camera.pipeline import Arrival, Ended
+from camera.quality import MIN_QUALITY_ALONE
+from edge.consent import Horizon
+from edge.people.vault import Vault
+from edge.recognition.decision import Rule, Strictness, Verdict, decide
+from edge.recognition.gallery import Gallery, Match
+from edge.recognition.grade import clear, graded
+from edge.recognition.roster import Member
+from edge.recognition.staff import Staff
+from edge.visits.explanation import NEAREST, Explanation
+from edge.visits.open_visit import MERGED, SPLIT, TOLD_BY, OpenVisit, follow_merges, recalled
+from edge.visits.parties import Party
+from edge.visits.visit_book import VisitBook
+from edge.visits.visit_records import (
+    SourceFacts,
+    arrival_fields,
+    arrival_of,
+    decision_fields,
+    party_fields,
+    reentry_fields,
+    shots_fields,
+)
+from models.calibration import Calibration
+from models.faces import Template
+from sync.format.canonical import Fields
+from sync.format.records import Record
+from sync.format.stamp import to_us
+from sync.format.visit_fields import CORRECTED, settles
+from sync.node.append import Transaction
+from sync.node.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+StopReason: TypeAlias = Literal["source_end", "stopped", "error", "storage_full"]
+"""Why watching ended: the sources did, somebody stopped it, a source failed, or nothing more can be recorded."""
+
+SHORTEST_VISIT_GAP = timedelta(seconds=3)
+REENTRY_AFTER = timedelta(minutes=5)
+
+
+class Visits:
+    """The visits of one node that are open, or recent enough to be resumed."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        vault: Vault,
+        gallery: Gallery,
+        calibration: Calibration,
+        horizon: Horizon,
+        staff: Staff,
+        *,
+        site_id: str,
+        pack_id: str,
+        sources: dict[str, SourceFacts],
+        place: Fields | None,
+        gap: timedelta,
+        strictness: Strictness,
+    ) -> None:
+        self._ledger = ledger
+        self._vault = vault
+        self._gallery = gallery
+        self._calibration = calibration
+        self._horizon = horizon
+        self._staff = staff
+        self._site_id = site_id
+        self._pack_id = pack_id
+        self._sources = sources
+        self._place = place
+        self._gap = max(gap, SHORTEST_VISIT_GAP)
+        self._gap_over_restarts = gap  # the end of a source ended its visits, unless the gap says otherwise
+        self._strictness = strictness
+        self._book = VisitBook(sources)
+        self._stored: dict[tuple[str, int], int] = {}  # track -> the template it left, until it ends
+        self._heard = (0, 0)  # (epoch, seq) of the desk's last answer followed
+
+    def follow(self, horizon: Horizon) -> None:
+        """The policy has changed: from now on "first" reaches back this far."""
+        self._horizon = horizon
+
+    def recalibrate(self, calibration: Calibration) -> None:
+        """From now on thresholds come from this table."""
+        self._calibration = calibration
+
+    def stand(self, place: Fields | None) -> None:
+        """From now on records name this place."""
+        self._place = place
+
+    def rule(self) -> Rule:
+        """The thresholds for the gallery as it stands; each template in it is one more chance of a false match."""
+        return self._strictness.rule(self._calibration, self._gallery.templates)
+
+    def recover(self, transaction: Transaction, now: datetime) -> int:
+        """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed.
+
+        transaction: the one that appends this run's node.boot, so that behind every boot nothing is open. It reads no
+        further back than the last boot from before the gap.
+        """
+        told = list(self._ledger.records(TOLD_BY, self._last_boot_before(now - self._gap_over_restarts)))
+        if told:
+            self._heard = (told[-1].epoch, told[-1].seq)
+        known = recalled(told, now)
+        abandoned = [visit for visit in known.values() if not visit.left]
+        for visit in abandoned:
+            transaction.append("visit.left", visit.left_fields("crash", end_known=False))
+            visit.left, visit.watched_from = True, now
+        for visit in known.values():
+            if visit.person_id is not None and max(now - visit.last_seen, timedelta(0)) < self._gap_over_restarts:
+                self._book.remember(visit)
+        return len(abandoned)
+
+    def _last_boot_before(self, moment: datetime) -> tuple[int, int]:
+        """(epoch, seq) of the newest boot stamped before a moment, (0, 0) where there is none."""
+        boots = reversed(list(self._ledger.records(("node.boot",))))
+        moment_us = to_us(moment)
+        return next(((boot.epoch, boot.seq) for boot in boots if boot.stamp.wall_us < moment_us), (0, 0))
+
+    # -- what the cameras tell -----------------------------------------------------------------------------------
+
+    def seen(self, camera_id: str, track_ids: Sequence[int], at: datetime) -> None:
+        """These arrived tracks are visible at `at`."""
+        self._book.seen(camera_id, track_ids, at)
+        self._staff.seen(camera_id, track_ids, at)
+
+    def shift(self, jump: timedelta) -> None:
+        """The wall clock was moved."""
+        self._book.shift(jump)
+        self._staff.shift(jump)
+
+    def unwatched_until(self, now: datetime) -> None:
+        """Nobody was watched for a while."""
+        self._book.unwatched_until(now)
+
+    def arrived_unnamed(self, arrival: Arrival) -> Record | None:
+        """Record an arrival that nobody may be compared for; None at an inner camera, where they came in before."""
+        source = self._sources[arrival.camera_id]
+        if not source.entrance:
+            return None
+        visit_id = _new_id("v")
+        beside = self._book.beside(arrival)
+        party = self._book.enter(arrival, visit_id)
+        fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, (), self._place)
+        together = {"party": max(len(party.visits) if party else 1, 1 + len(arrival.together)), "grade": "C"}
+        record = self._ledger.append("visit.seen", fields | party_fields(party) | together)
+        self._open(OpenVisit(visit_id, None, arrival.first_seen_at), arrival, beside, party)
+        return record
+
+    def sure(self, arrival: Arrival, probe: Template) -> bool:
+        """Say whether better pictures of an arrival would hardly change what is decided."""
+        self._gallery.refresh()
+        self._staff.refresh()
+        beside = self._book.beside(arrival)
+        match, rule = self._gallery.search(probe, self._book.people(beside)), self.rule()
+        staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
+        known = self._staff.recognise(probe, arrival, match, staff_rule, rule)
+        if known.member is not None or known.maybe is not None:
+            return known.member is not None
+        verdict = decide(match, rule)
+        if clear(verdict.decision, match.similarity, rule):
+            return True
+        return self._resumable(verdict, match, rule, probe, beside, arrival) is not None
+
+    def stored(self, arrival: Arrival) -> bool:
+        """Whether the decision on this track left a template."""
+        return (arrival.camera_id, arrival.track_id) in self._stored
+
+    def bettered(self, arrival: Arrival, probe: Template) -> None:
+        """Put the template of better pictures in the place of the one that the decision on this track left.
+
+        The decision and what it rested on stay as recorded. Where the two are not surely one person's, nothing changes.
+        """
+        template_id = self._stored.pop((arrival.camera_id, arrival.track_id))
+        left = self._vault.template(template_id)
+        if left is None or float(left.vector @ probe.vector) < self.rule().upper:
+            return
+        with self._ledger.transaction() as transaction:
+            self._vault.replace_template(transaction.connection, template_id, probe.vector)
+        self._gallery.refresh()
+
+    def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
+        """Decide an arrival and record it.
+
+        None where it continues a visit that is already recorded, or is one of staff or an agent, who are no visitors.
+        """
+        self._gallery.refresh()
+        self._staff.refresh()
+        self._hear_the_desk()
+        beside = self._book.beside(arrival)
+        match = self._gallery.search(probe, self._book.people(beside))
+        rule = self.rule()
+        staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
+        known = self._staff.recognise(probe, arrival, match, staff_rule, rule)
+        if known.member is not None:
+            self._pass_by(arrival, known.member, beside)
+            return None
+        verdict = decide(match, rule)
+        resumed = self._resumable(verdict, match, rule, probe, beside, arrival)
+        if resumed is not None:
+            return self._resume(resumed, arrival, beside)
+        return self._record(arrival, probe, match, rule, verdict, beside, known.maybe, now)
+
+    def reach_back(
+        self, seen: Record, arrival: Arrival, probe: Template, consent: Record, others: frozenset[str], now: datetime
+    ) -> Record | None:
+        """Decide an arrival that was recorded as seen, and whose visitor has consented since: the same visit.
+
+        others: the people seen in one frame with it. None where the consent does not stand any more.
+        """
+        expected, visit_id = str(consent.fields["person"]), str(seen.fields["visit"])
+        self._hear_the_desk()
+        while True:
+            self._gallery.refresh()
+            self._staff.refresh()
+            match, rule = self._gallery.search(probe, others), self.rule()
+            staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
+            alike = self._staff.recognise(probe, arrival, match, staff_rule, rule)
+            verdict = decide(match, rule)
+            person_id, searchable = verdict.person_id or expected, verdict.decision != "unsure"
+            told, explanation = self._told(arrival, probe, match, rule, verdict, others, now)
+            fields = arrival_of(seen) | shots_fields(arrival) | told | {"person": person_id, "seen": seen.hash.hex()}
+            fields["consent"] = consent.hash.hex()
+            if (staff := alike.member.person_id if alike.member is not None else alike.maybe) is not None:
+                fields["maybe_staff"] = staff
+            before = self._book.newest_of(person_id)
+            if before is not None and arrival.first_seen_at - before.last_seen <= self._gap:
+                fields["continues"] = before.visit_id
+            with self._ledger.transaction() as transaction:
+                if not self._vault.expects(transaction.connection, expected):
+                    return None
+                if not self._vault.expects(transaction.connection, person_id):
+                    continue  # erased since the search
+                record = transaction.append(f"visit.{verdict.decision}", fields)
+                template_id = self._keep(
+                    transaction, visit_id, person_id, arrival, probe, explanation, now,
+                    new=person_id == expected, found=searchable,
+                )  # fmt: skip
+                if person_id != expected:
+                    self._vault.absorb(transaction.connection, expected, person_id)
+            break
+        if person_id != expected:
+            self._vault.destroy_keys([expected])
+        if searchable:
+            self._find(template_id)
+        self._name(visit_id, person_id, arrival, unanswered=not searchable)
+        return record
+
+    def _name(self, visit_id: str, person_id: str, arrival: Arrival, *, unanswered: bool) -> None:
+        """It is known by now whose visit this is; it may be over."""
+        visit = self._book.get(visit_id)
+        if visit is None:
+            last_seen = max(shot.captured_at for shot in arrival.shots)
+            visit = OpenVisit(visit_id, None, last_seen, left=True)
+        visit.unanswered = unanswered
+        self._book.rename(visit, person_id)
+
+    def ended(self, ended: Ended) -> None:
+        """A track is over; an unnamed visit is over with it."""
+        self._stored.pop((ended.camera_id, ended.track_id), None)
+        self._staff.ended(ended)
+        visit = self._book.ended(ended)
+        if visit is not None and visit.person_id is None:
+            self._leave([visit], "track_end")
+
+    def sweep(self, now: datetime) -> None:
+        """Close the visits whose gap has passed, and forget those that can no longer be resumed."""
+        over = self._book.over(now, self._gap)
+        self._leave([visit for visit in over if not visit.left], "gap")
+        self._book.forget(over)
+        self._book.forget_tracks(now)
+        self._book.forget_parties(now)
+        self._staff.sweep(now)
+
+    def close(self, reason: StopReason) -> None:
+        """Close every open visit."""
+        self._leave(self._book.open_visits(), reason)
+
+    # -- inside ----------------------------------------------------------------------------------------------------
+
+    def _hear_the_desk(self) -> None:
+        """Follow what the desk has answered since: a visit may be somebody else's than the node thought."""
+        for record in self._ledger.records((CORRECTED, MERGED, SPLIT), self._heard):
+            self._heard = (record.epoch, record.seq)
+            if record.kind != CORRECTED:
+                self._hear_of_people(record)
+                continue
+            if not settles(record.fields):
+                continue
+            visit_id, person_id = record.fields.get("visit"), record.fields.get("person")
+            if not isinstance(visit_id, str) or not isinstance(person_id, str):
+                log.warning("answer not understood seq=%d", record.seq)  # signed, so it stays; the node goes on
+                continue
+            visit = self._book.get(visit_id)
+            if visit is None:
+                continue
+            visit.unanswered = False
+            if visit.person_id != person_id:
+                self._book.rename(visit, person_id)
+
+    def _hear_of_people(self, record: Record) -> None:
+        named = follow_merges({}, record)
+        if named is None:
+            return  # a pair that only looks alike: the gallery knows
+        alias, person_id = named
+        if record.kind == MERGED:
+            self._book.merge(alias, person_id)
+        else:
+            self._book.split(alias)
+
+    def _pass_by(self, arrival: Arrival, member: Member, beside: set[str]) -> None:
+        """Count one of staff; an agent was near whoever is in one frame or comes in within seconds."""
+        self._staff.passed(arrival, member)
+        if member.role != "agent":
+            return
+        party = self._book.enter(arrival)
+        if party is not None:
+            party.agents.add(member.person_id)
+            beside = beside | party.visits
+        self._book.met(beside, member.person_id)
+
+    def _resumable(
+        self, verdict: Verdict, match: Match, rule: Rule, probe: Template, beside: set[str], arrival: Arrival
+    ) -> OpenVisit | None:
+        """The visit that this arrival continues: its person's newest, or one whose question the desk has not answered.
+
+        Such a visitor is not searched, but seen at the next camera they are still in the same visit.
+        """
+        at, entrance = arrival.first_seen_at, self._sources[arrival.camera_id].entrance
+        if verdict.person_id is not None:
+            visit = self._book.newest_of(verdict.person_id)
+            return visit if visit and at - visit.last_seen <= self._gap else None
+        if match.lookalike is not None and verdict.decision == "unsure" and not entrance:
+            # nobody comes in here: of the two it is the one whose visit is going on, as far as anybody can tell
+            pair = (match.best, match.lookalike)
+            here = (self._book.newest_of(one.person_id) for one in pair if one is not None)
+            going_on = [v for v in here if v and v.visit_id not in beside and at - v.last_seen <= self._gap]
+            if going_on:
+                return going_on[0]
+        likest, likeness = None, max(rule.upper, match.similarity or -1.0)
+        for visit in self._book.unanswered():
+            if visit.person_id is None or visit.visit_id in beside or at - visit.last_seen > self._gap:
+                continue
+            for stored in self._vault.templates_of(visit.person_id, self._pack_id):
+                if (similarity := float(stored.vector @ probe.vector)) >= likeness:
+                    likest, likeness = visit, similarity
+        return likest
+
+    def _resume(self, visit: OpenVisit, arrival: Arrival, beside: set[str]) -> Record | None:
+        """Take up a visit; at an entrance and after REENTRY_AFTER out this is a re-entry, which is a record."""
+        out = arrival.first_seen_at - max(visit.last_seen, visit.watched_from or visit.last_seen)
+        party = self._book.enter(arrival, visit.visit_id) if out >= REENTRY_AFTER else None
+        agents = self._agents(arrival, party)
+        record = None
+        if party is not None:
+            company = beside | party.visits - {visit.visit_id}
+            fields = reentry_fields(visit, arrival, out, company, agents, party)
+            record = self._ledger.append("visit.reentry", fields)
+            visit.company, visit.agents = set(), set()  # from here on it is the company they came back in
+        visit.left, visit.watched_from = False, None
+        visit.meet(agents)
+        self._book.attach(visit, arrival, beside, party)
+        return record
+
+    def _record(
+        self,
+        arrival: Arrival,
+        probe: Template,
+        match: Match,
+        rule: Rule,
+        verdict: Verdict,
+        beside: set[str],
+        maybe_staff: str | None,
+        now: datetime,
+    ) -> Record:
+        source = self._sources[arrival.camera_id]
+        visit_id, known = _new_id("v"), verdict.person_id
+        person_id = known or _new_id("p")
+        if known is not None and (before := self._book.newest_of(known)) and not before.left:
+            self._leave([before], "gap")  # before the sweep has come to it: nobody is here twice
+        party = self._book.enter(arrival, visit_id)
+        agents = self._agents(arrival, party)
+        fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, agents, self._place)
+        told, explanation = self._told(arrival, probe, match, rule, verdict, self._book.people(beside), now)
+        fields |= party_fields(party) | told | {"person": person_id}
+        if maybe_staff is not None:
+            fields["maybe_staff"] = maybe_staff
+        searchable = verdict.decision != "unsure"
+        if known is None:
+            self._vault.create_key(person_id)
+        with self._ledger.transaction() as transaction:
+            record = transaction.append(f"visit.{verdict.decision}", fields)
+            template_id = self._keep(
+                transaction, visit_id, person_id, arrival, probe, explanation, now, new=known is None, found=searchable
+            )
+        if searchable and self._find(template_id) and template_id is not None:
+            self._stored[arrival.camera_id, arrival.track_id] = template_id
+        visit = OpenVisit(visit_id, person_id, arrival.first_seen_at, unanswered=verdict.decision == "unsure")
+        visit.meet(agents)
+        self._open(visit, arrival, beside, party)
+        return record
+
+    def _told(
+        self,
+        arrival: Arrival,
+        probe: Template,
+        match: Match,
+        rule: Rule,
+        verdict: Verdict,
+        others: frozenset[str],
+        now: datetime,
+    ) -> tuple[Fields, bytes]:
+        """What a record says of a decision, and what is kept sealed of it."""
+        grading = graded(
+            verdict.decision, match, rule, arrival,
+            live_source=self._sources[arrival.camera_id].live, measured=self._calibration.is_measured,
+        )  # fmt: skip
+        nearest = self._gallery.nearest(probe, others, NEAREST)
+        explanation = Explanation.of(arrival.shots, nearest, grading.shortfalls).encoded()
+        # an empty gallery begins with this very person
+        since_us = self._vault.gallery_since_us(self._pack_id)
+        fields = decision_fields(match, rule, verdict) | {
+            "pack": self._pack_id,
+            "gallery_since_us": to_us(now) if since_us is None else self._horizon.since_us(since_us, now),
+            "unconsented_horizon_s": self._horizon.seconds(now),
+            "grade": grading.grade,
+        }
+        return fields, explanation
+
+    def _keep(
+        self,
+        transaction: Transaction,
+        visit_id: str,
+        person_id: str,
+        arrival: Arrival,
+        probe: Template,
+        explanation: bytes,
+        now: datetime,
+        *,
+        new: bool,
+        found: bool,
+    ) -> int | None:
+        """Keep a visit's template, picture and explanation; returns the template's id, None where it is not kept.
+
+        found: whether searches are to find somebody new.
+        """
+        connection, vector = transaction.connection, probe.vector
+        template_id: int | None
+        if new:
+            template_id = self._vault.add_person(connection, person_id, self._pack_id, vector, now, found)
+        elif arrival.shots[0].quality < MIN_QUALITY_ALONE:
+            template_id = None  # it would draw others to this person, and the one that was recognised stays
+        else:
+            template_id = self._vault.add_template(connection, person_id, self._pack_id, vector, now)
+        self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
+        self._vault.add_explanation(connection, visit_id, person_id, explanation, now)
+        return template_id
+
+    def _find(self, template_id: int | None) -> bool:
+        """Let searches find a template just kept; returns whether one was."""
+        stored = self._vault.template(template_id) if template_id is not None else None
+        if stored is not None:
+            self._gallery.add(stored)
+        return stored is not None
+
+    def _agents(self, arrival: Arrival, party: Party | None) -> set[str]:
+        """The agents in one frame with an arrival, or in the party it comes in with."""
+        return self._staff.agents_beside(arrival) | (party.agents if party is not None else set())
+
+    def _open(self, visit: OpenVisit, arrival: Arrival, beside: set[str], party: Party | None) -> None:
+        self._book.remember(visit)
+        self._book.attach(visit, arrival, beside, party)
+
+    def _leave(self, visits: list[OpenVisit], reason: str) -> None:
+        if not visits:
+            return
+        with self._ledger.transaction() as transaction:
+            for visit in visits:
+                transaction.append("visit.left", visit.left_fields(reason))
+        for visit in visits:
+            visit.left = True
+        self._book.forget(visit for visit in visits if visit.person_id is None)
+
+
+def _new_id(prefix: str) -> str:
+    return f"{prefix}-{secrets.token_hex(10)}"
