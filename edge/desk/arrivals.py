@@ -111,7 +111,7 @@ class Arrivals:
 
     def _changes(self, record: Record) -> list[ShownVisit]:
         fields = record.fields
-        if record.kind in FORGETTING:
+        if record.kind in FORGETTING and "earlier" not in fields:  # else of one visit only
             people = fields["expired"] if record.kind == "retention.run" else [fields["person"]]
             theirs = {visit_id for person in people for visit_id in self._of_person.get(person, ())}
             return [later(self._visits[visit_id], record) for visit_id in sorted(theirs)]

@@ -114,7 +114,7 @@ class CheckIn:
                 made["heads"] = heads
             if form is not None:
                 sent, claimed = form
-                bind_form(ledger.connection, sent.form_id, arrival.visit_id)
+                bind_form(ledger.connection, sent.form_id, arrival.visit_id, wall_us())
                 made |= sent.fields(claimed)
             contact_id = None
             visitor_id = arrival.person_id

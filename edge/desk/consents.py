@@ -30,7 +30,9 @@ Because: TypeAlias = Literal["withdrawn", "undone", "child", "error"]
 
 The consent is taken back; so is the registration that it came with; it is a child's; it is not that of who consented.
 """
-Confirmed: TypeAlias = Literal["signature", "phone"]
+Confirmed: TypeAlias = Literal["signature", "phone", "desk"]
+"""By what, beside the desk's word: a signature; a phone that this very face has given before; desk: by nothing, for
+that the phone on which it was ticked is this visitor's is the word of whoever bound them."""
 MAX_SIGNATURE = 20_000  # letters: some 3,000 points of a finger
 _SIGNATURE = re.compile(r"\d{1,4} \d{1,4}(;\d{1,4},\d{1,4}( \d{1,4},\d{1,4})*)+")
 _SALT_BYTES = 32
@@ -186,6 +188,13 @@ def forget_face(
                 raise NothingToForget(f"visit {visit_id}: no face is kept")
             if consent and vault.consented_us(person) is None:
                 raise NothingToForget(f"visit {visit_id}: no consent stands")
+            if because == "undone" and (earlier := _earlier_consent(ledger, person, visit_id)) is not None:
+                with ledger.transaction() as transaction:
+                    if _person(ledger, visit_id, at, person_id) != named:
+                        continue
+                    record = _only_of_visit(vault, transaction, visit_id, person, earlier, account_id, request)
+                vault.scrub()
+                return Forgotten(record, ())
             # first: a crash between the two leaves ciphertext that nothing opens
             reached = vault.destroy_keys([person])
             with ledger.transaction() as transaction:
@@ -198,6 +207,40 @@ def forget_face(
                 fields: Fields = {"visit": visit_id, "person": person, "account": account_id, "request": request}
                 record = transaction.append(kind, {**fields, **said, **reached_fields(transaction, person, reached)})
             return Forgotten(record, tuple(vault.unreached()))
+
+
+def _earlier_consent(ledger: Ledger, person_id: str, visit_id: str) -> Record | None:
+    """The consent by which somebody is kept whatever becomes of the one given at this visit."""
+    stands: Record | None = None
+    for record in ledger.naming(person_id, (GIVEN, WITHDRAWN, ERASED)):
+        fields = record.fields
+        if fields.get("person") != person_id or "earlier" in fields:
+            continue
+        if record.kind != GIVEN:
+            stands = None
+        elif fields.get("purpose") == "visitor" and fields.get("visit") != visit_id:
+            stands = record
+    return stands
+
+
+def _only_of_visit(
+    vault: Vault,
+    transaction: Transaction,
+    visit_id: str,
+    person_id: str,
+    earlier: Record,
+    account_id: str,
+    request: str,
+) -> Record:
+    """Withdraw one visit's consent and what was taken at it; who consented before is kept as they agreed to then.
+
+    Otherwise binding somebody's form to another visitor's arrival and undoing it would erase that visitor.
+    """
+    vault.forget_visit(transaction.connection, person_id, visit_id)
+    vault.keep_consent(transaction.connection, person_id, str(earlier.fields["version"]), earlier.stamp.wall_us)
+    fields: Fields = {"visit": visit_id, "person": person_id, "account": account_id, "request": request}
+    said: Fields = {"purpose": "visitor", "reason": "undone", "earlier": earlier.hash.hex()}
+    return transaction.append(WITHDRAWN, fields | said)
 
 
 def _standing(ledger: Ledger, visit_id: str, at: tuple[int, int]) -> Record | None:

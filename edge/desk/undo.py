@@ -8,6 +8,7 @@ from edge.clock import wall_us
 from edge.desk.checkin import KIND, Arrival, NotNow
 from edge.desk.codes import forget_use
 from edge.desk.consents import NothingToForget, forget_face
+from edge.desk.visitor_forms import release_form
 from edge.home import Home
 from edge.people.contacts import unbind_visit
 from edge.people.sealed_phones import unseal
@@ -36,8 +37,9 @@ def undo(
     """Take a registration back, and the companions' that were closed with it; both records stay.
 
     The phone's binding to the visit goes, and the phone with it where no other visit has it; so do a code's use and
-    the consent given with the registration. Returns the records made, or those of the first time for the same request.
-    Raises TooLate, NotNow where no registration stands, KeyNotInForce; nothing is recorded then.
+    the consent given with the registration. What a visitor had sent waits again, for the arrival it is of. Returns the
+    records made, or those of the first time for the same request. Raises TooLate, NotNow where no registration stands,
+    KeyNotInForce; nothing is recorded then.
     """
     now_us = wall_us()
     with closing(open_ledger()) as ledger:
@@ -64,6 +66,7 @@ def undo(
             orphan = unbind_visit(transaction.connection, vault, arrival.visit_id)
             unseal(transaction.connection, arrival.visit_id, [one.hash for one in with_it])
             forget_use(transaction.connection, arrival.visit_id)
+            release_form(transaction.connection, arrival.visit_id)
         if orphan is not None:
             vault.destroy_keys([orphan])  # a crash before it leaves a key that opens nothing; the node sweeps it
             vault.scrub()

@@ -1,7 +1,7 @@
 """What visitors have sent from their own phones, until the desk binds it to an arrival or two hours have passed.
 
-Each form is sealed under a key of its own in keys.db. A form that is bound or has run out loses both key and content;
-its row stays for a day, so that the visitor's page can say what became of it.
+Each form is sealed under a key of its own in keys.db. A form that has run out, or is bound for good, loses both key and
+content; its row stays for a day, so that the visitor's page can say what became of it.
 """
 
 import hmac
@@ -29,10 +29,12 @@ FORM_KEYS = Migrations("visitor_form_keys")
 Purpose: TypeAlias = Literal["view", "again", "sign", "other"]
 Source: TypeAlias = Literal["passing", "agent", "friend", "online", "advert", "other"]
 WAIT_US = 2 * 3600 * 1_000_000  # how long a form waits for the desk
+BOUND_US = 600 * 1_000_000  # how long a bound form is kept: as long as its host may take the binding back (undo.py)
 _SHOWN_US = 24 * 3600 * 1_000_000  # how long the visitor's page can say what became of it
 MOST_WAITING = 500  # a bus of forty is far from it; a flood is not to fill the disk or the desk's page
 _SENDER = b"firstvisit/v1/visitor-sender\0"
 _SENDER_BYTES = 8
+_WAITING = "sealed IS NOT NULL AND visit_id IS NULL AND received_us > ?"
 _NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 
 
@@ -57,6 +59,12 @@ def visitor_form_keys(db: sqlite_utils.Database) -> None:
 def senders(db: sqlite_utils.Database) -> None:
     """sender: under a secret of this HOME, which address sent a form; NULL once it waits no more."""
     db.table("visitor_forms").add_column("sender", bytes)
+
+
+@FORMS()
+def bound_forms(db: sqlite_utils.Database) -> None:
+    """bound_us: since when a form is an arrival's."""
+    db.table("visitor_forms").add_column("bound_us", int)
 
 
 class NotWaiting(EdgeError):
@@ -147,7 +155,7 @@ class VisitorForms:
         """The forms that the desk may bind, newest first."""
         with self._opened() as (database, keys):
             rows = database.execute(
-                "SELECT form_id, received_us, sealed FROM visitor_forms WHERE sealed IS NOT NULL AND received_us > ?"
+                f"SELECT form_id, received_us, sealed FROM visitor_forms WHERE {_WAITING}"
                 " ORDER BY received_us DESC, form_id",
                 (now_us - WAIT_US,),
             ).fetchall()
@@ -162,7 +170,9 @@ class VisitorForms:
         """What became of a form, None where none was sent (or a day has passed)."""
         with self._opened() as (database, _):
             row = database.execute(
-                "SELECT received_us, sealed IS NOT NULL, visit_id FROM visitor_forms WHERE form_id = ?", (form_id,)
+                "SELECT received_us, sealed IS NOT NULL AND visit_id IS NULL, visit_id FROM visitor_forms"
+                " WHERE form_id = ?",
+                (form_id,),
             ).fetchone()
         if row is None:
             return None
@@ -174,7 +184,8 @@ class VisitorForms:
         with self._opened() as (database, keys):
             with immediate(database):
                 database.execute(
-                    "UPDATE visitor_forms SET sealed = NULL, sender = NULL WHERE received_us <= ?", (now_us - WAIT_US,)
+                    "UPDATE visitor_forms SET sealed = NULL, sender = NULL WHERE received_us <= ? OR bound_us <= ?",
+                    (now_us - WAIT_US, now_us - BOUND_US),
                 )
                 database.execute("DELETE FROM visitor_forms WHERE received_us <= ?", (now_us - _SHOWN_US,))
                 kept = {row[0] for row in database.execute("SELECT form_id FROM visitor_forms WHERE sealed NOTNULL")}
@@ -206,26 +217,35 @@ def sender_mark(secret: bytes, address: str) -> bytes:
 
 def _make_room(database: sqlite3.Connection, now_us: int) -> None:
     """Let one form go where MOST_WAITING wait; its key goes with the next sweep."""
-    waiting = "sealed IS NOT NULL AND received_us > ?"
-    (count,) = database.execute(f"SELECT count(*) FROM visitor_forms WHERE {waiting}", (now_us - WAIT_US,)).fetchone()
+    (count,) = database.execute(f"SELECT count(*) FROM visitor_forms WHERE {_WAITING}", (now_us - WAIT_US,)).fetchone()
     if count < MOST_WAITING:
         return
     database.execute(
         "UPDATE visitor_forms SET sealed = NULL, sender = NULL WHERE form_id = (SELECT form_id FROM visitor_forms"
-        f" JOIN (SELECT sender, count(*) AS share FROM visitor_forms WHERE {waiting} GROUP BY sender) USING (sender)"
-        f" WHERE {waiting} ORDER BY share DESC, received_us, form_id LIMIT 1)",
+        f" JOIN (SELECT sender, count(*) AS share FROM visitor_forms WHERE {_WAITING} GROUP BY sender) USING (sender)"
+        f" WHERE {_WAITING} ORDER BY share DESC, received_us, form_id LIMIT 1)",
         (now_us - WAIT_US, now_us - WAIT_US),
     )
 
 
-def bind_form(connection: sqlite3.Connection, form_id: str, visit_id: str) -> None:
+def bind_form(connection: sqlite3.Connection, form_id: str, visit_id: str, now_us: int) -> None:
     """Mark a form as an arrival's, in the transaction that registers it; raises NotWaiting."""
     done = connection.execute(
-        "UPDATE visitor_forms SET visit_id = ?, sealed = NULL, sender = NULL WHERE form_id = ? AND sealed IS NOT NULL",
-        (visit_id, form_id),
+        "UPDATE visitor_forms SET visit_id = ?, bound_us = ?, sender = NULL"
+        " WHERE form_id = ? AND sealed IS NOT NULL AND visit_id IS NULL",
+        (visit_id, now_us, form_id),
     )
     if done.rowcount != 1:
         raise NotWaiting(f"form {form_id}: does not wait any more")
+
+
+def release_form(connection: sqlite3.Connection, visit_id: str) -> None:
+    """Let a form that was bound to a visit wait again, in the transaction that undoes it; nothing where it is gone."""
+    connection.execute(
+        "UPDATE visitor_forms SET visit_id = NULL, bound_us = NULL, sender = ?"
+        " WHERE visit_id = ? AND sealed IS NOT NULL",
+        (b"", visit_id),
+    )
 
 
 def _opened_form(form_id: str, received_us: int, sealed: bytes, key: bytes) -> SentForm:

@@ -1,6 +1,7 @@
 """What visitors have sent from their own phones, as the desk's pages show it until it is bound to an arrival."""
 
 import re
+from contextlib import closing
 from typing import Any
 
 from edge.clock import wall_us
@@ -9,6 +10,8 @@ from edge.desk.shown import ShownVisit
 from edge.desk.visitor_forms import FormState, SentForm, VisitorForms
 from edge.kiosk.consent import ConsentDesk
 from edge.kiosk.shell import Shell
+from edge.people.contacts import given_by
+from edge.people.vault import opened
 from edge.place.geofence import claimed_place, load_fence
 from sync.format.canonical import Fields
 
@@ -45,10 +48,20 @@ class PhoneForms:
         self._forms.sweep(wall_us())
 
     def consent(self, visit: ShownVisit, form: SentForm) -> Consent | None:
-        """What a form agrees to, None where this arrival's pictures are gone or that text is in force no more."""
+        """What a form agrees to, None where this arrival's pictures are gone or that text is in force no more.
+
+        That the phone is in this visitor's hand is known where the same face has given the same number before; else it
+        is the word of whoever binds the two.
+        """
         offered = ConsentDesk(self._shell).offered(visit, form.language)
         agreed = next((text for text in offered if text.version == form.consent), None)
-        return None if agreed is None else Consent(agreed, confirmed="phone")
+        if agreed is None:
+            return None
+        home, known = self._shell.home, False
+        if visit.person_id is not None:
+            with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+                known = given_by(ledger.connection, vault, form.phone, visit.person_id)
+        return Consent(agreed, confirmed="phone" if known else "desk")
 
     def place(self, form: SentForm) -> Fields:
         """The place that a form claims, `unknown` where its page may not ask or the visitor did not say."""

@@ -202,6 +202,15 @@ def other_faces_of(
     return _first_other(connection, "person_id = ? AND visitor_id <> ?", (contact_id, visitor_id, visit_id))
 
 
+def given_by(connection: sqlite3.Connection, vault: Vault, phone: Phone, visitor_id: str) -> bool:
+    """Whether this number was given at an earlier visit of this face, and never at another's."""
+    faces = connection.execute(
+        "SELECT DISTINCT visitor_id FROM contact_visits JOIN contacts USING (person_id) WHERE number_hmac = ?",
+        (number_hmac(vault.pepper(), phone),),
+    ).fetchall()
+    return faces == [(visitor_id,)]
+
+
 def _first_other(connection: sqlite3.Connection, whose: str, values: tuple[str, str, str]) -> tuple[str, int] | None:
     found = connection.execute(
         f"SELECT visit_id, arrived_us FROM contact_visits WHERE {whose} AND visit_id <> ? ORDER BY arrived_us LIMIT 1",

@@ -577,6 +577,21 @@ class Vault:
             for row in connection.execute(f"SELECT {column} FROM {table} WHERE person_id = ?", (person_id,)).fetchall()
         ]
 
+    def forget_visit(self, connection: sqlite3.Connection, person_id: str, visit_id: str) -> None:
+        """Drop what was taken of a person at one visit, in the ledger's transaction; the rest of them stays.
+
+        A template is stored at the very moment of its visit's picture (`Visits._keep`). Nothing is left in free pages
+        (secure_delete), and in the log until the next `scrub`.
+        """
+        connection.execute(
+            "DELETE FROM templates WHERE person_id = ? AND stored_us IN"
+            " (SELECT stored_us FROM crops WHERE visit_id = ? AND person_id = ?)",
+            (person_id, visit_id, person_id),
+        )
+        for table in _BY_VISIT:
+            connection.execute(f"DELETE FROM {table} WHERE visit_id = ? AND person_id = ?", (visit_id, person_id))
+        _revise(connection, [person_id])
+
     def hand_over(self, connection: sqlite3.Connection, table: str, row_id: str, person_id: str, heir_id: str) -> None:
         """Seal a row of one person's under another's key, in the ledger's transaction; nothing where it is gone.
 

@@ -16,6 +16,7 @@ from edge.desk.approvals import Approvals, Change
 from edge.desk.checkin import NotNow
 from edge.desk.consents import Consent, ConsentTexts
 from edge.desk.undo import UNDO_US, TooLate, undo
+from edge.desk.visitor_forms import BOUND_US
 from edge.people.vault import opened
 from sync.format.records import Record
 from sync.format.stamp import Stamp
@@ -144,6 +145,36 @@ def test_a_consent_given_with_the_registration_is_withdrawn_with_it_and_the_face
         assert vault.crop(visit) is None
         assert vault.sweep_keys() == 0
     assert verify(host.desk.home.path).ok
+
+
+def test_a_consent_bound_to_somebody_who_had_consented_before_takes_only_that_visit_with_it(
+    host: Host, door: Door
+) -> None:
+    home, texts = host.desk.home, ConsentTexts("", timedelta(days=180))
+    first, person = door.arrive("first", ago_s=7200)
+    own = Consent(texts.text("visitor", "zh"))
+    host.checkin.register(host.arrival(first), "walk_in", None, own, secrets.token_hex(16), ACCOUNT)
+    with opened(home.database, home.keys_database) as vault:
+        since_us, templates = vault.consented_us(person), held(host, "templates")
+    visit, _ = door.arrive("return", person=person, similarity=0.8, crop=b"another picture")
+    wrong = Consent(texts.text("visitor", "zh"), confirmed="desk")
+    host.checkin.register(host.arrival(visit), "walk_in", None, wrong, secrets.token_hex(16), ACCOUNT)
+    _, withdrawn = taken_back(host, visit)
+    earlier, _ = door.ledger.records(("consent.given",))
+    assert (withdrawn.kind, withdrawn.fields["reason"]) == ("consent.withdrawn", "undone")
+    assert withdrawn.fields["earlier"] == earlier.hash.hex()
+    with opened(home.database, home.keys_database) as vault:
+        assert vault.remembers(person), "nobody's face goes because somebody else's form was bound to it"
+        assert vault.consented_us(person) == earlier.stamp.wall_us
+        assert abs(earlier.stamp.wall_us - (since_us or 0)) < 10_000_000
+        assert vault.crop(visit) is None
+        assert vault.crop(first) is not None
+    assert held(host, "templates") == templates
+    assert verify(home.path).ok
+
+
+def test_a_form_is_kept_as_long_as_its_binding_can_be_undone() -> None:
+    assert BOUND_US == UNDO_US
 
 
 def test_a_consent_of_an_earlier_visit_outlives_an_undo(host: Host, door: Door) -> None:

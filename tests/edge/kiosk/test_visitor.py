@@ -20,12 +20,13 @@ from edge.consent import HELD_S
 from edge.desk.desk_secrets import desk_secret
 from edge.desk.receipts import drawn as draw
 from edge.desk.visitor_code import FORM_S, LOOK_S, VisitorCode
-from edge.desk.visitor_forms import MOST_WAITING, WAIT_US, SentForm, VisitorForms, sender_mark
+from edge.desk.visitor_forms import BOUND_US, MOST_WAITING, WAIT_US, SentForm, VisitorForms, sender_mark
 from edge.kiosk.app import create_app
 from edge.kiosk.phone_forms import NEWEST
 from edge.kiosk.tablet_ca import TabletCa, issue
 from edge.people.person_keys import KEYS_FORMAT
 from edge.people.phones import parse_phone
+from edge.people.vault import opened
 from edge.place.geofence import claimed_place
 from edge.settings import parse_settings
 from edge.visitor.app import create_visitor_app
@@ -200,8 +201,56 @@ def test_a_consent_from_the_phone_stands_beside_the_registration_and_is_never_ti
         (given,) = site.checkins("consent.given")
         assert given.fields["person"] == person
         assert (given.fields["version"], given.fields["language"]) == (versions[0], "zh")
-        assert given.fields["confirmed"] == "phone"
+        assert given.fields["confirmed"] == "desk", "that this phone is this visitor's is the host's word"
         assert "您的人脸识别同意已记录" in phone.get(path).text
+    again, _ = door.arrive("return", person=person, similarity=0.8)
+    other, _ = door.arrive("first")
+    for visit, confirmed in ((again, "phone"), (other, "desk")):
+        with site.phone() as phone:
+            path = site.opened(phone)
+            phone.post(path, data={**FORM, "consent": versions[0]})
+            tap(li, visit, path[3:35])
+            assert site.checkins("consent.given")[-1].fields["confirmed"] == confirmed
+
+
+def test_a_form_bound_to_the_wrong_arrival_is_taken_back_with_that_face_and_waits_for_the_right_one(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    wrong, stranger = door.arrive("first", ago_s=60, crop=b"the stranger's picture")
+    right, visitor = door.arrive("first", ago_s=30)
+    with site.phone() as phone:
+        path = site.opened(phone)
+        version = re.findall(r'name="consent" value="([^"]+)"', phone.get(path).text)[0]
+        phone.post(path, data={**FORM, "consent": version})
+        tap(li, wrong, path[3:35])
+        undone = {"csrf_token": form_token(li, "/"), "request_id": secrets.token_hex(16)}
+        assert "登记已撤销" in li.post(f"/visits/{wrong}/undo", data=undone, follow_redirects=True).text
+        (withdrawn,) = site.checkins("consent.withdrawn")
+        assert (withdrawn.fields["visit"], withdrawn.fields["person"]) == (wrong, stranger)
+        with opened(site.desk.home.database, site.desk.home.keys_database) as vault:
+            assert not vault.remembers(stranger)
+            assert vault.crop(wrong) is None
+        assert "等待前台确认" in phone.get(path).text
+        assert tap(li, right, path[3:35]).status_code == 200
+        given = site.checkins("consent.given")[-1]
+        assert (given.fields["visit"], given.fields["person"]) == (right, visitor)
+        assert "您的人脸识别同意已记录" in phone.get(path).text
+    assert verify(site.desk.home.path).ok
+
+
+def test_a_bound_form_s_key_is_destroyed_when_its_binding_cannot_be_undone_any_more(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    visit, _ = door.arrive("first")
+    with site.phone() as phone:
+        path = site.opened(phone)
+        phone.post(path, data=FORM)
+        tap(li, visit, path[3:35])
+    keys = site.desk.home.keys_database
+    for after_us, kept in ((BOUND_US - 60_000_000, 1), (BOUND_US + 1, 0)):
+        site.forms().sweep(round(time.time() * 1e6) + after_us)
+        with closing(open_checked(keys, KEYS_FORMAT)) as connection:
+            assert connection.execute("SELECT count(*) FROM visitor_form_keys").fetchone() == (kept,)
 
 
 def test_somebody_whom_nobody_compared_consents_from_the_phone_while_the_pictures_of_the_door_wait(
@@ -220,7 +269,7 @@ def test_somebody_whom_nobody_compared_consents_from_the_phone_while_the_picture
             said = "您的人脸识别同意已记录" if visit == waits else "没有记录人脸识别同意"
             assert said in phone.get(path).text
     (given,) = site.checkins("consent.given")
-    assert (given.fields["visit"], given.fields["confirmed"]) == (waits, "phone")
+    assert (given.fields["visit"], given.fields["confirmed"]) == (waits, "desk")
     assert [one.fields["way"] for one in site.checkins()] == ["visitor", "visitor"]
 
 
