@@ -226,14 +226,16 @@ def _visit_row(visit: "LoggedVisit", as_json: bool) -> dict[str, Any]:
 
 @app.command("check-config")
 def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_default=False)]) -> None:
-    """Read the configuration and say whether the node can start with it.
+    """Read the configuration and say whether node and pages can start with it; exit 1 where they cannot.
 
     Example: firstvisit check-config /var/lib/firstvisit/home
     """
     from camera.source import parse_uri, redact
+    from edge.config_check import operator_findings, page_findings
     from edge.consent import policy_text
     from edge.home import Home
     from edge.place.geofence import place_text
+    from sync.transport.tls import utc_now
 
     found = Home(home)
     settings = found.settings()
@@ -253,6 +255,11 @@ def check_config(home: Annotated[Path, typer.Argument(help="The HOME.", show_def
         say(line)
     if not settings.camera:
         say("add a [[camera]] with id and uri", "  no camera yet:", "yellow")
+    pages = list(page_findings(found.path, settings, utc_now()))
+    for one in (*operator_findings(settings), *pages):
+        say(f"{one.part} {one.text}", f"  {one.state}", _STYLES[one.state])
+    if any(one.state == "bad" for one in pages):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -278,9 +285,8 @@ def doctor(
     if as_json:
         print(json.dumps([finding.listed() for finding in findings]))
     else:
-        styles = {"good": "green", "warn": "yellow", "bad": "red"}
         for finding in findings:
-            say(f"{finding.part:<10} {finding.text}", f"{finding.state:<4}", styles[finding.state])
+            say(f"{finding.part:<10} {finding.text}", f"{finding.state:<4}", _STYLES[finding.state])
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
@@ -300,6 +306,7 @@ def demo(
         raise typer.Exit(1)
 
 
+_STYLES = {"good": "green", "warn": "yellow", "bad": "red"}
 _INIT_OPTIONS = {
     "site.id": "--site",
     "node.id": "--node",

@@ -4,9 +4,8 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from camera import CameraError
 from camera.source import parse_uri, redact, uri_digest
@@ -15,7 +14,9 @@ from edge import EdgeError
 from edge.access_log import check as check_access
 from edge.cameras.camera_views import CameraViews
 from edge.clock import UNKNOWN_ERROR_US, read_kernel, wall_us
+from edge.config_check import operator_findings, page_findings
 from edge.consent import policy_text
+from edge.finding import Finding
 from edge.home import Home
 from edge.keys.epochs import ROLES
 from edge.keys.key_copies import KeyCopies
@@ -34,8 +35,7 @@ from sync.format.log_proof import LogHead
 from sync.format.stamp import rfc3339
 from sync.node.alarms import Alarms
 from sync.node.witness import newest
-from sync.transport.server_pair import ServerPair
-from sync.transport.tls import RENEW_BEFORE, TlsFiles, load_certificate, tls_files, utc_now
+from sync.transport.tls import RENEW_BEFORE, TlsFiles, tls_files, utc_now
 from sync.verify.ledgers import verify_after
 from sync.verify.verify import verify
 
@@ -43,20 +43,7 @@ PROBE_S = 5.0
 LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes, so an ack is due as often
 MISSED_NIGHTS_S = 3 * 86_400
 TOLD_OF_FULL_S = 7 * 86_400
-PAGES_RENEW_BEFORE = timedelta(days=30)  # a public one is renewed by itself with about as much left, ours by hand
 LOW_DISK_BYTES = 2 * 1024**3
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at. state: good; warn, it works but somebody should look; bad, it does not work."""
-
-    part: str
-    state: Literal["good", "warn", "bad"]
-    text: str
-
-    def listed(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def examine(home: Home) -> list[Finding]:
@@ -75,7 +62,8 @@ def examine(home: Home) -> list[Finding]:
         *_access(home),
         _people(home),
         *_copies(home),
-        *_certificates(home, settings),
+        *operator_findings(settings),
+        *page_findings(home.path, settings, utc_now()),
         _clock(),
         _disk(home, settings),
         *_central(home, settings),
@@ -255,22 +243,6 @@ def _copies(home: Home) -> Iterator[Finding]:
     for path, people in behind.items():
         text = f"{path}: the keys of {people} people erased here lie there still: bring it within reach"
         yield Finding("key copy", "bad", text)
-
-
-def _certificates(home: Home, settings: Settings) -> Iterator[Finding]:
-    now = utc_now()
-    for page, tls in (("kiosk", settings.kiosk.tls), ("visitor", settings.visitor.tls)):
-        if tls.cert is None or tls.key is None:
-            continue
-        try:
-            path = home.path / tls.cert
-            ServerPair(path, home.path / tls.key).check(now)
-            ends = load_certificate(path).not_valid_after_utc
-        except SyncError as error:
-            yield Finding("tls", "bad", f"{page}: {error}")
-            continue
-        state: Literal["good", "warn"] = "warn" if ends - now < PAGES_RENEW_BEFORE else "good"
-        yield Finding("tls", state, f"{page}: the certificate holds until {ends:%Y-%m-%d}")
 
 
 def _clock() -> Finding:

@@ -82,6 +82,11 @@ class OperatorSettings(_Section):
     name: Annotated[str, Field(max_length=120)] = ""
     contact: Annotated[str, Field(max_length=200)] = ""
 
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The keys that say nothing."""
+        return tuple(key for key, value in (("name", self.name), ("contact", self.contact)) if not value.strip())
+
 
 class Retention(_Section):
     unconsented_h: Annotated[float, Field(gt=0, le=30 * 24)] = 24.0

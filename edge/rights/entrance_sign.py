@@ -51,9 +51,9 @@ class Sign:
 def sign_of(settings: Settings, policy: CapturePolicy, made_us: int) -> Sign:
     """Put the sign together; raises NoSign where the configuration does not say who answers for the data."""
     operator = settings.operator
-    for key, value in (("operator.name", operator.name), ("operator.contact", operator.contact)):
-        if not value.strip():
-            raise NoSign(f"{key}: missing, and the sign must say it (firstvisit.toml, section [operator])")
+    if operator.missing:
+        key = f"operator.{operator.missing[0]}"
+        raise NoSign(f"{key}: missing, and the sign must say it (firstvisit.toml, section [operator])")
     languages = Languages(_TEXTS)
     zh, en = languages.named("zh"), languages.named("en")
     values = {
