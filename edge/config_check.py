@@ -18,7 +18,7 @@ from sync.transport.tls import load_certificate
 RENEW_BEFORE = timedelta(days=30)  # a public one is renewed by itself with about as much left, ours by hand
 _EVERYWHERE = ("", "0.0.0.0", "::")
 _LACKING = {
-    "name": "consent texts say 'this sales office', access files name nobody, and firstvisit sign prints no sign",
+    "name": "consent texts and access files say 'this sales office', and firstvisit sign prints no sign",
     "contact": "nobody is told how to reach whoever answers for the data, and firstvisit sign prints no sign",
 }
 

@@ -47,7 +47,7 @@ def export(
     ):
         subject = find_subject(ledger, vault, asked)
         moment, now_us = Times(settings.site.timezone).moment, wall_us()
-        made = make_file(ledger, vault, subject, found.policy(settings), moment, now_us)
+        made = make_file(ledger, vault, subject, found.policy(settings), settings.operator, moment, now_us)
         handle = _new(out)
         record = record_made(ledger, made)
     with os.fdopen(handle, "wb") as file:

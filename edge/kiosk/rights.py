@@ -178,7 +178,7 @@ def mount(shell: Shell) -> None:
                 subject = find_subject(ledger, vault, whom)
                 for one in (*subject.persons, *subject.contacts) or subject.visits:
                     shell.look(session, "person", one)
-                made = make_file(ledger, vault, subject, home.policy(settings), moment, wall_us())
+                made = make_file(ledger, vault, subject, home.policy(settings), settings.operator, moment, wall_us())
                 record = record_made(ledger, made, session.account.account_id, sent)
         except EdgeError as error:
             return refused(request, session, error, "not_found")

@@ -21,6 +21,7 @@ from edge.consent import CapturePolicy
 from edge.people.phones import Phone, number_hmac, parse_phone
 from edge.people.restricted import contact_at, number_of, visits_of
 from edge.people.vault import Vault
+from edge.settings import OperatorSettings
 from sync.format.canonical import Fields
 from sync.format.records import ROLE_OF_KIND, Record
 from sync.format.stamp import rfc3339
@@ -99,15 +100,22 @@ def find_subject(ledger: Ledger, vault: Vault, asked: str) -> Subject:
 
 
 def make_file(
-    ledger: Ledger, vault: Vault, subject: Subject, policy: CapturePolicy, moment: Moment, now_us: int
+    ledger: Ledger,
+    vault: Vault,
+    subject: Subject,
+    policy: CapturePolicy,
+    operator: OperatorSettings,
+    moment: Moment,
+    now_us: int,
 ) -> AccessFile:
     """Gather everything of a subject into one zip: data.json, index.html (Chinese and English), faces/.
 
-    moment: writes microseconds as people of the site read them.
+    operator: who answers for it, and how they are reached. moment: writes microseconds as people of the site read them.
     """
     pictures = {visit: jpeg for visit in subject.visits if (jpeg := vault.crop(visit)) is not None}
     held: dict[str, Any] = {
         "made_at": rfc3339(now_us),
+        "operator": {"name": operator.name, "contact": operator.contact},
         "visits": list(subject.visits),
         "faces": [_face(ledger.connection, vault, person_id) for person_id in subject.persons],
         "pictures": sorted(f"faces/{visit}.jpg" for visit in pictures),

@@ -79,7 +79,9 @@ def sign_of(settings: Settings, policy: CapturePolicy, made_us: int) -> Sign:
             Section(both("who.head"), (both("who.text"),)),
             Section(both("what.head"), (both(f"what.{policy.mode}"),)),
             Section(both("kept.head"), tuple(both(f"kept.{line}") for line in kept)),
-            Section(both("impact.head"), (both("impact.text"),)),
+            Section(
+                both("impact.head"), (both("impact.why_all" if policy.embeds else "impact.why"), both("impact.text"))
+            ),
             Section(both("rights.head"), (both("rights.text"),)),
         ),
         foot=(both("foot.law"), both("foot.made")),

@@ -45,9 +45,9 @@ def wildcard(key: EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
 @pytest.mark.parametrize(
     ("section", "told"),
     [
-        ("", ["operator.name missing: consent texts say", "operator.contact missing: nobody is told"]),
+        ("", ["operator.name missing: consent texts and access", "operator.contact missing: nobody is told"]),
         ('[operator]\nname = "x"\n', ["operator.contact missing: nobody is told"]),
-        ('[operator]\nname = " "\ncontact = "x"\n', ["operator.name missing: consent texts say"]),
+        ('[operator]\nname = " "\ncontact = "x"\n', ["operator.name missing: consent texts and access"]),
     ],
 )
 def test_who_answers_for_the_data_is_missed_by_name(section: str, told: list[str]) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pyrage
 import pytest
 
+from edge.access_log import AccessLog, sign
+from edge.access_log import check as check_access
 from edge.backup import back_up
 from edge.clock import Clock
 from edge.doctor import _chain
@@ -89,6 +91,24 @@ def test_a_good_night_is_kept_and_what_central_holds_leaves(held: Home) -> None:
     assert finding.state == "good"
     assert finding.text.startswith("32 records verified ")
     assert finding.text.endswith(", 1 more now")
+
+
+def test_the_log_of_looks_outlives_the_records_that_leave_and_still_verifies(held: Home) -> None:
+    looks = AccessLog(held.database)
+    with closing(held.open_ledger("desk", Clock())) as desk:
+        looks.note("acc-1", "face", "v-1")
+        sign(desk)
+        looks.close()
+    with closing(held.open_ledger("node", Clock())) as ledger:
+        night = night_of(held, ledger)
+        through_the_night(night, lambda: Checks(held.database).last() is not None)
+        night.stop()
+        record = ledger.last_of("retention.run")
+        assert record is not None
+        assert record.fields["purged"]["upto"] == 22
+    checked = check_access(held.database)
+    assert checked is not None
+    assert (checked.why, checked.entries) == ("", 1)
 
 
 def test_a_damaged_night_is_an_alarm_and_nothing_is_purged(held: Home) -> None:

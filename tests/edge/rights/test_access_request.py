@@ -22,8 +22,9 @@ NOW_US = 1_790_000_000_000_000
 
 def held(office: Office, asked: str) -> tuple[dict[str, Any], dict[str, bytes]]:
     subject = find_subject(office.desk, office.vault, asked)
-    policy = office.home.policy(office.home.settings())
-    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai").moment, NOW_US)
+    settings = office.home.settings()
+    policy, moment = office.home.policy(settings), Times("Asia/Shanghai").moment
+    made = make_file(office.desk, office.vault, subject, policy, settings.operator, moment, NOW_US)
     with zipfile.ZipFile(io.BytesIO(made.data)) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     return json.loads(files["data.json"]), files
@@ -88,8 +89,9 @@ def test_a_restricted_phone_is_found_by_its_number_and_an_erased_one_is_not(offi
 def test_that_the_file_was_made_is_a_record_of_its_hash_and_no_number(office: Office) -> None:
     visit, person, contact = office.check_in()
     subject = find_subject(office.desk, office.vault, visit)
-    policy = office.home.policy(office.home.settings())
-    made = make_file(office.desk, office.vault, subject, policy, Times("Asia/Shanghai").moment, NOW_US)
+    settings = office.home.settings()
+    policy, moment = office.home.policy(settings), Times("Asia/Shanghai").moment
+    made = make_file(office.desk, office.vault, subject, policy, settings.operator, moment, NOW_US)
     record = record_made(office.desk, made, ACCOUNT, request())
     assert record.kind == "export.made"
     assert record.fields["what"] == "access_request"
@@ -110,3 +112,14 @@ def test_the_command_writes_the_file_once_and_only_for_its_owner(office: Office,
         CliRunner().invoke(app, command, catch_exceptions=False, standalone_mode=False)
     made = [one for one in office.desk.records(("export.made",)) if one.fields["what"] == "access_request"]
     assert len(made) == 1, "what nobody got was not made"
+
+
+def test_it_names_who_answers_for_the_data_and_how_they_are_reached(office: Office) -> None:
+    visit, _, _ = office.check_in()
+    _, files = held(office, visit)
+    assert "个人信息处理者：本售楼处。" in files["index.html"].decode()
+    config = office.home.config
+    config.write_text(config.read_text() + '[operator]\nname = "湖畔置业有限公司"\ncontact = "021-5555 0000"\n')
+    data, files = held(office, visit)
+    assert data["operator"] == {"name": "湖畔置业有限公司", "contact": "021-5555 0000"}
+    assert "湖畔置业有限公司；联系方式：021-5555 0000" in files["index.html"].decode()

@@ -59,7 +59,10 @@ def test_it_says_what_the_mode_does_and_not_what_another_does() -> None:
     assert "12 小时后自动删除" in compares
     assert "与访客的协议第 3 条" in compares
     assert "60 分钟" not in compares
+    assert "您愿意才用" in asks
+    assert "您愿意才用" not in compares
     for said in (asks, compares):
+        assert "为什么用人脸" in said
         assert "撤回同意" in said
         assert "未满 14 周岁" in said
         assert "不同意不影响接待" in said
