@@ -14,8 +14,8 @@ from edge.cli import app
 from edge.config_check import operator_findings, page_findings
 from edge.doctor import examine
 from edge.home import Home
+from edge.kiosk.tablet_ca import TabletCa, issue
 from edge.settings import Settings, parse_settings
-from edge.tablet_ca import TabletCa, issue
 from sync.transport.tls import key_pem, new_key, utc_now
 
 NAME = "desk.example"
