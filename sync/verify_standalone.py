@@ -1036,6 +1036,9 @@ def judge_bundle(
     for one in records[deciding[0] + 1 :]:
         if one.fields.get("visit") == visit and one is not record and one.place not in void:
             yield f"later: {named(one.place)} {one.kind}"
+            if one.kind == "person.split" and one.fields.get("reason") == "visit":
+                whose = _code(one.fields.get("person"))
+                yield f"split out at {named(one.place)}: this visit was not of person {whose}"
     later = [one for one in records[deciding[0] + 1 :] if one.place not in void]
     yield from _source([one for one in later if one.fields.get("visit") == visit])
 

@@ -103,6 +103,13 @@ class Arrivals:
         with self._lock:
             return [self._visits[visit_id] for visit_id in self._of_party.get(party_id, ())]
 
+    def others_of(self, visit: ShownVisit) -> list[ShownVisit]:
+        """The other visits of a visit's person, as far as the pages look back, the newest first."""
+        with self._lock:
+            theirs = self._of_person.get(visit.whose or "", set()) - {visit.visit_id}
+            found = [self._visits[visit_id] for visit_id in theirs]
+        return sorted(found, key=lambda other: other.arrived_us, reverse=True)
+
     def party_of(self, visit: ShownVisit) -> tuple[str, ...]:
         """The other visits known to be of its party, or recorded in one frame with it."""
         with self._lock:

@@ -97,7 +97,7 @@ class Merging:
 def _said_of(ledger: Ledger, persons: tuple[str, str]) -> Said | None:
     """What stands of two ids: the newest word, unless that took the one before it back."""
     told = [one for one in ledger.records((MERGED, SPLIT)) if set(one.fields.get("persons", ())) == set(persons)]
-    if not told or told[-1].fields.get("reason") == "not_same":
+    if not told or told[-1].fields.get("reason") in ("not_same", "visit"):
         return None
     word: Word = "merged" if told[-1].kind == MERGED else "lookalike"
     return Said(told[-1], news=False, word=word)

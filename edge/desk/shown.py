@@ -15,6 +15,7 @@ from sync.format.visit_fields import (
     face_withdrawn,
     settle,
     settles,
+    taken_out,
 )
 
 DISMISSED = ("companion", "not_customer", "refused", "left")
@@ -159,6 +160,7 @@ class ShownVisit:
     as the desk has it, or the node's own proposal; party_at: (epoch, seq) of the desk's word. agents: how many enrolled
     agents were near. maybe_staff: like one of staff, but not certainly. closings: every `visit.checkin` of it, in the
     order of the chain. alias: the id its person had before that was merged; merge_said: the desk's answer to `merge`.
+    split_from: of whom the desk has said that this visit was not, in the record at split_at.
     words: these and what was asked and answered of its source. forgotten: the
     person has been erased or has expired, and the face with them. begun: the visit's first record, decided: that of the
     decision; two where somebody was only seen and has consented since.
@@ -191,6 +193,8 @@ class ShownVisit:
     assigned: Assigned | None = None
     alias: str | None = None
     merge_said: MergeSaid | None = None
+    split_from: str | None = None
+    split_at: tuple[int, int] = (0, 0)
     party_at: tuple[int, int] = (0, 0)
     consent: Consented | None = None
     withdrawn: bool = False
@@ -332,6 +336,9 @@ def _of_two(visit: ShownVisit, record: Record) -> ShownVisit:
     """The desk has said of two ids whether they are one person."""
     fields, said = record.fields, merge_said(record)
     word = said.word
+    if (whose := taken_out(fields)) is not None:
+        mine = fields["visit"] == visit.visit_id
+        return replace(visit, split_from=whose, split_at=(record.epoch, record.seq)) if mine else visit
     if visit.merge and set(visit.merge) == set(said.persons):
         visit = replace(visit, merge_said=said)
     if word == "merged" and visit.person_id == fields["alias"]:
@@ -358,6 +365,8 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         assigned=visit.assigned,
         alias=visit.alias,
         merge_said=visit.merge_said,
+        split_from=visit.split_from,
+        split_at=visit.split_at,
         consent=visit.consent,
         withdrawn=visit.withdrawn,
         withdrawal=visit.withdrawal,

@@ -6,7 +6,7 @@ from fastapi import Depends
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge.kiosk.roles import EVIDENCE
+from edge.kiosk.roles import EVIDENCE, MANAGER
 from edge.kiosk.shell import Shell
 from edge.recognition.grade import ONLY_B
 from edge.visits.explanation import because
@@ -36,4 +36,5 @@ def mount(shell: Shell) -> None:
                 for near in nearest
             ],
             only_b=ONLY_B,
+            may_split=session.account.role in MANAGER and visit.decision == "return" and not visit.forgotten,
         )

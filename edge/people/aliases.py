@@ -9,6 +9,7 @@ import sqlite3
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
+from edge.people.person_keys import VaultError
 from edge.people.vault import VISITORS, Vault
 
 ALIASES = Migrations("aliases")
@@ -75,6 +76,34 @@ def split(connection: sqlite3.Connection, vault: Vault, alias: str) -> None:
     connection.execute("DELETE FROM merged_rows WHERE alias = ?", (alias,))
     connection.execute("DELETE FROM person_aliases WHERE alias = ?", (alias,))
     vault.changed(connection, [person_id, alias])
+
+
+def take_out(connection: sqlite3.Connection, vault: Vault, visit_id: str, person_id: str, heir_id: str) -> int:
+    """One visit was somebody else's: what it left goes to an id of their own, in the ledger's transaction.
+
+    heir_id: has a key already, made before it. Returns how many templates went along: those stored with the visit's
+    picture, by which they are known. Consents are the caller's to settle. Raises VaultError where the visit has left no
+    picture of this person that opens.
+    """
+    found = connection.execute(
+        "SELECT stored_us FROM crops WHERE visit_id = ? AND person_id = ?", (visit_id, person_id)
+    ).fetchone()
+    if found is None:
+        raise VaultError(f"visit {visit_id}: no picture of {person_id} is kept")
+    connection.execute("INSERT INTO people VALUES (?, ?, ?)", (heir_id, found[0], VISITORS))
+    templates = connection.execute(
+        "SELECT template_id FROM templates WHERE person_id = ? AND stored_us = ?", (person_id, found[0])
+    ).fetchall()
+    for (template_id,) in templates:
+        vault.hand_over(connection, "templates", str(template_id), person_id, heir_id)
+    for table, row_id in vault.rows_of(connection, person_id):
+        if table != "templates" and row_id == visit_id:
+            vault.hand_over(connection, table, row_id, person_id, heir_id)
+    connection.execute(
+        "UPDATE contact_visits SET visitor_id = ? WHERE visit_id = ? AND visitor_id = ?", (heir_id, visit_id, person_id)
+    )
+    vault.changed(connection, [person_id, heir_id])
+    return len(templates)
 
 
 def mark_lookalikes(connection: sqlite3.Connection, vault: Vault, one: str, other: str) -> None:

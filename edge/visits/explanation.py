@@ -143,6 +143,8 @@ class Explained:
         ]
         if visit.decision != visit.original_decision:
             lines.append(f"corrected at the desk: {visit.decision}")
+        if visit.split_from is not None:
+            lines.append(f"split out at the desk: it was not {visit.split_from}, but {visit.person_id}")
         return lines
 
     def _rule(self, fields: Fields) -> str:

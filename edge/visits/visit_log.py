@@ -9,7 +9,7 @@ from sync.format.canonical import Fields
 from sync.format.notices import KeyRevoked
 from sync.format.records import Record
 from sync.format.stamp import from_us, rfc3339, to_us
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle, settles
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, Decision, settle, settles, taken_out
 from sync.format.void import voided_by
 from sync.node.ledger import Ledger
 
@@ -19,7 +19,8 @@ class LoggedVisit:
     """One visit. decision: as corrected; original_decision: the node's own. similarity, margin: -1..1.
 
     person_id, similarity, margin, pack: None where nobody was compared, or with nobody. record: the decision's. void:
-    why it proves nothing, being signed after its key was revoked; None where it counts.
+    why it proves nothing, being signed after its key was revoked; None where it counts. split_from: of whom the
+    desk has said that this visit was not.
     """
 
     visit_id: str
@@ -35,6 +36,7 @@ class LoggedVisit:
     acked: bool
     record: Record
     void: str | None = None
+    split_from: str | None = None
 
     def listed(self) -> dict[str, Any]:
         """The row as `firstvisit visits --json` prints it; times are RFC 3339."""
@@ -57,6 +59,7 @@ class LoggedVisit:
             "seq": self.record.seq,
             "hash": self.record.hash.hex(),
             "void": self.void,
+            "split_from": self.split_from,
         }
 
 
@@ -65,16 +68,28 @@ def visit_log(ledger: Ledger, after: tuple[int, int] = (0, 0)) -> list[LoggedVis
     acked, revoked = ledger.acked_upto(), ledger.revoked()
     decided: dict[str, Record] = {}
     corrections: dict[str, Fields] = {}
-    for record in ledger.records((*DECISION_OF_KIND, CORRECTED), after):
-        if record.kind != CORRECTED:
+    split: dict[str, str] = {}
+    for record in ledger.records((*DECISION_OF_KIND, CORRECTED, "person.split"), after):
+        if record.kind in DECISION_OF_KIND:
             decided[record.fields["visit"]] = record
-        elif settles(record.fields) and not voided_by(revoked, record.key_id, (record.epoch, record.seq)):
+        elif voided_by(revoked, record.key_id, (record.epoch, record.seq)):
+            continue
+        elif (taken_from := taken_out(record.fields)) is not None:
+            split[record.fields["visit"]] = taken_from
+        elif settles(record.fields) and record.kind == CORRECTED:
             corrections[record.fields["visit"]] = record.fields
-    return [_row(record, corrections.get(visit_id), acked, revoked) for visit_id, record in decided.items()]
+    return [
+        _row(record, corrections.get(visit_id), split.get(visit_id), acked, revoked)
+        for visit_id, record in decided.items()
+    ]
 
 
 def _row(
-    record: Record, correction: Fields | None, acked: tuple[int, int], revoked: Sequence[KeyRevoked]
+    record: Record,
+    correction: Fields | None,
+    split_from: str | None,
+    acked: tuple[int, int],
+    revoked: Sequence[KeyRevoked],
 ) -> LoggedVisit:
     fields = record.fields
     settled = settle(record.kind, fields, correction)
@@ -93,6 +108,7 @@ def _row(
         acked=(record.epoch, record.seq) <= acked,
         record=record,
         void=void.reason if void else None,
+        split_from=split_from,
     )
 
 

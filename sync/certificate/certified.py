@@ -16,7 +16,7 @@ from sync.format.signing import PublicKey
 from sync.format.source import lines as source_lines
 from sync.format.source import source_of
 from sync.format.stamp import rfc3339
-from sync.format.visit_fields import Settled, number_of
+from sync.format.visit_fields import Settled, number_of, taken_out
 from sync.format.void import Void
 from sync.format.void import lines as void_lines
 from sync.printable import counted
@@ -136,6 +136,8 @@ def lines(certificate: Certificate) -> list[str]:
         " (by the records chosen for this bundle)",
     ]
     said += [f"later: seq {one.seq} {one.kind}" for one in certificate.later]
+    taken = ((one, taken_out(one.fields)) for one in certificate.later)
+    said += [f"split out at seq {one.seq}: this visit was not of person {whose}" for one, whose in taken if whose]
     said += source_lines(source_of(certificate.later))
     if refusal := certificate.refusal():
         said.append(f"no certificate is issued for this visit: {REFUSALS[refusal]}")

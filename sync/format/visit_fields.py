@@ -43,6 +43,12 @@ def face_withdrawn(fields: Fields) -> str | None:
     return text_of(fields, "person") if of_a_face and fields.get("reason") != "undone" else None
 
 
+def taken_out(fields: Fields) -> str | None:
+    """Of whom a record says that its visit was not, None where it says no such thing."""
+    of_a_visit = fields.get("kind") == "person.split" and fields.get("reason") == "visit" and "visit" in fields
+    return text_of(fields, "person") if of_a_visit else None
+
+
 def decides_earlier(fields: Fields) -> bool:
     """Whether a record decides an arrival that is on record before it: who was only seen has consented since.
 

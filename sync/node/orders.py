@@ -67,7 +67,7 @@ class Erasure:
     nseq: int
     person_id: str
     reason: str
-    withdrawn_us: int | None
+    withdrawn_us: int | None = None
 
 
 def carry_out(connection: sqlite3.Connection, nseq: int, order: Order) -> None:

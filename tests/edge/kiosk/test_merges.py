@@ -114,3 +114,27 @@ def test_a_candidate_merged_meanwhile_is_shown_once_and_answers_as_the_older(
     say(client, f"/questions/{unsure}", person=newer)
     (answer,) = door.ledger.records(("visit.corrected",))
     assert (answer.fields["decision"], answer.fields["person"]) == ("return", older)
+
+
+def test_one_visit_is_split_out_of_a_person_by_the_manager_with_the_faces_side_by_side(
+    desk: Desk, door: Door, visitor: Visitor
+) -> None:
+    _, known = door.arrive("first", ago_s=7200)
+    false, _ = door.arrive("return", person=known, similarity=0.7)
+    li, manager, path = visitor("li"), visitor("wang"), f"/visits/{false}/other-person"
+    until(lambda: f'href="{path}"' in manager.get(f"/visits/{false}/why").text)
+    assert path not in li.get(f"/visits/{false}/why").text
+    html = manager.get(path).text
+    assert html.count("/crops/") == 2, "the two faces side by side"
+    request = re.search(r'name="request_id" value="([0-9a-f]{32})"', html)
+    assert request is not None
+    sent = {"csrf_token": form_token(manager, path), "request_id": request[1]}
+    assert li.post(path, data={**sent, "csrf_token": form_token(li, "/questions")}).status_code == 403
+    pages = [manager.post(path, data=sent, follow_redirects=True).text for _ in range(2)]
+    (record,) = door.ledger.records(("person.split",))
+    assert (record.fields["visit"], record.fields["person"]) == (false, known)
+    assert all(f"已单独成为另一人，记录 #{record.seq}" in page for page in pages)
+    assert f"记录 #{record.seq}" in li.get(f"/visits/{false}/why").text
+    assert "首访" in li.get(f"/fragments/arrival/{false}").text
+    assert manager.get(f"/crops/{false}.jpg").status_code == 200
+    assert verify(desk.home.path).ok

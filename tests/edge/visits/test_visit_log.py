@@ -23,7 +23,7 @@ ARRIVED_US = 1_782_871_200_123_456
 KEYS = {
     "visit_id", "person_id", "decision", "original_decision", "compared_with", "arrived_at", "camera_id",
     "zone", "party_id", "agents",
-    "similarity", "margin", "grade", "pack", "acked", "seq", "hash", "void",
+    "similarity", "margin", "grade", "pack", "acked", "seq", "hash", "void", "split_from",
 }  # fmt: skip
 
 
