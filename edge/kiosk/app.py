@@ -23,6 +23,7 @@ from edge.kiosk import (
     codes,
     consent,
     corrections,
+    display,
     enrol,
     erasures,
     front,
@@ -91,6 +92,7 @@ _PAGES = (
     tablets,
     trust,
     visitor,
+    display,
 )
 
 

@@ -2,18 +2,13 @@
 
 import logging
 import secrets
-import time
-from typing import Annotated, Any
+from typing import Annotated
 
-import segno
 from fastapi import Depends, Form
-from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.desk.checkin import CheckIn
-from edge.desk.desk_secrets import desk_secret
-from edge.desk.visitor_code import VisitorCode
 from edge.desk.visitor_forms import NotWaiting
 from edge.kiosk.checkin import checked_in, checkin_page
 from edge.kiosk.forms import sent_once
@@ -21,7 +16,7 @@ from edge.kiosk.parties import BadParty, PartyView
 from edge.kiosk.phone_forms import PhoneForms
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
-from edge.visitor.serving import visitor_url
+from edge.kiosk.shown_code import ShownCode
 from sync.web.sessions import Session
 
 _log = logging.getLogger(__name__)
@@ -31,30 +26,20 @@ _SWEEP_S = 60.0
 def mount(shell: Shell) -> None:
     """Add /visitor-code and its picture, the list of what was sent, and the form that binds one to an arrival."""
     app = shell.app
-    phones, parties, home = PhoneForms(shell), PartyView(shell), shell.home
+    phones, parties, code = PhoneForms(shell), PartyView(shell), ShownCode(shell.home)
     desk = CheckIn(shell.desk_ledger, shell.home)
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     part = Annotated[Session, Depends(shell.gate.part(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
     shell.jobs.every(phones.sweep, _SWEEP_S)
-    codes = VisitorCode(desk_secret(home.keys_database, "visitor_code"))
-    settings = home.settings().visitor
-    url = None if settings.listen is None else visitor_url(settings)
-
-    def code() -> dict[str, Any]:
-        """The QR code of this minute; None where there is no page for visitors."""
-        if url is None:
-            return {"qr": None}
-        made = segno.make(f"{url}/v/{codes.code(time.time())}", error="m")
-        return {"qr": Markup(made.svg_inline(scale=8, border=4, dark="#14211f", light="#ffffff", omitsize=True))}
 
     @app.get("/visitor-code")
     def code_page(request: Request, session: page) -> Response:
-        return shell.page(request, "visitor_code.html", session, **code())
+        return shell.page(request, "visitor_code.html", session, **code.drawn())
 
     @app.get("/fragments/visitor-code")
     def code_fragment(request: Request, _session: part) -> Response:
-        return shell.part(request, "visitor_qr.html", **code())
+        return shell.part(request, "visitor_qr.html", **code.drawn())
 
     @app.get("/fragments/forms")
     def forms_fragment(request: Request, session: part, visit: str = "", digits: str = "") -> Response:

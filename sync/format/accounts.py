@@ -44,10 +44,13 @@ class AccountChange:
 
 @dataclass(frozen=True, slots=True)
 class TabletChange:
-    """A device on which a PIN is enough from now on, or no longer; account_id: who said so."""
+    """A device on which a PIN is enough from now on, or no longer; account_id: who said so.
+
+    display: a screen for everybody, with one page and no PIN.
+    """
 
     tablet_id: str
-    act: Literal["registered", "revoked"]
+    act: Literal["registered", "display", "revoked"]
     account_id: str
 
     def fields(self) -> Fields:

@@ -106,15 +106,40 @@ class Gate:
         return self._sessions.find(request.cookies.get(self._cookies.session), touch=False) is not None
 
     def tablet(self, request: Request) -> Tablet | None:
-        """The registered tablet this request comes from."""
-        return self._tablets.find(request.cookies.get(self._cookies.tablet)) if self._tablets else None
+        """The registered tablet this request comes from; a display is none: no PIN opens anything on it."""
+        held = self._held(request)
+        return None if held is None or held.display else held
+
+    def display(self, request: Request) -> Tablet | None:
+        """The display this request comes from."""
+        held = self._held(request)
+        return held if held is not None and held.display else None
+
+    def keep_display(self, request: Request, response: Response) -> None:
+        """Let a display's cookie, which browsers keep for 400 days at most, begin anew."""
+        self._set(request, response, self._cookies.tablet, request.cookies[self._cookies.tablet], _TABLET_S)
 
     def register_tablet(self, request: Request, response: Response, name: str, account: Account) -> None:
         """Allow PINs on the device that sent this request."""
+        self._register(request, response, name, account, display=False)
+
+    def register_display(self, request: Request, response: Response, name: str, session: Session) -> None:
+        """Make a display of the device that sent this request, and sign its user out: it will stand there alone."""
+        self._register(request, response, name, session.account, display=True)
+        self._sessions.end(session.key)
+        response.delete_cookie(self._cookies.session)
+
+    def _register(self, request: Request, response: Response, name: str, account: Account, *, display: bool) -> None:
         if self._tablets is None:
             raise HTTPException(404)
-        token = self._tablets.register(name, account.account_id)
+        before = self._held(request)
+        token = self._tablets.register(name, account.account_id, display=display)
+        if before is not None:  # a device is one tablet: what its cookie said before opens nothing any more
+            self._tablets.revoke(before.tablet_id, account.account_id)
         self._set(request, response, self._cookies.tablet, token, _TABLET_S)
+
+    def _held(self, request: Request) -> Tablet | None:
+        return self._tablets.find(request.cookies.get(self._cookies.tablet)) if self._tablets else None
 
     def _session(self, request: Request, roles: tuple[str, ...], *, page: bool) -> Session:
         session = self._sessions.find(request.cookies.get(self._cookies.session), touch=page)

@@ -62,6 +62,12 @@ def offices(db: sqlite_utils.Database) -> None:
     db.table("accounts").add_column("office", str, not_null_default="")
 
 
+@MIGRATIONS()
+def displays(db: sqlite_utils.Database) -> None:
+    """display: a screen that shows one page to everybody, on which nobody signs in by PIN."""
+    db.table("tablets").add_column("display", int, not_null_default=0)
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[sqlite_utils.Database]:
     """A connection for one piece of work: pages are served by many threads, and SQLite's belong to one each.

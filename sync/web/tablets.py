@@ -1,4 +1,4 @@
-"""Registered tablets: devices on which a manager has allowed PINs."""
+"""Registered tablets: devices on which a manager has allowed PINs, and screens that show one page to everybody."""
 
 import hashlib
 import secrets
@@ -15,12 +15,16 @@ from sync.web.tables import opened
 
 @dataclass(frozen=True, slots=True)
 class Tablet:
-    """A device that holds one of our tokens; registered_by: an account id."""
+    """A device that holds one of our tokens; registered_by: an account id.
+
+    display: a screen for everybody, with its one page and no PIN.
+    """
 
     tablet_id: str
     name: str
     registered_by: str
     registered_s: float
+    display: bool
 
 
 class Tablets:
@@ -32,16 +36,17 @@ class Tablets:
         self._changing = changing or untold(db_path)
         self._now_s = now_s
 
-    def register(self, name: str, account_id: str) -> str:
-        """Allow PINs on a device; returns the token (32 random bytes, as text) that the device keeps in a cookie."""
+    def register(self, name: str, account_id: str, *, display: bool = False) -> str:
+        """Allow PINs on a device, or make a display of it; returns its cookie's token, 32 random bytes as text."""
         token, tablet_id = secrets.token_urlsafe(32), secrets.token_hex(8)
         shown = name.strip()[:40] or "tablet"
         with self._changing() as change:
             change.connection.execute(
-                "INSERT INTO tablets (tablet_id, token_hash, name, registered_by, registered_s) VALUES (?, ?, ?, ?, ?)",
-                (tablet_id, _digest(token), shown, account_id, self._now_s()),
+                "INSERT INTO tablets (tablet_id, token_hash, name, registered_by, registered_s, display)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (tablet_id, _digest(token), shown, account_id, self._now_s(), int(display)),
             )
-            change.tablets.append(TabletChange(tablet_id, "registered", account_id))
+            change.tablets.append(TabletChange(tablet_id, "display" if display else "registered", account_id))
         return token
 
     def find(self, token: str | None) -> Tablet | None:
@@ -70,4 +75,4 @@ def _digest(token: str) -> bytes:
 
 
 def _tablet(row: Mapping[str, Any]) -> Tablet:
-    return Tablet(row["tablet_id"], row["name"], row["registered_by"], row["registered_s"])
+    return Tablet(row["tablet_id"], row["name"], row["registered_by"], row["registered_s"], bool(row["display"]))

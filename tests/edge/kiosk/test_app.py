@@ -58,6 +58,7 @@ PAGES: dict[str, set[str]] = {
     "/tablets": MANAGER,
     "/rota": MANAGER,
     "/cameras/{camera_id}": CAMERAS,
+    "/display": CAMERAS,  # who may make a display of a device; a display's own cookie: test_display.py
 }
 """What people open: without a session it leads to the sign-in. Each with the roles it answers; all others get 403."""
 PARTS: dict[str, set[str]] = {
@@ -78,6 +79,8 @@ PARTS: dict[str, set[str]] = {
     "/receipts/{place}/code.svg": DESK,
     "/crops/{visit_id}.jpg": EVIDENCE,
     "/cameras/{camera_id}/live.mjpeg": CAMERAS,
+    "/display/code": set(),
+    "/display/events": set(),
 }
 """What pages fetch by themselves: 401 without a session."""
 FORMS: dict[str, set[str]] = {
@@ -117,6 +120,7 @@ FORMS: dict[str, set[str]] = {
     "/visits/{visit_id}/note": DESK,
     "/tablets": MANAGER,
     "/tablets/{tablet_id}/revoke": MANAGER,
+    "/display": CAMERAS,  # the last one: it signs out who sends it
 }
 """What is sent."""
 OPEN = ("/login", "/login/pin", "/logout", "/session", "/ca.crt")
