@@ -589,8 +589,77 @@ class Enrolment:
             raise Bad("node key file: node or site is not a name")
 
 
-def central_words(pinned: list[CentralKeys], notices: list[bytes]) -> tuple[list[CentralKeys], list[Revocation]]:
+class HeadOffice:
+    """What central has said of accounts, and which words on corrections are head office's (section 13).
+
+    orders: by the node and the hash of the notice, its nseq and body. confirmed: by account the newest that was
+    answered. changed: by account the place of the newest record that tells of it.
+    """
+
+    def __init__(self) -> None:
+        self.orders: dict[tuple[str, str], tuple[int, Fields]] = {}
+        self.confirmed: dict[str, tuple[int, Fields]] = {}
+        self.changed: dict[str, Place] = {}
+
+    def hear(self, notice: Fields, data: bytes) -> None:
+        """Take a notice of kind `account`; one of another form is a later version's, and says nothing here."""
+        body, forms = notice["body"], ACCOUNT_FORMS
+        form = next((form for form in forms if body.keys() == form.keys()), None)
+        whole = {"enabled": 0, "epoch": 1, "seq": 1}
+        if form is None or ("role" in body and body["enabled"] != 1):
+            return
+        for name, pattern in form.items():
+            value = body[name]
+            if name in whole:
+                if type(value) is not int or not whole[name] <= value <= (1 if name == "enabled" else LARGEST):
+                    return
+            elif not isinstance(value, str) or not re.fullmatch(pattern, value):
+                return
+        self.orders[notice["node"], digest("notice", data[64:]).hex()] = (notice["nseq"], body)
+
+    def follow(self, record: "Record") -> str:
+        """Take the next record over; returns what it rests on as a word: `central`, `desk`, or nothing."""
+        fields, listed = record.fields, record.fields.get("accounts")
+        for one in listed if record.kind == "access.digest" and isinstance(listed, list) else ():
+            if (account := _told_account(one)) is not None:
+                self.changed[account] = record.place
+        named_by = fields.get("hash") if record.kind == "notice.applied" else None
+        nseq, order = self.orders.get((record.node, named_by), (0, {})) if isinstance(named_by, str) else (0, {})
+        if "enabled" in order and nseq > self.confirmed.get(order["account"], (0, {}))[0]:
+            self.confirmed[order["account"]] = (nseq, order)
+        if record.kind == "notice.applied":
+            told = ("account", "visit", "proposal", "verdict")
+            return "central" if "proposal" in order and all(fields.get(one) == order[one] for one in told) else ""
+        account = fields.get("account")
+        _, said = self.confirmed.get(account, (0, {})) if isinstance(account, str) else (0, {})
+        same = said.get("role") == "auditor" and said.get("office") == fields.get("office")
+        return "desk" if same and (said["epoch"], said["seq"]) == self.changed.get(said["account"]) else ""
+
+
+ID, NAME, CODE64 = "[a-z]{1,8}-[0-9a-f]{16,64}", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "[0-9a-f]{64}"
+ACCOUNT_FORMS = (
+    {"account": ID, "enabled": ""},
+    {"account": ID, "enabled": "", "role": "auditor|privacy", "office": NAME, "epoch": "", "seq": ""},
+    {"account": ID, "office": NAME, "visit": NAME, "proposal": CODE64, "verdict": "approved|refused"},
+)
+
+
+def _told_account(one: object) -> str | None:
+    """The account that an entry of a record's `accounts` tells of; None where it is no such entry."""
+    if not isinstance(one, dict):
+        return None
+    office = isinstance(one.get("office"), str) and one["office"]
+    forms = {"account": ID, "act": NAME, "role": NAME, **({"office": NAME} if office else {})}
+    good = all(isinstance(one.get(name), str) and re.fullmatch(form, one[name]) for name, form in forms.items())
+    return str(one["account"]) if good else None
+
+
+def central_words(
+    pinned: list[CentralKeys], notices: list[bytes], head_office: HeadOffice | None = None
+) -> tuple[list[CentralKeys], list[Revocation]]:
     """Every list of central's keys there ever was, and the revocations of the node's; raises Bad.
+
+    head_office: hears what is said of accounts.
 
     A notice of kind `keys` is signed by the root key, every other by a notice key.
     """
@@ -614,6 +683,8 @@ def central_words(pinned: list[CentralKeys], notices: list[bytes]) -> tuple[list
             if body["reason"] not in ("compromised", "lost", "retired", "error"):
                 raise Bad("a stored key.revoked notice: unknown reason")
             revocations.append((body["key"], (count(body, "epoch", 1), count(body, "seq")), body["reason"]))
+        elif kind == "account" and head_office:
+            head_office.hear(fields, data)
     return lists, revocations
 
 
@@ -963,7 +1034,8 @@ def judge_bundle(
     enrolments, central, origin = given.settle(ledger.enrolments, ledger.central)
     if given.mismatch:
         raise Bad(given.mismatch)
-    lists, revocations = central_words(central, ledger.notices)
+    head_office = HeadOffice()
+    lists, revocations = central_words(central, ledger.notices, head_office)
     keys, node = NodeKeys(enrolments, revocations), enrolments[0].node
     let_in = dict[int, int]()
     for data in statements:
@@ -1040,33 +1112,49 @@ def judge_bundle(
                 whose = _code(one.fields.get("person"))
                 yield f"split out at {named(one.place)}: this visit was not of person {whose}"
     later = [one for one in records[deciding[0] + 1 :] if one.place not in void]
-    yield from _source([one for one in later if one.fields.get("visit") == visit])
+    rests = {one.place: head_office.follow(one) for one in records if one.place not in void}
+    yield from _source([one for one in later if one.fields.get("visit") == visit], rests)
 
 
-def _source(records: list[Record]) -> Iterator[str]:
-    """Where the visitor is said to have come from, where somebody asked to correct it (section 17)."""
+def _source(records: list[Record], rests: dict[Place, str]) -> Iterator[str]:
+    """Where the visitor is said to have come from, where somebody asked to correct it (section 17).
+
+    rests: what each record rests on as a word of head office's.
+    """
+    # each proposal with the word on it that counts, and the first that does not
+    asked: dict[str, tuple[Record, Record | None, Record | None]] = {}
+    for one in records:
+        fields, hashed = one.fields, str(one.fields.get("proposal"))
+        if one.kind == "visit.corrected" and fields.get("state") == "proposed":
+            asked[one.hash.hex()] = (one, None, None)
+        elif one.kind in ("visit.approved", "notice.applied") and hashed in asked:
+            proposal, word, idle = asked[hashed]
+            rest, office = rests.get(one.place), fields.get("office")
+            outside = rest == "central" or (rest == "desk" and office not in (None, "", proposal.fields.get("office")))
+            outside = outside and fields.get("account") != proposal.fields.get("account")
+            if not outside or fields.get("verdict") not in ("approved", "refused"):
+                asked[hashed] = (proposal, word, idle or one)
+            elif word is None or (rests[word.place], rest) == ("desk", "central"):
+                asked[hashed] = (proposal, one, idle)
     registered: Fields = {}
     standing: Fields = {}
-    asked: dict[str, tuple[Record, Record | None]] = {}
     for one in records:
         fields = one.fields
+        proposal, word, _ = asked.get(str(fields.get("proposal")), (one, None, None))
         if one.kind == "visit.checkin" and fields.get("state") in ("registered", "open"):
             registered = {name: fields[name] for name in SOURCE if name in fields}
             standing = dict(registered)
-        elif one.kind == "visit.corrected" and fields.get("state") == "proposed":
-            asked[one.hash.hex()] = (one, None)
-        elif one.kind == "visit.approved" and str(fields.get("proposal")) in asked:
-            proposal, word = asked[str(fields["proposal"])]
-            other = fields.get("account") != proposal.fields.get("account")
-            other = other and fields.get("office") not in (None, "", proposal.fields.get("office"))
-            if word is None and other and fields.get("verdict") in ("approved", "refused"):
-                asked[str(fields["proposal"])] = (proposal, one)
-                if fields["verdict"] == "approved":
-                    standing |= {name: proposal.fields[name] for name in SOURCE if name in proposal.fields}
+        elif word is one and fields["verdict"] == "approved":
+            standing |= {name: proposal.fields[name] for name in SOURCE if name in proposal.fields}
     if asked:
         yield f"source as registered: {_changes(registered)}"
-    for proposal, word in asked.values():
-        said = "not decided" if word is None else f"{word.fields['verdict']} at {named(word.place)}"
+    for proposal, word, idle in asked.values():
+        said = "not decided"
+        if word:
+            rest = "by central's own word" if rests[word.place] == "central" else "on the desk's key alone"
+            said = f"{word.fields['verdict']} at {named(word.place)}, {rest}"
+        elif idle:
+            said = f"not approved from outside: the word at {named(idle.place)} does not count"
         reason = _code(proposal.fields.get("reason"))
         yield f"correction to {_changes(proposal.fields)} asked for at {named(proposal.place)} ({reason}): {said}"
     if asked:

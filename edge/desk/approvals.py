@@ -9,10 +9,12 @@ from typing import get_args
 
 from edge import EdgeError
 from edge.desk.checkin import Way
+from edge.head_office import confirmed, counted
 from edge.proven import proven
 from sync.format.canonical import Fields
+from sync.format.head_office import APPLIED
 from sync.format.records import Record
-from sync.format.source import APPROVED, CHECKED_IN, Proposal, Source, Verdict, proposed, source_of
+from sync.format.source import APPROVED, CHECKED_IN, Proposal, Source, Verdict, answers, proposed, source_of
 from sync.format.visit_fields import CORRECTED
 from sync.node.ledger import Ledger
 from sync.web.accounts import Account
@@ -21,7 +23,7 @@ REASONS = ("typo", "wrong_source", "agent_evidence", "earlier_visit", "other")
 """Why somebody asks."""
 WAYS: tuple[Way, ...] = get_args(Way)
 _AGENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_KINDS = (CHECKED_IN, CORRECTED, APPROVED)
+_KINDS = (CHECKED_IN, CORRECTED, APPROVED, APPLIED)
 
 
 class NotAsked(EdgeError):
@@ -34,6 +36,10 @@ class NotAsked(EdgeError):
 
 class NotTheirs(EdgeError):
     """A word by somebody who may not give it: no auditor, of the same office, or the one who asked."""
+
+
+class NotConfirmed(EdgeError):
+    """A word by an account that head office has not confirmed, or that was changed since it was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +93,7 @@ class Approvals:
             for record in told:
                 if record.kind == CORRECTED and record.fields.get("request") == request:
                     return record
-            source = source_of(told)
+            source = source_of(told, counted(self._folder, ledger, filter(answers, told)))
             if not source.registered:
                 raise NotAsked("open")
             if any(asked.verdict is None for asked in source.proposals):
@@ -104,7 +110,7 @@ class Approvals:
     def answer(self, proposal: str, verdict: Verdict, request: str, account: Account) -> Record:
         """Approve or refuse a proposal, named by its record's hash in hex; the first word on it stands.
 
-        Raises NotTheirs, NotAsked where there is no such proposal, KeyNotInForce; nothing is recorded then.
+        Raises NotTheirs, NotConfirmed, NotAsked where there is no such proposal, KeyNotInForce; nothing is recorded.
         """
         if verdict not in get_args(Verdict):
             raise NotAsked("odd")
@@ -113,6 +119,7 @@ class Approvals:
             if asked is None:
                 raise NotAsked("missing")
             hold_to_outside(account, asked.proposal.record.fields, self._site_id)
+            hold_to_confirmed(account, self._folder, ledger)
             if asked.proposal.decided is not None:
                 return asked.proposal.decided
             said: Fields = {"visit": asked.visit_id, "proposal": proposal, "verdict": verdict, "request": request}
@@ -127,12 +134,13 @@ class Approvals:
         """Each proposal beside the check-in it would correct, which it names: nobody reads a year for it."""
         proposals = [one for one in ledger.naming("proposed", (CORRECTED,)) if proposed(one.fields)]
         checkins = [ledger.record(*_corrects(one)) for one in proposals]
-        words = ledger.records((APPROVED,))
+        words = [one for one in ledger.records((APPROVED, APPLIED)) if answers(one)]
         told: dict[str, list[Record]] = {}
         found = {one.hash: one for one in (*proposals, *words, *(one for one in checkins if one is not None))}
         for record in sorted(self._proven(ledger, found.values()), key=_place):
             told.setdefault(str(record.fields.get("visit")), []).append(record)
-        sources = ((visit_id, source_of(records)) for visit_id, records in told.items())
+        rests = counted(self._folder, ledger, words)
+        sources = ((visit_id, source_of(records, rests)) for visit_id, records in told.items())
         return [Asked(visit_id, one, source) for visit_id, source in sources for one in source.proposals]
 
     def _proven(self, ledger: Ledger, found: Iterable[Record]) -> list[Record]:
@@ -147,6 +155,12 @@ def hold_to_outside(account: Account, asked: Fields, site_id: str) -> None:
         raise NotTheirs(f"{account.account_id}: has asked for it")
     if not account.office or account.office in (site_id, asked.get("office")):
         raise NotTheirs(f"{account.account_id}: is of the office that asks")
+
+
+def hold_to_confirmed(account: Account, folder: Path, ledger: Ledger) -> None:
+    """Raise NotConfirmed where central has not said that this account speaks for head office."""
+    if not confirmed(folder, ledger, account):
+        raise NotConfirmed(f"{account.account_id}: head office has not confirmed this account as it is now")
 
 
 def office_of(account: Account) -> Fields:

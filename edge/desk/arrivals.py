@@ -1,10 +1,13 @@
 """The visits the kiosk shows, folded record by record: it shows nothing that is not recorded."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 
 from edge.desk.shown import FORGETTING, OF_TWO, MergeSaid, ShownVisit, decided, later, merge_said
+from sync.format.head_office import APPLIED, Basis
 from sync.format.records import Record
+from sync.format.source import answers
 from sync.format.visit_fields import DECISION_OF_KIND
 
 FEED = 60  # visits on the first page
@@ -13,7 +16,9 @@ FEED = 60  # visits on the first page
 class Arrivals:
     """The newest visits of one ledger and whatever an open question needs; one thread adds, many read."""
 
-    def __init__(self) -> None:
+    def __init__(self, basis: Callable[[Record], Basis | None] = lambda _: None) -> None:
+        """basis: what a word on a correction rests on as head office's; left out, for who shows none, none counts."""
+        self._basis = basis
         self._lock = threading.Lock()
         self._revision = 0
         self._visits: dict[str, ShownVisit] = {}
@@ -31,9 +36,12 @@ class Arrivals:
 
     def add(self, record: Record) -> list[str]:
         """Fold in the next record of shown.KINDS; returns the ids of the visits it changes."""
+        basis = self._basis(record) if answers(record) else None
         with self._lock:
             self._revision += 1
             changed = self._changes(record)
+            if basis is not None:
+                changed = [replace(visit, bases={**visit.bases, record.hash: basis}) for visit in changed]
             for visit in changed:
                 self._put(visit)
         return [visit.visit_id for visit in changed]
@@ -126,6 +134,8 @@ class Arrivals:
             return self._of_two(record)
         if record.kind == "consent.given" and "visit" not in fields:
             return []  # somebody of the roster
+        if record.kind == APPLIED and not answers(record):
+            return []
         known = self._visits.get(fields["visit"])
         if known is not None:
             visit = later(known, record)

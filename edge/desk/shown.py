@@ -1,12 +1,13 @@
 """A visit as the kiosk shows it, and how the records of a visit make one."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 from edge.desk.fact import Fact
 from sync.format.canonical import Fields
+from sync.format.head_office import APPLIED, Basis
 from sync.format.records import Record
-from sync.format.source import APPROVED, Source, proposed, source_of
+from sync.format.source import APPROVED, Source, answers, proposed, source_of
 from sync.format.visit_fields import (
     CORRECTED,
     DECISION_OF_KIND,
@@ -29,6 +30,7 @@ KINDS = (
     "visit.checkin",
     "visit.assigned",
     APPROVED,
+    APPLIED,
     "consent.given",
     *OF_TWO,
     *FORGETTING,
@@ -161,7 +163,8 @@ class ShownVisit:
     agents were near. maybe_staff: like one of staff, but not certainly. closings: every `visit.checkin` of it, in the
     order of the chain. alias: the id its person had before that was merged; merge_said: the desk's answer to `merge`.
     split_from: of whom the desk has said that this visit was not, in the record at split_at.
-    words: these and what was asked and answered of its source. forgotten: the
+    words: these and what was asked and answered of its source; bases: what those rest on that are head office's.
+    forgotten: the
     person has been erased or has expired, and the face with them. begun: the visit's first record, decided: that of the
     decision; two where somebody was only seen and has consented since.
     """
@@ -202,6 +205,7 @@ class ShownVisit:
     left: bool = False
     forgotten: bool = False
     reentries: tuple[Reentry, ...] = ()
+    bases: Mapping[bytes, Basis] = field(default_factory=dict)
 
     @property
     def at(self) -> tuple[int, int]:
@@ -221,7 +225,7 @@ class ShownVisit:
     @property
     def origin(self) -> Source:
         """Where they came from, as registered and as corrected since, and what is asked for."""
-        return source_of(self.words)
+        return source_of(self.words, self.bases)
 
     @property
     def dismissed_before(self) -> bool:
@@ -302,7 +306,7 @@ def later(visit: ShownVisit, record: Record) -> ShownVisit:
         case "visit.corrected" if isinstance(fields.get("party_id"), str):
             at = record.epoch, record.seq
             return visit if visit.party_at >= at else replace(visit, party_id=fields["party_id"], party_at=at)
-        case "visit.corrected" | "visit.approved" if record.kind == APPROVED or proposed(fields):
+        case "visit.corrected" | "visit.approved" | "notice.applied" if answers(record) or proposed(fields):
             return replace(visit, words=_with(visit.words, record))
         case "visit.checkin":
             return _checked_in(visit, record)
@@ -362,6 +366,7 @@ def _named(visit: ShownVisit, record: Record) -> ShownVisit:
         party_at=visit.party_at,
         closings=visit.closings,
         words=visit.words,
+        bases=visit.bases,
         assigned=visit.assigned,
         alias=visit.alias,
         merge_said=visit.merge_said,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edge.desk.approvals import NotAsked, hold_to_outside, office_of
+from edge.desk.approvals import NotAsked, hold_to_confirmed, hold_to_outside, office_of
 from edge.home import Home
 from edge.people.vault import VISITORS, Vault, opened
 from edge.proven import proven
@@ -65,7 +65,8 @@ class StaffApprovals:
         """Approve or refuse a proposal, named by its record's hash in hex; the first word on it stands.
 
         Approved, the face is known from now on, and the record names the newest visit it came with before; refused, it
-        is erased. Raises NotTheirs, NotAsked where there is no such proposal any more, KeyNotInForce.
+        is erased. Raises NotTheirs, NotConfirmed, NotAsked where there is no such proposal any more,
+        KeyNotInForce.
         """
         with self._opened() as (ledger, vault):
             with ledger.transaction() as transaction:
@@ -74,6 +75,8 @@ class StaffApprovals:
                     raise NotAsked("missing")
                 asked, decided = told
                 hold_to_outside(account, asked.fields, self._site_id)
+                if self._home.joined:  # else there is no head office that could confirm anybody
+                    hold_to_confirmed(account, self._home.path, ledger)
                 if decided is not None:
                     return decided
                 person_id = asked.fields["person"]

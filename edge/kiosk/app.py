@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -12,6 +13,7 @@ from edge.access_log import AccessLog
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.pictures import MAX_PICTURE_BYTES
+from edge.head_office import basis
 from edge.home import Home
 from edge.keys.epochs import moved
 from edge.kiosk import (
@@ -103,7 +105,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     if moved(home.open_ledger()):
         raise EdgeError(f"{home.path}: was last run on another machine: start the node here first, for a new epoch")
     times = Times(settings.site.timezone)
-    live, arrivals = Live(), Arrivals()
+    live, arrivals = Live(), Arrivals(partial(basis, home))
     health = Health(tuple(camera.id for camera in settings.camera))
     watch = LedgerWatch(home.open_ledger, arrivals, health, live)
     accounts, registered = accounts_of(home), tablets_of(home)

@@ -12,8 +12,9 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.clock import wall_us
-from edge.desk.approvals import Approvals, NotAsked, NotTheirs
+from edge.desk.approvals import Approvals, NotAsked, NotConfirmed, NotTheirs
 from edge.desk.staff_approvals import StaffApprovals
+from edge.head_office import confirmed
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import APPROVALS
 from edge.kiosk.shell import Shell
@@ -40,6 +41,7 @@ def mount(shell: Shell) -> None:
     def shown(request: Request, session: Session, *, status: int = 200, problem: str = "") -> Response:
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             asked = approvals.asked(ledger)[:_LISTED]
+            speaks = confirmed(home.path, ledger, session.account)
             applicants = staff.applicants(ledger, vault)[:_LISTED]
         for one in asked:
             shell.look(session, "approval", one.visit_id)
@@ -53,6 +55,8 @@ def mount(shell: Shell) -> None:
             applicants=applicants,
             asked=[(one, shell.arrivals.get(one.visit_id)) for one in asked],
             problem=problem,
+            speaks=speaks,
+            joined=home.joined,
             request_id=secrets.token_hex(16),
         )
 
@@ -95,6 +99,9 @@ def mount(shell: Shell) -> None:
         except NotTheirs as error:
             _log.warning("approval refused: %s", error)
             return shown(request, session, status=403, problem="not_yours")
+        except NotConfirmed as error:
+            _log.warning("approval refused: %s", error)
+            return shown(request, session, status=403, problem="not_confirmed")
         except KeyNotInForce as error:
             _log.warning("approval not recorded: %s", error)
             return shown(request, session, status=409, problem="no_key")

@@ -159,6 +159,11 @@ def add_user(
     belongs = office or (HEAD_OFFICE if role.value in FROM_OUTSIDE else site)
     account = accounts.add(name, password or None if pin else password, role.value, digits, belongs)
     typer.echo(f"{account.name} may sign in as {account.role} of {account.office} ({account.account_id})")
+    if account.role in FROM_OUTSIDE:
+        typer.echo("  next  head office confirms the account at central, else its answers do not count:")
+        node = place.settings().node.id
+        told = f"{node} {account.account_id} --role {account.role} --office {account.office}"
+        typer.echo(f"        firstvisit central account allow --dir DIR {told}")
 
 
 @app.command("users")

@@ -11,7 +11,7 @@ from sync.certificate.certified import Certificate
 from sync.certificate.coverage import Gap, GapReason
 from sync.certificate.paper_code import code
 from sync.format.records import Record
-from sync.format.source import proposed
+from sync.format.source import answers, proposed
 from sync.format.visit_fields import CORRECTED, number_of, settles, text_of
 from sync.web.languages import Languages, Texts
 from sync.web.times import Times, lasting
@@ -337,6 +337,9 @@ class _Page:
         key = f"later.{record.kind.replace('.', '_')}"
         if record.kind == CORRECTED and not settles(record.fields):
             key += "_proposed" if proposed(record.fields) else "_beside"
+        if answers(record):
+            rests = [one.basis for one in self._c.source.proposals if one.decided is record]
+            key = f"later.word_{rests[0] if rests else 'uncounted'}"
         length = lasting((number_of(record.fields, "out_us") or 0) / 1e6, t)
         decision = t.code("decision", text_of(record.fields, "decision") or "?")
         state = t.code("checkin", text_of(record.fields, "state") or "?")

@@ -25,8 +25,8 @@ from sync.format.records import MAX_BODY_BYTES
 from sync.format.wire import SignedBody
 from sync.node.ledger import Ledger
 from sync.node.purge import Base, base_of
-from sync.node.trust import key_notices
-from sync.storage.ledger_tables import KEPT, kept_rows
+from sync.node.trust import standing_notices
+from sync.storage.ledger_tables import KEPT, KEPT_WITH, kept_rows
 
 FORMAT = "firstvisit-ledger"
 VERSION = 1
@@ -112,8 +112,8 @@ def write_export(
         raise SyncError(f"{out}: already there")
     try:
         with part.open("wb") as file, ledger.snapshot():
-            acks, notices = tuple(ledger.acks()), tuple(key_notices(ledger.connection))
-            base, kept = base_of(ledger.connection), kept_rows(ledger.connection, KEPT)
+            acks, notices = tuple(ledger.acks()), tuple(standing_notices(ledger.connection))
+            base, kept = base_of(ledger.connection), kept_rows(ledger.connection, (*KEPT, *KEPT_WITH))
             spared = tuple(SignedBody(*row) for row in kept)
             header = Header(node_pub, central_pub, acks, notices, tuple(enrolments), base, spared)
             first, last, sha256 = _write(file, ledger, header)

@@ -109,8 +109,8 @@ def follow_notices(
 ) -> tuple[list[CentralKeys], list[KeyRevoked]]:
     """Return every list of central's keys, the newest last, and every revocation of a node's key.
 
-    central: the lists pinned. notices: the signed bytes of `keys` and `key.revoked` notices as stored, in order; the
-    first name the later keys. Raises Bad where one is not signed as it must be.
+    central: the lists pinned. notices: the signed bytes of notices as stored, in order; those of `keys` name the later
+    keys. Raises Bad where one is not signed as it must be.
     """
     lists, revocations = list(central), list[KeyRevoked]()
     for data in notices if central else ():
@@ -123,6 +123,11 @@ def follow_notices(
         except SyncError as error:
             raise Bad(f"a stored {notice.kind} notice: {error}") from error
     return lists, revocations
+
+
+def account_notices(lists: Sequence[CentralKeys], notices: Iterable[bytes]) -> list[Notice]:
+    """Those about accounts among notices that `follow_notices` has taken; lists: what it returned."""
+    return [one for one in (_read_notice(data, lists) for data in notices) if one.kind == "account"] if lists else []
 
 
 def _read_notice(data: object, lists: Sequence[CentralKeys]) -> Notice:

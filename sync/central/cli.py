@@ -9,6 +9,7 @@ import typer
 
 from sync import SyncError
 from sync.central.cli_access import app as access_app
+from sync.central.cli_accounts import app as accounts_app
 from sync.central.cli_codes import app as codes_app
 from sync.central.cli_log import app as log_app
 from sync.central.cli_nodes import app as nodes_app
@@ -29,6 +30,7 @@ app.add_typer(notices_app)
 app.add_typer(log_app)
 app.add_typer(codes_app, name="code")
 app.add_typer(rights_app)
+app.add_typer(accounts_app, name="account")
 
 DirOption = Annotated[Path, typer.Option("--dir", help="Central's directory.", show_default=False)]
 

@@ -38,8 +38,8 @@ class BadBundle(SyncError):
 class Bundle:
     """What a certificate rests on, nothing about it believed.
 
-    visit: the id it is for. node_pub, central_pub, enrolments: the texts of these files. notices: central's `keys`
-    notices; statements: from central's log; acks: central's, in any order; all as signed. records: in chain order.
+    visit: the id it is for. node_pub, central_pub, enrolments: the texts of these files. notices: central's about keys
+    and accounts; statements: from central's log; acks: central's, in any order; all as signed. records: in chain order.
     """
 
     visit: str

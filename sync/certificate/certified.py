@@ -1,20 +1,21 @@
 """What a verified bundle proves of its visit, for programs and in words."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from sync.certificate.bundle import Bundle
 from sync.certificate.coverage import DAYS, Coverage
 from sync.certificate.timeline import Arrival, Interval
 from sync.format.canonical import Fields
+from sync.format.head_office import Basis
 from sync.format.log_proof import LogHead
 from sync.format.messages import Ack, Statement
 from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import Record
 from sync.format.signing import PublicKey
+from sync.format.source import Source, source_of
 from sync.format.source import lines as source_lines
-from sync.format.source import source_of
 from sync.format.stamp import rfc3339
 from sync.format.visit_fields import Settled, number_of, taken_out
 from sync.format.void import Void
@@ -43,7 +44,8 @@ class Certificate:
     itself; key: that key. enrolment: the one that counts in the record's epoch. central: the list of its keys. origin:
     what the keys prove of the origin, for people. records: how many were verified. void: those besides that were signed
     after their key was revoked; they link others and prove nothing. stated: central's word, of those in the bundle,
-    that it let the node in with the keys of `enrolment`.
+    that it let the node in with the keys of `enrolment`. bases: of the words on corrections that are head office's,
+    what each rests on.
     """
 
     bundle: Bundle
@@ -66,6 +68,12 @@ class Certificate:
     records: int
     void: tuple[Void, ...] = ()
     stated: Statement | None = None
+    bases: Mapping[bytes, Basis] = field(default_factory=dict)
+
+    @property
+    def source(self) -> Source:
+        """Where the visitor came from, as registered and as corrected since."""
+        return source_of(self.later, self.bases)
 
     @property
     def visit(self) -> str:
@@ -138,7 +146,7 @@ def lines(certificate: Certificate) -> list[str]:
     said += [f"later: seq {one.seq} {one.kind}" for one in certificate.later]
     taken = ((one, taken_out(one.fields)) for one in certificate.later)
     said += [f"split out at seq {one.seq}: this visit was not of person {whose}" for one, whose in taken if whose]
-    said += source_lines(source_of(certificate.later))
+    said += source_lines(certificate.source)
     if refusal := certificate.refusal():
         said.append(f"no certificate is issued for this visit: {REFUSALS[refusal]}")
     return said

@@ -5,13 +5,14 @@ from typing import Literal
 
 from sync import SyncError
 from sync.audit.chain_audit import Bad
-from sync.audit.origin import follow_notices, read_ack, settle
+from sync.audit.origin import account_notices, follow_notices, read_ack, settle
 from sync.certificate.bundle import Bundle
 from sync.certificate.certified import Certificate
 from sync.certificate.coverage import DAY_US, DAYS, KINDS, coverage
 from sync.certificate.timeline import Moment, Timeline
 from sync.format.chain import admit
 from sync.format.checkpoint import BadCheckpoint, origin_of
+from sync.format.head_office import bases
 from sync.format.keyring import KeyRing
 from sync.format.log_proof import LogHead, follows
 from sync.format.messages import Ack, BadMessage, Statement
@@ -66,6 +67,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         after=_neighbour(linked, link, 1),
         settled=settle_visit(record.kind, record.fields, corrections[-1] if corrections else None),
         later=tuple(later),
+        bases=bases(records, account_notices(lists, bundle.notices)),
         arrival=arrival,
         confirmed=confirmed,
         log=heads.get(shown.ack_hash) if shown else None,

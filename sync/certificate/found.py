@@ -11,7 +11,7 @@ from sync.certificate.gather import gather
 from sync.format.messages import Ack
 from sync.format.records import Record, parse
 from sync.node.ledger import Ledger
-from sync.node.trust import DATABASE_FILE, key_notices
+from sync.node.trust import DATABASE_FILE, standing_notices
 from sync.storage.key_files import read_statements
 
 
@@ -89,7 +89,7 @@ def _of_home(home: Path, visit: str) -> Bundle:
     ledger = Ledger(home / DATABASE_FILE)
     try:
         with ledger.snapshot():
-            notices = key_notices(ledger.connection)
+            notices = standing_notices(ledger.connection)
             return gather(ledger, visit, node_pub, others, central_pub, notices, read_statements(home))
     finally:
         ledger.close()

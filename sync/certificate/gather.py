@@ -1,18 +1,20 @@
 """What of a ledger goes into a certificate bundle: the visit, its place in the chain, its proofs, what surrounds it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
 from sync import SyncError
 from sync.certificate.bundle import Bundle
 from sync.certificate.coverage import DAY_US, DAYS
 from sync.certificate.coverage import KINDS as COVERAGE
-from sync.format.messages import Ack
+from sync.format.accounts import KIND as TOLD
+from sync.format.head_office import APPLIED
+from sync.format.messages import Ack, Notice
 from sync.format.records import Record
 from sync.format.visit_fields import DECISION_OF_KIND, number_of, text_of
 from sync.format.wire import SignedBody
 
-LATER = ("visit.corrected", "visit.reentry", "visit.left", "visit.checkin", "visit.approved", "visit.assigned")
+LATER = ("visit.corrected", "visit.reentry", "visit.left", "visit.checkin", "visit.approved", "visit.assigned", APPLIED)
 LATER_OF_PERSON = ("person.merged", "person.split", "person.erased", "person.expired")
 ALWAYS = ("epoch.started", "key.rotated", "policy.changed", "place.changed", "place.outside")
 MAX_LINK = 20_000  # records between the visit and the first ack that covers it
@@ -50,8 +52,8 @@ def gather(
 ) -> Bundle:
     """Collect the bundle of a visit, nothing about it verified; raises SyncError where there is no such visit.
 
-    node_pub, enrolments, central_pub: the texts of these files. notices: central's about keys, oldest first.
-    statements: from its log, about this node.
+    node_pub, enrolments, central_pub: the texts of these files. notices: central's about keys and accounts, oldest
+    first; of these only whoever gave a word on the visit goes into it. statements: from its log, about this node.
     """
     decided = [one for one in source.naming(visit, DECISION_OF_KIND) if one.fields.get("visit") == visit]
     if not decided:
@@ -78,6 +80,9 @@ def gather(
     take(source.between(_confirmed_before(source, record), at))
     take(source.between(at, end))
     take(one for one in source.naming(visit, LATER, seen_at) if one.fields.get("visit") == visit)
+    accounts = {text_of(one.fields, "account") or "" for one in chosen.values() if "proposal" in one.fields}
+    for account in sorted(accounts):
+        take(source.naming(account, (TOLD, APPLIED)))
     for person in _persons(chosen.values(), record):
         take(source.naming(person, LATER_OF_PERSON))
     # a clock that says 1970 would reach back to the first record: the visit is no earlier than its anchor
@@ -95,7 +100,7 @@ def gather(
         visit=visit,
         node_pub=node_pub,
         central_pub=central_pub,
-        notices=tuple(notices),
+        notices=tuple(data for data in notices if _needed(Notice.unverified(data), accounts)),
         statements=tuple(statements),
         acks=tuple(acks.values()),
         records=tuple(SignedBody(chosen[place].body, chosen[place].signature) for place in sorted(chosen)),
@@ -125,6 +130,10 @@ def _proofs(source: Source, at: tuple[int, int]) -> tuple[Ack | None, Ack | None
         if plain is not None and with_log is not None:
             break
     return covering, with_log, plain
+
+
+def _needed(notice: Notice, accounts: Collection[str]) -> bool:
+    return notice.kind != "account" or text_of(notice.body, "account") in accounts
 
 
 def _neighbours(source: Source, record: Record) -> list[Record | None]:

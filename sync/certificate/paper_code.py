@@ -2,7 +2,7 @@
 
 from sync.certificate.certified import Certificate
 from sync.certificate.compact import MAX_TEXT, Compact
-from sync.format.messages import Ack, BadMessage
+from sync.format.messages import Ack, BadMessage, Notice
 from sync.format.public_keys import CentralKeys, Enrolment
 from sync.format.records import parse
 from sync.format.void import hold
@@ -24,7 +24,8 @@ def code(certificate: Certificate) -> Compact | None:
         and (before.epoch, before.seq) < at and not hold(certificate.void, (before.epoch, before.seq))
     ]  # fmt: skip
     pinned = CentralKeys.parse_text(bundle.central_pub)
-    notices = bundle.notices if best is not None and not _signed_by(best, pinned) else ()
+    about_keys = tuple(data for data in bundle.notices if Notice.unverified(data).kind != "account")
+    notices = about_keys if best is not None and not _signed_by(best, pinned) else ()
     made = Compact(
         record.body,
         record.signature,

@@ -16,6 +16,8 @@ from sync.format.messages import NoticeKind
 REVOCATION_REASONS = ("compromised", "lost", "retired", "error")
 ERASURE_REASONS = ("request", "consent_withdrawn", "child", "error", "staff", "legal")
 CODE_REASONS = ("lost", "abused", "left", "expired", "error")
+HEAD_OFFICE_ROLES = ("auditor", "privacy")
+VERDICTS = ("approved", "refused")
 LONGEST_UNCONSENTED_H = 30 * 24
 SHORTEST_LEDGER_DAYS, LONGEST_LEDGER_DAYS = 180, 3650
 
@@ -190,23 +192,86 @@ class ReportKnown:
 
 @dataclass(frozen=True, slots=True)
 class AccountSet:
-    """A kiosk account may sign in, or may not and is signed out at once."""
+    """A kiosk account may sign in, or may not and is signed out at once; it replaces central's earlier word on it.
+
+    role, office: as whom head office confirms it, None where it does not. at: (epoch, seq) of the record that tells of
+    the account as it is confirmed: another record of it behind that ends the confirmation.
+    """
 
     KIND: ClassVar[NoticeKind] = "account"
     account_id: str
     enabled: bool
+    role: str | None = None
+    office: str | None = None
+    at: tuple[int, int] | None = None
 
     def fields(self) -> Fields:
-        return {"account": self.account_id, "enabled": int(self.enabled)}
+        said: Fields = {"account": self.account_id, "enabled": int(self.enabled)}
+        if self.at is not None:
+            said |= {"role": self.role, "office": self.office, "epoch": self.at[0], "seq": self.at[1]}
+        return said
+
+    def answered(self) -> Fields:
+        """What the answer to it says beside its number and hash."""
+        return {"account": self.account_id}
 
     @classmethod
     def of(cls, fields: Fields) -> Self:
         """Read `fields()` back; raises BadBody."""
-        _hold(fields, ("account", "enabled"))
-        return cls(_match(fields, "account", _ID), _number(fields, "enabled", 0, 1) == 1)
+        confirms = ("role", "office", "epoch", "seq") if "role" in fields else ()
+        _hold(fields, ("account", "enabled", *confirms))
+        account_id = _match(fields, "account", _ID)
+        if not confirms:
+            return cls(account_id, _number(fields, "enabled", 0, 1) == 1)
+        return cls(
+            account_id,
+            _number(fields, "enabled", 1, 1) == 1,
+            _one_of(fields, "role", HEAD_OFFICE_ROLES),
+            _match(fields, "office", _NODE),
+            (_number(fields, "epoch", 1), _number(fields, "seq", 1)),
+        )
 
 
-Order: TypeAlias = KeyRevoked | Policy | Erase | CodeRevoked | ReportKnown | AccountSet
+@dataclass(frozen=True, slots=True)
+class AccountWord:
+    """Head office's own word on what an office asks for: said at central, under an account there.
+
+    visit_id: of the `visit.corrected` whose hash `proposal` is, 64 hex. office: where the account belongs.
+    """
+
+    KIND: ClassVar[NoticeKind] = "account"
+    account_id: str
+    office: str
+    visit_id: str
+    proposal: str
+    verdict: str
+
+    def fields(self) -> Fields:
+        return {**self.answered(), "office": self.office}
+
+    def answered(self) -> Fields:
+        """What the answer to it says beside its number and hash."""
+        return {
+            "account": self.account_id,
+            "visit": self.visit_id,
+            "proposal": self.proposal,
+            "verdict": self.verdict,
+        }
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Read `fields()` back; raises BadBody."""
+        _hold(fields, ("account", "office", "visit", "proposal", "verdict"))
+        return cls(
+            _match(fields, "account", _ID),
+            _match(fields, "office", _NODE),
+            _match(fields, "visit", _NODE),
+            _match(fields, "proposal", _HEX64),
+            _one_of(fields, "verdict", VERDICTS),
+        )
+
+
+Order: TypeAlias = KeyRevoked | Policy | Erase | CodeRevoked | ReportKnown | AccountSet | AccountWord
 """The body of a notice under the notice key; kind `keys`, under the root key, carries `CentralKeys`."""
 
 _ORDERS: Mapping[str, type[Order]] = {
@@ -216,7 +281,7 @@ _ORDERS: Mapping[str, type[Order]] = {
 
 def read_order(kind: str, fields: Fields) -> Order:
     """Read the body of a notice of any kind but `keys`; raises BadBody for what this version does not understand."""
-    order = _ORDERS.get(kind)
+    order = AccountWord if kind == AccountWord.KIND and "proposal" in fields else _ORDERS.get(kind)
     if order is None:
         raise BadBody(f"kind {kind[:64]!r} is not understood by this version")
     try:

@@ -1,33 +1,42 @@
 """Where a visitor is said to have come from: as the desk registered it, and as approved corrections have it since.
 
-A correction of it is a `visit.corrected` whose `state` is `proposed`, and counts from the `visit.approved` that names
-its hash and says `approved`, of another account and office than those that proposed it. The first word stands.
+A correction of it is a `visit.corrected` whose `state` is `proposed`, and counts from the word that names its hash and
+says `approved`. A word counts where it is head office's (head_office.py), and of another account and office than those
+that proposed it: a `visit.approved` of the desk's, or the `notice.applied` that answers central's own. The first word
+stands, but one of central's own before any of the desk's.
 """
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from sync.format.canonical import Fields
+from sync.format.head_office import APPLIED, Basis
 from sync.format.records import Record, place
-from sync.format.visit_fields import CORRECTED
+from sync.format.visit_fields import CORRECTED, text_of
 
 Verdict: TypeAlias = Literal["approved", "refused"]
 
 CHECKED_IN, APPROVED = "visit.checkin", "visit.approved"
 CHANGES = ("way", "agent", "code", "report", "first_us")
 """What only an approval changes. first_us: when they first came, as the office has it, microseconds."""
+_RESTS: Mapping[Basis, str] = {"central": "by central's own word", "desk": "on the desk's key alone"}
 _CODE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A correction somebody asked for, and the word on it: verdict and decided are None while there is none."""
+    """A correction somebody asked for, and the word on it: verdict, decided and basis are None while there is none.
+
+    uncounted: words on it that are nobody's who may give one.
+    """
 
     record: Record
     verdict: Verdict | None = None
     decided: Record | None = None
+    basis: Basis | None = None
+    uncounted: tuple[Record, ...] = ()
 
     @property
     def changes(self) -> Fields:
@@ -48,38 +57,52 @@ def proposed(fields: Fields) -> bool:
     return fields.get("state") == "proposed"
 
 
-def source_of(records: Iterable[Record]) -> Source:
-    """Fold what was recorded of one visit, in the order of the chain."""
+def source_of(records: Iterable[Record], bases: Mapping[bytes, Basis]) -> Source:
+    """Fold what was recorded of one visit, in the order of the chain; bases: of the words that are head office's."""
+    told = tuple(records)
+    proposals: dict[str, Proposal] = {}
+    for record in told:
+        if record.kind == CORRECTED and proposed(record.fields):
+            proposals[record.hash.hex()] = Proposal(record)
+        elif (asked := proposals.get(_answers(record))) is not None:
+            proposals[_answers(record)] = _judged(asked, record, bases.get(record.hash))
     registered: Fields = {}
     standing: Fields = {}
-    proposals: dict[str, Proposal] = {}
-    for record in records:
+    for record in told:
         fields = record.fields
         if record.kind == CHECKED_IN and fields.get("state") in ("registered", "open"):
             registered = {name: fields[name] for name in CHANGES if name in fields}
             standing = dict(registered)
-        elif record.kind == CORRECTED and proposed(fields):
-            proposals[record.hash.hex()] = Proposal(record)
-        elif record.kind == APPROVED and (asked := proposals.get(str(fields.get("proposal")))) is not None:
-            judged = _judged(asked, record)
-            proposals[asked.record.hash.hex()] = judged
-            if asked.verdict is None and judged.verdict == "approved":
-                standing |= asked.changes
+        elif (asked := proposals.get(_answers(record))) is not None and record is asked.decided:
+            standing |= asked.changes if asked.verdict == "approved" else {}
     return Source(registered, standing, tuple(proposals.values()))
 
 
-def _judged(asked: Proposal, record: Record) -> Proposal:
+def answers(record: Record) -> bool:
+    """Whether a record gives a word on a correction, counted or not."""
+    return bool(_answers(record))
+
+
+def _answers(record: Record) -> str:
+    """The hash of the proposal that a record gives a word on, empty of any other."""
+    return text_of(record.fields, "proposal") or "" if record.kind in (APPROVED, APPLIED) else ""
+
+
+def _judged(asked: Proposal, record: Record, basis: Basis | None) -> Proposal:
     match record.fields.get("verdict"):
-        case "approved" | "refused" as verdict if asked.verdict is None and _from_outside(asked.record, record):
-            return Proposal(asked.record, verdict, record)
-        case _:
+        case "approved" | "refused" as verdict if basis is not None and _from_outside(asked.record, record, basis):
+            if asked.basis is None or (asked.basis, basis) == ("desk", "central"):
+                return replace(asked, verdict=verdict, decided=record, basis=basis)
             return asked
+        case _:
+            return replace(asked, uncounted=(*asked.uncounted, record))
 
 
-def _from_outside(asked: Record, word: Record) -> bool:
-    """Whether another account gives the word, and says an office that is not the one that asks."""
+def _from_outside(asked: Record, word: Record, basis: Basis) -> bool:
+    """Whether another account gives the word, and says an office that is not the one that asks; central is outside."""
     account, office = (word.fields.get(name) for name in ("account", "office"))
-    return account != asked.fields.get("account") and office not in (None, "", asked.fields.get("office"))
+    other = account != asked.fields.get("account")
+    return other and (basis == "central" or office not in (None, "", asked.fields.get("office")))
 
 
 def lines(source: Source) -> list[str]:
@@ -88,7 +111,11 @@ def lines(source: Source) -> list[str]:
         return []
     said = [f"source as registered: {_told(source.registered)}"]
     for asked in source.proposals:
-        word = "not decided" if asked.decided is None else f"{asked.verdict} at {_at(asked.decided)}"
+        word = "not decided"
+        if asked.decided is not None:
+            word = f"{asked.verdict} at {_at(asked.decided)}, {_RESTS[asked.basis or 'desk']}"
+        elif asked.uncounted:
+            word = f"not approved from outside: the word at {_at(asked.uncounted[0])} does not count"
         reason = _word(asked.record.fields.get("reason"))
         said.append(f"correction to {_told(asked.changes)} asked for at {_at(asked.record)} ({reason}): {word}")
     return [*said, f"source that stands: {_told(source.standing)}"]

@@ -160,13 +160,17 @@ class Ledger:
                 yield parse(body, signature)
 
     def naming(self, id: str, kinds: Iterable[str], after: tuple[int, int] = (0, 0)) -> list[Record]:
-        """Every record of these kinds after (epoch, seq) that names a random id in its body, in chain order."""
-        wanted = tuple(kinds)
+        """Every record of these kinds after (epoch, seq) that names a random id in its body, in chain order.
+
+        Of KEPT kinds the purged too.
+        """
+        wanted, named = tuple(kinds), f'"{id}"'.encode()
         with self._errors():
-            found = self.connection.execute(
+            found = [row for row in kept_rows(self.connection, wanted, after) if named in row[0]]
+            found += self.connection.execute(
                 f"SELECT body, signature FROM ledger WHERE kind IN ({','.join('?' * len(wanted))})"
                 " AND (epoch, seq) > (?, ?) AND instr(body, ?) ORDER BY epoch, seq",
-                (*wanted, *after, f'"{id}"'.encode()),
+                (*wanted, *after, named),
             ).fetchall()
         return [parse(body, signature) for body, signature in found]
 

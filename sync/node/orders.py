@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import sqlite_utils
 
-from sync.format.notices import AccountSet, CodeRevoked, Erase, KeyRevoked, Order, Policy, ReportKnown
+from sync.format.notices import AccountSet, AccountWord, CodeRevoked, Erase, KeyRevoked, Order, Policy, ReportKnown
 from sync.web.accounts import set_enabled
 
 
@@ -74,10 +74,10 @@ def carry_out(connection: sqlite3.Connection, nseq: int, order: Order) -> None:
     """Let an order stand, in the transaction that answers it.
 
     An erasure is only noted here, for `erasures`: whoever holds the keys of people carries it out. A policy needs no
-    table: the newest notice says it.
+    table: the newest notice says it; nor does a word on a proposal: its answer does.
     """
     match order:
-        case Policy():
+        case Policy() | AccountWord():
             pass
         case KeyRevoked():
             connection.execute(

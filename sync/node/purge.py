@@ -10,6 +10,7 @@ import hashlib
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 
 from sync import SyncError
 from sync.format import canonical
@@ -17,7 +18,7 @@ from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.signing import digest
 from sync.node.ledger import Ledger
-from sync.storage.ledger_tables import KEPT, held_upto
+from sync.storage.ledger_tables import KEPT, KEPT_WITH, held_upto
 
 AT_ONCE = 2000  # records deleted in one transaction, unless one ack covers more
 DAY_US = 86_400_000_000
@@ -125,10 +126,11 @@ def purge(ledger: Ledger, days: int, most: int = AT_ONCE) -> Record | None:
             "SELECT count(*) FROM ledger WHERE (epoch, seq) <= (?, ?)", (epoch, upto)
         ).fetchone()
         marks = ", ".join("?" * len(KEPT))
+        those = "".join(" OR (kind = ? AND instr(body, ?))" for _ in KEPT_WITH)
         connection.execute(
             "INSERT INTO kept_records SELECT epoch, seq, kind, body, hash, prev_hash, signature FROM ledger"
-            f" WHERE (epoch, seq) <= (?, ?) AND kind IN ({marks}) ORDER BY epoch, seq",
-            (epoch, upto, *KEPT),
+            f" WHERE (epoch, seq) <= (?, ?) AND (kind IN ({marks}){those}) ORDER BY epoch, seq",
+            (epoch, upto, *KEPT, *chain.from_iterable(KEPT_WITH.items())),
         )
         connection.execute("DELETE FROM ledger WHERE (epoch, seq) <= (?, ?)", (epoch, upto))
         _thin_acks(connection, (epoch, upto))

@@ -10,7 +10,17 @@ from sqlite_utils.migrations import Migrations
 
 from sync import SyncError
 from sync.format.messages import FIRST_PREV_HASH, BadMessage, Notice
-from sync.format.notices import BadBody, CodeRevoked, KeyRevoked, Order, Policy, ReportKnown, read_order
+from sync.format.notices import (
+    AccountSet,
+    AccountWord,
+    BadBody,
+    CodeRevoked,
+    KeyRevoked,
+    Order,
+    Policy,
+    ReportKnown,
+    read_order,
+)
 from sync.format.public_keys import CentralKeys
 from sync.format.records import Record, place
 from sync.node import orders
@@ -275,7 +285,9 @@ def _answer(notice: Notice, ledger: Ledger, transaction: Transaction, now_us: in
         why = f"central has revoked the node key after {place(revoked.epoch, revoked.seq)} ({revoked.reason})"
         count_alarm(transaction.connection, "KEY_NOT_IN_FORCE", f"{why}: what it signs since is void", now_us)
         return None
-    return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
+    order = read_order(notice.kind, notice.body) if notice.kind == AccountSet.KIND else None
+    told = order.answered() if isinstance(order, AccountSet | AccountWord) else {}
+    return transaction.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex(), **told})
 
 
 def _answer_late(notice: Notice, ledger: Ledger, transaction: Transaction, now_us: int) -> Record | None:
@@ -309,10 +321,16 @@ def _arrived(connection: sqlite3.Connection, notice: Notice) -> bool:
     return found.fetchone() is not None
 
 
-def key_notices(connection: sqlite3.Connection) -> list[bytes]:
-    """The signed bytes of every notice that a HOME has applied about keys, central's or its own, oldest first."""
-    rows = connection.execute("SELECT data FROM notices WHERE kind IN ('keys', 'key.revoked') ORDER BY nseq")
+def standing_notices(connection: sqlite3.Connection) -> list[bytes]:
+    """The signed bytes of the notices applied by which records are judged: about keys and accounts, oldest first."""
+    rows = connection.execute("SELECT data FROM notices WHERE kind IN ('keys', 'key.revoked', 'account') ORDER BY nseq")
     return [row[0] for row in rows]
+
+
+def account_notices(connection: sqlite3.Connection) -> list[Notice]:
+    """The notices applied about accounts, oldest first; a `notice.applied` of the node's proves each by its hash."""
+    rows = connection.execute("SELECT data FROM notices WHERE kind = 'account' ORDER BY nseq")
+    return [Notice.unverified(data) for (data,) in rows]
 
 
 def join(home: Path, central_pub: Path) -> CentralKeys:

@@ -10,6 +10,8 @@ KEPT = ("epoch.started", "key.rotated", "policy.changed", "node.boot", "person.e
 """Kinds that stay when their time is up: the keys of the chain, how far back "first" reaches, the last start, who is
 of the roster and who no longer is.
 """
+KEPT_WITH = {"access.digest": b'"accounts":', "notice.applied": b'"account":'}
+"""Kinds of which those stay that hold this: who may sign in, and what central has said of them."""
 
 
 @MIGRATIONS()
@@ -84,7 +86,7 @@ def kept_rows(
     connection: sqlite3.Connection, kinds: tuple[str, ...], after: tuple[int, int] = (0, 0)
 ) -> list[tuple[bytes, bytes]]:
     """Body and signature of every record of these kinds that a purge has spared, after (epoch, seq), in chain order."""
-    wanted = [kind for kind in kinds if kind in KEPT]
+    wanted = [kind for kind in kinds if kind in KEPT or kind in KEPT_WITH]
     if not wanted or not has_kept(connection):
         return []
     return connection.execute(

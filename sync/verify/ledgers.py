@@ -13,7 +13,7 @@ from sync.format.records import BadRecord, parse, place
 from sync.format.signing import digest
 from sync.format.void import lines as void_lines
 from sync.node.purge import Base, base_of
-from sync.node.trust import key_notices
+from sync.node.trust import standing_notices
 from sync.printable import counted
 from sync.storage.database import LEDGER_FORMAT, check_format
 from sync.storage.ledger_tables import has_kept, key_records
@@ -47,7 +47,7 @@ def verify_home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
             with damage_named(database):
                 check_format(connection, database, LEDGER_FORMAT)
                 check_programs(connection)
-                lists, revocations = follow_notices(keys.central, key_notices(connection))
+                lists, revocations = follow_notices(keys.central, standing_notices(connection))
                 for revocation in revocations:
                     keys.ring.revoke(revocation)
                 _stored_acks(connection, acks, lists)
@@ -112,7 +112,7 @@ def verify_after(home: Path, epoch: int, seq: int, head: str) -> Verdict:
             keys = settle(enrolments_of(home), key_text(home / "central.pub"), None)
             audit = Audit(keys.node_id, keys.ring, None, base=Base(epoch, seq, bytes.fromhex(head), 0, b""))
             with damage_named(database):
-                for revocation in follow_notices(keys.central, key_notices(connection))[1]:
+                for revocation in follow_notices(keys.central, standing_notices(connection))[1]:
                     keys.ring.revoke(revocation)
                 for body, signature in key_records(connection, upto=(epoch, seq)):
                     if not keys.ring.cuts_off(changed := parse(body, signature)):

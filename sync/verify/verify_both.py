@@ -16,7 +16,7 @@ from sync.format.log_proof import LogHead
 from sync.format.public_keys import CentralKeys
 from sync.format.records import place
 from sync.format.void import Void, hold
-from sync.node.trust import key_notices
+from sync.node.trust import standing_notices
 from sync.storage.readonly import read_snapshot
 from sync.storage.settings import store_url
 from sync.verify.verdict import Verdict
@@ -88,7 +88,7 @@ def _compare(home: Path, central: Path, void: Sequence[Void]) -> tuple[str, ...]
 
 def _read_home(connection: sqlite3.Connection, pinned: CentralKeys) -> tuple[str, _Kept]:
     """What a verified HOME keeps."""
-    lists, _ = follow_notices((pinned,), key_notices(connection))
+    lists, _ = follow_notices((pinned,), standing_notices(connection))
     heads, acked = list[tuple[Place, LogHead]](), (0, 0)
     for (data,) in connection.execute("SELECT data FROM acks ORDER BY rowid"):
         ack = read_ack(data, lists)

@@ -104,7 +104,7 @@ def test_the_commands_are_those_that_were_promised() -> None:
         "kiosk add-user", "kiosk users", "kiosk remove-user", "kiosk set-password", "kiosk set-pin",
         "models list", "models install", "models add", "models add-liveness",
         "central code issue", "central code list", "central code revoke", "central code export", "central code tell",
-        "central code desk-key",
+        "central code desk-key", "central account list", "central account allow", "central account withdraw",
         "models verify", "models eval", "calibrate",
     }  # fmt: skip
     assert {" ".join(words) for words, _ in commands()} == promised

@@ -7,15 +7,19 @@ from typing import Any
 from nacl.signing import SigningKey
 
 from edge.clock import Clock, KernelTime
+from sync.format.accounts import AccountChange, changes_of
 from sync.format.log_proof import LogProof
-from sync.format.messages import Ack
+from sync.format.messages import FIRST_PREV_HASH, Ack, Notice
+from sync.format.notices import AccountSet, Order
 from sync.format.public_keys import CentralKeys, CentralRole, Enrolment
 from sync.format.records import Record
 from sync.format.signing import Ed25519Signer
 from sync.node.append import Writer
 from sync.node.ledger import Ledger
 from sync.node.trust import MIGRATIONS as TRUST
+from sync.node.trust import Trust
 from sync.storage.database import LEDGER_FORMAT, migrate
+from sync.web.tables import MIGRATIONS as WEB
 from tests.sync.a_log import ALog
 
 START_US = 1_790_000_000_000_000
@@ -56,7 +60,7 @@ class ASite:
         (path / "node.pub").write_text(enrolment.text(self.node_key))
         (path / "central.pub").write_text(self.central.pub())
         Ledger.create(path / "firstvisit.db")
-        migrate(path / "firstvisit.db", LEDGER_FORMAT, TRUST)
+        migrate(path / "firstvisit.db", LEDGER_FORMAT, TRUST, WEB)
         self.true_us = START_US
         self.kernel = KernelTime(START_US, 20 * SECOND_US, "c" * 32, 20_000, True)
         self.clock = Clock(lambda: self.kernel)
@@ -145,6 +149,26 @@ class ASite:
     def correct(self, visit: str, decision: str = "return", person: str = "p-0001") -> Record:
         fields = {"visit": visit, "decision": decision, "person": person, "reason": "same_person", "account": "u-1"}
         return self.desk.append("visit.corrected", fields)
+
+    def tell(self, order: Order) -> Record:
+        """Central's next notice, applied by the node; returns its answer."""
+        held = self.node.connection.execute("SELECT nseq, hash FROM notices ORDER BY nseq DESC LIMIT 1").fetchone()
+        nseq, before = held or (0, FIRST_PREV_HASH)
+        key = self.central.key("notice")
+        notice = Notice.seal(self.node_id, nseq + 1, before, order.KIND, order.fields(), key)
+        answer = Trust(self.path).apply(notice.data, self.node, self.node_id, self.true_us)
+        assert answer is not None
+        return answer
+
+    def change_account(self, account_id: str, act: str = "made", role: str = "auditor", office: str = "hq") -> Record:
+        """What the kiosk records of an account."""
+        change = AccountChange(account_id, act, role, office).fields()
+        return self.desk.append("access.digest", {"entries": 0, "link": "0" * 64, "accounts": [change]})
+
+    def confirm(self, told: Record) -> Record:
+        """Central confirms the account that a record tells of, as it tells of it; returns the node's answer."""
+        (account,) = changes_of(told.kind, told.fields)
+        return self.tell(AccountSet(account.account_id, True, account.role, account.office, (told.epoch, told.seq)))
 
     def ack(self, delay_us: int = 300_000, *, checkpoint: bool = False, upto: int | None = None) -> Ack:
         """Central takes everything (or up to a seq), and the node hears of it."""

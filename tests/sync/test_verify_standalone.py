@@ -25,6 +25,7 @@ from sync.certificate.examine import examine
 from sync.certificate.found import bundle_of
 from sync.format import canonical
 from sync.format.messages import Ack, Statement
+from sync.format.notices import AccountWord
 from sync.format.public_keys import Enrolment
 from sync.format.records import Record
 from sync.format.rotation import Rotation
@@ -205,12 +206,30 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
         said = {"visit": visit, "state": "proposed", "reason": "typo", "account": "li", "way": way, "first_us": 17}
         return site.desk.append("visit.corrected", {**said, "office": "puxi-01"})
 
+    def answer(asked: Record, verdict: str, account: str, office: str = "hq") -> Record:
+        word = {"visit": visit, "proposal": asked.hash.hex(), "verdict": verdict, "account": account, "office": office}
+        return site.desk.append("visit.approved", word)
+
+    zhao, qian, sun, zhou = (f"acc-{letter * 16}" for letter in "abcd")
     site.desk.append("visit.checkin", {"visit": visit, "state": "registered", "way": "phone", "account": "li"})
+    site.confirm(site.change_account(zhao))
     for way, verdict in (("walk_in", "approved"), ("code", "refused")):
-        word = {"visit": visit, "proposal": ask(way).hash.hex(), "verdict": verdict, "account": "zhao", "office": "hq"}
-        site.desk.append("visit.approved", word)
-    inside = {"visit": visit, "proposal": ask("visitor").hash.hex(), "verdict": "approved", "account": "zhao"}
-    site.desk.append("visit.approved", {**inside, "office": "puxi-01"})
+        answer(ask(way), verdict, zhao)
+    answer(ask("visitor"), "approved", zhao, "puxi-01")
+    site.change_account(qian)
+    answer(ask("visitor"), "approved", qian)  # central knows nothing of qian
+    made = site.change_account(sun)
+    site.confirm(made)
+    site.change_account(sun, "password")
+    answer(ask("visitor"), "approved", sun)  # whoever signs in as sun now is not whom central confirmed
+    early = ask("visitor")
+    told = site.change_account(zhou)
+    answer(early, "approved", zhou)
+    site.confirm(told)  # too late for the word before it
+    outranked = ask("visitor")
+    answer(outranked, "approved", zhao)
+    site.tell(AccountWord("acc-" + "e" * 16, "hq", visit, outranked.hash.hex(), "refused"))
+    site.tell(AccountWord("acc-" + "e" * 16, "hq", visit, ask("code").hash.hex(), "approved"))
     site.ack(checkpoint=True)
     path = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip")
     assert ours(path) == theirs(path) == ("good", None)
@@ -221,13 +240,17 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
         "source as registered: way phone",
         "correction to way walk_in, first_us 17",
         "correction to way code, first_us 17",
-        "correction to way visitor, first_us 17",
-        "source that stands: way walk_in, first_us 17",
+        *["correction to way visitor, first_us 17"] * 5,
+        "correction to way code, first_us 17",
+        "source that stands: way code, first_us 17",
     ]
-    assert [line.rpartition(": ")[2].partition(" at ")[0] for line in ours_said[1:4]] == [
-        "approved",
-        "refused",
-        "not decided",
+    words = [line.rpartition("(typo): ")[2] for line in ours_said[1:-1]]
+    assert [re.sub(r"seq \d+", "seq", word) for word in words] == [
+        "approved at seq, on the desk's key alone",
+        "refused at seq, on the desk's key alone",
+        *["not approved from outside: the word at seq does not count"] * 4,
+        "refused at seq, by central's own word",
+        "approved at seq, by central's own word",
     ]
 
 

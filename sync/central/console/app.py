@@ -12,6 +12,7 @@ from fastapi import Depends, FastAPI, HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from sync.central.accounts import standings
 from sync.central.console.live import StoreWatch
 from sync.central.console.places import Places
 from sync.central.nightly import last_check
@@ -92,7 +93,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
             return {
                 "node": found,
                 "notices": store.newest_notices(node_id, _SHOWN_NOTICES),
-                "accounts": store.node_accounts(node_id),
+                "accounts": standings(store, node_id),
                 "records": tail[::-1],
                 "place": places.of(store, found),
                 "witness": next(iter(store.signed_back(node_id)), None),

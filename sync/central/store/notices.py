@@ -49,6 +49,15 @@ class Notices(Tables):
         )
         return [NoticeRow.read(*row) for row in rows]
 
+    def notices_of_kind(self, node_id: str, kind: str) -> list[NoticeRow]:
+        """Every word of a kind to a node, in order."""
+        rows = self._db.query(
+            "SELECT nseq, hash, kind, data, created_us, applied_us FROM notices"
+            " WHERE kind = ? AND node_id = ? ORDER BY nseq",
+            (kind, node_id),
+        )
+        return [NoticeRow.read(*row) for row in rows]
+
     def newest_of_kind(self, node_id: str, kind: str) -> NoticeRow | None:
         """The last word of a kind to a node, or None."""
         rows = self._db.query(

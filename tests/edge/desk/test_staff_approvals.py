@@ -2,12 +2,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edge import EdgeError
-from edge.desk.approvals import NotAsked, NotTheirs
+from edge.desk.approvals import NotAsked, NotConfirmed, NotTheirs
 from edge.desk.staff_approvals import LAPSES_AFTER_S, StaffApprovals
 from edge.home import Home
 from edge.people.vault import opened
@@ -17,10 +18,11 @@ from edge.rights.retention import expire
 from sync.format.records import Record
 from sync.node.ledger import Ledger
 from sync.web.accounts import Account
+from tests.edge.head_office import HeadOffice
 from tests.edge.visiting import PACK, T0, Node, after, must, person
 
 WANG = Account("acc-wang", "wang", "manager", "puxi-01")
-ZHAO = Account("acc-zhao", "zhao", "auditor", "head_office")
+ZHAO = Account("acc-" + "a" * 16, "zhao", "auditor", "head_office")
 Propose = Callable[..., Enrolment]
 
 
@@ -38,7 +40,8 @@ def propose(node: Node, desk: Ledger) -> Propose:
 
 
 @pytest.fixture
-def approvals(home: Home) -> StaffApprovals:
+def approvals(home: Home, tmp_path: Path) -> StaffApprovals:
+    HeadOffice(home, tmp_path / "hq").confirm(ZHAO)
     return StaffApprovals(lambda: home.open_ledger("desk"), home, "puxi-01")
 
 
@@ -117,7 +120,7 @@ def test_a_word_that_the_desk_key_signed_counts_only_from_outside(
     assert applicant.decided is None
     roster = Roster(node.home.path, node.ledger)
     assert dict(roster.members()) == {}
-    assert _answer(approvals, asked, "approved").fields["account"] == "acc-zhao"
+    assert _answer(approvals, asked, "approved").fields["account"] == ZHAO.account_id
     assert set(roster.members()) == {asked.person_id}, "the first word from outside is the auditor's"
 
 
@@ -160,3 +163,15 @@ def test_an_approved_one_never_lapses(node: Node, propose: Propose, approvals: S
     _answer(approvals, asked, "approved")
     assert approvals.lapse(asked.record.stamp.wall_us * 2) == 0
     assert node.vault.remembers(asked.person_id)
+
+
+def test_an_auditor_whom_head_office_has_not_confirmed_puts_nobody_on_the_roster(
+    node: Node, propose: Propose, approvals: StaffApprovals
+) -> None:
+    asked = propose(0)
+    mole = Account("acc-" + "b" * 16, "mole", "auditor", "hq")
+    for verdict in ("approved", "refused"):
+        with pytest.raises(NotConfirmed):
+            _answer(approvals, asked, verdict, mole)
+    assert node.vault.remembers(asked.person_id)
+    assert _answer(approvals, asked, "approved").fields["state"] == "approved"

@@ -14,6 +14,7 @@ from edge.home import Home, create_home
 from edge.kiosk.app import create_app
 from sync.web.accounts import Account, Accounts
 from sync.web.server import PageServer
+from tests.edge.head_office import HeadOffice
 from tests.edge.kiosk.door import CONFIG, Door
 
 PASSWORD = "correct horse battery"
@@ -42,6 +43,15 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 def desk(_made: Desk, tmp_path: Path) -> Desk:
     """A HOME for one test, copied from one whose passwords have been hashed once: that is slow on purpose."""
     return replace(_made, home=Home(shutil.copytree(_made.home.path, tmp_path / "home")))
+
+
+@pytest.fixture
+def head_office(desk: Desk, tmp_path: Path) -> HeadOffice:
+    """A central that has confirmed the desk's auditor and privacy officer."""
+    made = HeadOffice(desk.home, tmp_path / "hq")
+    accounts = Accounts(desk.home.database).all()
+    made.confirm(*(one for one in accounts if one.role in ("auditor", "privacy")))
+    return made
 
 
 @pytest.fixture

@@ -1,33 +1,24 @@
 """A central that a desk's node has joined, without a broker between them; and pictures of its codes."""
 
-import time
-from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
 import segno
 from PIL import Image
 
-from edge.clock import Clock
 from sync.central.codes import issue
-from sync.central.enrol import enrol
-from sync.central.store.location import open_store
 from sync.format.codes import SignedCode
-from sync.node.trust import Trust, join
+from tests.edge.head_office import HeadOffice
 from tests.edge.kiosk.conftest import Desk
-from tests.sync.uplink_site import Central
 
 AGENT = "agt-" + "0b" * 8
 
 
-class Hq:
+class Hq(HeadOffice):
     """A central that this desk's node has joined."""
 
     def __init__(self, desk: Desk, folder: Path) -> None:
-        self.home = desk.home
-        self.directory = Central(folder / "central").directory
-        enrol(self.directory, desk.home.node_pub)
-        join(desk.home.path, self.directory / "central.pub")
+        super().__init__(desk.home, folder / "central")
 
     def report(self, digits: str = "1385678", days: int = 30) -> SignedCode:
         return issue(self.directory, "report", days, ("puxi-01",), AGENT, digits=digits)[0]
@@ -37,13 +28,6 @@ class Hq:
 
     def site(self) -> SignedCode:
         return issue(self.directory, "site", 30, ("puxi-01",))[0]
-
-    def tell(self) -> None:
-        """The node hears everything it was told."""
-        trust = Trust(self.home.path)
-        with closing(self.home.open_ledger("node", Clock())) as ledger, open_store(self.directory) as store:
-            for row in store.notices("puxi-01-a"):
-                trust.apply(row.data, ledger, "puxi-01-a", time.time_ns() // 1000)
 
 
 def picture_of(*texts: str, wide: int = 0) -> bytes:

@@ -6,14 +6,21 @@ from contextlib import closing
 import httpx
 import pytest
 
+from edge.clock import Clock
 from edge.desk.desk_secrets import desk_secret
+from edge.kiosk.sign_in import accounts_of
+from sync.format.notices import AccountWord
 from sync.format.records import Record
 from sync.web.accounts import Accounts
 from tests.conftest import form_token
+from tests.edge.head_office import HeadOffice
 from tests.edge.kiosk.conftest import PASSWORD, Desk, until, until_shown
 from tests.edge.kiosk.door import Door
 
 Visitor = Callable[..., httpx.Client]
+
+
+pytestmark = pytest.mark.usefixtures("head_office")
 
 
 @pytest.fixture
@@ -102,7 +109,9 @@ def test_a_refusal_stays_visible_and_what_was_registered_stands(visitor: Visitor
     assert _ask(li, registered, way="walk_in").status_code == 303, "asking again is free"
 
 
-def test_nobody_approves_their_own_office_whatever_their_role(visitor: Visitor, desk: Desk, registered: str) -> None:
+def test_nobody_approves_their_own_office_whatever_their_role(
+    visitor: Visitor, desk: Desk, registered: str, head_office: HeadOffice
+) -> None:
     _ask(visitor("wang"), registered, way="walk_in")
     (proposal,) = _records(desk, "visit.corrected")
     for name in ("li", "wang", "privacy", "installer"):
@@ -113,7 +122,8 @@ def test_nobody_approves_their_own_office_whatever_their_role(visitor: Visitor, 
         refused = _answer(visitor(name), proposal, "approved")
         assert refused.status_code == 403
         assert "同一案场" in refused.text
-    accounts.add("elsewhere", PASSWORD, "auditor", office="puxi-02")
+    elsewhere = accounts.add("elsewhere", PASSWORD, "auditor", office="puxi-02")
+    head_office.confirm(elsewhere)
     assert _records(desk, "visit.approved") == []
     assert _answer(visitor("elsewhere"), proposal, "approved").status_code == 303
     assert len(_records(desk, "visit.approved")) == 1
@@ -186,3 +196,65 @@ def test_a_revoked_desk_key_is_told_and_nothing_recorded(visitor: Visitor, desk:
     assert refused.status_code == 409
     assert "前台密钥已失效" in refused.text
     assert _records(desk, "visit.approved") == []
+
+
+def test_an_auditor_made_at_the_node_is_told_that_head_office_has_not_confirmed_them(
+    visitor: Visitor, desk: Desk, registered: str
+) -> None:
+    _ask(visitor("wang"), registered, way="walk_in")
+    (proposal,) = _records(desk, "visit.corrected")
+    mole = accounts_of(desk.home).add("mole", PASSWORD, "auditor", office="hq")
+    client = visitor("mole")
+    page = client.get("/approvals").text
+    assert "总部尚未确认此账号" in page
+    assert mole.account_id in page, "what head office has to be told"
+    assert 'name="verdict"' not in page
+    for verdict in ("approved", "refused"):
+        refused = _answer(client, proposal, verdict)
+        assert refused.status_code == 403
+        assert "总部尚未确认此账号" in refused.text
+    assert _records(desk, "visit.approved") == []
+
+
+def test_another_password_for_the_auditor_ends_what_head_office_confirmed(
+    visitor: Visitor, desk: Desk, registered: str, head_office: HeadOffice
+) -> None:
+    _ask(visitor("wang"), registered, way="walk_in")
+    (proposal,) = _records(desk, "visit.corrected")
+    auditor = accounts_of(desk.home).set_password("auditor", PASSWORD)
+    assert _answer(visitor("auditor"), proposal, "approved").status_code == 403
+    assert _records(desk, "visit.approved") == []
+    head_office.confirm(auditor)
+    assert _answer(visitor("auditor"), proposal, "approved").status_code == 303
+
+
+def test_an_approval_that_the_desk_key_signs_for_an_account_of_its_own_making_changes_nothing_shown(
+    visitor: Visitor, desk: Desk, registered: str
+) -> None:
+    li = visitor("li")
+    _ask(li, registered, way="walk_in")
+    (proposal,) = _records(desk, "visit.corrected")
+    word = {"visit": registered, "proposal": proposal.hash.hex(), "verdict": "approved", "request": "a" * 32}
+    with closing(desk.home.open_ledger("desk", Clock())) as ledger:
+        ledger.append("visit.approved", {**word, "account": "acc-" + "1" * 16, "office": "head_office"})
+    card = f"/fragments/arrival/{registered}?lang=en"
+    until(lambda: "not approved from outside" in li.get(card).text)
+    page = li.get(f"/visits/{registered}/correct?lang=en").text
+    assert "As corrected and approved" not in page
+    assert 'name="verdict"' in visitor("auditor").get("/approvals").text, "it waits for a word still"
+
+
+def test_a_word_of_head_offices_own_comes_from_central_and_overrules_what_the_desk_key_says(
+    visitor: Visitor, desk: Desk, registered: str, head_office: HeadOffice
+) -> None:
+    li = visitor("li")
+    _ask(li, registered, way="walk_in")
+    (proposal,) = _records(desk, "visit.corrected")
+    assert _answer(visitor("auditor"), proposal, "approved").status_code == 303
+    card = f"/fragments/arrival/{registered}?lang=en"
+    until(lambda: "approved by auditor" in li.get(card).text)
+    assert "on the desk&#39;s key alone" in li.get(card).text
+    head_office.order(AccountWord("acc-" + "e" * 16, "hq", registered, proposal.hash.hex(), "refused"))
+    until(lambda: "refused by head office" in li.get(card).text)
+    assert "signed at central" in li.get(card).text
+    assert "As corrected and approved" not in li.get(f"/visits/{registered}/correct?lang=en").text

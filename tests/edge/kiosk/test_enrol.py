@@ -60,6 +60,9 @@ class _Camera:
             self.view.follow(frame, Step(sightings=()))
 
 
+pytestmark = pytest.mark.usefixtures("head_office")
+
+
 @pytest.fixture(scope="module")
 def alone() -> Image:
     skimage = pytest.importorskip("skimage.data", reason="scikit-image, which carries a face, is not installed")

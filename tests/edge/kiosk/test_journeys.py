@@ -43,6 +43,7 @@ def ask_for_a_correction(page: "Page", visit: str) -> None:
     page.wait_for_selector("[role=status]")
 
 
+@pytest.mark.usefixtures("head_office")
 def test_a_correction_is_refused_asked_again_and_approved_and_every_version_is_seen(
     open_page: OpenPage, door: Door, desk: Desk
 ) -> None:

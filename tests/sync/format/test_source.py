@@ -5,7 +5,7 @@ import pytest
 
 from sync.format.canonical import Fields
 from sync.format.records import Record
-from sync.format.source import lines, source_of
+from sync.format.source import Source, lines, source_of
 from sync.format.visit_fields import settles
 from tests.sync.a_site import ASite
 
@@ -16,6 +16,11 @@ def told(tmp_path: Path) -> Iterator[Callable[[str, Fields], Record]]:
     site = ASite(tmp_path / "site")
     yield lambda kind, fields: site.desk.append(f"visit.{kind}", {"visit": "v-1", **fields})
     site.close()
+
+
+def _fold(records: list[Record]) -> Source:
+    """With the words of whoever gave one as if central had confirmed them: that is test_head_office.py's."""
+    return source_of(records, {one.hash: "desk" for one in records if one.kind == "visit.approved"})
 
 
 def _register(told: Callable[[str, Fields], Record], way: str = "phone") -> Record:
@@ -33,16 +38,16 @@ def _answer(told: Callable[[str, Fields], Record], asked: Record, verdict: str, 
 
 def test_a_proposal_changes_nothing_until_it_is_approved(told: Callable[[str, Fields], Record]) -> None:
     registered, asked = _register(told), _ask(told, way="walk_in", first_us=17)
-    assert source_of([registered, asked]).standing == {"way": "phone"}
+    assert _fold([registered, asked]).standing == {"way": "phone"}
     assert not settles(asked.fields)
-    approved = source_of([registered, asked, _answer(told, asked, "approved")])
+    approved = _fold([registered, asked, _answer(told, asked, "approved")])
     assert approved.registered == {"way": "phone"}
     assert approved.standing == {"way": "walk_in", "first_us": 17}
 
 
 def test_a_refused_proposal_stays_and_changes_nothing(told: Callable[[str, Fields], Record]) -> None:
     registered, asked = _register(told), _ask(told, way="walk_in")
-    refused = source_of([registered, asked, _answer(told, asked, "refused"), _answer(told, asked, "approved")])
+    refused = _fold([registered, asked, _answer(told, asked, "refused"), _answer(told, asked, "approved")])
     assert refused.standing == {"way": "phone"}
     assert [one.verdict for one in refused.proposals] == ["refused"], "the first word stands"
 
@@ -63,22 +68,46 @@ def test_a_word_of_the_asker_of_their_office_on_something_else_or_of_neither_kin
 ) -> None:
     registered, asked = _register(told), _ask(told, agent="a-17", office="puxi-01")
     word = {"proposal": asked.hash.hex(), "verdict": "approved", "account": "zhao", "office": "head_office", **more}
-    found = source_of([registered, asked, told("approved", word)])
+    found = _fold([registered, asked, told("approved", word)])
     assert found.standing == {"way": "phone"}
     assert [one.verdict for one in found.proposals] == [None]
+
+
+def test_a_word_that_is_not_head_offices_changes_nothing_and_is_said_to_be_none(
+    told: Callable[[str, Fields], Record],
+) -> None:
+    registered, asked = _register(told), _ask(told, way="walk_in")
+    word = _answer(told, asked, "approved")
+    source = source_of([registered, asked, word], {})
+    assert source.standing == {"way": "phone"}
+    assert [one.verdict for one in source.proposals] == [None]
+    assert f"not approved from outside: the word at seq {word.seq} does not count" in lines(source)[1]
+
+
+def test_centrals_own_word_stands_before_any_of_the_desks_whichever_came_first(
+    told: Callable[[str, Fields], Record],
+) -> None:
+    registered, asked = _register(told), _ask(told, way="walk_in")
+    desks, centrals = _answer(told, asked, "approved"), _answer(told, asked, "refused", "hq-1")
+    for words in ([desks, centrals], [centrals, desks]):
+        source = source_of([registered, asked, *words], {desks.hash: "desk", centrals.hash: "central"})
+        assert source.standing == {"way": "phone"}
+        assert [(one.verdict, one.basis) for one in source.proposals] == [("refused", "central")]
+    assert "by central's own word" in lines(source)[1]
+    assert "on the desk's key alone" in lines(_fold([registered, asked, desks]))[1]
 
 
 def test_a_visit_registered_anew_begins_anew(told: Callable[[str, Fields], Record]) -> None:
     first, asked = _register(told), _ask(told, way="walk_in")
     word, undone = _answer(told, asked, "approved"), told("checkin", {"state": "open", "account": "li"})
-    assert source_of([first, asked, word, undone]).standing == {}
-    assert source_of([first, asked, word, undone, _register(told, "code")]).standing == {"way": "code"}
+    assert _fold([first, asked, word, undone]).standing == {}
+    assert _fold([first, asked, word, undone, _register(told, "code")]).standing == {"way": "code"}
 
 
 def test_a_verifier_prints_both_versions_and_no_text_of_strangers(told: Callable[[str, Fields], Record]) -> None:
     registered, asked = _register(told), _ask(told, way="walk_in", agent="\x1b[31m evil")
-    assert lines(source_of([registered])) == []
-    first, second, third = lines(source_of([registered, asked]))
+    assert lines(_fold([registered])) == []
+    first, second, third = lines(_fold([registered, asked]))
     assert first == "source as registered: way phone"
     assert second.startswith("correction to way walk_in, agent ? asked for at seq ")
     assert second.endswith("(typo): not decided")
