@@ -1,6 +1,7 @@
 """A day at the desk in numbers: how many arrived, how each was closed and by whom, and how many were missed."""
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
@@ -56,6 +57,9 @@ class Tally:
         return cls(**{field.name: number_of(body, field.name) or 0 for field in fields(cls)})
 
 
+_STANDINGS = frozenset(field.name for field in fields(Tally))
+
+
 @dataclass(frozen=True, slots=True)
 class HostTally:
     """One account's part of a day; account_id: None for what nobody was at the desk for. taken_back: dismissals."""
@@ -99,28 +103,29 @@ def count(visits: Iterable[ShownVisit], day: date, shifts: Shifts) -> Day:
     from_us, until_us = shifts.span_us(day)
     arrived = sorted((v for v in visits if from_us <= v.arrived_us < until_us), key=lambda v: (v.arrived_us, v.at))
     at_desk = _AtDesk(arrived, day, shifts)
-    of_shift: dict[str, Tally] = {shift_id: Tally() for shift_id, _ in shifts}
-    of_host: dict[str | None, Tally] = {}
-    taken_back: dict[str | None, int] = {}
+    of_shift: dict[str, Counter[str]] = {shift_id: Counter() for shift_id, _ in shifts}
+    of_host: dict[str | None, Counter[str]] = {}
+    taken_back: Counter[str | None] = Counter()
     for visit in arrived:
-        one, shift_id, closing = Tally(**{_standing(visit): 1}), shifts.at(visit.arrived_us), visit.checkin
+        standing, shift_id, closing = _standing(visit), shifts.at(visit.arrived_us), visit.checkin
         if closing is None or closing.state == "open":
             host = at_desk.host(shift_id, visit.arrived_us)
         else:
             host = closing.account_id
-        of_shift[shift_id] += one
-        of_host[host] = of_host.get(host, Tally()) + one
+        of_shift[shift_id][standing] += 1
+        of_host.setdefault(host, Counter())[standing] += 1
         for told, then in pairwise(visit.closings):
             if told.state in DISMISSED and then.reason != "undone":
-                taken_back[told.account_id] = taken_back.get(told.account_id, 0) + 1
+                taken_back[told.account_id] += 1
     accounts = sorted({*of_host, *taken_back}, key=lambda account: (account is None, account or ""))
+    by_shift = {shift_id: Tally(**counted) for shift_id, counted in of_shift.items()}
     return Day(
         day=day,
-        total=sum(of_shift.values(), Tally()),
+        total=sum(by_shift.values(), Tally()),
         unseen=_unseen(arrived),
-        taken_back=sum(taken_back.values()),
-        shifts=tuple(ShiftTally(shift_id, starts_min, of_shift[shift_id]) for shift_id, starts_min in shifts),
-        hosts=tuple(HostTally(one, of_host.get(one, Tally()), taken_back.get(one, 0)) for one in accounts),
+        taken_back=taken_back.total(),
+        shifts=tuple(ShiftTally(shift_id, starts_min, by_shift[shift_id]) for shift_id, starts_min in shifts),
+        hosts=tuple(HostTally(one, Tally(**of_host.get(one, Counter())), taken_back[one]) for one in accounts),
     )
 
 
@@ -140,7 +145,8 @@ class _AtDesk:
 
 
 def _standing(visit: ShownVisit) -> str:
-    return visit.state if visit.state in {field.name for field in fields(Tally)} else "unclosed"
+    state = visit.state
+    return state if state in _STANDINGS else "unclosed"
 
 
 def _unseen(arrived: Sequence[ShownVisit]) -> int:

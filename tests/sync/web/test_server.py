@@ -1,5 +1,10 @@
 """Which requests reach an application that is really served."""
 
+import signal
+import subprocess
+import sys
+import textwrap
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -77,3 +82,41 @@ def test_a_client_is_believed_about_its_address_only_behind_a_configured_proxy(s
         assert httpx.get(serve(url).url, headers=claim).json() == {"address": "127.0.0.1", "scheme": "http"}
     proxied = httpx.get(serve("https://desk.office.example").url, headers=claim)
     assert proxied.json() == {"address": "198.51.100.9", "scheme": "https"}
+
+
+SERVED = textwrap.dedent(
+    """
+    import gc
+    from fastapi import FastAPI
+    from sync.web.server import PageServer
+
+    app = FastAPI()
+    app.state.loaded = [{number} for number in range(50_000)]  # as arrivals of the last days are
+
+    @app.get("/")
+    def looked_through():
+        return len(gc.get_objects())
+
+    server = PageServer(app, "127.0.0.1", 0, lambda: None)
+    print(server.url, flush=True)
+    server.run()
+    """
+)
+
+
+def test_what_a_server_has_loaded_is_not_looked_through_while_it_serves() -> None:
+    with subprocess.Popen([sys.executable, "-c", SERVED], stdout=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            url = child.stdout.readline().strip()
+            ready = httpx.Client(base_url=url, transport=httpx.HTTPTransport(retries=20), timeout=30)
+            until(lambda: ready.get("/").json() < 20_000)
+        finally:
+            child.send_signal(signal.SIGTERM)
+
+
+def until(true: Callable[[], bool], within_s: float = 30) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.1)
