@@ -87,7 +87,7 @@ def list_people(
             if person.enrolled:
                 member = signed.get(person.person_id)
                 proven = member is not None and member.shown_by(
-                    vault, [one.vector for one in vault.templates_of(person.person_id, member.pack)]
+                    vault, [one.vector for one in vault.templates.of(person.person_id, member.pack)]
                 )
                 role_said = member.role if member is not None and proven else "unproven"
             row = {

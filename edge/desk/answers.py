@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.desk.shown import ShownVisit
+from edge.people.handing_over import absorb
 from edge.people.person_keys import VaultError
 from edge.people.vault import Vault, opened
 from sync.format.canonical import Fields
@@ -89,7 +90,7 @@ class Answers:
                 vault.make_searchable(transaction.connection, provisional)
             else:
                 try:
-                    vault.absorb(transaction.connection, provisional, person_id)
+                    absorb(transaction.connection, vault, provisional, person_id)
                 except VaultError as error:  # one of them has been forgotten meanwhile; the answer is a fact still
                     _log.warning("templates not joined visit=%s reason=%s", question.visit_id, error)
             return Answered(record, news=True, agrees=True)

@@ -152,7 +152,7 @@ def give(
         salt = secrets.token_bytes(_SALT_BYTES)
         fields["signature"] = commitment(salt, consent.signature).hex()
         signed = salt + consent.signature
-        vault.add_signature(transaction.connection, visit_id, person_id, signed, from_us(now_us))
+        vault.of_visits.add_signature(transaction.connection, visit_id, person_id, signed, from_us(now_us))
     vault.keep_consent(transaction.connection, person_id, consent.shown.version, now_us)
     return transaction.append(GIVEN, fields), person_id
 

@@ -69,7 +69,7 @@ class Merging:
             fields: Fields = {"persons": list(pair), "reason": "lookalike"}
             sent: Fields = {"proposed_by": visit_id, "request": request, "account": account_id}
             record = transaction.append(SPLIT, fields | sent)
-            mark_lookalikes(transaction.connection, vault, *pair)
+            mark_lookalikes(transaction.connection, *pair)
         return Said(record, news=True, word="lookalike")
 
     def not_same(self, alias: str, request: str, account_id: str) -> Said:

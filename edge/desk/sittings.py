@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from edge.people.enrolled import Role
 from edge.people.phones import Phone
-from edge.people.vault import Role
 from edge.recognition.enrol_look import Look
 from edge.recognition.enrolment import Faces
 

@@ -10,6 +10,7 @@ from edge.desk.consents import GIVEN, WITHDRAWN
 from edge.desk.merging import SPLIT
 from edge.home import Home
 from edge.people.aliases import mark_lookalikes, take_out
+from edge.people.handing_over import rows_of
 from edge.people.person_keys import VaultError
 from edge.people.vault import Vault, opened
 from sync.format.canonical import Fields
@@ -54,7 +55,7 @@ class Splitting:
                 except VaultError as error:
                     raise NotTheirs(f"visit {visit_id}: {error}") from error
                 _settle_consents(ledger, vault, transaction.connection, visit_id, whose, heir)
-                mark_lookalikes(transaction.connection, vault, whose, heir)
+                mark_lookalikes(transaction.connection, whose, heir)
                 sent: Fields = {"visit": visit_id, "request": request, "account": account_id}
                 said: Fields = {"decision": "first", "person": heir, "reason": REASON}
                 taken: Fields = {"persons": [whose, heir], "person": whose, "reason": "visit", "templates": templates}
@@ -73,7 +74,7 @@ def _settle_consents(
     mine = _standing(ledger, [visit_id])
     if mine is None:
         return
-    visits = {row_id for table, row_id in vault.rows_of(connection, whose) if table != "templates"} - {visit_id}
+    visits = {row_id for table, row_id in rows_of(connection, whose) if table != "templates"} - {visit_id}
     theirs = _standing(ledger, sorted(visits))
     if theirs is None or (theirs.epoch, theirs.seq) < (mine.epoch, mine.seq):  # theirs was overwritten by it
         connection.execute("DELETE FROM consents WHERE person_id = ?", (whose,))

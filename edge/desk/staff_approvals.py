@@ -8,7 +8,8 @@ import numpy as np
 
 from edge.desk.approvals import NotAsked, hold_to_confirmed, hold_to_outside, office_of
 from edge.home import Home
-from edge.people.vault import VISITORS, Vault, opened
+from edge.people.tables import VISITORS
+from edge.people.vault import Vault, opened
 from edge.proven import proven
 from edge.recognition.enrolment import KIND, agent_code, known_in, newest_visit
 from edge.recognition.roster import from_outside
@@ -89,7 +90,7 @@ class StaffApprovals:
                     visit_id = newest_visit(ledger, visitor_id) if visitor_id is not None else None
                     said |= {} if visitor_id is None else {"visitor": visitor_id}
                     said |= {} if visit_id is None else {"seen_before": visit_id}
-                    vault.admit(transaction.connection, person_id, visitor_id)
+                    vault.enrolled.admit(transaction.connection, person_id, visitor_id)
                 word = transaction.append(KIND, said)
             if verdict == "refused":
                 erase(ledger, vault, person_id, "staff", None, account_id=account.account_id)
@@ -131,7 +132,7 @@ class StaffApprovals:
         """Whom the face has come as, by the visitors known now; else as it was known when it was proposed."""
         if "pack" not in asked.fields:  # a badge
             return None
-        stored = vault.templates_of(asked.fields["person"], asked.fields["pack"])
+        stored = vault.templates.of(asked.fields["person"], asked.fields["pack"])
         upper = asked.fields.get("upper_e6")
         vectors = np.stack([one.vector for one in stored]) if stored else None
         known = None

@@ -22,7 +22,7 @@ class Faces:
 
     def crop(self, visit_id: str) -> bytes | None:
         """The visit's face as JPEG, or None where there is none (any more); raises VaultError."""
-        return self._thread.submit(self._read, Vault.crop, visit_id).result()
+        return self._thread.submit(self._read, _crop, visit_id).result()
 
     def explanation(self, visit_id: str) -> Explanation | None:
         """Why the visit was decided as it was, or None where that is not kept (any more); raises VaultError."""
@@ -44,3 +44,7 @@ class Faces:
         if self._vault is not None:
             self._vault.close()
             self._vault = None
+
+
+def _crop(vault: Vault, visit_id: str) -> bytes | None:
+    return vault.of_visits.crop(visit_id)

@@ -9,8 +9,11 @@ import sqlite3
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
+from edge.people.handing_over import absorb, hand_over, rows_of
 from edge.people.person_keys import VaultError
-from edge.people.vault import VISITORS, Vault
+from edge.people.tables import VISITORS
+from edge.people.templates import revise
+from edge.people.vault import Vault
 
 ALIASES = Migrations("aliases")
 
@@ -34,7 +37,7 @@ def merge(connection: sqlite3.Connection, vault: Vault, person_id: str, alias: s
     The alias's key opens nothing then, and is the caller's to destroy. Raises VaultError where either is no longer
     remembered, or something of theirs does not open.
     """
-    for table, row_id in vault.rows_of(connection, alias):
+    for table, row_id in rows_of(connection, alias):
         connection.execute("INSERT OR REPLACE INTO merged_rows VALUES (?, ?, ?)", (alias, table, row_id))
     for (visit_id,) in connection.execute(
         "SELECT visit_id FROM contact_visits WHERE visitor_id = ?", (alias,)
@@ -46,7 +49,7 @@ def merge(connection: sqlite3.Connection, vault: Vault, person_id: str, alias: s
         row_id = " ".join(map(str, consent))
         connection.execute("INSERT OR REPLACE INTO merged_rows VALUES (?, 'consents', ?)", (alias, row_id))
     created_us = vault.known_since_us(alias)
-    vault.absorb(connection, alias, person_id)
+    absorb(connection, vault, alias, person_id)
     connection.execute("INSERT OR REPLACE INTO person_aliases VALUES (?, ?, ?)", (alias, person_id, created_us or 0))
 
 
@@ -72,10 +75,10 @@ def split(connection: sqlite3.Connection, vault: Vault, alias: str) -> None:
         elif table == "consents":
             _give_back(connection, vault, person_id, alias, *row_id.split(" "))
         else:
-            vault.hand_over(connection, table, row_id, person_id, alias)
+            hand_over(connection, vault, table, row_id, person_id, alias)
     connection.execute("DELETE FROM merged_rows WHERE alias = ?", (alias,))
     connection.execute("DELETE FROM person_aliases WHERE alias = ?", (alias,))
-    vault.changed(connection, [person_id, alias])
+    revise(connection, [person_id, alias])
 
 
 def take_out(connection: sqlite3.Connection, vault: Vault, visit_id: str, person_id: str, heir_id: str) -> int:
@@ -95,21 +98,21 @@ def take_out(connection: sqlite3.Connection, vault: Vault, visit_id: str, person
         "SELECT template_id FROM templates WHERE person_id = ? AND stored_us = ?", (person_id, found[0])
     ).fetchall()
     for (template_id,) in templates:
-        vault.hand_over(connection, "templates", str(template_id), person_id, heir_id)
-    for table, row_id in vault.rows_of(connection, person_id):
+        hand_over(connection, vault, "templates", str(template_id), person_id, heir_id)
+    for table, row_id in rows_of(connection, person_id):
         if table != "templates" and row_id == visit_id:
-            vault.hand_over(connection, table, row_id, person_id, heir_id)
+            hand_over(connection, vault, table, row_id, person_id, heir_id)
     connection.execute(
         "UPDATE contact_visits SET visitor_id = ? WHERE visit_id = ? AND visitor_id = ?", (heir_id, visit_id, person_id)
     )
-    vault.changed(connection, [person_id, heir_id])
+    revise(connection, [person_id, heir_id])
     return len(templates)
 
 
-def mark_lookalikes(connection: sqlite3.Connection, vault: Vault, one: str, other: str) -> None:
+def mark_lookalikes(connection: sqlite3.Connection, one: str, other: str) -> None:
     """Two people whom no similarity may tell apart from here on, in the ledger's transaction."""
     connection.execute("INSERT OR IGNORE INTO lookalikes VALUES (?, ?)", (min(one, other), max(one, other)))
-    vault.changed(connection, [one, other])
+    revise(connection, [one, other])
 
 
 def _give_back(

@@ -12,7 +12,8 @@ import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
 from edge.people.phones import Phone, number_hmac, parse_phone, reported_hmac
-from edge.people.vault import CONTACT, Vault
+from edge.people.tables import CONTACT
+from edge.people.vault import Vault
 
 CONTACTS = Migrations("contacts")
 PEPPER = Migrations("phone_pepper")

@@ -5,6 +5,12 @@ from sqlite_utils.migrations import Migrations
 
 PEOPLE = Migrations("people")
 
+PROVISIONAL, VISITORS, ROSTER, CONTACT, PENDING = 0, 1, 2, 3, 4
+"""Which gallery finds a person, as people.searchable holds it: none, the visitors', or that of staff and agents.
+
+A contact has no face at all: it owns a phone (contacts.py). Whoever is pending is of the roster once it is approved.
+"""
+
 
 @PEOPLE()
 def people(db: sqlite_utils.Database) -> None:

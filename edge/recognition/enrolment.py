@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from edge import EdgeError
 from edge.people.contacts import keep_agents_phone
+from edge.people.enrolled import Role
 from edge.people.phones import Phone
-from edge.people.vault import PENDING, ROSTER, VISITORS, Role, Vault
+from edge.people.tables import PENDING, ROSTER, VISITORS
+from edge.people.vault import Vault
 from edge.recognition.decision import Strictness
 from edge.recognition.gallery import Gallery
 from models.faces import Image, Template
@@ -128,7 +130,7 @@ def enrol(
         if faces is not None:
             transaction.append("consent.given", {"person": person_id, "purpose": role, "version": consent})
         record = transaction.append(KIND, fields)
-        vault.enrol(
+        vault.enrolled.add(
             transaction.connection,
             person_id,
             role,
@@ -158,7 +160,7 @@ def enrolled_fields(
     vault: Vault, person_id: str, role: Role, pack_id: str, vectors: NDArray[np.float32], visitor_id: str | None
 ) -> Fields:
     """What a `person.enrolled` says at least, and what a row of the roster counts by (roster.py); needs their key."""
-    faces = vault.commitment(person_id, vectors)
+    faces = vault.enrolled.commitment(person_id, vectors)
     assert faces is not None
     fields: Fields = {
         "person": person_id,
@@ -172,7 +174,7 @@ def enrolled_fields(
 
 def agent_code(vault: Vault, person_id: str) -> str | None:
     """The code of an enrolled agent, None where they have none."""
-    label = vault.label(person_id)
+    label = vault.enrolled.label(person_id)
     return None if label is None else label[_SALT_BYTES:].decode()
 
 

@@ -7,8 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge.people.person_keys import VaultError
+from edge.people.tables import VISITORS
 from edge.people.template_choice import MOST_TEMPLATES
-from edge.people.vault import VISITORS, SealedTemplate, StoredTemplate, Vault
+from edge.people.templates import SealedTemplate, StoredTemplate
+from edge.people.vault import Vault
 from edge.recognition.gallery_rows import Rows
 from models.faces import Template
 
@@ -60,7 +62,7 @@ class Gallery:
         self._pack_id = pack_id
         self._rows = Rows()
         self._damaged: set[int] = set()
-        self._revision = vault.revision()
+        self._revision = vault.templates.revision()
         self._pairs = vault.lookalikes()
         self._load()
 
@@ -85,11 +87,11 @@ class Gallery:
 
     def refresh(self) -> None:
         """Follow what others have added, settled or erased since the last look; costs what has changed."""
-        revision = self._vault.revision()
+        revision = self._vault.templates.revision()
         if revision == self._revision:
             return
         self._pairs = self._vault.lookalikes()
-        changed = self._vault.changed_between(self._revision, revision)
+        changed = self._vault.templates.changed_between(self._revision, revision)
         if changed is None:
             self._rows.clear()
             self._load()
@@ -102,7 +104,7 @@ class Gallery:
         """Take in a template that this process has just written to the vault."""
         self._insert(stored)
         # one more than before is this very addition; anything else is somebody's change, still to be read
-        if self._vault.revision() == self._revision + 1:
+        if self._vault.templates.revision() == self._revision + 1:
             self._revision += 1
 
     def search(self, probe: Template, excluded: frozenset[str]) -> Match:
@@ -149,13 +151,13 @@ class Gallery:
         return None if best is None else Candidate(best.person_id, max(best.similarity, -1.0))
 
     def _load(self) -> None:
-        for sealed in self._vault.sealed_templates(self._pack_id, gallery=self._of):
+        for sealed in self._vault.templates.sealed(self._pack_id, gallery=self._of):
             self._take(sealed)
 
     def _follow(self, person_id: str) -> None:
         """Hold of this person what the vault holds."""
         sealed = {
-            found.template_id: found for found in self._vault.sealed_templates(self._pack_id, person_id, self._of)
+            found.template_id: found for found in self._vault.templates.sealed(self._pack_id, person_id, self._of)
         }
         held = {self._rows.template_id(row): row for row in self._rows.of(person_id)}
         for row in sorted((row for number, row in held.items() if number not in sealed), reverse=True):

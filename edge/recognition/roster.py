@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edge.people.vault import Role, Vault
+from edge.people.enrolled import Role
+from edge.people.vault import Vault
 from edge.proven import proven
 from sync.audit.origin import enrolments_of
 from sync.format.canonical import Fields
@@ -31,7 +32,7 @@ class Member:
 
     def shown_by(self, vault: Vault, vectors: Iterable[NDArray[np.float32]]) -> bool:
         """Whether these are the faces that were enrolled, all of them and no others."""
-        return bool(self.faces) and self.faces == vault.commitment(self.person_id, vectors)
+        return bool(self.faces) and self.faces == vault.enrolled.commitment(self.person_id, vectors)
 
 
 def from_outside(asked: Fields, word: Fields, sites: Collection[str]) -> bool:

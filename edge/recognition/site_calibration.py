@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from edge import EdgeError
 from edge.consent import CapturePolicy
 from edge.home import Home
-from edge.people.vault import ROSTER, VISITORS, Vault
+from edge.people.tables import ROSTER, VISITORS
+from edge.people.vault import Vault
 from edge.proven import proven
 from edge.recognition.decision import Rule, Strictness
 from models.calibration import UPON, Calibration
@@ -124,7 +125,7 @@ def _everybody(vault: Vault, pack_id: str) -> tuple[list[str], NDArray[np.intp],
     vectors: dict[str, list[NDArray[np.float32]]] = {}
     templates = 0
     for gallery in (ROSTER, VISITORS):
-        for sealed in vault.sealed_templates(pack_id, gallery=gallery):
+        for sealed in vault.templates.sealed(pack_id, gallery=gallery):
             stored = sealed.opened()
             vectors.setdefault(stored.person_id, []).append(stored.vector)
             templates += gallery == VISITORS
@@ -136,7 +137,7 @@ def _everybody(vault: Vault, pack_id: str) -> tuple[list[str], NDArray[np.intp],
 
 def _known_same(ledger: Ledger, vault: Vault) -> Iterable[tuple[str, str]]:
     """Ids of one person under two: members of staff and the visitors they were, and proposed merges."""
-    for member in vault.roster():
+    for member in vault.enrolled.all():
         if member.visitor_id is not None:
             yield member.person_id, member.visitor_id
     for visit in ledger.records(("visit.return",)):

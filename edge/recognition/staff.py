@@ -7,7 +7,8 @@ from datetime import datetime, timedelta
 
 from camera.pipeline import Arrival, Ended
 from edge.clock import wall_us
-from edge.people.vault import ROSTER, Vault
+from edge.people.tables import ROSTER
+from edge.people.vault import Vault
 from edge.recognition.decision import Rule
 from edge.recognition.gallery import Gallery, Match
 from edge.recognition.passes import Passes
@@ -67,7 +68,7 @@ class Staff:
         Only whom a signed record names, by the faces it was signed over, counts: the row alone would let whoever may
         write to the databases hide a customer's visits.
         """
-        revision = self._vault.revision()
+        revision = self._vault.templates.revision()
         if revision == self._revision:
             return
         self._gallery.refresh()
@@ -150,7 +151,7 @@ class Staff:
 
     def _likeness(self, visitor_id: str, member_id: str) -> float:
         """How similar the two are at most, -1 where nothing is left of one of them."""
-        theirs, members = (self._vault.templates_of(who, self._pack_id) for who in (visitor_id, member_id))
+        theirs, members = (self._vault.templates.of(who, self._pack_id) for who in (visitor_id, member_id))
         return max((float(one.vector @ other.vector) for one in theirs for other in members), default=-1.0)
 
     def _last_seen(self, key: tuple[str, int], at: datetime) -> None:

@@ -112,7 +112,7 @@ def make_file(
 
     operator: who answers for it, and how they are reached. moment: writes microseconds as people of the site read them.
     """
-    pictures = {visit: jpeg for visit in subject.visits if (jpeg := vault.crop(visit)) is not None}
+    pictures = {visit: jpeg for visit in subject.visits if (jpeg := vault.of_visits.crop(visit)) is not None}
     held: dict[str, Any] = {
         "made_at": rfc3339(now_us),
         "operator": {"name": operator.name, "contact": operator.contact},
@@ -189,14 +189,14 @@ def _face(connection: sqlite3.Connection, vault: Vault, person_id: str) -> dict[
             "vector_f32_base64": base64.b64encode(opened.vector.tobytes()).decode(),
         }
         for template_id, pack, stored_us in rows
-        if (opened := vault.template(template_id)) is not None
+        if (opened := vault.templates.one(template_id)) is not None
     ]
     return {"person": person_id, "remembered": vault.remembers(person_id), "templates": templates}
 
 
 def _explanations(vault: Vault, visits: Iterable[str]) -> dict[str, Any]:
     """Why each visit was decided as it was, without whom else it resembled."""
-    kept = {visit: json.loads(found) for visit in visits if (found := vault.explanation(visit)) is not None}
+    kept = {visit: json.loads(found) for visit in visits if (found := vault.of_visits.explanation(visit)) is not None}
     return {visit: {key: value for key, value in one.items() if key != "nearest"} for visit, one in kept.items()}
 
 

@@ -50,16 +50,16 @@ def expire(ledger: Ledger, vault: Vault, policy: CapturePolicy, now: datetime) -
     opens, and the next run finishes.
     """
     cutoff_us = to_us(now - policy.kept)
-    due = vault.outlived(cutoff_us)
+    due = vault.outlived.people(cutoff_us)
     _forget(ledger, vault, due, "unconsented")
-    lapsed = vault.outlived_consents(to_us(now - policy.consented))
+    lapsed = vault.outlived.consents(to_us(now - policy.consented))
     _forget(ledger, vault, lapsed, "consented")
-    phones = _phones_due(ledger, vault.outlived_contacts(to_us(now - policy.phones)), to_us(now))
+    phones = _phones_due(ledger, vault.outlived.contacts(to_us(now - policy.phones)), to_us(now))
     _forget(ledger, vault, phones, "phone")
-    older = vault.outlived_templates(cutoff_us)
+    older = vault.outlived.templates(cutoff_us)
     if older:
         with ledger.transaction() as transaction:
-            vault.drop_outlived(transaction.connection, cutoff_us)
+            vault.outlived.drop(transaction.connection, cutoff_us)
             transaction.append("retention.run", {"expired": [], "basis": "unconsented", "dropped": older})
     if due or lapsed or older or phones:
         vault.scrub()

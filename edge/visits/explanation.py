@@ -178,7 +178,7 @@ def _shot_line(shot: ShotFacts) -> str:
 
 def read_explanation(vault: Vault, visit_id: str) -> Explanation | None:
     """What is kept of a visit's decision, None where it is forgotten; whoever was erased since is not named."""
-    kept = vault.explanation(visit_id)
+    kept = vault.of_visits.explanation(visit_id)
     if kept is None:
         return None
     found = Explanation.decoded(kept)

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 from camera.pipeline import Arrival, Ended
 from camera.quality import MIN_QUALITY_ALONE
 from edge.consent import Horizon
+from edge.people.handing_over import absorb
 from edge.people.vault import Vault
 from edge.recognition.decision import Rule, Strictness, Verdict, decide
 from edge.recognition.gallery import Gallery, Match
@@ -178,11 +179,11 @@ class Visits:
         The decision and what it rested on stay as recorded. Where the two are not surely one person's, nothing changes.
         """
         template_id = self._stored.pop((arrival.camera_id, arrival.track_id))
-        left = self._vault.template(template_id)
+        left = self._vault.templates.one(template_id)
         if left is None or float(left.vector @ probe.vector) < self.rule().upper:
             return
         with self._ledger.transaction() as transaction:
-            self._vault.replace_template(transaction.connection, template_id, probe.vector)
+            self._vault.templates.replace(transaction.connection, template_id, probe.vector)
         self._gallery.refresh()
 
     def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
@@ -243,7 +244,7 @@ class Visits:
                     new=person_id == expected, found=searchable,
                 )  # fmt: skip
                 if person_id != expected:
-                    self._vault.absorb(transaction.connection, expected, person_id)
+                    absorb(transaction.connection, self._vault, expected, person_id)
             break
         if person_id != expected:
             self._vault.destroy_keys([expected])
@@ -347,7 +348,7 @@ class Visits:
         for visit in self._book.unanswered():
             if visit.person_id is None or visit.visit_id in beside or at - visit.last_seen > self._gap:
                 continue
-            for stored in self._vault.templates_of(visit.person_id, self._pack_id):
+            for stored in self._vault.templates.of(visit.person_id, self._pack_id):
                 if (similarity := float(stored.vector @ probe.vector)) >= likeness:
                     likest, likeness = visit, similarity
         return likest
@@ -424,7 +425,7 @@ class Visits:
         nearest = self._gallery.nearest(probe, others, NEAREST)
         explanation = Explanation.of(arrival.shots, nearest, grading.shortfalls).encoded()
         # an empty gallery begins with this very person
-        since_us = self._vault.gallery_since_us(self._pack_id)
+        since_us = self._vault.templates.since_us(self._pack_id)
         fields = decision_fields(match, rule, verdict) | {
             "pack": self._pack_id,
             "gallery_since_us": to_us(now) if since_us is None else self._horizon.since_us(since_us, now),
@@ -457,14 +458,14 @@ class Visits:
         elif arrival.shots[0].quality < MIN_QUALITY_ALONE:
             template_id = None  # it would draw others to this person, and the one that was recognised stays
         else:
-            template_id = self._vault.add_template(connection, person_id, self._pack_id, vector, now)
-        self._vault.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
-        self._vault.add_explanation(connection, visit_id, person_id, explanation, now)
+            template_id = self._vault.templates.add(connection, person_id, self._pack_id, vector, now)
+        self._vault.of_visits.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
+        self._vault.of_visits.add_explanation(connection, visit_id, person_id, explanation, now)
         return template_id
 
     def _find(self, template_id: int | None) -> bool:
         """Let searches find a template just kept; returns whether one was."""
-        stored = self._vault.template(template_id) if template_id is not None else None
+        stored = self._vault.templates.one(template_id) if template_id is not None else None
         if stored is not None:
             self._gallery.add(stored)
         return stored is not None

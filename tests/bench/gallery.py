@@ -4,10 +4,11 @@ import gc
 import statistics
 import time
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
-from edge.people.vault import SealedTemplate, StoredTemplate
+from edge.people.templates import SealedTemplate, StoredTemplate
 from edge.recognition.gallery import Gallery
 from models.faces import Template
 from tests.bench.report import Row
@@ -23,13 +24,17 @@ class _NoVault:
     def __init__(self) -> None:
         self.count = 0
 
+    @property
+    def templates(self) -> Self:
+        return self
+
     def revision(self) -> int:
         return self.count
 
     def lookalikes(self) -> dict[str, frozenset[str]]:
         return {}
 
-    def sealed_templates(self, _pack: str, _person: str | None = None, gallery: int = 1) -> list[SealedTemplate]:  # noqa: ARG002
+    def sealed(self, _pack: str, _person: str | None = None, gallery: int = 1) -> list[SealedTemplate]:  # noqa: ARG002
         return []
 
     def changed_between(self, _after: int, _revision: int) -> list[str]:

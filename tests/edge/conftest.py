@@ -10,7 +10,8 @@ import pytest
 from edge.clock import Clock
 from edge.demo_film import write_walk_in
 from edge.home import Home, create_home
-from edge.people.vault import StoredTemplate, Vault, opened
+from edge.people.templates import StoredTemplate
+from edge.people.vault import Vault, opened
 from edge.settings import new_config
 from models.pack import Pack, open_pack
 from models.store import Store, default_root
@@ -86,7 +87,7 @@ def searchable() -> Callable[[Vault, str], list[StoredTemplate]]:
     """Everything that can be searched under a pack, decrypted."""
 
     def read(vault: Vault, pack: str) -> list[StoredTemplate]:
-        return [sealed.opened() for sealed in vault.sealed_templates(pack)]
+        return [sealed.opened() for sealed in vault.templates.sealed(pack)]
 
     return read
 

@@ -58,7 +58,7 @@ def remember(home: Home, *people: str) -> None:
                 transaction.append("visit.first", {"visit": f"v-{person_id}", "person": person_id})
                 connection, now = transaction.connection, datetime.now(UTC)
                 vault.add_person(connection, person_id, PACK, vector(number), now, True)
-                vault.add_crop(connection, f"v-{person_id}", person_id, JPEG, now)
+                vault.of_visits.add_crop(connection, f"v-{person_id}", person_id, JPEG, now)
 
 
 def forget(home: Home, person_id: str) -> tuple[str, ...]:
@@ -192,8 +192,8 @@ def test_with_its_keys_everybody_is_known_again_in_a_new_epoch(lived_in: Home, t
     assert (done.people, done.forgotten, done.rekeyed) == (3, 0, False)
     assert known(new) == ["p-1", "p-2", "p-3"]
     with opened(new.database, new.keys_database) as vault:
-        assert vault.crop("v-p-2") == JPEG
-        since_us = vault.gallery_since_us(PACK)
+        assert vault.of_visits.crop("v-p-2") == JPEG
+        since_us = vault.templates.since_us(PACK)
     assert since_us == done.began.stamp.wall_us, "who came between the backup and now is not known here"
     began = done.began
     assert (began.kind, began.epoch, began.seq, began.prev_hash) == ("epoch.started", 2, 1, head.hash)
@@ -217,7 +217,7 @@ def test_without_keys_the_gallery_restarts_and_says_so(lived_in: Home, tmp_path:
         soon = datetime.fromtimestamp(done.began.stamp.wall_us / 1e6 + 60, UTC)
         assert Horizon(policy, ledger, new.path).seconds(soon) == 60, "a first visit reaches back to the restore"
     with opened(new.database, new.keys_database) as vault:
-        assert vault.gallery_since_us(PACK) == done.began.stamp.wall_us
+        assert vault.templates.since_us(PACK) == done.began.stamp.wall_us
     assert find_bytes(new.path, b"crop:") == []
     assert verify(new.path).ok
 
@@ -373,7 +373,7 @@ def test_an_erasure_reaches_every_copy_of_the_keys(lived_in: Home, tmp_path: Pat
     new = Home(tmp_path / "new")
     assert known(new) == ["p-1", "p-3"], "who was erased after the backup does not come back"
     with opened(new.database, new.keys_database) as vault:
-        assert vault.crop("v-p-2") is None
+        assert vault.of_visits.crop("v-p-2") is None
 
 
 def test_a_copy_out_of_reach_keeps_the_erasure_pending_until_it_is_back(lived_in: Home, tmp_path: Path) -> None:

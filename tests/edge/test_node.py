@@ -142,7 +142,7 @@ def test_faces_lie_on_the_disk_sealed_and_open_with_their_keys(
     home = two_runs.home
     with opened(home.database, home.keys_database) as vault:
         templates = searchable(vault, two_runs.pack_id)
-        crops = [vault.crop(row.visit_id) for row in two_runs.first]
+        crops = [vault.of_visits.crop(row.visit_id) for row in two_runs.first]
     assert len({template.person_id for template in templates}) == 7
     assert len(templates) == 9 + 9  # one a visit
     assert all(crop is not None and crop.startswith(JPEG_START) for crop in crops)

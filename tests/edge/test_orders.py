@@ -82,7 +82,7 @@ def remember(vault: Vault, ledger: Ledger, person_id: str, now: datetime = NOW) 
     with ledger.transaction() as transaction:
         vector = np.eye(1, 128, dtype=np.float32)[0]
         vault.add_person(transaction.connection, person_id, "test@000000000000", vector, now, True)
-        vault.add_crop(transaction.connection, f"v-{person_id}", person_id, b"\xff\xd8\xff", now)
+        vault.of_visits.add_crop(transaction.connection, f"v-{person_id}", person_id, b"\xff\xd8\xff", now)
     key = vault._key(person_id)
     assert key is not None
     return key
@@ -143,7 +143,7 @@ def test_whom_central_wants_forgotten_is_and_the_chain_says_so(
     nseq = central.say(Erase(LI, "request"))
     assert orders.erase(node, vault, NOW) == 1
     assert [person.person_id for person in vault.people()] == [WANG]
-    assert vault.crop(f"v-{LI}") is None
+    assert vault.of_visits.crop(f"v-{LI}") is None
     assert find_bytes(home.path, key) == []
     assert find_bytes(home.path, kept) != []  # the search does find what is there
     assert retention_runs(node) == [{"expired": [LI], "basis": "central", "reason": "request", "notice": nseq}]

@@ -14,7 +14,8 @@ from camera.quality import BestShot
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
 from edge.home import Home
-from edge.people.vault import Role, Vault
+from edge.people.enrolled import Role
+from edge.people.vault import Vault
 from edge.recognition.decision import Rule, Strictness
 from edge.recognition.enrolment import enrolled_fields
 from edge.recognition.gallery import Gallery
@@ -144,7 +145,7 @@ class Node:
                 approval = {"person": person_id, "state": "approved", "proposal": proposal.hash.hex()}
                 outside = {"account": "acc-zhao", "office": "head_office"}
                 transaction.append("person.enrolled", approval | outside)
-            self.vault.enrol(
+            self.vault.enrolled.add(
                 transaction.connection, person_id, role, pack, who[None], T0, visitor_id=visitor_id, label=None
             )
         return person_id

@@ -63,8 +63,8 @@ def test_faces_never_reach_the_wire_or_central(rig: Rig, film: Path, pack: str) 
     ledger.close()
     with opened(rig.home.database, rig.home.keys_database) as vault:
         pack_id = open_pack(store, pack).pack_id
-        vectors = [sealed.opened().vector.tobytes() for sealed in vault.sealed_templates(pack_id)]
-        crops = [crop for visit in visits if (crop := vault.crop(visit.visit_id))]
+        vectors = [sealed.opened().vector.tobytes() for sealed in vault.templates.sealed(pack_id)]
+        crops = [crop for visit in visits if (crop := vault.of_visits.crop(visit.visit_id))]
     assert len(vectors) >= 6
     assert len(crops) >= 6
     found = b"".join(tap.seen)

@@ -292,7 +292,7 @@ class Evidence(RuleBasedStateMachine):
     @invariant()
     def the_erased_are_gone_and_the_others_are_not(self) -> None:
         assert {person.person_id for person in self.vault.people()} == self.people.keys()
-        templates = [sealed.opened() for sealed in self.vault.sealed_templates(PACK_ID)]
+        templates = [sealed.opened() for sealed in self.vault.templates.sealed(PACK_ID)]
         assert all((template.vector == vector(self.people[template.person_id])).all() for template in templates)
         with_keys = self.vault._keys.owners()
         assert self.people.keys() <= with_keys

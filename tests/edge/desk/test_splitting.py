@@ -46,7 +46,7 @@ def split(node: Node, visit: str, whose: str) -> list[Record]:
 
 
 def templates(node: Node, who: str) -> int:
-    return len(node.vault.templates_of(who, PACK))
+    return len(node.vault.templates.of(who, PACK))
 
 
 def test_a_visit_of_somebody_else_takes_its_face_along_and_leaves_the_person_theirs(
@@ -60,12 +60,12 @@ def test_a_visit_of_somebody_else_takes_its_face_along_and_leaves_the_person_the
     assert (taken.kind, taken.fields["visit"], taken.fields["reason"]) == ("person.split", false, "visit")
     assert (taken.fields["person"], taken.fields["persons"]) == (whose, [whose, heir])
     assert (templates(node, whose), templates(node, heir)) == (1, 1)
-    assert (node.vault.crop(own), node.vault.crop(false)) == (CROP, CROP)
+    assert (node.vault.of_visits.crop(own), node.vault.of_visits.crop(false)) == (CROP, CROP)
     assert taken.fields["templates"] == 1
     with closing(node.home.open_ledger("desk", Clock())) as desk:
         erase(desk, node.vault, whose, "request", None)
-    assert node.vault.crop(own) is None
-    assert node.vault.crop(false) == CROP, "under a key of its own"
+    assert node.vault.of_visits.crop(own) is None
+    assert node.vault.of_visits.crop(false) == CROP, "under a key of its own"
     assert verify(node.home.path).ok
 
 

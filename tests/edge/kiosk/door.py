@@ -108,10 +108,10 @@ class Door:
                     vector = np.random.default_rng().normal(size=128).astype(np.float32)
                     vector /= np.linalg.norm(vector)
                     vault.add_person(transaction.connection, person_id, PACK, vector, now, decision == "first")
-                vault.add_crop(transaction.connection, visit_id, person_id, crop or blank_face(), now)
+                vault.of_visits.add_crop(transaction.connection, visit_id, person_id, crop or blank_face(), now)
                 shots = tuple(ShotFacts(arrived_us + i * 300_000, 0.712 - i / 50, 84.0, 0.03, None) for i in range(4))
                 kept = Explanation(shots, tuple(Candidate(*near) for near in candidates), ("liveness_unknown",))
-                vault.add_explanation(transaction.connection, visit_id, person_id, kept.encoded(), now)
+                vault.of_visits.add_explanation(transaction.connection, visit_id, person_id, kept.encoded(), now)
         return visit_id, person_id
 
     def see(self, *, ago_s: float = 0, party: int = 1, party_id: str | None = None) -> str:

@@ -527,7 +527,7 @@ def test_same_person_is_recorded_under_the_desk_key_and_joins_the_two(visitor: V
         people = {person.person_id: person for person in vault.people()}
         assert provisional not in people
         assert people[known].templates == 2
-        assert vault.crop(visit_id)
+        assert vault.of_visits.crop(visit_id)
 
 
 def test_new_visitor_can_be_recognised_from_then_on(visitor: Visitor, door: Door, desk: Desk) -> None:

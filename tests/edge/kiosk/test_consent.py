@@ -118,7 +118,7 @@ def test_a_signature_is_a_commitment_in_the_record_and_sealed_under_the_persons_
     assert "已签名" in answer.text
     (given,) = told(desk, "consent.given")
     with opened(desk.home.database, desk.home.keys_database) as vault:
-        signed = vault.signature(visit)
+        signed = vault.of_visits.signature(visit)
     assert signed is not None
     assert signed[32:] == DRAWN.encode()
     assert given.fields["signature"] == commitment(signed[:32], signed[32:]).hex()
@@ -126,7 +126,7 @@ def test_a_signature_is_a_commitment_in_the_record_and_sealed_under_the_persons_
     assert find_bytes(desk.home.path, DRAWN.encode()) == []
     send(client, visit, "face", because="withdrawn")
     with opened(desk.home.database, desk.home.keys_database) as vault:
-        assert vault.signature(visit) is None
+        assert vault.of_visits.signature(visit) is None
         assert not vault.remembers(person)
 
 

@@ -48,7 +48,7 @@ def test_a_visitor_signs_with_a_finger_and_takes_it_back_with_one_touch(
     page.wait_for_selector("text=已签名")
     given = last(desk, "consent.given")
     with opened(desk.home.database, desk.home.keys_database) as vault:
-        signed = vault.signature(visit)
+        signed = vault.of_visits.signature(visit)
     assert signed is not None
     assert given.fields["signature"] == commitment(signed[:32], signed[32:]).hex()
     assert re.fullmatch(r"560 180(;\d+,\d+( \d+,\d+)+){2}", signed[32:].decode())

@@ -110,11 +110,11 @@ def test_whoever_refuses_the_face_is_registered_by_a_badge_that_stays_sealed(vis
     person_id = proposal.fields["person"]
     with opened(desk.home.database, desk.home.keys_database) as vault:
         assert agent_code(vault, person_id) == "BADGE-0417"
-        assert [one.person_id for one in vault.roster()] == []
+        assert [one.person_id for one in vault.enrolled.all()] == []
     assert "BADGE-0417" in visitor("auditor").get("/approvals").text
     assert _approve(visitor, proposal).status_code == 303
     with opened(desk.home.database, desk.home.keys_database) as vault:
-        assert [one.person_id for one in vault.roster()] == [person_id]
+        assert [one.person_id for one in vault.enrolled.all()] == [person_id]
     assert "批准" in wang.get("/enrol").text
 
 

@@ -16,8 +16,9 @@ from edge.desk.checkin import Arrival, CheckIn
 from edge.desk.codes import CodeKind, ShownCode
 from edge.desk.fact import Fact, facts_fields
 from edge.people.contacts import keep_agents_phone
+from edge.people.enrolled import Role
 from edge.people.phones import parse_phone
-from edge.people.vault import Role, Vault, opened
+from edge.people.vault import Vault, opened
 from edge.recognition.enrolment import enrolled_fields
 from sync.format.records import Record
 from sync.verify.verify import verify
@@ -74,7 +75,7 @@ class Host:
     @staticmethod
     def _write(vault: Vault, connection: Any, person: str, role: Role, vector: Any, visitor: str | None) -> None:
         now = datetime.now(UTC)
-        vault.enrol(connection, person, role, PACK, vector, now, visitor_id=visitor, label=None)
+        vault.enrolled.add(connection, person, role, PACK, vector, now, visitor_id=visitor, label=None)
 
 
 @pytest.fixture

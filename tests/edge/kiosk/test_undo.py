@@ -142,7 +142,7 @@ def test_a_consent_given_with_the_registration_is_withdrawn_with_it_and_the_face
     assert withdrawn.fields["person"] == person
     with opened(host.desk.home.database, host.desk.home.keys_database) as vault:
         assert not vault.remembers(person)
-        assert vault.crop(visit) is None
+        assert vault.of_visits.crop(visit) is None
         assert vault.sweep_keys() == 0
     assert verify(host.desk.home.path).ok
 
@@ -167,8 +167,8 @@ def test_a_consent_bound_to_somebody_who_had_consented_before_takes_only_that_vi
         assert vault.remembers(person), "nobody's face goes because somebody else's form was bound to it"
         assert vault.consented_us(person) == earlier.stamp.wall_us
         assert abs(earlier.stamp.wall_us - (since_us or 0)) < 10_000_000
-        assert vault.crop(visit) is None
-        assert vault.crop(first) is not None
+        assert vault.of_visits.crop(visit) is None
+        assert vault.of_visits.crop(first) is not None
     assert held(host, "templates") == templates
     assert verify(home.path).ok
 

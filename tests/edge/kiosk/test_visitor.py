@@ -229,7 +229,7 @@ def test_a_form_bound_to_the_wrong_arrival_is_taken_back_with_that_face_and_wait
         assert (withdrawn.fields["visit"], withdrawn.fields["person"]) == (wrong, stranger)
         with opened(site.desk.home.database, site.desk.home.keys_database) as vault:
             assert not vault.remembers(stranger)
-            assert vault.crop(wrong) is None
+            assert vault.of_visits.crop(wrong) is None
         assert "等待前台确认" in phone.get(path).text
         assert tap(li, right, path[3:35]).status_code == 200
         given = site.checkins("consent.given")[-1]

@@ -63,7 +63,7 @@ def twice(node: Node) -> tuple[str, str]:
 
 
 def templates(vault: Vault, who: str) -> int:
-    return len(vault.templates_of(who, PACK))
+    return len(vault.templates.of(who, PACK))
 
 
 # -- one person ----------------------------------------------------------------------------------------------------
@@ -111,7 +111,7 @@ def test_pictures_and_visits_that_go_on_follow_a_merge_in_the_running_node_and_o
     newer = must(node.arrive(like(person(0), 0.9), 2, after(1), together=(1,)), "first")
     node.leave(1, after(5))
     says.one_person(older["person"], newer["person"])
-    assert node.vault.crop(newer["visit"]) == CROP
+    assert node.vault.of_visits.crop(newer["visit"]) == CROP
     assert node.arrive(like(person(0), 0.99), 3, after(30)) is None, "still here: no new visit, whichever of the two"
     other = make_node()
     other.recover(after(40))
@@ -161,7 +161,7 @@ def test_whoever_is_merged_and_erased_is_gone_under_both_ids(node: Node, says: D
 def test_central_may_order_the_erasure_by_an_id_that_was_merged(node: Node, says: Desk) -> None:
     older, newer = twice(node)
     says.one_person(older, newer)
-    order = Erasure(7, newer, "request")
+    order = Erasure(7, newer, "request", None)
     assert erase_ordered(node.ledger, node.vault, [order], after(7 * 3600)) == 1
     assert not node.vault.people()
     record = node.records("retention.run")[-1]

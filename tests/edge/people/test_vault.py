@@ -11,6 +11,7 @@ import pytest
 
 from edge.clock import Clock
 from edge.home import Home
+from edge.people.handing_over import absorb
 from edge.people.person_keys import VaultError
 from edge.people.template_choice import MOST_TEMPLATES
 from edge.people.vault import Vault, opened
@@ -49,12 +50,12 @@ def remember(vault: Vault, ledger: Ledger, person_id: str, seed: int, searchable
     with ledger.transaction() as transaction:
         connection = transaction.connection
         vault.add_person(connection, person_id, PACK, unit(seed), NOW, searchable)
-        vault.add_crop(connection, f"v-{person_id}", person_id, JPEG + person_id.encode(), NOW)
+        vault.of_visits.add_crop(connection, f"v-{person_id}", person_id, JPEG + person_id.encode(), NOW)
 
 
 def owners(vault: Vault) -> list[str]:
     """Whose the searchable templates are, oldest first."""
-    return [sealed.person_id for sealed in vault.sealed_templates(PACK)]
+    return [sealed.person_id for sealed in vault.templates.sealed(PACK)]
 
 
 def raw_key(home: Home, person_id: str) -> bytes:
@@ -72,7 +73,7 @@ def test_what_is_remembered_reads_back_and_lies_sealed(
     (stored,) = searchable(vault, PACK)
     assert stored.person_id == "p-1"
     assert np.array_equal(stored.vector, unit(1))
-    assert vault.crop("v-p-2") == JPEG + b"p-2"
+    assert vault.of_visits.crop("v-p-2") == JPEG + b"p-2"
     assert [(p.person_id, p.searchable, p.templates) for p in vault.people()] == [("p-1", True, 1), ("p-2", False, 1)]
     for plain in (unit(1).tobytes(), unit(1).tobytes()[:16], JPEG, JPEG[:8]):
         assert find_bytes(home.path, plain) == []
@@ -114,8 +115,8 @@ def test_an_erased_person_leaves_no_byte_of_key_face_or_ciphertext(
     for needle in (key, unit(1).tobytes(), JPEG + b"p-1", *sealed):
         assert find_bytes(home.path, needle) == []
     assert find_bytes(home.path, other)  # the search does find what is there
-    assert vault.crop("v-p-1") is None
-    assert vault.crop("v-p-2") == JPEG + b"p-2"
+    assert vault.of_visits.crop("v-p-1") is None
+    assert vault.of_visits.crop("v-p-2") == JPEG + b"p-2"
     desk.close()
 
 
@@ -133,7 +134,7 @@ def test_a_long_reader_makes_an_erasure_pending_until_it_has_gone(
         first = erase(desk, impatient, "p-1", "request", "asked by telephone")
         assert not first.complete
         assert find_bytes(home.path, key)  # which is why it says pending
-        assert impatient.crop("v-p-1") is None
+        assert impatient.of_visits.crop("v-p-1") is None
         reader.execute("ROLLBACK")
         again = erase(desk, impatient, "p-1", "request", None)
     assert again.complete
@@ -164,7 +165,7 @@ def test_a_trigger_that_keeps_keys_stops_the_erasure_and_nothing_is_called_erase
 
 def test_keys_that_are_still_there_after_their_destruction_are_named(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-1", 1)
-    vault._keys.connection.execute(
+    vault._safe.keys.connection.execute(
         "CREATE TEMP TRIGGER keep BEFORE DELETE ON person_keys BEGIN SELECT RAISE(IGNORE); END"
     )
     with pytest.raises(VaultError, match=r"keys\.db: the key of person p-1 is still there"):
@@ -180,12 +181,12 @@ def test_a_crash_between_key_and_person_leaves_a_key_that_the_next_start_sweeps(
     assert vault.sweep_keys() == 1
     assert find_bytes(home.path, key) == []
     assert vault.sweep_keys() == 0
-    assert vault.crop("v-p-1") is not None
+    assert vault.of_visits.crop("v-p-1") is not None
 
 
 def test_a_transaction_that_fails_remembers_nobody(vault: Vault, ledger: Ledger) -> None:
     vault.create_key("p-1")
-    revision = vault.revision()
+    revision = vault.templates.revision()
 
     def add_and_record_what_is_the_desks() -> None:
         with ledger.transaction() as transaction:
@@ -195,8 +196,8 @@ def test_a_transaction_that_fails_remembers_nobody(vault: Vault, ledger: Ledger)
     with pytest.raises(SyncError, match="not for the node key"):
         add_and_record_what_is_the_desks()
     assert vault.people() == []
-    assert vault.revision() == revision
-    assert vault.gallery_since_us(PACK) is None
+    assert vault.templates.revision() == revision
+    assert vault.templates.since_us(PACK) is None
     assert vault.sweep_keys() == 1
 
 
@@ -211,24 +212,24 @@ def test_the_desks_answer_reseals_everything_under_the_older_person(
     remember(vault, ledger, "p-old", 1)
     remember(vault, ledger, "p-new", 2, searchable=False)
     with ledger.transaction() as transaction:
-        vault.absorb(transaction.connection, "p-new", "p-old")
+        absorb(transaction.connection, vault, "p-new", "p-old")
     assert [(p.person_id, p.templates) for p in vault.people()] == [("p-old", 2)]
     assert owners(vault) == ["p-old", "p-old"]
-    assert vault.crop("v-p-new") == JPEG + b"p-new"
+    assert vault.of_visits.crop("v-p-new") == JPEG + b"p-new"
     vault.sweep_keys()  # the provisional key opens nothing any more
-    assert vault.crop("v-p-new") == JPEG + b"p-new"
+    assert vault.of_visits.crop("v-p-new") == JPEG + b"p-new"
     key = raw_key(home, "p-old")
     desk = home.open_ledger("desk", Clock())
     assert erase(desk, vault, "p-old", "request", None).complete
     desk.close()
-    assert vault.crop("v-p-new") is None
+    assert vault.of_visits.crop("v-p-new") is None
     assert find_bytes(home.path, key) == []
 
 
 def test_nothing_is_absorbed_into_somebody_forgotten(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-new", 2, searchable=False)
     with pytest.raises(VaultError, match="person p-old is no longer"), ledger.transaction() as transaction:
-        vault.absorb(transaction.connection, "p-new", "p-old")
+        absorb(transaction.connection, vault, "p-new", "p-old")
     assert [p.person_id for p in vault.people()] == ["p-new"]
 
 
@@ -237,24 +238,24 @@ def test_each_change_of_the_searchable_names_whose_it_was_until_it_is_forgotten(
 ) -> None:
     remember(vault, ledger, "p-1", 1)
     remember(vault, ledger, "p-2", 2, searchable=False)
-    first = vault.revision()
+    first = vault.templates.revision()
     with ledger.transaction() as transaction:
-        vault.absorb(transaction.connection, "p-2", "p-1")
-    assert vault.changed_between(0, first) == ["p-1"]
-    assert vault.changed_between(first, vault.revision()) == ["p-1", "p-2"]
-    assert vault.changed_between(first, first) == []
-    monkeypatch.setattr("edge.people.vault._CHANGES_KEPT", 2)
+        absorb(transaction.connection, vault, "p-2", "p-1")
+    assert vault.templates.changed_between(0, first) == ["p-1"]
+    assert vault.templates.changed_between(first, vault.templates.revision()) == ["p-1", "p-2"]
+    assert vault.templates.changed_between(first, first) == []
+    monkeypatch.setattr("edge.people.templates._CHANGES_KEPT", 2)
     for _ in range(2):
         with ledger.transaction() as transaction:
             vault.make_searchable(transaction.connection, "p-1")
-    assert vault.changed_between(vault.revision() - 2, vault.revision()) == ["p-1"]
-    assert vault.changed_between(first, vault.revision()) is None
+    assert vault.templates.changed_between(vault.templates.revision() - 2, vault.templates.revision()) == ["p-1"]
+    assert vault.templates.changed_between(first, vault.templates.revision()) is None
 
 
 def test_more_templates_than_a_page_are_all_read_once(
     vault: Vault, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.people.vault._PAGE", 2)
+    monkeypatch.setattr("edge.people.templates._PAGE", 2)
     for number in range(5):
         remember(vault, ledger, f"p-{number}", number)
     assert owners(vault) == [f"p-{number}" for number in range(5)]
@@ -265,11 +266,11 @@ def test_more_templates_than_a_page_are_all_read_once(
 def test_a_provisional_person_becomes_searchable_when_the_desk_says_new(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-1", 1, searchable=False)
     assert owners(vault) == []
-    revision = vault.revision()
+    revision = vault.templates.revision()
     with ledger.transaction() as transaction:
         vault.make_searchable(transaction.connection, "p-1")
     assert owners(vault) == ["p-1"]
-    assert vault.revision() > revision
+    assert vault.templates.revision() > revision
 
 
 @pytest.mark.parametrize(
@@ -298,16 +299,16 @@ def test_two_crops_swapped_do_not_open(vault: Vault, ledger: Ledger) -> None:
             "UPDATE crops SET sealed = (SELECT sealed FROM crops WHERE visit_id = 'v-p-2') WHERE visit_id = 'v-p-1'"
         )
     with pytest.raises(VaultError, match="crop:v-p-1"):
-        vault.crop("v-p-1")
+        vault.of_visits.crop("v-p-1")
 
 
 def test_a_crop_for_somebody_erased_meanwhile_is_not_kept(vault: Vault, ledger: Ledger, searchable) -> None:
     remember(vault, ledger, "p-1", 1)
     vault.destroy_keys(["p-1"])
     with ledger.transaction() as transaction:
-        vault.add_crop(transaction.connection, "v-2", "p-1", JPEG, NOW)
-        assert vault.add_template(transaction.connection, "p-1", PACK, unit(2), NOW) is None
-    assert vault.crop("v-2") is None
+        vault.of_visits.add_crop(transaction.connection, "v-2", "p-1", JPEG, NOW)
+        assert vault.templates.add(transaction.connection, "p-1", PACK, unit(2), NOW) is None
+    assert vault.of_visits.crop("v-2") is None
     assert searchable(vault, PACK) == []
 
 
@@ -315,16 +316,16 @@ def test_each_template_has_its_own_life(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-1", 1)
     later = NOW + timedelta(hours=20)
     with ledger.transaction() as transaction:
-        added = vault.add_template(transaction.connection, "p-1", PACK, unit(2), later)
+        added = vault.templates.add(transaction.connection, "p-1", PACK, unit(2), later)
     assert owners(vault) == ["p-1", "p-1"]
-    assert vault.outlived(to_us(NOW)) == []
-    assert vault.outlived_templates(to_us(NOW)) == 2  # the first visit's template and crop
+    assert vault.outlived.people(to_us(NOW)) == []
+    assert vault.outlived.templates(to_us(NOW)) == 2  # the first visit's template and crop
     with ledger.transaction() as transaction:
-        vault.drop_outlived(transaction.connection, to_us(NOW))
-    assert [sealed.template_id for sealed in vault.sealed_templates(PACK)] == [added]
+        vault.outlived.drop(transaction.connection, to_us(NOW))
+    assert [sealed.template_id for sealed in vault.templates.sealed(PACK)] == [added]
     assert [person.stored_us for person in vault.people()] == [to_us(later)]
-    assert vault.crop("v-p-1") is None
-    assert vault.outlived(to_us(later)) == ["p-1"]
+    assert vault.of_visits.crop("v-p-1") is None
+    assert vault.outlived.people(to_us(later)) == ["p-1"]
 
 
 def like(vector: np.ndarray, seed: int) -> np.ndarray:
@@ -334,7 +335,7 @@ def like(vector: np.ndarray, seed: int) -> np.ndarray:
 
 
 def kept(vault: Vault) -> list[np.ndarray]:
-    return [sealed.opened().vector for sealed in vault.sealed_templates(PACK)]
+    return [sealed.opened().vector for sealed in vault.templates.sealed(PACK)]
 
 
 def test_a_person_keeps_the_templates_that_differ_most_and_always_the_newest(vault: Vault, ledger: Ledger) -> None:
@@ -342,12 +343,12 @@ def test_a_person_keeps_the_templates_that_differ_most_and_always_the_newest(vau
     looks = [unit(seed) for seed in range(MOST_TEMPLATES)]  # the first is remembered already
     again = [like(looks[0], 100), like(looks[3], 101)]
     for number, vector in enumerate([*looks[1:], *again], start=1):
-        revision = vault.revision()
+        revision = vault.templates.revision()
         with ledger.transaction() as transaction:
             at = NOW + timedelta(hours=number)
-            added = vault.add_template(transaction.connection, "p-1", PACK, vector, at)
-        assert vault.changed_between(revision, vault.revision()) == ["p-1"]
-        assert [sealed.template_id for sealed in vault.sealed_templates(PACK)][-1] == added
+            added = vault.templates.add(transaction.connection, "p-1", PACK, vector, at)
+        assert vault.templates.changed_between(revision, vault.templates.revision()) == ["p-1"]
+        assert [sealed.template_id for sealed in vault.templates.sealed(PACK)][-1] == added
     expected = [looks[1], looks[2], *looks[4:], *again]  # of each pair that is nearly the same the older went
     assert np.array_equal(np.stack(kept(vault)), np.stack(expected).astype(np.float32))
 
@@ -356,9 +357,9 @@ def test_templates_of_another_pack_are_counted_apart(vault: Vault, ledger: Ledge
     remember(vault, ledger, "p-1", 0)
     with ledger.transaction() as transaction:
         for seed in range(1, MOST_TEMPLATES + 2):
-            vault.add_template(transaction.connection, "p-1", "other@1", unit(seed), NOW)
+            vault.templates.add(transaction.connection, "p-1", "other@1", unit(seed), NOW)
     assert len(kept(vault)) == 1
-    assert len(list(vault.sealed_templates("other@1"))) == MOST_TEMPLATES
+    assert len(list(vault.templates.sealed("other@1"))) == MOST_TEMPLATES
 
 
 def test_a_damaged_template_keeps_nobody_from_being_remembered_again(vault: Vault, ledger: Ledger) -> None:
@@ -367,18 +368,18 @@ def test_a_damaged_template_keeps_nobody_from_being_remembered_again(vault: Vaul
         transaction.connection.execute("UPDATE templates SET sealed = x''")
     with ledger.transaction() as transaction:
         for seed in range(1, MOST_TEMPLATES + 3):
-            vault.add_template(transaction.connection, "p-1", PACK, unit(seed), NOW)
-    assert len(list(vault.sealed_templates(PACK))) == MOST_TEMPLATES + 1  # the damaged one is left for who repairs it
+            vault.templates.add(transaction.connection, "p-1", PACK, unit(seed), NOW)
+    assert len(list(vault.templates.sealed(PACK))) == MOST_TEMPLATES + 1  # the damaged one is left for who repairs it
 
 
 def test_what_the_desk_joins_is_thinned_too(vault: Vault, ledger: Ledger) -> None:
     remember(vault, ledger, "p-old", 0)
     with ledger.transaction() as transaction:
         for seed in range(1, MOST_TEMPLATES):
-            vault.add_template(transaction.connection, "p-old", PACK, unit(seed), NOW)
+            vault.templates.add(transaction.connection, "p-old", PACK, unit(seed), NOW)
     remember(vault, ledger, "p-new", 50, searchable=False)
     with ledger.transaction() as transaction:
-        vault.absorb(transaction.connection, "p-new", "p-old")
+        absorb(transaction.connection, vault, "p-new", "p-old")
     assert len(kept(vault)) == MOST_TEMPLATES
 
 
@@ -455,6 +456,6 @@ def test_a_page_that_is_damaged_is_named_when_it_is_read(
         file.seek((page - 1) * size)
         file.write(b"\xff" * size)
     with opened(home.database, home.keys_database) as damaged:
-        read = damaged.people if table == "people" else lambda: damaged.crop("v-p-1")
+        read = damaged.people if table == "people" else lambda: damaged.of_visits.crop("v-p-1")
         with pytest.raises(DatabaseError, match=rf"^[^\n]*{name}: database disk image is malformed$"):
             read()

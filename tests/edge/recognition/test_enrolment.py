@@ -151,7 +151,7 @@ def test_an_agent_is_enrolled_listed_and_removed_and_nothing_readable_is_kept(
     assert json.loads(call("list", "--home", home.path, "--role", "staff", "--json")[1]) == []
     assert find_bytes(home.path, b"BROKER-77-XYZ") == []
     with opened(home.database, home.keys_database) as vault:
-        label = vault.label(member)
+        label = vault.enrolled.label(member)
     assert label is not None
     assert commitment(label[:32], label[32:]).hex() == enrolled.fields["agent_code"]
 

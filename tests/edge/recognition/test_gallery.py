@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Self
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from edge.clock import Clock
 from edge.home import Home
-from edge.people.vault import VISITORS, SealedTemplate, StoredTemplate, Vault, opened
+from edge.people.tables import VISITORS
+from edge.people.templates import SealedTemplate, StoredTemplate
+from edge.people.vault import Vault, opened
 from edge.recognition.gallery import Gallery
 from models.faces import Template
 from sync.node.ledger import Ledger
@@ -61,7 +64,7 @@ def store(
 
 def newest(vault: Vault) -> StoredTemplate:
     """What `Visits` hands on after it has written a template."""
-    return list(vault.sealed_templates(PACK))[-1].opened()
+    return list(vault.templates.sealed(PACK))[-1].opened()
 
 
 def holds(gallery: Gallery, vector: np.ndarray) -> bool:
@@ -75,13 +78,17 @@ class FewPeople:
     def __init__(self) -> None:
         self.count = 0
 
+    @property
+    def templates(self) -> Self:
+        return self
+
     def revision(self) -> int:
         return self.count
 
     def lookalikes(self) -> dict[str, frozenset[str]]:
         return {}
 
-    def sealed_templates(self, _pack: str, gallery: int) -> list[SealedTemplate]:
+    def sealed(self, _pack: str, gallery: int) -> list[SealedTemplate]:
         assert gallery == VISITORS
         return []
 
@@ -202,9 +209,9 @@ def test_a_refresh_with_nothing_new_reads_nothing_and_the_own_addition_is_not_re
         store(vault, ledger, f"p-{index}", vector)
         gallery.add(newest(vault))
         asked_for: list[str] = []
-        vault._database.set_trace_callback(asked_for.append)
+        vault._safe._database.set_trace_callback(asked_for.append)
         gallery.refresh()
-        vault._database.set_trace_callback(None)
+        vault._safe._database.set_trace_callback(None)
         assert asked_for == ["SELECT revision FROM gallery_revision"]
     fresh = Gallery(vault, PACK)
     asked = probe(random_unit(rng))
@@ -220,7 +227,7 @@ def test_a_probe_of_another_pack_is_a_programming_error(vault: Vault) -> None:
 def test_a_gallery_too_far_behind_reads_everybody_anew(
     home: Home, vault: Vault, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edge.people.vault._CHANGES_KEPT", 1)
+    monkeypatch.setattr("edge.people.templates._CHANGES_KEPT", 1)
     rng = np.random.default_rng(7)
     vectors = {f"p-{index}": random_unit(rng) for index in range(4)}
     store(vault, ledger, "p-0", vectors["p-0"])

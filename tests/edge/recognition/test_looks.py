@@ -63,7 +63,7 @@ def test_better_pictures_take_the_place_of_those_decided_on_and_no_record_change
     node.leave(1, after(10))
     assert [record.hash for record in node.records()] == told
     with opened(node.home.database, node.home.keys_database) as after_a_restart:
-        (kept,) = after_a_restart.templates_of(first["person"], PACK)
+        (kept,) = after_a_restart.templates.of(first["person"], PACK)
     assert kept.vector == pytest.approx(clearer)
     again = must(node.arrive(clearer, 2, after(5 * 3600)), "return")
     assert (again["person"], again["similarity_e6"]) == (first["person"], pytest.approx(1e6, abs=10))
@@ -72,7 +72,7 @@ def test_better_pictures_take_the_place_of_those_decided_on_and_no_record_change
 def test_pictures_that_are_not_surely_the_same_person_change_nothing(node: Node) -> None:
     first = must(node.arrive(person(0), 1, T0), "first")
     better(node, like(person(0), 0.4))
-    (kept,) = node.vault.templates_of(first["person"], PACK)
+    (kept,) = node.vault.templates.of(first["person"], PACK)
     assert kept.vector == pytest.approx(person(0))
 
 
@@ -92,7 +92,7 @@ def test_somebody_erased_meanwhile_is_not_remembered_by_better_pictures(node: No
         with node.ledger.transaction() as transaction:
             other.forget(transaction.connection, first["person"])
     better(node, like(person(0), 0.9))
-    assert node.vault.templates_of(first["person"], PACK) == []
+    assert node.vault.templates.of(first["person"], PACK) == []
     node.gallery.refresh()
     assert len(node.gallery) == 0
 

@@ -79,7 +79,7 @@ def test_one_person_enrolled_twice_is_left_out_and_counted(node: Node) -> None:
         transaction.append("visit.return", {"visit": "v-1", "merge": [alone[0], twice[0]]})
     node.vault.create_key("p-staff")
     with node.ledger.transaction() as transaction:
-        node.vault.enrol(
+        node.vault.enrolled.add(
             transaction.connection, "p-staff", "staff", PACK, faces[9][None], T0, visitor_id=alone[9], label=None
         )
     found = learnt(node)
@@ -92,7 +92,7 @@ def test_many_templates_of_one_person_are_counted_in_the_thresholds_and_never_as
     before = learnt(node)
     with node.ledger.transaction() as transaction:
         for face in crowd(6, alike=0.9, seed=8):
-            node.vault.add_template(transaction.connection, people[0], PACK, face, after(60))
+            node.vault.templates.add(transaction.connection, people[0], PACK, face, after(60))
     found = learnt(node)
     assert (found.people, found.pairs, found.excluded) == (120, before.pairs, 0)
     assert found.templates == before.templates + 6

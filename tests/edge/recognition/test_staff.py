@@ -260,7 +260,7 @@ def test_another_face_under_an_enrolled_id_hides_nobody(node: Node, restarted: b
     member = node.enrol(person(0))
     assert node.arrive(person(0), 1, T0) is None
     with node.ledger.transaction() as transaction:
-        node.vault.add_template(transaction.connection, member, PACK, person(1), T0)
+        node.vault.templates.add(transaction.connection, member, PACK, person(1), T0)
     if restarted:
         node.start()
     must(node.arrive(person(1), 2, after(60)), "first")
@@ -298,7 +298,7 @@ def test_somebody_taken_off_the_roster_does_not_come_back_with_their_row(node: N
     with closing(sqlite3.connect(node.home.keys_database)) as keys, keys:
         keys.execute("INSERT INTO person_keys VALUES (?, ?)", (member, key))
     with node.ledger.transaction() as transaction:
-        node.vault.enrol(
+        node.vault.enrolled.add(
             transaction.connection, member, "staff", PACK, person(0)[None], T0, visitor_id=None, label=None
         )
     node.start()

@@ -38,7 +38,7 @@ def test_nothing_that_opens_is_left_of_face_or_phone_anywhere(
     home, vault, jpeg = office.home, office.vault, blank_face()
     visit, person, contact = office.check_in(crop=jpeg)
     _, other, _ = office.check_in("13911112222", crop=jpeg)
-    (template,) = vault.templates_of(person, PACK)
+    (template,) = vault.templates.of(person, PACK)
     keys = [vault._key(one) for one in (person, contact)]
     kept = vault._key(other)
     connection = office.desk.connection

@@ -46,7 +46,7 @@ def remember(vault: Vault, ledger: Ledger, ids: list[str], stored: datetime = NO
     with ledger.transaction() as transaction:
         for person_id in ids:
             vault.add_person(transaction.connection, person_id, PACK, vector, stored, True)
-            vault.add_crop(transaction.connection, f"v-{person_id}", person_id, b"\xff\xd8\xff", stored)
+            vault.of_visits.add_crop(transaction.connection, f"v-{person_id}", person_id, b"\xff\xd8\xff", stored)
 
 
 def test_people_whose_time_is_up_are_forgotten_and_named_in_a_record(home: Home, vault: Vault, node: Ledger) -> None:
@@ -59,8 +59,8 @@ def test_people_whose_time_is_up_are_forgotten_and_named_in_a_record(home: Home,
     assert record is not None
     assert sorted(record.fields["expired"]) == ["p-1", "p-2"]
     assert [person.person_id for person in vault.people()] == ["p-3"]
-    assert vault.crop("v-p-1") is None
-    assert vault.crop("v-p-3") is not None
+    assert vault.of_visits.crop("v-p-1") is None
+    assert vault.of_visits.crop("v-p-3") is not None
     assert vault.sweep_keys() == 0  # no key is left behind
     assert expire(node, vault, ephemeral(), NOW + timedelta(hours=24)) == 0
     assert verify(home.path).ok
@@ -72,12 +72,12 @@ def test_a_return_does_not_lengthen_the_life_of_an_older_face(vault: Vault, node
         now = NOW + timedelta(hours=20 * visit)
         assert expire(node, vault, ephemeral(), now) == 0
         with node.transaction() as transaction:
-            vault.add_template(transaction.connection, "p-1", PACK, np.eye(1, 128, dtype=np.float32)[0], now)
-            vault.add_crop(transaction.connection, f"v-{visit}", "p-1", b"\xff\xd8\xff", now)
+            vault.templates.add(transaction.connection, "p-1", PACK, np.eye(1, 128, dtype=np.float32)[0], now)
+            vault.of_visits.add_crop(transaction.connection, f"v-{visit}", "p-1", b"\xff\xd8\xff", now)
         (person,) = vault.people()
         assert person.templates <= 2, "a face outlived its horizon"
-    assert vault.crop("v-p-1") is None
-    assert vault.crop("v-49") is not None
+    assert vault.of_visits.crop("v-p-1") is None
+    assert vault.of_visits.crop("v-49") is not None
     assert verify_last_drop(node) == 2
 
 
@@ -118,7 +118,7 @@ def test_a_crash_after_the_keys_went_is_finished_by_the_next_run(vault: Vault, n
     remember(vault, node, ["p-1"])
     vault.destroy_keys(["p-1"])
     assert [person.person_id for person in vault.people()] == ["p-1"]
-    assert vault.template(1) is None
+    assert vault.templates.one(1) is None
     assert expire(node, vault, ephemeral(), NOW + timedelta(hours=24)) == 1
     assert vault.people() == []
 
@@ -167,4 +167,4 @@ def test_unknown_people_and_reasons_are_refused_in_one_line_and_change_nothing(
         erase(desk, vault, "p-1", "because", None)
     assert all(reason in str(caught.value) for reason in REASONS)
     assert desk.head() == head
-    assert vault.crop("v-p-1") is not None
+    assert vault.of_visits.crop("v-p-1") is not None

@@ -122,8 +122,8 @@ def test_consent_at_the_desk_decides_the_visit_of_the_door(office: Office) -> No
     assert (fields["gallery_n"], fields["unconsented_horizon_s"]) == (0, 0)
     assert fields["place"] == seen.fields["place"]
     assert fields["party"] == seen.fields["party"]
-    assert office.node.vault.crop(fields["visit"]) == CROP
-    assert office.node.vault.explanation(fields["visit"]) is not None
+    assert office.node.vault.of_visits.crop(fields["visit"]) == CROP
+    assert office.node.vault.of_visits.explanation(fields["visit"]) is not None
     assert office.embedded == [1]
     (row,) = visit_log(office.node.ledger)
     assert (row.decision, row.person_id, row.record.hash) == ("first", fields["person"], decision.hash)
@@ -145,7 +145,7 @@ def test_who_consented_before_returns_and_is_one_person(office: Office) -> None:
     assert expected != fields["person"]
     assert not office.node.vault.remembers(expected), "whom the desk expected is the one who was known"
     assert office.node.vault.keyless() == []
-    assert office.node.vault.crop(again.fields["visit"]) == CROP
+    assert office.node.vault.of_visits.crop(again.fields["visit"]) == CROP
     assert [one.person_id for one in office.node.vault.people()] == [fields["person"]]
 
 
@@ -221,8 +221,8 @@ def test_withdrawn_later_face_and_pictures_go_and_the_visit_stays(office: Office
     (decision,) = office.listen()
     record = office.forget(seen, "withdrawn")
     assert record.fields["person"] == decision.fields["person"]
-    assert office.node.vault.crop(seen.fields["visit"]) is None
-    assert office.node.vault.templates_of(decision.fields["person"], PACK) == []
+    assert office.node.vault.of_visits.crop(seen.fields["visit"]) is None
+    assert office.node.vault.templates.of(decision.fields["person"], PACK) == []
     back = office.see(person(0), 2, after(86_400))
     office.register(back)
     (again,) = office.listen(after(86_401))
@@ -302,13 +302,13 @@ def test_a_consented_face_outlives_the_day_and_goes_when_its_consent_is_old(offi
     assert given_us is not None
     kept_until = datetime.fromtimestamp(given_us / 1e6, T0.tzinfo) + AFTER_CONSENT.consented
     assert expire(ledger, vault, AFTER_CONSENT, kept_until - timedelta(seconds=1)) == 0
-    assert vault.crop(seen.fields["visit"]) == CROP
+    assert vault.of_visits.crop(seen.fields["visit"]) == CROP
     assert expire(ledger, vault, AFTER_CONSENT, kept_until) == 1
     record = ledger.last_of("retention.run")
     assert record is not None
     assert record.fields["basis"] == "consented"
     assert record.fields["expired"] == [decision.fields["person"]]
-    assert vault.crop(seen.fields["visit"]) is None
+    assert vault.of_visits.crop(seen.fields["visit"]) is None
     assert vault.keyless() == []
 
 

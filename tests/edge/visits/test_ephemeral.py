@@ -110,7 +110,7 @@ def test_who_consents_is_kept_beyond_the_hour_and_until_the_consent_is_old(node:
     desk.register(arrival, "walk_in", None, AGREED, "0" * 32, "u-1")
     minute_by_minute(node, 60, 30 * HOUR, HOUR)
     assert node.vault.remembers(fields["person"])
-    assert node.vault.crop(fields["visit"]) == CROP
+    assert node.vault.of_visits.crop(fields["visit"]) == CROP
     given_us = node.vault.consented_us(fields["person"])
     assert given_us is not None
     over = datetime.fromtimestamp(given_us / 1e6, T0.tzinfo) + POLICY.consented

@@ -81,8 +81,8 @@ def test_somebody_erased_is_not_named_in_the_explanations_of_others(node: Node) 
 def test_what_outlives_its_horizon_goes_with_the_face(node: Node) -> None:
     visit = must(node.arrive(person(0), 1, T0), "first")["visit"]
     with node.ledger.transaction() as transaction:
-        node.vault.drop_outlived(transaction.connection, round((T0 + timedelta(days=1)).timestamp() * 1e6))
-    assert node.vault.crop(visit) is None
+        node.vault.outlived.drop(transaction.connection, round((T0 + timedelta(days=1)).timestamp() * 1e6))
+    assert node.vault.of_visits.crop(visit) is None
     assert explained(node, visit).kept is None
 
 

@@ -11,6 +11,7 @@ import pytest
 from camera.quality import MIN_QUALITY_ALONE
 from edge.clock import Clock
 from edge.consent import CapturePolicy, Horizon, declare
+from edge.people.handing_over import absorb
 from edge.people.vault import opened
 from edge.recognition.decision import Verdict, decide
 from edge.recognition.gallery import Candidate, Match
@@ -141,7 +142,7 @@ def test_a_poor_picture_of_somebody_known_is_recognised_but_not_kept(node: Node)
 def test_thresholds_rise_with_the_templates_and_not_only_with_the_people(node: Node) -> None:
     must(node.arrive(person(0), 1, T0), "first")
     before = node.visits.rule()
-    (stored,) = (sealed.opened() for sealed in node.vault.sealed_templates(PACK))
+    (stored,) = (sealed.opened() for sealed in node.vault.templates.sealed(PACK))
     for number in range(1, 1200):
         node.gallery.add(replace(stored, template_id=stored.template_id + number))
     assert (len(node.gallery), node.gallery.templates) == (1, 1200)
@@ -160,7 +161,7 @@ def test_an_unsure_visit_has_a_provisional_person_who_is_not_searched(node: Node
         unsure["person"]: False,
     }
     assert len(node.gallery) == 1
-    assert node.vault.crop(unsure["visit"]) == CROP
+    assert node.vault.of_visits.crop(unsure["visit"]) == CROP
 
 
 def test_one_person_enrolled_twice_returns_as_the_older_and_a_merge_is_proposed(node: Node) -> None:
@@ -435,7 +436,7 @@ def test_a_return_adds_the_face_of_that_visit(node: Node) -> None:
     known = must(node.arrive(person(0), 1, T0), "first")["person"]
     node.leave(1, after(10))
     must(node.arrive(like(person(0), 0.9), 2, after(5 * 3600)), "return")
-    assert [sealed.person_id for sealed in node.vault.sealed_templates(PACK)] == [known, known]
+    assert [sealed.person_id for sealed in node.vault.templates.sealed(PACK)] == [known, known]
     (remembered,) = node.vault.people()
     assert remembered.stored_us == to_us(after(5 * 3600 + 1))
     node.leave(2, after(5 * 3600 + 9))
@@ -461,7 +462,7 @@ def test_an_unnamed_arrival_is_seen_with_its_party_and_nothing_of_a_person(unnam
     assert fields["party"] == 3
     assert fields["grade"] == "C"
     assert unnamed.vault.people() == []
-    assert unnamed.vault.crop(fields["visit"]) is None
+    assert unnamed.vault.of_visits.crop(fields["visit"]) is None
 
 
 def test_an_unnamed_visit_ends_with_its_track(unnamed: Node) -> None:
@@ -495,7 +496,7 @@ def test_named_arrivals_leave_crop_and_template_sealed_only(node: Node, find_byt
         assert find_bytes(node.home.path, needle) == []
     assert record is not None
     assert find_bytes(node.home.path, record.body)
-    assert node.vault.crop(record.fields["visit"]) == CROP
+    assert node.vault.of_visits.crop(record.fields["visit"]) == CROP
 
 
 # -- the desk's answers ------------------------------------------------------------------------------------------
@@ -510,7 +511,7 @@ def test_a_visit_the_desk_has_named_goes_on_as_that_person_s(node: Node) -> None
     with desk.transaction() as transaction:
         fields = {"visit": asked["visit"], "decision": "return", "person": known, "reason": "same_person"}
         transaction.append("visit.corrected", fields)
-        node.vault.absorb(transaction.connection, asked["person"], known)
+        absorb(transaction.connection, node.vault, asked["person"], known)
     desk.close()
     node.leave(2, after(6 * 3600 + 2))
     assert node.arrive(person(0), 3, after(6 * 3600 + 60)) is None, "a second visit within the gap"

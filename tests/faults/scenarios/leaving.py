@@ -119,7 +119,7 @@ def _somebody(node: NodeUnderTest) -> tuple[str, list[Secret]]:
     with closing(sqlite3.connect(node.home.keys_database)) as keys:
         (key,) = keys.execute("SELECT key FROM person_keys WHERE person_id = ?", (person,)).fetchone()
     with opened(node.home.database, node.home.keys_database) as vault:
-        template, crop = vault.template(template_id), vault.crop(visit_id)
+        template, crop = vault.templates.one(template_id), vault.of_visits.crop(visit_id)
     assert template is not None
     assert crop is not None
     middle = len(crop) // 2
