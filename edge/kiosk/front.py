@@ -28,9 +28,19 @@ def mount(shell: Shell) -> None:
     visitors_page = shell.home.settings().visitor.listen is not None
 
     @app.get("/")
-    def desk_page(request: Request, session: page) -> Response:
-        given = view.today() | view.panels() | parties.listed() | phones.listed()
+    def desk_page(request: Request, session: page, form: str = "", digits: str = "") -> Response:
+        shown = parties.listed()
+        given = view.today() | view.panels() | shown | phones.listed(digits)
+        given |= phones.choosing(form, "", shown["waiting_parties"])
         return shell.page(request, "desk.html", session, **given, v=None, visitors_page=visitors_page)
+
+    @app.get("/fragments/parties")
+    def parties_fragment(request: Request, session: part, form: str = "", request_id: str = "") -> Response:
+        if not form:
+            return shell.part_for_all(request, "party_list.html", lambda: parties.listed() | {"chosen": None})
+        shown = parties.listed()
+        given = shown | phones.choosing(form, request_id, shown["waiting_parties"])
+        return shell.part(request, "party_list.html", csrf_token=session.csrf_token, **given)
 
     @app.get("/arrivals")
     def arrivals_page(request: Request, session: page) -> Response:

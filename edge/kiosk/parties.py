@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Form, HTTPException
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge import EdgeError
@@ -118,10 +117,9 @@ class PartyView:
 
 
 def mount(shell: Shell) -> None:
-    """Add /fragments/parties, and the forms that split and join parties and take that back."""
+    """Add the forms that split and join parties and take that back."""
     app, arrivals = shell.app, shell.arrivals
     desk, view = PartyDesk(shell.desk_ledger), PartyView(shell)
-    part = Annotated[Session, Depends(shell.gate.part(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
 
     def told(visit: ShownVisit, request: str, write: Callable[[], list[Record]]) -> Response:
@@ -136,10 +134,6 @@ def mount(shell: Shell) -> None:
         for record in records:
             arrivals.add(record)  # the page that follows shows it; the watch will find it again
         return RedirectResponse(f"{back}?moved={request}", 303)
-
-    @app.get("/fragments/parties")
-    def parties_fragment(request: Request, _session: part) -> Response:
-        return shell.part_for_all(request, "party_list.html", view.listed)
 
     @app.post("/visits/{visit_id}/split")
     def split(

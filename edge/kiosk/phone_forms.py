@@ -1,14 +1,19 @@
 """What visitors have sent from their own phones, as the desk's pages show it until it is bound to an arrival."""
 
 import re
+import secrets
+from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
 from edge.clock import wall_us
 from edge.desk.consents import Consent
+from edge.desk.fitting import fitting
+from edge.desk.parties import ShownParty
 from edge.desk.shown import ShownVisit
 from edge.desk.visitor_forms import FormState, SentForm, VisitorForms
 from edge.kiosk.consent import ConsentDesk
+from edge.kiosk.forms import once
 from edge.kiosk.shell import Shell
 from edge.people.contacts import given_by
 from edge.people.vault import opened
@@ -34,6 +39,20 @@ class PhoneForms:
         waiting, sought = self._waiting(), digits if _LAST_DIGITS.fullmatch(digits) else ""
         shown = [form for form in waiting if form.phone.e164.endswith(sought)] if sought else waiting[:NEWEST]
         return {"sent": shown, "sent_n": len(waiting), "more_sent": len(waiting) > NEWEST, "digits": sought}
+
+    def choosing(self, form_id: str, request_id: str, parties: Iterable[ShownParty]) -> dict[str, Any]:
+        """What the front page is given while its host looks for the arrival of a form: who fits it best.
+
+        form_id: empty where nobody is being looked for. request_id: as the page has it already, so that a part that
+        renews itself changes nothing under a finger; any other text gets a new one.
+        """
+        chosen = self.find(form_id) if form_id else None
+        return {
+            "chosen": chosen,
+            "gone": bool(form_id) and chosen is None,
+            "fit": None if chosen is None else fitting(chosen.received_us, parties),
+            "request_id": request_id if once(request_id) else secrets.token_hex(16),
+        }
 
     def find(self, form_id: str) -> SentForm | None:
         """A form that waits."""

@@ -1,7 +1,6 @@
 """The code that visitors scan at the desk, and the tap that binds what they have sent to an arrival."""
 
 import logging
-import secrets
 from typing import Annotated
 
 from fastapi import Depends, Form
@@ -42,14 +41,16 @@ def mount(shell: Shell) -> None:
         return shell.part(request, "visitor_qr.html", **code.drawn())
 
     @app.get("/fragments/forms")
-    def forms_fragment(request: Request, session: part, visit: str = "", digits: str = "") -> Response:
+    def forms_fragment(
+        request: Request, session: part, visit: str = "", digits: str = "", form: str = "", request_id: str = ""
+    ) -> Response:
         return shell.part(
             request,
             "visitor_forms.html",
             v=shell.known(visit) if visit else None,
             csrf_token=session.csrf_token,
-            request_id=secrets.token_hex(16),
             **phones.listed(digits),
+            **phones.choosing(form, request_id, parties.listed()["waiting_parties"]),
         )
 
     @app.post("/visits/{visit_id}/visitor")
