@@ -33,6 +33,7 @@ from edge.kiosk import (
     manager,
     node_page,
     notes,
+    offline,
     parties,
     questions,
     receipts,
@@ -95,6 +96,7 @@ _PAGES = (
     trust,
     visitor,
     display,
+    offline,
 )
 
 

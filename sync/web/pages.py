@@ -18,6 +18,7 @@ from sync.web.languages import COOKIE, Languages, Texts
 
 _HERE = Path(__file__).parent
 SHARED_TEXTS = _HERE / "texts.toml"
+SHARED_STATIC = _HERE / "static"
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _YEAR_S = 365 * 24 * 3600
 _HEADERS = {
@@ -83,7 +84,7 @@ class Pages:
         """Serve /static (the application's own) and, unless it has all it needs, /shared; and guard every answer."""
         app.mount("/static", StaticFiles(directory=self._folder / "static"))
         if shared:
-            app.mount("/shared", StaticFiles(directory=_HERE / "static"))
+            app.mount("/shared", StaticFiles(directory=SHARED_STATIC))
         app.add_middleware(PrivateHeaders, permissions=self._permissions)
 
     def texts(self, request: Request) -> Texts:

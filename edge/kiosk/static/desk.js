@@ -9,6 +9,9 @@
   menu.addEventListener("focusout", (event) => { if (event.relatedTarget && !menu.contains(event.relatedTarget)) close(false); });
 })();
 
+// What the tablet shows while the node is away; browsers keep such a worker where pages come over TLS, or from localhost.
+navigator.serviceWorker?.register("/sw.js").catch((error) => console.warn("no page for when the node is away", error));
+
 // Without its stream a page is not to be trusted with a tap: it says so and takes no form until the stream is back.
 (() => {
   const banner = document.querySelector("[data-offline]");

@@ -37,6 +37,7 @@
     });
   };
   follow();
+  navigator.serviceWorker?.register("/sw.js").catch((error) => console.warn("no page for when the node is away", error));
 
   // A screen that went to sleep has missed its minutes; where the page comes over TLS it may ask not to.
   const wake = async () => {

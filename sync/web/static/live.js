@@ -77,6 +77,15 @@
     document.dispatchEvent(new CustomEvent("stream", { detail: { lost } }));
   };
 
+  const askAgain = async () => { // what somebody has typed is still there until the page can be had anew
+    try {
+      if ((await get("/session")) !== null) { window.location.reload(); return; }
+    } catch (error) {
+      console.warn("not reached", error);
+    }
+    setTimeout(askAgain, 5000);
+  };
+
   const source = new EventSource("/events");
   let opened = false;
   source.addEventListener("open", () => { tellStream(false); });
@@ -85,12 +94,9 @@
     if (opened) refreshing.forEach((element) => later(element.dataset.url, () => refresh(element)));
     opened = true;
   });
-  source.addEventListener("error", async () => {
+  source.addEventListener("error", () => {
     tellStream(true);
-    if (source.readyState === EventSource.CLOSED) { // refused, not interrupted
-      await get("/session");
-      setTimeout(() => window.location.reload(), 5000);
-    }
+    if (source.readyState === EventSource.CLOSED) askAgain(); // refused, not interrupted
   });
   source.addEventListener("ended", () => { source.close(); gone(); });
   names.forEach((name) => source.addEventListener(name, (event) => {

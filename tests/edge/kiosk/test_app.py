@@ -123,7 +123,7 @@ FORMS: dict[str, set[str]] = {
     "/display": CAMERAS,  # the last one: it signs out who sends it
 }
 """What is sent."""
-OPEN = ("/login", "/login/pin", "/logout", "/session", "/ca.crt")
+OPEN = ("/login", "/login/pin", "/logout", "/session", "/ca.crt", "/sw.js")
 
 
 # -- signing in ------------------------------------------------------------------------------------------------------
