@@ -32,6 +32,7 @@ from sync.central.store.location import open_store
 from sync.format.keyring import KeyRing
 from sync.format.public_keys import Enrolment
 from sync.format.records import BadRecord, parse
+from sync.printable import counted
 from sync.storage.files import write_durably
 from sync.transport.broker import mosquitto
 from sync.transport.invitation import PREFIX as INVITATION
@@ -72,7 +73,8 @@ def run_demo(folder: Path, source: str | None) -> bool:
             good = _show(screen, folder, source, family, requests)
         finally:
             family.stop()
-    screen.print("[dim]everything is stopped[/]")
+    again = f"firstvisit kiosk --home {folder / 'node'}, firstvisit central run --dir {folder / 'central'}"
+    screen.print(f"[dim]everything is stopped; the pages again: {again}[/]", soft_wrap=True)
     return good
 
 
@@ -338,7 +340,9 @@ def _line(row: LoggedVisit, state: str) -> str:
 def _compared(row: LoggedVisit) -> str:
     """Among whom a first is a first: nobody says 首访 without it."""
     people = row.record.fields.get("gallery_n")
-    return "nobody" if people is None else f"{people} people"
+    if people is None:
+        return "nobody"
+    return counted(people, "person", "people") if people else "nobody yet"
 
 
 def _verified(screen: Console, home: Home, central: Path) -> bool:

@@ -35,6 +35,7 @@ from sync.format.log_proof import LogHead
 from sync.format.stamp import rfc3339
 from sync.node.alarms import Alarms
 from sync.node.witness import newest
+from sync.printable import counted
 from sync.transport.tls import RENEW_BEFORE, TlsFiles, tls_files, utc_now
 from sync.verify.ledgers import verify_after
 from sync.verify.verify import verify
@@ -44,6 +45,8 @@ LATE_S, LOST_S = 15 * 60, 24 * 3600  # a node writes a record every ten minutes,
 MISSED_NIGHTS_S = 3 * 86_400
 TOLD_OF_FULL_S = 7 * 86_400
 LOW_DISK_BYTES = 2 * 1024**3
+_SET_IT = "install chrony, or systemctl enable --now systemd-timesyncd"
+_UNSYNCED = f"not synchronised, so central's answers alone say when visits were: {_SET_IT}"
 
 
 def examine(home: Home) -> list[Finding]:
@@ -241,16 +244,18 @@ def _copies(home: Home) -> Iterator[Finding]:
         yield Finding("key copy", "bad", str(error))
         return
     for path, people in behind.items():
-        text = f"{path}: the keys of {people} people erased here lie there still: bring it within reach"
+        whose = counted(people, "person", "people")
+        text = f"{path}: the keys of {whose} erased here lie there still: bring it within reach"
         yield Finding("key copy", "bad", text)
 
 
 def _clock() -> Finding:
     now = read_kernel()
     if not now.synced:
-        return Finding("clock", "warn", "the kernel calls its clock unsynchronised: run chrony or systemd-timesyncd")
-    state: Literal["good", "warn"] = "warn" if now.maxerror_us >= UNKNOWN_ERROR_US else "good"
-    return Finding("clock", state, f"synchronised, error at most {now.maxerror_us / 1000:.0f} ms")
+        return Finding("clock", "warn", _UNSYNCED)
+    if now.maxerror_us >= UNKNOWN_ERROR_US:
+        return Finding("clock", "warn", f"called synchronised, but by an unknown error: {_SET_IT}")
+    return Finding("clock", "good", f"synchronised, error at most {now.maxerror_us / 1000:.0f} ms")
 
 
 def _disk(home: Home, settings: Settings) -> Finding:
@@ -275,14 +280,18 @@ def _disk(home: Home, settings: Settings) -> Finding:
 def delivery(backlog: int, last_ack_us: int | None, now_us: int) -> Finding:
     """Judge what central has not acknowledged by the age of its last ack; a silent central with a backlog is bad."""
     if last_ack_us is None:
-        text = f"last ack never, {backlog} records not acknowledged: is this node enrolled (firstvisit central enroll)?"
+        text = f"last ack never, {_waiting(backlog)}: is this node enrolled (firstvisit central enroll)?"
         return Finding("central", "warn", text)
     age_s = (now_us - last_ack_us) / 1e6
     state: Literal["good", "warn", "bad"] = "good"
     if backlog and age_s > LATE_S:
         state = "bad" if age_s > LOST_S else "warn"
     when = rfc3339(last_ack_us, timespec="seconds")
-    return Finding("central", state, f"last ack {when}, {backlog} records not acknowledged")
+    return Finding("central", state, f"last ack {when}, {_waiting(backlog)}")
+
+
+def _waiting(backlog: int) -> str:
+    return f"{counted(backlog, 'record')} not acknowledged"
 
 
 def _central(home: Home, settings: Settings) -> Iterator[Finding]:

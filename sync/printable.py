@@ -28,6 +28,6 @@ class LineFormatter(logging.Formatter):
         return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 head`, `2 heads`; noun: one whose plural ends in s."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+def counted(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 head`, `2 heads`; plural: of a noun to which no s is added."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

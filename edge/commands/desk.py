@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from edge.desk.day import Day, Tally
     from sync.format.records import Record
 
-app = typer.Typer(help="The front desk's days.", no_args_is_help=True)
+app = typer.Typer(
+    help="The front desk's days, and what a code is worth.\n\nExample: firstvisit desk days --home HOME",
+    no_args_is_help=True,
+)
 
 HomeOption = Annotated[Path, typer.Option("--home", help="The node's HOME.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON only.")]

@@ -124,14 +124,18 @@ def list_requests(home: HomeOption) -> None:
     found.settings()
     found.migrate()
     queue = PhoneErasures(lambda: found.open_ledger("desk"), found.database, found.keys_database, None)
-    for one in queue.requests():
+    requests = queue.requests()
+    for one in requests:
         say(f"phone {one.contact_id} {one.masked or '-'} {rfc3339(one.asked_us, timespec='seconds')} {one.stage}")
     with closing(found.open_ledger()) as ledger:
-        for kept in all_restricted(ledger.connection):
+        restricted, claims = all_restricted(ledger.connection), open_claims(ledger.connection)
+        for kept in restricted:
             since = rfc3339(kept.restricted_us, timespec="seconds")
             say(f"restricted {kept.contact_id} since {since}, {len(kept.visit_ids)} visits")
-        for claim in open_claims(ledger.connection):
+        for claim in claims:
             say(f"disputed {claim.visit_id} {claim.reason} {rfc3339(claim.opened_us, timespec='seconds')}")
+    if not (requests or restricted or claims):
+        say("nothing waits: no phone is to be erased, none is restricted, no visit is disputed")
 
 
 def _new(out: Path) -> int:

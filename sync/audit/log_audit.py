@@ -42,7 +42,7 @@ class Witnessed:
         back = f"size {signed[-1][1].size} signed back" if signed else "nothing signed back yet"
         return (
             f"central's log: witnessed up to size {head.size}, root {head.root.hex()}, "
-            f"{self.checkpoints} checkpoints, the last in the ack of {place(*at)}; {back}"
+            f"{counted(self.checkpoints, 'checkpoint')}, the last in the ack of {place(*at)}; {back}"
         )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sync import SyncError
-from sync.format.codes import CodeKind
+from sync.format.codes import CodeKind, is_id
 from sync.format.stamp import rfc3339
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def issue(
     """
     import secrets
 
-    from sync.central.codes import check_picture
+    from sync.central.codes import check_picture, has_code
     from sync.central.codes import issue as sign
 
     wanted = _kind(kind)
@@ -68,12 +68,16 @@ def issue(
         agent = f"agt-{secrets.token_hex(8)}"
     if digits == "-":
         digits = sys.stdin.readline()
+    made_before = f"as 'firstvisit central code list --dir {directory}' shows them, or 'code issue agent' makes one"
+    agent, agency = _id("--agent", agent, "agt", made_before), _id("--agency", agency, "agc", "your own")
     signed, told = sign(directory, wanted, days, site or (), agent, agency, _digits(digits))
     code = signed.code
     print(f"signed {_named(code.report_id or code.agent_id)}code {code.hash[:16]} of kind {code.kind}")
     _said(code.agent_id, code.agency_id, code.until_us, code.sites)
     if code.kind == "report":
         print(f"  told      {', '.join(told) or 'no node yet'}")
+        if not has_code(directory, code.agent_id):
+            print("  note      no code of this agent was made here: is the id right?")
     _show(signed.text(), out)
 
 
@@ -178,6 +182,12 @@ def _kind(text: str) -> CodeKind:
             return kind
         case _:
             raise SyncError(f"{text[:40]!r}: a code is of kind report, agent or site")
+
+
+def _id(option: str, typed: str | None, what: str, whence: str) -> str | None:
+    if typed is not None and not is_id(typed, what):
+        raise SyncError(f"{option} {typed[:40]!r}: {what}- and 16 hex digits, {whence}")
+    return typed
 
 
 def _digits(typed: str | None) -> str | None:

@@ -46,7 +46,7 @@ def issue(
     with open_store(directory) as store:
         known = {node.site_id for node in store.nodes()}
         if missing := sorted({*sites} - known):
-            raise SyncError(f"site {missing[0]}: no node of it is enrolled here")
+            raise SyncError(f"site {missing[0]}: no node of it is enrolled here; {_where_else(known, directory)}")
         code = Code(
             kind,
             now_us,
@@ -63,6 +63,12 @@ def issue(
         store.add_code(issued)
         told = _tell(store, directory, _nodes_of(store, code), _standing(issued))
     return code.seal(key), told
+
+
+def has_code(directory: Path, agent_id: str | None) -> bool:
+    """Whether a code of an agent's own was made here."""
+    with open_store(directory) as store:
+        return any(one.code.kind == "agent" and one.code.agent_id == agent_id for one in store.codes())
 
 
 def find(directory: Path, named: str) -> IssuedCode:
@@ -149,6 +155,12 @@ def draw(text: str, out: Path) -> None:
                 segno.make(text, error="m").save(file, kind=out.suffix[1:], scale=8, border=4)
     except OSError as error:
         raise SyncError(f"{out}: {error.strerror}") from error
+
+
+def _where_else(known: set[str], directory: Path) -> str:
+    if known:
+        return f"there are {', '.join(sorted(known))} (firstvisit central invite --dir {directory} lets another join)"
+    return f"no node has joined yet: firstvisit central invite --dir {directory}, then firstvisit join on the node"
 
 
 def _nodes_of(store: Store, code: Code) -> list[str]:

@@ -218,8 +218,14 @@ class _Reader:
             raise BadCode("code: a site's name is not ASCII") from error
 
 
+def is_id(text: str, what: str) -> bool:
+    """Whether a text is an id as central gives them out; what: `rep`, `agt`, `agc`."""
+    fits = re.fullmatch(f"{what}-[0-9a-f]{{{2 * ID_BYTES}}}", text) is not None
+    return fits and not text.endswith("-" + _NO_ID.hex())
+
+
 def _raw(id_: str, what: str) -> bytes:
-    """The bytes of an id as central gives them out; raises BadCode."""
-    if not re.fullmatch(f"{what}-[0-9a-f]{{{2 * ID_BYTES}}}", id_) or id_.endswith("-" + _NO_ID.hex()):
+    """The bytes of an id; raises BadCode."""
+    if not is_id(id_, what):
         raise BadCode(f"code: {id_[:40]!r} is not {what}- and {2 * ID_BYTES} hex digits")
     return bytes.fromhex(id_.partition("-")[2])

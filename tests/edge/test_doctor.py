@@ -41,3 +41,8 @@ def test_a_certificate_that_is_not_renewed_is_seen_before_its_end(tmp_path: Path
     assert certificate(files, utc_now() + timedelta(days=after_days)).state == state
     files.key.unlink()
     assert certificate(files, utc_now()).state == "bad"
+
+
+def test_how_many_wait_is_said_in_the_right_number() -> None:
+    assert delivery(1, NOW_US, NOW_US).text.endswith(", 1 record not acknowledged")
+    assert delivery(2, None, NOW_US).text.startswith("last ack never, 2 records not acknowledged: ")

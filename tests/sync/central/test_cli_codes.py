@@ -218,6 +218,19 @@ def test_a_use_that_is_taken_off_the_list_or_put_on_it_is_noticed(two: Two) -> N
         assert why in str(verify(two.central.directory).why)
 
 
+def test_a_site_where_nobody_has_joined_names_the_next_command(tmp_path: Path) -> None:
+    alone = Two(Central(tmp_path / "central"), {})
+    with pytest.raises(SyncError, match=r"no node has joined yet: firstvisit central invite --dir .*, then"):
+        alone.call("issue", "site", "--days", "1", "--site", "puxi-01")
+
+
+def test_a_report_for_an_agent_without_a_code_of_this_central_is_signed_with_a_word_on_it(two: Two) -> None:
+    asked = ("issue", "report", "--agent", AGENT, "--digits", "138-5678", "--days", "30")
+    assert "no code of this agent was made here: is the id right?" in two.call(*asked)
+    two.issue("agent", "--agent", AGENT, "--days", "30")
+    assert "is the id right?" not in two.call(*asked)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -225,9 +238,15 @@ def test_a_use_that_is_taken_off_the_list_or_put_on_it_is_noticed(two: Two) -> N
         (("issue", "report", "--days", "1", "--agent", AGENT), "has digits of a customer"),
         (("issue", "report", "--days", "1", "--agent", AGENT, "--digits", "13800005678"), "first three and the last"),
         (("issue", "report", "--days", "1", "--digits", "138-5678"), "names its agent"),
-        (("issue", "agent", "--days", "1", "--agent", "13800005678"), "is not agt- and 16 hex digits"),
+        (
+            ("issue", "agent", "--days", "1", "--agent", "13800005678"),
+            "--agent '13800005678': agt- and 16 hex digits, as ",
+        ),
         (("issue", "site", "--days", "1"), "names a site"),
-        (("issue", "agent", "--days", "1", "--site", "nowhere"), "no node of it is enrolled here"),
+        (
+            ("issue", "agent", "--days", "1", "--site", "nowhere"),
+            "there are site-1 .firstvisit central invite",
+        ),
         (("issue", "agent", "--days", "1", "-o", "code.gif"), "ends in none of"),
         (("revoke", "rep-" + "0a" * 8, "--reason", "lost"), "0 codes of this central are meant"),
         (("tell", "n9"), "not enrolled here"),
