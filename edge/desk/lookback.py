@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Protocol
 
 from edge.clock import wall_us
 from edge.desk.consents import Consent, give
+from edge.desk.first_arrivals import SettledFirst, corrected_to, of_person, of_visits
 from edge.desk.rota import served_by
 from edge.home import Home
 from edge.people.phones import Phone, number_hmac, reported_hmac
@@ -41,7 +42,8 @@ class Arrival(Protocol):
 class Been:
     """Somebody was here. visit_id, arrived_us, served_by: of the first arrival known; served_by None: nobody is named.
 
-    visits, last_us: at how many the phone was given, and when the last of them arrived; None by face.
+    visits, last_us: at how many the phone was given, and when the last of them arrived; None by face. visit_ids: those.
+    settled: when they first came, as an auditor has approved it since: then that is what counts.
     """
 
     visit_id: str
@@ -49,6 +51,8 @@ class Been:
     served_by: str | None
     visits: int | None = None
     last_us: int | None = None
+    visit_ids: tuple[str, ...] = ()
+    settled: SettledFirst | None = None
 
 
 def by_phone(ledger: Ledger, vault: Vault, phone: Phone) -> Been | None:
@@ -67,14 +71,22 @@ def by_face(ledger: Ledger, vault: Vault, person_id: str) -> Been | None:
     if since_us is None:
         return None
     after = place_before(ledger, since_us - _EARLIER_US)
+    known_as = {person_id, *vault.known_as(person_id)}
     for record in ledger.records(DECISION_OF_KIND, after):
-        if record.fields.get("person") == person_id:
+        if record.fields.get("person") in known_as and (corrected_to(ledger, record) or person_id) in known_as:
             visit_id, arrived_us = record.fields["visit"], record.fields["arrived_us"]
             served = served_by(ledger.connection, visit_id)
             if served is None and (registered := registration(ledger, visit_id, arrived_us)) is not None:
                 served = str(registered.fields["account"])
             return Been(visit_id, arrived_us, served)
     return None
+
+
+def settled(folder: Path, ledger: Ledger, vault: Vault, been: Been, person_id: str | None = None) -> Been:
+    """The same with the first arrival that was approved since; person_id: whose face was asked about."""
+    if person_id is not None:
+        return replace(been, settled=of_person(folder, ledger, vault, person_id))
+    return replace(been, settled=of_visits(folder, ledger, been.visit_ids))
 
 
 def consented(folder: Path, ledger: Ledger, vault: Vault, person_id: str) -> bool:
@@ -139,7 +151,10 @@ def _found(ledger: Ledger, vault: Vault, column: str, digest: bytes) -> list[Bee
         # a key destroyed is a number forgotten, whatever an erasure cut short has left of it
         if contact_id in given or vault.unseal(contact_id, sealed, f"phone:{contact_id}") is not None:
             given.setdefault(contact_id, []).append((visit[0], visit[1], visit[2]))
-    return [Been(*visits[0], visits=len(visits), last_us=visits[-1][1]) for visits in given.values()]
+    return [
+        Been(*visits[0], len(visits), visits[-1][1], tuple(visit_id for visit_id, _, _ in visits))
+        for visits in given.values()
+    ]
 
 
 def registration(ledger: Ledger, visit_id: str, arrived_us: int) -> Record | None:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from edge.clock import wall_us
 from edge.desk.consents import MAX_SIGNATURE
-from edge.desk.lookback import Been, agree, by_face, by_phone, by_reported, consented
+from edge.desk.lookback import Been, agree, by_face, by_phone, by_reported, consented, settled
 from edge.desk.shown import ShownVisit
 from edge.kiosk.consent import ConsentDesk, NotAgreed
 from edge.kiosk.forms import sent_once
@@ -81,8 +81,9 @@ def mount(shell: Shell) -> None:
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
             if number is not None:
                 been = by_phone(ledger, vault, number)
-                return shown(request, session, asked=number.masked, found=[been] if been else [])
-            found = by_reported(ledger, vault, digits or "")
+                answer = [] if been is None else [settled(home.path, ledger, vault, been)]
+                return shown(request, session, asked=number.masked, found=answer)
+            found = [settled(home.path, ledger, vault, one) for one in by_reported(ledger, vault, digits or "")]
         return shown(request, session, asked=f"{phone.strip()[:3]}****{phone.strip()[-4:]}", found=found)
 
     @app.post("/lookback/{visit_id}")
@@ -120,5 +121,7 @@ def mount(shell: Shell) -> None:
             if not consented(home.path, ledger, vault, visit.person_id):
                 return shown(request, session, status=409, visit=visit, problem="no_consent")
             been = by_face(ledger, vault, visit.person_id)
-        earlier = [been] if been is not None and been.visit_id != visit.visit_id else []
+            if been is not None:
+                been = settled(home.path, ledger, vault, been, visit.person_id)
+        earlier = [been] if been is not None and (been.visit_id != visit.visit_id or been.settled is not None) else []
         return shown(request, session, visit=visit, found=earlier)

@@ -7,6 +7,7 @@ from contextlib import closing
 
 import httpx
 
+from edge.clock import Clock
 from edge.desk.lookback import by_face
 from edge.people.vault import opened
 from tests.conftest import form_token
@@ -155,3 +156,60 @@ def test_who_refused_the_face_and_comes_back_with_the_phone_is_a_return_by_phone
     assert "回访（电话）" in page
     record = next(reversed(list(door.ledger.records(("visit.checkin",)))))
     assert record.fields["basis"] == "phone"
+
+
+def correct_first(client: httpx.Client, auditor: httpx.Client, door: Door, visit: str, verdict: str) -> None:
+    """The office asks for another first arrival, and the auditor answers."""
+    form = {"csrf_token": form_token(client, "/node"), "request_id": secrets.token_hex(16)}
+    asked = {**form, "reason": "earlier_visit", "first": "2026-01-02T10:30"}
+    assert client.post(f"/visits/{visit}/correct", data=asked).status_code == 303
+    proposal = list(door.ledger.records(("visit.corrected",)))[-1].hash.hex()
+    form = {"csrf_token": form_token(auditor, "/node"), "request_id": secrets.token_hex(16), "verdict": verdict}
+    assert auditor.post(f"/approvals/{proposal}", data=form).status_code == 303
+
+
+def test_an_approved_first_arrival_is_what_is_shown_with_both_versions_for_the_manager(
+    door: Door, visitor: Visitor
+) -> None:
+    client, manager, auditor = visitor("li"), visitor("wang"), visitor("auditor")
+    first, person = door.arrive("first", ago_s=3600)
+    register(client, first, phone=NUMBER, consent="visitor-2", language="zh")
+    back, _ = door.arrive("return", person=person, similarity=0.8)
+    register(client, back, phone=NUMBER)
+    correct_first(client, auditor, door, back, "refused")
+    assert "更正" not in ask(client, NUMBER).text, "a refused one changes nothing"
+    recorded = re.search(r"首次到访</dt><dd><span class=\"number\">([^<]+)", ask(client, NUMBER).text)
+    assert recorded is not None
+    correct_first(client, auditor, door, back, "approved")
+    (approved,) = [one for one in door.ledger.records(("visit.approved",)) if one.fields["verdict"] == "approved"]
+    for page in (ask(client, NUMBER).text, ask(client, "138****5678").text, ask_by_face(client, back).text):
+        assert "2026-01-02 10:30" in page
+        assert "更正" in page
+        assert recorded[1] not in page, "what was recorded first is not for the front desk"
+    for page in (ask(manager, NUMBER).text, ask_by_face(manager, back).text):
+        assert "2026-01-02 10:30" in page
+        assert f'原记录</dt><dd class="number">{recorded[1]}' in page
+        assert f"#{approved.seq}" in page
+    assert ask(client, OTHER).text.count("更正") == 0
+
+
+def test_an_approval_that_the_desks_key_did_not_sign_settles_nothing(door: Door, visitor: Visitor) -> None:
+    client, auditor = visitor("li"), visitor("auditor")
+    visit = door.see(ago_s=600)
+    register(client, visit, phone=NUMBER)
+    correct_first(client, auditor, door, visit, "approved")
+    assert "更正" in ask(client, NUMBER).text
+    (approved,) = door.ledger.records(("visit.approved",))
+    door.ledger.connection.execute("UPDATE ledger SET signature = ? WHERE seq = ?", (bytes(64), approved.seq))
+    assert "更正" not in ask(client, NUMBER).text
+
+
+def test_a_visit_that_was_split_out_is_not_where_somebody_was_first_here(desk: Desk, door: Door) -> None:
+    false, person = door.arrive("first", ago_s=7200)
+    true, _ = door.arrive("return", person=person, similarity=0.8)
+    with closing(desk.home.open_ledger("desk", Clock())) as ledger:
+        ledger.append("visit.corrected", {"visit": false, "decision": "first", "person": "p-other", "account": "a"})
+    with opened(desk.home.database, desk.home.keys_database) as vault, closing(desk.home.open_ledger()) as ledger:
+        been = by_face(ledger, vault, person)
+    assert been is not None
+    assert been.visit_id == true
