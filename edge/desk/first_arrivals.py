@@ -4,14 +4,17 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge.head_office import counted
 from edge.people.vault import Vault
 from edge.proven import proven
+from sync.format.head_office import APPLIED
 from sync.format.records import Record
-from sync.format.source import APPROVED, CHECKED_IN, Proposal, source_of
+from sync.format.source import APPROVED, CHECKED_IN, Proposal, answers, source_of
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, settles, text_of
 from sync.node.ledger import Ledger
 
-_SAID = (CHECKED_IN, CORRECTED, APPROVED)
+_WORDS = (APPROVED, APPLIED)
+_SAID = (CHECKED_IN, CORRECTED, *_WORDS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,12 @@ def corrected_to(ledger: Ledger, record: Record) -> str | None:
 
 def _newest(folder: Path, ledger: Ledger, theirs: Callable[[str], bool]) -> SettledFirst | None:
     """By the approvals, of which there are few: nobody reads a chain for it."""
-    words = (one.fields for one in ledger.records((APPROVED,)))
+    words = (one.fields for one in ledger.records(_WORDS) if answers(one))
     approved = (text_of(one, "visit") for one in words if one.get("verdict") == "approved")
     found: list[tuple[tuple[int, int], SettledFirst]] = []
     for visit_id in sorted({one for one in approved if one is not None and theirs(one)}):
         told = [one for one in ledger.naming(visit_id, _SAID) if one.fields.get("visit") == visit_id]
-        source = source_of(proven(folder, ledger, told))
+        source = source_of(proven(folder, ledger, told), counted(folder, ledger, filter(answers, told)))
         first_us = source.standing.get("first_us")
         for proposal in source.proposals:
             stands = proposal.verdict == "approved" and proposal.changes.get("first_us") == first_us

@@ -3,21 +3,23 @@
 from itertools import islice
 
 from edge.desk.arrivals import FEED
-from edge.desk.shown import FORGETTING, KINDS
+from edge.desk.shown import FORGETTING, KINDS, OF_TWO
 from sync.format.records import Record
-from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
+from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, settles
 from sync.node.ledger import Ledger
 from sync.node.moments import place_before
 
 _SHORTEST_S = 3 * 86_400
 _DAY_S = 86_400
+MOST_WAITING = 200
+"""Questions from before the window that the pages hold: a desk that leaves more to wait answers the oldest first."""
 _LOOKED_BACK = 4096  # records read first for somebody's last visit
 
 
 def window_us(ledger: Ledger) -> int:
-    """How far back the pages look: a day more than a question can stay open, three days at least.
+    """How far back the pages look: a day more than who has not consented is remembered, three days at least.
 
-    Who has not consented is forgotten after the policy's horizon, and an unanswered question lapses with the face.
+    Questions about somebody who has consented wait longer: `waiting_before`.
     """
     policy = ledger.last_of("policy.changed")
     horizon_s = policy.fields.get("unconsented_horizon_s", 0) if policy is not None else 0
@@ -35,6 +37,32 @@ def begin_behind(ledger: Ledger, window_us: int) -> tuple[int, int]:
         if place == (0, 0) or len(list(islice(ledger.records(DECISION_OF_KIND, place), FEED))) == FEED:
             return place
         window_us *= 4
+
+
+def waiting_before(ledger: Ledger, place: tuple[int, int]) -> list[Record]:
+    """The records up to a place of visits that ask the desk something still, the longest waiting first.
+
+    Whoever is not remembered any more is nobody to ask about: a question lapses with the face. At most MOST_WAITING.
+    """
+    remembered = {row[0] for row in ledger.connection.execute("SELECT person_id FROM people")}
+    settled = {one.fields["visit"] for one in ledger.records((CORRECTED,)) if settles(one.fields)}
+    said = [frozenset(one.fields.get("persons", ())) for one in ledger.records(OF_TWO)]
+    asking = [
+        one
+        for one in ledger.records(("visit.unsure",))
+        if one.fields["visit"] not in settled and one.fields.get("person") in remembered
+    ]
+    asking += [
+        one
+        for one in ledger.naming("merge", ("visit.return",))
+        if remembered.issuperset(one.fields["merge"]) and frozenset(one.fields["merge"]) not in said
+    ]
+    older = sorted(((one.epoch, one.seq), one.fields["visit"]) for one in asking if (one.epoch, one.seq) <= place)
+    found: list[Record] = []
+    for _, visit_id in older[:MOST_WAITING]:
+        told = ledger.naming(visit_id, KINDS)
+        found += [one for one in told if one.fields.get("visit") == visit_id and (one.epoch, one.seq) <= place]
+    return sorted(found, key=lambda one: (one.epoch, one.seq))
 
 
 def last_boot(ledger: Ledger) -> tuple[int, int]:

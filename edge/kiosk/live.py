@@ -13,7 +13,7 @@ from edge.desk.arrivals import FEED, Arrivals
 from edge.desk.shown import ShownVisit
 from edge.kiosk import health as vitals
 from edge.kiosk.health import Health
-from edge.kiosk.history import begin_behind, last_boot, last_visit, window_us
+from edge.kiosk.history import begin_behind, last_boot, last_visit, waiting_before, window_us
 from sync import SyncError
 from sync.format.notices import KeyRevoked
 from sync.format.records import Record
@@ -123,7 +123,7 @@ class LedgerWatch:
         return True
 
     def _begin(self, ledger: Ledger) -> None:
-        """Read the node's health since its last start, and the visits of the last days."""
+        """Read the node's health since its last start, the visits of the last days, and older ones that ask still."""
         began_s = time.monotonic()
         self._window_us = window_us(ledger)
         place, boot = begin_behind(ledger, self._window_us), last_boot(ledger)
@@ -131,6 +131,8 @@ class LedgerWatch:
             lasting = ledger.records(vitals.LASTING, boot)
             self._read(takewhile(lambda record: (record.epoch, record.seq) <= place, lasting))
         self._after = place
+        for record in waiting_before(ledger, place):
+            self._fold(record)
         self._read(ledger.records(_KINDS, place))
         _log.info("ledger read from=%d.%d took_ms=%.0f", *place, 1000 * (time.monotonic() - began_s))
 

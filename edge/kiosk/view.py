@@ -20,6 +20,7 @@ from sync.web.accounts import Accounts
 from sync.web.times import Times, lasting
 
 _PANEL = 3
+_LISTED = 50  # questions of a page; those behind them come up as these are answered
 
 
 class View:
@@ -87,7 +88,10 @@ class View:
         }
 
     def questions(self) -> list[dict[str, Any]]:
-        """Each open question with its candidates' newest earlier visits; of merged ids the one that stands."""
+        """The open questions that have waited longest, each with its candidates' newest earlier visits.
+
+        Of merged ids the one that stands.
+        """
         return [
             {
                 "visit": visit,
@@ -96,7 +100,7 @@ class View:
                     for candidate in self._distinct(visit.candidates)
                 ],
             }
-            for visit in self._arrivals.questions()
+            for visit in self._arrivals.questions()[:_LISTED]
         ]
 
     def _distinct(self, candidates: tuple[PossiblePerson, ...]) -> list[PossiblePerson]:
@@ -113,7 +117,7 @@ class View:
                 "visit": visit,
                 "pair": [(who, self._arrivals.last_of(who, visit.arrived_us)) for who in visit.merge],
             }
-            for visit in self._arrivals.proposals()
+            for visit in self._arrivals.proposals()[:_LISTED]
         ]
 
     def panels(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from edge.desk.arrivals import FEED, Arrivals
 from edge.desk.shown import KINDS
 from edge.home import Home
 from edge.kiosk.health import Health
-from edge.kiosk.history import begin_behind, window_us
+from edge.kiosk.history import MOST_WAITING, begin_behind, waiting_before, window_us
 from edge.kiosk.live import LedgerWatch
 from sync.format.stamp import Stamp
 from sync.node.append import Writer
@@ -143,6 +143,49 @@ def test_a_question_shows_the_last_visit_of_somebody_from_long_ago(past: Past, w
     assert absorbed
     assert (known.visit_id, known.forgotten, known.left) == ("v-known", True, True)
     assert (absorbed.visit_id, absorbed.decision, absorbed.forgotten) == ("v-taken", "return", False)
+
+
+def remembered(past: Past, *people: str) -> None:
+    past.node.connection.executemany("INSERT INTO people VALUES (?, 0, 0)", [(one,) for one in people])
+
+
+def test_a_question_of_long_ago_stays_until_it_is_answered_or_lapses_with_its_face(
+    past: Past, watched: Callable[[], Arrivals]
+) -> None:
+    past.visits("first", ["known"], 100, 100)
+    candidates = [{"person": "p-known", "similarity_e6": 460_000}]
+    past.visits("unsure", ["open", "answered", "lapsed"], 90, 88, candidates=candidates)
+    past.visits("return", ["twice", "one", "gone"], 87, 85, person="p-known", merge=["p-known", "p-twin"])
+    past.visits("return", ["said"], 84, 84, merge=["p-known", "p-other"])
+    answer = {"visit": "v-answered", "decision": "first", "person": "p-answered", "reason": "new_person"}
+    past.desk.append("visit.corrected", {**answer, "account": "a"})
+    past.desk.append("visit.checkin", {"visit": "v-open", "state": "left", "account": "a", "request": "r"})
+    past.desk.append(
+        "person.split",
+        {"persons": ["p-known", "p-other"], "reason": "lookalike", "account": "a", "request": "r"},
+    )
+    past.visits("first", [f"{n}" for n in range(200)], 70, 0)
+    remembered(past, "p-known", "p-twin", "p-other", "p-open", "p-answered")
+    arrivals = watched()
+    (question,) = arrivals.questions()
+    assert (question.visit_id, question.state, question.left) == ("v-open", "left", True), (
+        "with all that was told of it"
+    )
+    _until(lambda: arrivals.last_of("p-known", question.arrived_us) is not None)
+    (proposal,) = arrivals.proposals()
+    assert proposal.visit_id == "v-twice"
+    past.desk.append("visit.corrected", {**answer, "visit": "v-open", "person": "p-open", "account": "a"})
+    _until(lambda: not arrivals.questions())
+
+
+def test_of_too_many_questions_the_oldest_are_held(past: Past) -> None:
+    names = [f"q{n:03}" for n in range(MOST_WAITING + 5)]
+    past.visits("unsure", names, 90, 60)
+    remembered(past, *(f"p-{name}" for name in names))
+    head = past.node.head()
+    assert head is not None
+    held = {one.fields["visit"] for one in waiting_before(past.node, (head.epoch, head.seq))}
+    assert held == {f"v-{name}" for name in names[:MOST_WAITING]}
 
 
 def test_forgetting_touches_the_visits_of_those_forgotten_only(past: Past) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import httpx
+import pytest
 
 from edge.clock import Clock
 from edge.desk.lookback import by_face
@@ -168,6 +169,7 @@ def correct_first(client: httpx.Client, auditor: httpx.Client, door: Door, visit
     assert auditor.post(f"/approvals/{proposal}", data=form).status_code == 303
 
 
+@pytest.mark.usefixtures("head_office")
 def test_an_approved_first_arrival_is_what_is_shown_with_both_versions_for_the_manager(
     door: Door, visitor: Visitor
 ) -> None:
@@ -193,6 +195,7 @@ def test_an_approved_first_arrival_is_what_is_shown_with_both_versions_for_the_m
     assert ask(client, OTHER).text.count("更正") == 0
 
 
+@pytest.mark.usefixtures("head_office")
 def test_an_approval_that_the_desks_key_did_not_sign_settles_nothing(door: Door, visitor: Visitor) -> None:
     client, auditor = visitor("li"), visitor("auditor")
     visit = door.see(ago_s=600)
