@@ -88,8 +88,7 @@ class Approvals:
         if change.agent is not None and not _AGENT.fullmatch(change.agent):
             raise NotAsked("agent")
         with closing(self._open_ledger()) as ledger, ledger.transaction() as transaction:
-            named = ledger.naming(visit_id, _KINDS, at)
-            told = self._proven(ledger, (one for one in named if one.fields.get("visit") == visit_id))
+            told = self._proven(ledger, ledger.about(visit_id, _KINDS, at))
             for record in told:
                 if record.kind == CORRECTED and record.fields.get("request") == request:
                     return record

@@ -252,8 +252,8 @@ def _known(ledger: Ledger, arrival: Arrival) -> Fields:
     """What this node knows of an arrival at this moment, and how old central's word is that it has."""
     decided = ledger.record(*arrival.at)
     told = [] if decided is None else [decided.fields]
-    later = ledger.naming(arrival.visit_id, (*DECISION_OF_KIND, "visit.left", "visit.reentry"), after=arrival.at)
-    told += [record.fields for record in later if record.fields.get("visit") == arrival.visit_id]
+    later = ledger.about(arrival.visit_id, (*DECISION_OF_KIND, "visit.left", "visit.reentry"), arrival.at)
+    told += [record.fields for record in later]
     keys = ("agents", "agents_before", "agents_after")
     agents = {agent for fields in told for key in keys for agent in fields.get(key, ())}
     known = _arrived(arrival)

@@ -179,7 +179,7 @@ def forget_face(
     kind = WITHDRAWN if consent else ERASED
     with closing(open_ledger()) as ledger, opened(database, keys_database) as vault:
         while True:
-            told = _told(ledger, visit_id, (kind,), at)
+            told = ledger.about(visit_id, (kind,), at)
             if same := [record for record in told if record.fields.get("request") == request]:
                 return Forgotten(same[0], tuple(vault.unreached()))
             named = _person(ledger, visit_id, at, person_id)
@@ -245,16 +245,12 @@ def _only_of_visit(
 
 def _standing(ledger: Ledger, visit_id: str, at: tuple[int, int]) -> Record | None:
     """The consent that stands of a visit."""
-    told = [one for one in _told(ledger, visit_id, (GIVEN, WITHDRAWN), at) if one.fields.get("purpose") == "visitor"]
+    told = [one for one in ledger.about(visit_id, (GIVEN, WITHDRAWN), at) if one.fields.get("purpose") == "visitor"]
     return told[-1] if told and told[-1].kind == GIVEN else None
 
 
 def _person(ledger: Ledger, visit_id: str, at: tuple[int, int], known: str | None) -> str | None:
     """Whose visit it is, by the newest record that says so."""
-    told = _told(ledger, visit_id, (GIVEN, *DECISION_OF_KIND, CORRECTED), at)
+    told = ledger.about(visit_id, (GIVEN, *DECISION_OF_KIND, CORRECTED), at)
     named = (text_of(record.fields, "person") for record in told)
     return next((person for person in reversed(list(named)) if person is not None), known)
-
-
-def _told(ledger: Ledger, visit_id: str, kinds: tuple[str, ...], after: tuple[int, int]) -> list[Record]:
-    return [record for record in ledger.naming(visit_id, kinds, after) if record.fields.get("visit") == visit_id]

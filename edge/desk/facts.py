@@ -34,8 +34,7 @@ def facts_of(
     folder: HOME, whose keys sign the roster's records. at: the place of the visit's first record. contact_id: whose
     phone is given now, bound already. code: what is shown now. closings: its check-ins so far.
     """
-    told = ledger.naming(visit_id, (*DECISION_OF_KIND, "visit.reentry", "visit.left"), (at[0], at[1] - 1))
-    own = [record for record in told if record.fields.get("visit") == visit_id]
+    own = ledger.about(visit_id, (*DECISION_OF_KIND, "visit.reentry", "visit.left"), (at[0], at[1] - 1))
     found = [*_dismissed(closings), *_off_site(own), *_joined(ledger, vault, own, person_id)]
     found += _after_its_day(folder, ledger, own)
     found += _of_roster(folder, ledger, vault, own, person_id, contact_id)

@@ -122,7 +122,7 @@ def agree(
         opened(home.database, home.keys_database) as vault,
         ledger.transaction() as transaction,
     ):
-        told = ledger.naming(visit.visit_id, ("consent.given",), visit.at)
+        told = ledger.about(visit.visit_id, ("consent.given",), visit.at)
         if same := [record for record in told if record.fields.get("request") == request]:
             return same[0]
         given = give(

@@ -134,7 +134,7 @@ def new_party_id() -> str:
 
 def moved_by(ledger: Ledger, request: str, after: tuple[int, int]) -> list[Record]:
     """The splits or joins of one form behind (epoch, seq), in chain order."""
-    return [one for one in ledger.naming(request, (CORRECTED,), after) if one.fields.get("request") == request]
+    return ledger.about(request, (CORRECTED,), after, key="request")
 
 
 def _append(transaction: Transaction, move: Move, reason: Reason, request: str, account_id: str) -> Record:

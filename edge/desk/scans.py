@@ -23,12 +23,8 @@ def record_refusal(
     after: (epoch, seq) of the visit's first record. Raises KeyNotInForce where the desk's key may sign no more.
     """
     with closing(open_ledger()) as ledger, ledger.transaction() as transaction:
-        told = ledger.naming(request, (KIND,), after=after)
-        if same := [
-            record
-            for record in told
-            if record.fields.get("request") == request and record.fields.get("code") == refused.code_hash
-        ]:
+        told = ledger.about(request, (KIND,), after, key="request")
+        if same := [record for record in told if record.fields.get("code") == refused.code_hash]:
             return same[0]
         fields = {"visit": visit_id, "request": request, "account": account_id}
         return transaction.append(KIND, {**fields, "reason": refused.reason, "code": refused.code_hash})

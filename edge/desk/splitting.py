@@ -63,7 +63,7 @@ class Splitting:
 
 
 def _told(ledger: Ledger, visit_id: str) -> list[Record]:
-    about = [one for one in ledger.naming(visit_id, (CORRECTED, SPLIT)) if one.fields.get("visit") == visit_id]
+    about = ledger.about(visit_id, (CORRECTED, SPLIT))
     return [one for one in about if one.fields.get("reason") == REASON or taken_out(one.fields) is not None]
 
 
@@ -87,11 +87,7 @@ def _standing(ledger: Ledger, visits: list[str]) -> Record | None:
     """The newest consent that stands of some visits."""
     newest: Record | None = None
     for visit_id in visits:
-        told = [
-            one
-            for one in ledger.naming(visit_id, (GIVEN, WITHDRAWN))
-            if one.fields.get("visit") == visit_id and one.fields.get("purpose") == "visitor"
-        ]
+        told = [one for one in ledger.about(visit_id, (GIVEN, WITHDRAWN)) if one.fields.get("purpose") == "visitor"]
         if told and told[-1].kind == GIVEN:
             last = told[-1]
             if newest is None or (last.epoch, last.seq) > (newest.epoch, newest.seq):

@@ -47,7 +47,7 @@ def undo(
         if same := [record for record in told if record.fields["request"] == request]:
             return same
         undone = _registration(ledger, told, arrival, account_id, now_us)
-        agreed = ledger.naming(arrival.visit_id, ("consent.given",), arrival.at)
+        agreed = ledger.about(arrival.visit_id, ("consent.given",), arrival.at)
     records: list[Record] = []
     if any(one.fields.get("request") == undone.fields["request"] for one in agreed):
         # first: a crash between the two leaves a consent withdrawn, and a registration that can still be undone
@@ -84,8 +84,7 @@ def _registration(ledger: Ledger, told: Iterable[Record], arrival: Arrival, acco
         raise NotNow(f"visit {arrival.visit_id}: no registration stands")
     if not may_undo(of_it[-1].fields["account"], of_it[-1].stamp.wall_us, account_id, now_us):
         raise TooLate(f"visit {arrival.visit_id}: not to be undone any more")
-    corrected = ledger.naming(arrival.visit_id, (CORRECTED,), arrival.at)
-    if any(one.fields.get("visit") == arrival.visit_id and proposed(one.fields) for one in corrected):
+    if any(proposed(one.fields) for one in ledger.about(arrival.visit_id, (CORRECTED,), arrival.at)):
         raise TooLate(f"visit {arrival.visit_id}: a correction of it has been asked for")
     return of_it[-1]
 

@@ -87,7 +87,7 @@ def last_visit(ledger: Ledger, person_id: str, before: tuple[int, int]) -> list[
     newest = theirs[-1]
     decided = (0, 0) if newest.kind == CORRECTED else (newest.epoch, newest.seq - 1)
     visit_id = newest.fields.get("visit", "")
-    about = [record for record in ledger.naming(visit_id, KINDS, decided) if record.fields.get("visit") == visit_id]
+    about = ledger.about(visit_id, KINDS, decided)
     forgetting = ledger.naming(person_id, FORGETTING, decided)
     about += [one for one in forgetting if "earlier" not in one.fields]  # those are of one visit, and named by it
     return sorted(about, key=lambda record: (record.epoch, record.seq))

@@ -70,5 +70,4 @@ def _sidecar(
 
 
 def _check_ins(ledger: Ledger, visit_id: str) -> list[Record]:
-    told = ledger.naming(visit_id, ("visit.checkin",))
-    return [one for one in reversed(told) if one.fields["visit"] == visit_id]
+    return ledger.about(visit_id, ("visit.checkin",))[::-1]

@@ -194,6 +194,5 @@ def known_in(vault: Vault, pack_id: str, which: int, vectors: NDArray[np.float32
 
 
 def newest_visit(ledger: Ledger, person_id: str) -> str | None:
-    named = ledger.naming(person_id, (*DECISION_OF_KIND, CORRECTED))
-    theirs = [record.fields["visit"] for record in named if record.fields.get("person") == person_id]
-    return theirs[-1] if theirs else None
+    theirs = ledger.about(person_id, (*DECISION_OF_KIND, CORRECTED), key="person")
+    return theirs[-1].fields["visit"] if theirs else None

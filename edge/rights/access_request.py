@@ -156,7 +156,7 @@ def record_made(desk: Ledger, made: AccessFile, account_id: str | None = None, r
 
 
 def _is_visit(ledger: Ledger, asked: str) -> bool:
-    return any(one.fields.get("visit") == asked for one in ledger.naming(asked, ROLE_OF_KIND))
+    return bool(ledger.about(asked, ROLE_OF_KIND))
 
 
 def _of_visit(ledger: Ledger, visit: str, search: _Search) -> None:
@@ -165,7 +165,7 @@ def _of_visit(ledger: Ledger, visit: str, search: _Search) -> None:
     if contact_id is not None:
         search.contacts.add(contact_id)
     kinds = ("visit.first", "visit.return", "visit.unsure", "visit.corrected")
-    told = [one for one in ledger.naming(visit, kinds) if one.fields["visit"] == visit and "person" in one.fields]
+    told = [one for one in ledger.about(visit, kinds) if "person" in one.fields]
     if told:
         search.persons.add(told[-1].fields["person"])
 

@@ -66,7 +66,7 @@ class Claims:
 
 def written(ledger: Ledger, request: str, kinds: tuple[str, ...] = (KIND,)) -> Record | None:
     """The record that a form has made before."""
-    return next((one for one in ledger.naming(request, kinds) if one.fields.get("request") == request), None)
+    return next(iter(ledger.about(request, kinds, key="request")), None)
 
 
 def open_claims(connection: sqlite3.Connection) -> list[Claim]:

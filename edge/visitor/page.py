@@ -201,7 +201,7 @@ class VisitorPage:
         """The registration that carries this form, while it stands, and whether a consent stands with it."""
         kinds = ("visit.checkin", "consent.given", "consent.withdrawn")
         with closing(self._home.open_ledger()) as ledger:
-            told = [one for one in ledger.naming(visit_id, kinds, (0, 0)) if one.fields.get("visit") == visit_id]
+            told = ledger.about(visit_id, kinds)
         checkins = [one for one in told if one.kind == "visit.checkin"]
         consents = [one for one in told if one.kind != "visit.checkin"]
         if not checkins or checkins[-1].fields.get("form") != opened.form_id:

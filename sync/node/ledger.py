@@ -174,6 +174,12 @@ class Ledger:
             ).fetchall()
         return [parse(body, signature) for body, signature in found]
 
+    def about(
+        self, id: str, kinds: Iterable[str], after: tuple[int, int] = (0, 0), *, key: str = "visit"
+    ) -> list[Record]:
+        """Of `naming`, the records whose own subject it is: `visit`, or another key of the body, is this id."""
+        return [record for record in self.naming(id, kinds, after) if record.fields.get(key) == id]
+
     def data_version(self) -> int:
         """A number that changes when somebody else has written to the database; asking reads no table."""
         with self._errors():

@@ -420,6 +420,8 @@ def test_records_are_found_by_an_id_they_name(home) -> None:
     assert [record.kind for record in node.naming("p-2", kinds)] == ["visit.unsure", "retention.run"]
     assert [record.kind for record in node.naming("p-2", kinds, after=(1, 1))] == ["retention.run"]
     assert node.naming("p-2", ("visit.first",)) == []
+    assert [record.kind for record in node.about("v-2", kinds)] == ["visit.first"]
+    assert node.about("p-2", kinds, key="person") == [], "named as a candidate, and not what a record is about"
 
 
 def test_the_data_version_changes_with_what_others_write_only(home) -> None:
