@@ -15,6 +15,7 @@ from sync.format.stamp import Stamp
 STEP_US = 500_000  # a change of wall minus boot time that no slewing explains
 SLEW_PPM = 500  # the kernel's limit on slewing, adjtimex(2)
 UNKNOWN_ERROR_US = 16_000_000  # the kernel's NTP_PHASE_LIMIT: what it reports when it has never been synchronised
+MOST_ERROR_US = 2**52  # 142 years, which says nothing at all; records hold no integer of 2^53
 _STA_UNSYNC = 0x0040  # linux/timex.h
 _TIME_ERROR = 5
 _LIBC = ctypes.CDLL(None, use_errno=True)  # the C library this process already has
@@ -145,7 +146,7 @@ def _unsynced_error_us(before: Stamp | None, now: KernelTime) -> int:
         return max(now.maxerror_us, UNKNOWN_ERROR_US + _drift_us(now.boot_us))
     elapsed_us = abs(now.boot_us - before.boot_us)
     moved_us = abs(now.wall_us - before.wall_us - (now.boot_us - before.boot_us))
-    return max(now.maxerror_us, before.maxerror_us + _drift_us(elapsed_us) + moved_us)
+    return min(MOST_ERROR_US, max(now.maxerror_us, before.maxerror_us + _drift_us(elapsed_us) + moved_us))
 
 
 def _drift_us(elapsed_us: int) -> int:

@@ -41,8 +41,10 @@ from edge.recognition.gallery import Gallery
 from edge.recognition.passes import Passes
 from edge.recognition.roster import Roster
 from edge.recognition.staff import Staff
-from edge.rights.retention import expire, finish_erasures
+from edge.rights.due import Retention
+from edge.rights.retention import finish_erasures
 from edge.settings import Settings
+from edge.sure_time import SureTime
 from edge.visits.after_consent import AfterConsent
 from edge.visits.visit_records import SourceFacts
 from edge.visits.visits import Visits
@@ -119,12 +121,13 @@ def run(home: Home, options: RunOptions) -> bool:
         horizon = orders.declared(policy, ledger)
         orders.erase(ledger, vault, datetime.now(UTC))
         finish_erasures(ledger, vault)
-        expire(ledger, vault, policy, datetime.now(UTC))  # a stricter policy holds for who is already stored
+        alarms = Alarms(home.database, patience.wait_on)
+        retention = Retention(ledger, vault, alarms, SureTime())
+        retention.run(policy)  # a stricter policy holds for who is already stored
         site = Site(configured, Attestation(home.database, Surroundings(cameras)))
         place = site.place(ledger)
         gallery = Gallery(vault, pack.pack_id)
         zone = ZoneInfo(settings.site.timezone)
-        alarms = Alarms(home.database, patience.wait_on)
         passes = Passes(ledger, zone, datetime.now(zone).date())
         staff = Staff(vault, Roster(home.path, ledger), alarms, pack.pack_id, passes)
         sources = _sources(cameras, settings, options)
@@ -174,6 +177,7 @@ def run(home: Home, options: RunOptions) -> bool:
             staff,
             clock,
             orders,
+            retention,
             pack,
             sources,
             disk,

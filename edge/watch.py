@@ -28,7 +28,8 @@ from edge.people.vault import Vault
 from edge.place.site import Site
 from edge.recognition.gallery import Gallery
 from edge.recognition.staff import Staff
-from edge.rights.retention import confirm_reached, expire
+from edge.rights.due import Retention
+from edge.rights.retention import confirm_reached
 from edge.visits.after_consent import AfterConsent
 from edge.visits.visit_records import SourceFacts
 from edge.visits.visits import StopReason, Visits
@@ -67,6 +68,7 @@ class Watch:
         staff: Staff,
         clock: Clock,
         orders: Orders,
+        retention: Retention,
         pack: Pack,
         sources: dict[str, SourceFacts],
         disk: FullDisk,
@@ -91,6 +93,7 @@ class Watch:
         self._staff = staff
         self._clock = clock
         self._orders = orders
+        self._retention = retention
         self._policy = orders.policy()
         self._obey_at_s = 0.0
         self._pack = pack
@@ -404,7 +407,7 @@ class Watch:
                 self._views.keep(camera_id, source.digest, view, datetime.now(UTC))
 
     def _expire(self) -> None:
-        forgotten = expire(self._ledger, self._vault, self._policy, datetime.now(UTC))
+        forgotten = self._retention.run(self._policy)
         self._gallery.refresh()  # whoever was erased elsewhere leaves memory too
         confirm_reached(self._ledger, self._vault)
         self._orders.count_faces(self._ledger, datetime.now(UTC))

@@ -49,11 +49,12 @@ def days(
 ) -> None:
     """List the days that are closed: heads, how each arrival was closed, and the share that nobody closed (漏登率).
 
-    Only records count that the desk's key has signed while it was in force. missed: a share, 0 to 1.
+    Only records count that the desk's key has signed while it was in force. missed: a share, 0 to 1. before: with
+    --json, of a day that was closed anew because its arrivals went on, what was signed of it before.
 
     Example: firstvisit desk days --home /var/lib/firstvisit/home --last 7 --by host
     """
-    from edge.desk.day_closing import closed_days
+    from edge.desk.day_closing import closings
     from edge.desk.shifts import Shifts
     from edge.home import Home
     from sync.format.stamp import to_us
@@ -63,13 +64,13 @@ def days(
     settings = place.settings()
     today = Shifts(settings.desk.shift, settings.site.timezone).day(to_us(datetime.now(UTC)))
     with closing(place.open_ledger()) as ledger:
-        closed = [one for one in closed_days(place.path, ledger) if one[0].day >= today - timedelta(days=last)]
+        told = [one for one in closings(place.path, ledger) if one[0][0].day >= today - timedelta(days=last)]
     accounts = Accounts(place.database)
     rows: list[dict[str, Any]] = []
-    for day, record in closed:
+    for *before, (day, record) in told:
         match by:
             case By.DAY:
-                rows.append(_day(day, record))
+                rows.append(_day(day, record) | {"before": [_day(*one) for one in before]})
             case By.SHIFT:
                 rows += [{"day": str(day.day), "shift": one.shift_id, **_numbers(one.tally)} for one in day.shifts]
             case By.HOST:

@@ -1,18 +1,26 @@
-"""Every day that has ended is closed once: its numbers under the desk key, as `day.closed`."""
+"""Every day that has ended is closed once: its numbers under the desk key, as `day.closed`.
+
+By what time it surely is, not by the wall clock alone: set forward, that would close days before they have begun, and
+whoever arrives on them would never count. A day that arrivals were recorded on after it was closed was closed under a
+wrong clock: once it has ended it is closed anew, by a record that names the one before, and both stay.
+"""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from pathlib import Path
 
+from edge.clock import KernelTime, read_kernel
 from edge.desk.arrivals import Arrivals
 from edge.desk.day import Day, closed_fields, count, read_closed
 from edge.desk.shifts import Shifts
 from edge.desk.shown import KINDS
 from edge.proven import proven
+from edge.sure_time import SureTime
+from sync.format.canonical import Fields
 from sync.format.records import Record
-from sync.format.stamp import to_us
+from sync.format.stamp import from_us, to_us
 from sync.format.visit_fields import DECISION_OF_KIND
 from sync.node.ledger import Ledger
 
@@ -23,10 +31,18 @@ _MOST_DAYS = 400  # caught up at once: a wall clock far in the future would fill
 
 
 class DayClosing:
-    """Closes the days of one HOME; whoever runs it, and however often, there is one record a day."""
+    """Closes the days of one HOME; whoever runs it, and however often, there is one record a day that stands."""
 
-    def __init__(self, open_ledger: Callable[[], Ledger], folder: Path, shifts: Shifts, close_at: str) -> None:
+    def __init__(
+        self,
+        open_ledger: Callable[[], Ledger],
+        folder: Path,
+        shifts: Shifts,
+        close_at: str,
+        read: Callable[[], KernelTime] = read_kernel,
+    ) -> None:
         """open_ledger: opens it under the desk key. folder: HOME. close_at: HH:MM, when the day before is closed."""
+        self._sure = SureTime(read)
         self._open_ledger = open_ledger
         self._folder = folder
         self._shifts = shifts
@@ -39,16 +55,17 @@ class DayClosing:
         """
         with closing(self._open_ledger()) as ledger:
             head = ledger.head()  # before anything is read: whatever another process closes lies behind it
-            due = list(self._due(ledger, now or datetime.now(UTC)))
+            moment = now or from_us(self._sure.now(ledger).sure_us)
+            due = dict(self._due(ledger, moment))
             if head is None or not due:
                 return []
             upto = head.epoch, head.seq
-            arrivals = _arrived(ledger, self._shifts.span_us(due[0])[0])
-            counted = [count(arrivals.since(0), day, self._shifts) for day in due]
+            arrivals = _arrived(ledger, self._shifts.span_us(min(due))[0])
+            counted = [count(arrivals.since(0), day, self._shifts) for day in sorted(due)]
             with ledger.transaction() as transaction:
                 meanwhile = {record.fields.get("day") for record in ledger.records((KIND,), upto)}
                 records = [
-                    transaction.append(KIND, closed_fields(day, self._shifts, upto))
+                    transaction.append(KIND, closed_fields(day, self._shifts, upto) | due[day.day])
                     for day in counted
                     if day.day.isoformat() not in meanwhile
                 ]
@@ -56,10 +73,11 @@ class DayClosing:
             _log.info("day closed day=%s seq=%d unclosed=%d", *(record.fields[k] for k in ("day", "seq", "unclosed")))
         return records
 
-    def _due(self, ledger: Ledger, now: datetime) -> Iterator[date]:
+    def _due(self, ledger: Ledger, now: datetime) -> Iterator[tuple[date, Fields]]:
+        """The days to close, and what their records say beside the numbers."""
         local = self._shifts.local(to_us(now))
         last = local.date() - timedelta(days=1 if local.time() >= self._close_at else 2)
-        closed = {day.day for day, _ in closed_days(self._folder, ledger)}
+        closed = {day.day: record for day, record in closed_days(self._folder, ledger)}
         if closed:
             first = min(closed)
         else:
@@ -68,25 +86,61 @@ class DayClosing:
             first = max(born, last - timedelta(days=_FIRST_DAYS))
         if (last - first).days > _MOST_DAYS:
             first = last - timedelta(days=_MOST_DAYS)
+        recent = last - timedelta(days=_FIRST_DAYS)
+        late = self._late(ledger, [record for day, record in closed.items() if day >= recent])
         while first <= last:
             if first not in closed:
-                yield first
+                yield first, {}
+            elif count := late.get(first):
+                yield first, {"anew": closed[first].hash.hex(), "late": count}
             first += timedelta(days=1)
+
+    def _late(self, ledger: Ledger, closed: Iterable[Record]) -> dict[date, int]:
+        """How many arrivals of each closed day were recorded behind the last record that its numbers counted."""
+        counted = {str(record.fields["day"]): _upto(record) for record in closed}
+        found: dict[date, int] = {}
+        if not counted:
+            return found
+        for epoch, seq, arrived_us in ledger.connection.execute(
+            "SELECT epoch, seq, json_extract(CAST(body AS TEXT), '$.arrived_us') FROM ledger"
+            f" WHERE kind IN ({','.join('?' * len(DECISION_OF_KIND))}) AND (epoch, seq) > (?, ?)"
+            " AND json_extract(CAST(body AS TEXT), '$.seen') IS NULL",  # which only names whom a record before has seen
+            (*DECISION_OF_KIND, *min(counted.values())),
+        ):
+            day = self._shifts.day(arrived_us) if isinstance(arrived_us, int) else None
+            if day is not None and (epoch, seq) > counted.get(day.isoformat(), (epoch, seq)):
+                found[day] = found.get(day, 0) + 1
+        return found
+
+
+def _upto(record: Record) -> tuple[int, int]:
+    """The last record that a day's numbers counted; its own place where it does not say."""
+    upto = record.fields.get("upto")
+    epoch, seq = (upto.get("epoch"), upto.get("seq")) if isinstance(upto, dict) else (None, None)
+    return (epoch, seq) if isinstance(epoch, int) and isinstance(seq, int) else (record.epoch, record.seq)
 
 
 def closed_days(folder: Path, ledger: Ledger) -> list[tuple[Day, Record]]:
-    """Every day closed so far, in the order of the days; only what the desk's key signed while in force counts.
+    """Every day closed so far, in the order of the days: the record that stands of each.
 
-    folder: HOME, where the enrolments of its keys lie.
+    folder: HOME, where the enrolments of its keys lie. Only what the desk's key signed while in force counts. The first
+    record of a day stands, until another names it (`anew`): `closings` has those before it too.
     """
-    found: dict[date, tuple[Day, Record]] = {}
+    return [told[-1] for told in closings(folder, ledger)]
+
+
+def closings(folder: Path, ledger: Ledger) -> list[list[tuple[Day, Record]]]:
+    """Of every day closed so far its records, each named by the next; as `closed_days`."""
+    found: dict[date, list[tuple[Day, Record]]] = {}
     for record in proven(folder, ledger, ledger.records((KIND,))):
         try:
             day = read_closed(record.fields)
         except ValueError as error:  # of a later version; signed, so it stays
             _log.warning("day not read seq=%d: %s", record.seq, error)
             continue
-        found.setdefault(day.day, (day, record))
+        told = found.setdefault(day.day, [])
+        if not told or record.fields.get("anew") == told[-1][1].hash.hex():
+            told.append((day, record))
     return [found[day] for day in sorted(found)]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from edge.clock import wall_us
 from edge.desk.codes import ShownCode, used_by_another
 from edge.desk.fact import Code, Fact
 from edge.desk.lookback import by_face, on_its_day, registration
@@ -53,13 +54,14 @@ def _dismissed(closings: Iterable[Record]) -> Iterator[Fact]:
 
 
 def _after_its_day(folder: Path, ledger: Ledger, own: Sequence[Record]) -> Iterator[Fact]:
-    """Checked in after the numbers of the day it arrived on were signed."""
+    """Checked in after the numbers of the day it arrived on were signed, and that day was over."""
+    now_us = wall_us()  # a day closed before its end was closed under a clock that was ahead
     arrived_us = number_of(own[0].fields, "arrived_us") if own else None
     if arrived_us is None:
         return
     for record in proven(folder, ledger, ledger.records(("day.closed",), (own[0].epoch, own[0].seq))):
         from_us, until_us = number_of(record.fields, "from_us"), number_of(record.fields, "until_us")
-        if from_us is not None and until_us is not None and from_us <= arrived_us < until_us:
+        if from_us is not None and until_us is not None and from_us <= arrived_us < until_us <= now_us:
             yield Fact("after_day_closed", record.stamp.wall_us, (record.epoch, record.seq))
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from edge.clock import wall_us
 from edge.desk.day import Day, HostTally, Tally, count
-from edge.desk.day_closing import DayClosing, closed_days
+from edge.desk.day_closing import DayClosing, closings
 from edge.desk.shifts import Shifts
 from edge.kiosk.roles import MANAGER
 from edge.kiosk.shell import Shell
@@ -77,7 +77,8 @@ def mount(shell: Shell) -> None:
         rated = count((v for v in arrived if v.state != "open" or v.arrived_us < now_us - GRACE_US), today, shifts)
         since = today - timedelta(days=_DAYS)
         with closing(shell.home.open_ledger()) as ledger:
-            closed = [one for one in closed_days(shell.home.path, ledger) if since <= one[0].day < today]
+            told = [one for one in closings(shell.home.path, ledger) if since <= one[0][0].day < today]
+        closed = [one[-1] for one in told]
         past: dict[str | None, HostTally] = {}
         for day, _ in closed:
             for host in day.hosts:
@@ -89,6 +90,7 @@ def mount(shell: Shell) -> None:
             "waiting": len(arrived) - rated.total.arrivals,
             "shift_now": shifts.at(now_us),
             "days": closed[::-1],
+            "before": {one[-1][0].day: one[:-1] for one in told},
             "total": sum((day.total for day, _ in closed), Tally()),
             "past_shifts": _by_shift(closed, shifts),
             "past_hosts": sorted(past.values(), key=lambda host: -host.tally.arrivals),

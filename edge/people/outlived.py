@@ -13,6 +13,8 @@ _UNCONSENTED = (
 )
 _CONSENTED = "person_id IN (SELECT person_id FROM consents)"
 
+_DATED = {"templates": "stored_us", **dict.fromkeys(BY_VISIT, "stored_us"), "consents": "given_us"}
+
 
 class Outlived:
     """Who and what was stored before a cutoff, in microseconds of the wall clock."""
@@ -64,3 +66,15 @@ class Outlived:
             connection.execute(f"DELETE FROM {table} WHERE stored_us <= ? AND {_UNCONSENTED}", (cutoff_us,))
         if owners:
             revise(connection, owners)
+
+    def stored_after(self, moment_us: int) -> bool:
+        """Whether anything is said to be stored, or consented to, after a moment."""
+        return any(
+            self._safe.rows(f"SELECT 1 FROM {table} WHERE {column} > ? LIMIT 1", moment_us)
+            for table, column in _DATED.items()
+        )
+
+    def date_back(self, connection: sqlite3.Connection, moment_us: int, to: int) -> None:
+        """Count what is said to be stored after a moment as stored at another, in the ledger's transaction."""
+        for table, column in _DATED.items():
+            connection.execute(f"UPDATE {table} SET {column} = ? WHERE {column} > ?", (to, moment_us))

@@ -159,6 +159,24 @@ class Ledger:
             ):
                 yield parse(body, signature)
 
+    def before_newest_time(self) -> tuple[int, int]:
+        """(epoch, seq) just before the last record that does not know the newest ack yet.
+
+        Where none has ever come, just before the newest record of a synchronised clock; (0, 0): before them all.
+        """
+        anchor, source = (f"json_extract(CAST(body AS TEXT), '$.{name}')" for name in ("anchor.ack_hash", "at.source"))
+        with self._errors():
+            newest = self.connection.execute(
+                f"SELECT {anchor} FROM ledger ORDER BY epoch DESC, seq DESC LIMIT 1"
+            ).fetchone()
+            if newest is None:
+                return (0, 0)
+            wanted, value = (f"{anchor} IS NOT ?", newest[0]) if newest[0] else (f"{source} = ?", "synced")
+            found = self.connection.execute(
+                f"SELECT epoch, seq - 1 FROM ledger WHERE {wanted} ORDER BY epoch DESC, seq DESC LIMIT 1", (value,)
+            ).fetchone()
+        return (found[0], found[1]) if found else (0, 0)
+
     def naming(self, id: str, kinds: Iterable[str], after: tuple[int, int] = (0, 0)) -> list[Record]:
         """Every record of these kinds after (epoch, seq) that names a random id in its body, in chain order.
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge.clock import STEP_US, Clock, KernelTime, Step, read_kernel
+from edge.clock import MOST_ERROR_US, STEP_US, Clock, KernelTime, Step, read_kernel
+from sync.format.canonical import encode
 from sync.format.stamp import Stamp
 
 NOW = KernelTime(1_790_000_000_000_000, 50_000_000, "a" * 32, 1500, True)
@@ -188,6 +189,18 @@ def test_a_clock_moved_by_hand_is_as_wrong_as_it_was_moved() -> None:
     kernel.go(1_000_000, HOUR_US)
     unsynced(kernel)
     assert Clock(kernel).stamp(stamp).maxerror_us >= HOUR_US
+
+
+def test_a_clock_moved_to_and_fro_over_centuries_can_still_be_recorded() -> None:
+    kernel = Kernel()
+    unsynced(kernel)
+    clock = Clock(kernel)
+    stamp = clock.stamp(None)
+    for jump_years in (150, -150) * 4:
+        kernel.go(1_000_000, jump_years * 365 * 24 * HOUR_US)
+        stamp = clock.stamp(stamp)
+        encode(stamp.fields())
+    assert stamp.maxerror_us == MOST_ERROR_US
 
 
 def test_a_boot_that_was_never_synced_knows_less_with_every_hour() -> None:

@@ -1,5 +1,6 @@
 """A day counted and closed: heads, each state, by shift and host; once a day, caught up after being off."""
 
+import contextlib
 import json
 import secrets
 import sqlite3
@@ -12,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from edge.clock import Clock
+from edge.clock import Clock, KernelTime, read_kernel
 from edge.desk.arrivals import Arrivals
 from edge.desk.day import MOST_HOSTS, Day, HostTally, Tally, closed_fields, count, read_closed
-from edge.desk.day_closing import DayClosing, closed_days
+from edge.desk.day_closing import DayClosing, closed_days, closings
 from edge.desk.shifts import Shifts
 from edge.desk.shown import KINDS
 from edge.home import Home
@@ -29,6 +30,7 @@ from tests.edge.test_cli import Call, call
 
 __all__ = ["call"]  # pytest finds the fixture here
 
+DAY_US = 86_400_000_000
 TODAY = date(2031, 3, 10)  # later than any HOME is made
 SHIFTS = Shifts((Shift(id="morning", starts="08:30"), Shift(id="evening", starts="14:00")), "Asia/Shanghai")
 
@@ -194,6 +196,61 @@ def test_days_it_was_off_are_caught_up_each_once_whoever_else_closes_them(past: 
     assert days[-1] == date(2031, 3, 15)
 
 
+def test_a_clock_set_forward_closes_no_day_before_it_is_over(past: Past) -> None:
+    (begun,) = past.node.records(("epoch.started",))
+    today = SHIFTS.day(begun.stamp.wall_us)
+    time_now = replace(read_kernel(), synced=False)
+    past.now_us, ahead_us = time_now.wall_us, 9 * 365 * DAY_US
+    unset = replace(time_now, wall_us=time_now.wall_us + ahead_us)
+
+    def closing(moment: KernelTime) -> DayClosing:
+        return DayClosing(lambda: past._ledger("desk"), past.home.path, SHIFTS, "00:30", lambda: moment)
+
+    job = closing(unset)
+    job.close_due()
+    assert job._sure.now(past.desk).ahead
+    with contextlib.closing(past.home.open_ledger()) as ledger:
+        days = [record.fields["day"] for record in ledger.records(("day.closed",))]
+    assert all(day < today.isoformat() for day in days)
+    offline = 20 * DAY_US  # running on, and no word from anybody
+    later = replace(time_now, wall_us=time_now.wall_us + offline, boot_us=time_now.boot_us + offline)
+    assert [one.fields["day"] for one in closing(later).close_due()] == [
+        (today + timedelta(days=n)).isoformat() for n in range(20)
+    ]
+
+
+def test_a_day_closed_under_a_wrong_clock_is_closed_anew_when_it_is_over_and_both_records_stay(
+    past: Past, call: Call
+) -> None:
+    past.see("09:00")
+    past.at("10:00")
+    job, tomorrow = past.closing(), TODAY + timedelta(days=1)
+    job.close_due(at(TODAY + timedelta(days=5)))  # somebody has set the clock forward, and sets it right again
+    visit = past.see("15:00")
+    past.close("15:01", visit, "registered", way="walk_in")
+    past.see("16:00")
+    assert job.close_due(at(TODAY, "23:00")) == [], "it is not over"
+    (anew,) = job.close_due(at(tomorrow))
+    assert (anew.fields["day"], anew.fields["late"]) == (TODAY.isoformat(), 2)
+    assert (anew.fields["arrivals"], anew.fields["registered"], anew.fields["unclosed"]) == (3, 1, 2)
+    assert job.close_due(at(tomorrow, "02:00")) == []
+    with contextlib.closing(past.home.open_ledger()) as ledger:
+        (told,) = [one for one in closings(past.home.path, ledger) if one[0][0].day == TODAY]
+        (stands,) = [one for one in closed_days(past.home.path, ledger) if one[0].day == TODAY]
+        assert [day.total.arrivals for day, _ in told] == [1, 3]
+        assert anew.fields["anew"] == told[0][1].hash.hex()
+        assert stands[1].hash == anew.hash
+        forged = past.desk.append("day.closed", {**_numbers(anew), "arrivals": 0, "anew": "0" * 64})
+        assert forged.hash not in {record.hash for _, record in closed_days(past.home.path, ledger)}
+    listed = json.loads(call("desk", "days", "--home", past.home.path, "--last", "4000", "--json").out)
+    (row,) = [one for one in listed if one["day"] == TODAY.isoformat()]
+    assert (row["arrivals"], [one["seq"] for one in row["before"]]) == (3, [told[0][1].seq])
+
+
+def _numbers(record: Record) -> dict[str, Any]:
+    return {name: record.fields[name] for name in ("day", "from_us", "until_us", "heads", "arrivals", "upto")}
+
+
 def test_two_that_close_at_the_same_moment_write_one_record_a_day(past: Past) -> None:
     past.see("09:00")
 
@@ -201,7 +258,7 @@ def test_two_that_close_at_the_same_moment_write_one_record_a_day(past: Past) ->
         """Another process that is quicker, between this one's counting and its writing."""
 
         def _due(self, ledger: Ledger, now: datetime) -> Any:
-            due = list(super()._due(ledger, now))
+            due = dict(super()._due(ledger, now)).items()
             past.closing().close_due(now)
             return iter(due)
 

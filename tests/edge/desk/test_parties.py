@@ -179,13 +179,19 @@ def test_a_companion_whose_phone_comes_later_was_never_turned_away(home: Home, c
     assert not any(visit.dismissed_before for visit in folded(home).since(0))
 
 
-def test_what_is_registered_after_its_day_was_closed_carries_that_as_a_fact(home: Home, checkin: CheckIn) -> None:
+def test_what_is_registered_after_its_day_was_closed_carries_that_as_a_fact(
+    home: Home, checkin: CheckIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (visit,) = come(home, None, 1)
     with closing(home.open_ledger("desk", Clock())) as ledger:
         shifts = Shifts((Shift(id="all", starts="00:00"),), "Asia/Shanghai")
         at = arrival(home, visit)
         day = count(folded(home).since(0), shifts.day(at.arrived_us), shifts)
         closed = ledger.append("day.closed", closed_fields(day, shifts, at.at))
+        (other,) = come(home, None, 1)
+    (record,) = checkin.register(arrival(home, other), "walk_in", None, None, form(), "u-li")
+    assert "facts" not in record.fields, "the day goes on: it was closed under a clock that was ahead"
+    monkeypatch.setattr("edge.desk.facts.wall_us", lambda: at.arrived_us + 2 * 86_400_000_000)
     (record,) = checkin.register(at, "walk_in", None, None, form(), "u-li")
     assert record.fields["facts"] == ["after_day_closed"]
     assert record.fields["facts_on"]["after_day_closed"]["seq"] == closed.seq
