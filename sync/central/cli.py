@@ -209,6 +209,8 @@ def records(
 def add_user(
     directory: DirOption,
     name: Annotated[str, typer.Argument(help="What this person signs in as.", show_default=False)],
+    role: Annotated[str, typer.Option(help="viewer, or auditor: answers what offices ask to correct.")] = "viewer",
+    office: Annotated[str, typer.Option(help="Where an auditor belongs; never a site of theirs.")] = "head_office",
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password, one line, from stdin.")
     ] = False,
@@ -220,6 +222,8 @@ def add_user(
     from sync.central.store.location import accounts_path, migrate_store
     from sync.web.accounts import Accounts
 
+    if role not in ("viewer", "auditor"):
+        raise SyncError(f"role {role!r}: viewer or auditor")
     migrate_store(directory)
     if not password_stdin and not sys.stdin.isatty():
         raise SyncError("no terminal: give --password-stdin")
@@ -227,5 +231,5 @@ def add_user(
         password = sys.stdin.readline().rstrip("\r\n")
     else:
         password = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
-    account = Accounts(accounts_path(directory)).add(name, password, "viewer")
+    account = Accounts(accounts_path(directory)).add(name, password, role, office=office if role == "auditor" else "")
     print(f"{account.name} may sign in as {account.role} ({account.account_id})")

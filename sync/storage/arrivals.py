@@ -8,6 +8,7 @@ from typing import TypeAlias
 import orjson
 
 from sync.format.canonical import Fields
+from sync.format.source import APPROVED, proposed
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, decides_earlier, number_of, settles, text_of
 
 Arrival: TypeAlias = tuple[int, int, str, int, int, bytes]
@@ -16,6 +17,10 @@ Correction: TypeAlias = tuple[str, bytes, int, int]
 """A row of `corrections`: node_id, visit, epoch, seq."""
 CodeUse: TypeAlias = tuple[bytes, str, int, int, int]
 """A row of `code_uses`: code, node_id, epoch, seq, arrived_us."""
+AskedRow: TypeAlias = tuple[str, bytes, int, int, int]
+"""Of a correction that is asked for: node_id, the record's hash, epoch, seq, received_us."""
+WordRow: TypeAlias = tuple[str, bytes, int, int]
+"""Of a desk's word on one: node_id, the hash of what it answers, epoch, seq."""
 
 _HASH = re.compile("[0-9a-f]{64}")
 _KINDS = f"({', '.join(repr(kind) for kind in DECISION_OF_KIND)})"
@@ -55,6 +60,21 @@ def code_use(node_id: str, fields: Fields) -> CodeUse | None:
     if fields["kind"] != "visit.checkin" or arrived_us is None or not _HASH.fullmatch(code):
         return None
     return bytes.fromhex(code), node_id, fields["epoch"], fields["seq"], arrived_us
+
+
+def asked_row(node_id: str, fields: Fields, record_hash: bytes, received_us: int) -> AskedRow | None:
+    """The row that lists a correction as asked for; None of any other record."""
+    if fields["kind"] != CORRECTED or not proposed(fields):
+        return None
+    return node_id, record_hash, fields["epoch"], fields["seq"], received_us
+
+
+def word_row(node_id: str, fields: Fields) -> WordRow | None:
+    """The row that finds a desk's word by what it answers; None of any other record."""
+    answers = text_of(fields, "proposal") or ""
+    if fields["kind"] != APPROVED or not _HASH.fullmatch(answers):
+        return None
+    return node_id, bytes.fromhex(answers), fields["epoch"], fields["seq"]
 
 
 def visit_key(fields: Fields) -> bytes:

@@ -8,10 +8,13 @@ from edge.clock import Clock
 from edge.home import Home
 from edge.kiosk.sign_in import records_of
 from sync.central.enrol import enrol
+from sync.central.ingest import Arrived, Ingest
+from sync.central.keys import load_serving_keys
 from sync.central.notices import order
 from sync.central.store.location import open_store
 from sync.format.accounts import AccountChange
 from sync.format.notices import AccountSet, Order
+from sync.format.wire import encode_frame
 from sync.node.trust import Trust, join
 from sync.storage.database import connect
 from sync.web.accounts import Account
@@ -43,6 +46,16 @@ class HeadOffice:
                     change.accounts.append(AccountChange(one.account_id, "made", one.role, one.office))
                 at = self._told(one.account_id)
             self.order(AccountSet(one.account_id, True, one.role, one.office, at))
+
+    def hear(self) -> None:
+        """Take what the node has recorded, as from its uplink."""
+        with open_store(self.directory) as store, closing(self.home.open_ledger()) as ledger:
+            ingest, now_us = Ingest(store, load_serving_keys(self.directory)), time.time_ns() // 1000
+            head = store.head(self.node_id)
+            sent = (head.epoch, head.seq) if head is not None else (0, 0)
+            while frame := ledger.next_frame(sent):
+                sent, records = frame
+                ingest.take(ingest.read([Arrived(self.node_id, encode_frame(records))]), now_us)
 
     def tell(self) -> None:
         """The node hears everything it was told."""

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sync.central.accounts import standings
+from sync.central.console import corrections
 from sync.central.console.live import StoreWatch
 from sync.central.console.places import Places
 from sync.central.nightly import last_check
@@ -29,7 +30,7 @@ from sync.web.pages import SHARED_TEXTS, Pages
 from sync.web.sessions import IDLE_S, Session, Sessions
 from sync.web.times import Times, lasting
 
-READERS = ("viewer",)
+READERS = ("viewer", *corrections.AUDITORS)
 _HERE = Path(__file__).parent
 _TIMEZONE = "Asia/Shanghai"  # design.md 3: the default of every site
 _PAGE = 50
@@ -138,6 +139,8 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
         request: Request, _session: part, node: str = "", decision: str = "", before: str = ""
     ) -> Response:
         return pages.render(request, "visit_list.html", **common(), **visits(node, decision, before))
+
+    corrections.mount(app, central_dir, gate, pages, accounts, common, READERS)
 
     @app.get("/events")
     def events(session: part) -> Response:

@@ -10,7 +10,18 @@ from sync.format.messages import Status
 from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
 from sync.format.visit_fields import face_withdrawn, text_of
-from sync.storage.arrivals import Arrival, CodeUse, Correction, arrival, code_use, correction
+from sync.storage.arrivals import (
+    Arrival,
+    AskedRow,
+    CodeUse,
+    Correction,
+    WordRow,
+    arrival,
+    asked_row,
+    code_use,
+    correction,
+    word_row,
+)
 
 EvidenceRow: TypeAlias = tuple[str, int, int, str, bytes, bytes, bytes, bytes, int]
 """A row of `records`, its columns in order."""
@@ -57,6 +68,8 @@ class Batch:
     refusals: list[tuple[str, str, int, str]] = field(default_factory=list)
     erased: list[Forgotten] = field(default_factory=list)
     reached: list[tuple[int, str, str]] = field(default_factory=list)  # when, node, whose order it has followed wholly
+    asked_corrections: list[AskedRow] = field(default_factory=list)
+    desk_words: list[WordRow] = field(default_factory=list)
     account_changes: list[tuple[str, str, int, int, str, str, str, int]] = field(default_factory=list)
     undone: list[tuple[str, str, int, int, int]] = field(default_factory=list)  # node, hash of a check-in taken back
     seen: dict[str, int] = field(default_factory=dict)
@@ -91,6 +104,10 @@ class Batch:
             self.arrivals.append(listed)
         if (corrects := correction(record.node_id, record.fields)) is not None:
             self.corrections.append(corrects)
+        if (asked := asked_row(record.node_id, record.fields, record.hash, now_us)) is not None:
+            self.asked_corrections.append(asked)
+        if (word := word_row(record.node_id, record.fields)) is not None:
+            self.desk_words.append(word)
         if (shown := code_use(record.node_id, record.fields)) is not None:
             self.code_uses.append(shown)
 

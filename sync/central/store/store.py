@@ -1,15 +1,15 @@
 """The store: all of central's tables on one database, whatever that is."""
 
 from sync.central.shard import Shard
-from sync.central.store import accounts, codes, evidence, log, nodes, notices, sidecars, standing, visits
+from sync.central.store import accounts, codes, corrections, evidence, log, nodes, notices, sidecars, standing, visits
 from sync.central.store.accounts import NodeAccounts
 from sync.central.store.batch import Batch
 from sync.central.store.codes import Codes
+from sync.central.store.corrections import Corrections
 from sync.central.store.database import Database, migrate
-from sync.central.store.evidence import Evidence
 from sync.central.store.log import Log
 from sync.central.store.nodes import Nodes
-from sync.central.store.notices import Notices, Seal
+from sync.central.store.notices import Seal
 from sync.central.store.sidecars import Sidecars
 from sync.central.store.standing import Standing, StandingChanged
 from sync.central.store.visits import Visits
@@ -28,10 +28,11 @@ MIGRATIONS = (
     *codes.MIGRATIONS,
     *sidecars.MIGRATIONS,
     *accounts.MIGRATIONS,
+    *corrections.MIGRATIONS,
 )
 
 
-class Store(Evidence, Nodes, Sidecars, Notices, Visits, Log, Standing, Codes, NodeAccounts):
+class Store(Corrections, Nodes, Sidecars, Visits, Log, Standing, Codes, NodeAccounts):
     """Opened by one thread; open another for another thread. Every call raises DatabaseError where it fails."""
 
     def __init__(self, database: Database) -> None:
@@ -106,6 +107,7 @@ class Store(Evidence, Nodes, Sidecars, Notices, Visits, Log, Standing, Codes, No
             self._write_rotations(batch)
             self._write_code_uses(batch)
             self._write_account_changes(batch)
+            self._write_corrections_asked(batch)
             self._write_nodes(batch)
             self._write_answers(batch)
             self._write_erasures(batch)

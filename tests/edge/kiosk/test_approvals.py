@@ -9,9 +9,9 @@ import pytest
 from edge.clock import Clock
 from edge.desk.desk_secrets import desk_secret
 from edge.kiosk.sign_in import accounts_of
-from sync.format.notices import AccountWord
+from sync.central.corrections import answer
 from sync.format.records import Record
-from sync.web.accounts import Accounts
+from sync.web.accounts import Account, Accounts
 from tests.conftest import form_token
 from tests.edge.head_office import HeadOffice
 from tests.edge.kiosk.conftest import PASSWORD, Desk, until, until_shown
@@ -254,7 +254,10 @@ def test_a_word_of_head_offices_own_comes_from_central_and_overrules_what_the_de
     card = f"/fragments/arrival/{registered}?lang=en"
     until(lambda: "approved by auditor" in li.get(card).text)
     assert "on the desk&#39;s key alone" in li.get(card).text
-    head_office.order(AccountWord("acc-" + "e" * 16, "hq", registered, proposal.hash.hex(), "refused"))
+    head_office.hear()
+    hao = Account("acc-" + "e" * 16, "hao", "auditor", "hq")
+    answer(head_office.directory, head_office.node_id, proposal.hash.hex(), "refused", hao)
+    head_office.tell()
     until(lambda: "refused by head office" in li.get(card).text)
     assert "signed at central" in li.get(card).text
     assert "As corrected and approved" not in li.get(f"/visits/{registered}/correct?lang=en").text

@@ -89,8 +89,8 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     create_keys(directory, "central")
     create_store(directory)
     accounts = Accounts(accounts_path(directory))
-    for name, role in (("zhou", "viewer"), ("li", "front_desk")):
-        accounts.add(name, PASSWORD, role)
+    for name, role, office in (("zhou", "viewer", ""), ("li", "front_desk", ""), ("hao", "auditor", "head_office")):
+        accounts.add(name, PASSWORD, role, office=office)
     return directory
 
 

@@ -1,20 +1,23 @@
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
+from sync.central.corrections import NotAnswered, answer
 from sync.central.ingest import Arrived
 from sync.central.keys import load_serving_keys
 from sync.central.log import CentralLog
 from sync.central.nightly import CentralNight
 from sync.central.notices import order
-from sync.central.store.location import open_store
+from sync.central.store.location import accounts_path, open_store
 from sync.format.log_proof import LogHead
-from sync.format.notices import Erase, Policy
+from sync.format.notices import AccountWord, Erase, Policy, read_order
+from sync.format.records import Record
 from sync.verify.nightly import Checked
+from sync.web.accounts import Account, Accounts
 from sync.web.bodies import MAX_FORM_BYTES
 from sync.web.server import PageServer
 from tests.conftest import answered_early, form_token
@@ -23,7 +26,8 @@ from tests.sync.central.console.conftest import PASSWORD, NodeAndCentral
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-PAGES = ("/", "/visits", "/nodes/{node_id}")
+PAGES = ("/", "/visits", "/nodes/{node_id}", "/corrections")
+FORMS = ("/corrections/{node_id}/{proposal}",)
 PARTS = ("/events", "/fragments/nodes", "/fragments/visits", "/fragments/nodes/{node_id}")
 OPEN = ("/login", "/login/pin", "/logout", "/session")
 
@@ -34,7 +38,7 @@ def _shown(client: httpx.Client, path: str) -> list[str]:
 
 
 def test_every_route_is_spoken_for(console: PageServer) -> None:
-    assert {route.path for route in console.app.routes if hasattr(route, "methods")} == {*PAGES, *PARTS, *OPEN}
+    assert {route.path for route in console.app.routes if hasattr(route, "methods")} == {*PAGES, *FORMS, *PARTS, *OPEN}
 
 
 @pytest.mark.parametrize("name", [None, "zhou", "li"])
@@ -295,3 +299,106 @@ def test_a_nodes_page_lists_its_accounts_as_its_records_tell_of_them(
     with open_store(central.directory) as store:
         (listed,) = store.node_accounts(central.node_id)
     assert (listed.epoch, listed.seq, listed.act) == (1, 2, "password")
+
+
+def _ask(central: NodeAndCentral, **more: object) -> Record:
+    """What a desk records when somebody asks for a correction of a visit it has registered."""
+    said = {"visit": "v-1", "state": "registered", "way": "phone", "account": "acc-" + "1" * 16}
+    checkin = central.desk.append("visit.checkin", said)
+    about = {"checkin_epoch": checkin.epoch, "checkin_seq": checkin.seq, "account": "acc-" + "1" * 16}
+    asked = {"visit": "v-1", "state": "proposed", "reason": "wrong_source", "way": "walk_in", "office": "puxi-01"}
+    record = central.desk.append("visit.corrected", {**asked, **about, **more})
+    central.deliver()
+    return record
+
+
+@pytest.fixture
+def auditor(console: PageServer, sign_in: Callable[..., httpx.Response]) -> Iterator[httpx.Client]:
+    """Somebody of head office who answers corrections."""
+    with httpx.Client(base_url=console.url, headers={"origin": console.url}, timeout=20) as client:
+        assert sign_in(client, "hao", PASSWORD).status_code == 303
+        yield client
+
+
+def _answer(client: httpx.Client, proposal: str, verdict: str) -> httpx.Response:
+    form = {"csrf_token": form_token(client, "/corrections"), "verdict": verdict}
+    return client.post(f"/corrections/puxi-01-a/{proposal}", data=form)
+
+
+def test_head_office_answers_a_correction_by_a_notice_that_names_it(
+    auditor: httpx.Client, central: NodeAndCentral
+) -> None:
+    asked = _ask(central)
+    page = auditor.get("/corrections?lang=en").text
+    for told in ("As registered</dt><dd>phone", "<strong>walk-in</strong>", "wrong source chosen", "puxi-01"):
+        assert told in page
+    proposal = asked.hash.hex()
+    assert _answer(auditor, proposal, "approved").headers["location"] == "/corrections"
+    with open_store(central.directory) as store:
+        notice = store.newest_notices(central.node_id, 1)[0]
+    account = Accounts(accounts_path(central.directory)).all()[0]
+    assert read_order(notice.kind, notice.body) == AccountWord(
+        account.account_id, "head_office", "v-1", proposal, "approved"
+    )
+    assert _answer(auditor, proposal, "refused").status_code == 409, "the first word stands"
+    assert "待节点答复" in auditor.get("/corrections?lang=zh").text
+    central.ledger.append("notice.applied", {"nseq": notice.nseq, "hash": notice.hash.hex()})
+    central.deliver()
+    assert "已写入案场记录链" in auditor.get("/corrections").text
+    with open_store(central.directory) as store:
+        assert len(store.notices_of_kind(central.node_id, "account")) == 1
+
+
+def test_the_same_answer_sent_twice_is_one_notice(auditor: httpx.Client, central: NodeAndCentral) -> None:
+    proposal = _ask(central).hash.hex()
+    form = {"csrf_token": form_token(auditor, "/corrections"), "verdict": "refused"}
+    for _ in range(2):
+        assert auditor.post(f"/corrections/puxi-01-a/{proposal}", data=form).status_code == 303
+    with open_store(central.directory) as store:
+        assert len(store.notices_of_kind(central.node_id, "account")) == 1
+
+
+def test_who_only_looks_answers_nothing_and_an_auditor_nothing_that_was_not_asked(
+    reader: httpx.Client, auditor: httpx.Client, central: NodeAndCentral
+) -> None:
+    proposal = _ask(central).hash.hex()
+    assert 'name="verdict"' not in reader.get("/corrections").text
+    form = {"csrf_token": form_token(reader, "/"), "verdict": "approved"}
+    assert reader.post(f"/corrections/puxi-01-a/{proposal}", data=form).status_code == 403
+    for odd in ("0" * 64, "nothing", proposal.upper()):
+        assert _answer(auditor, odd, "approved").status_code == 404
+    assert _answer(auditor, proposal, "perhaps").status_code == 422
+    with open_store(central.directory) as store:
+        assert store.notices_of_kind(central.node_id, "account") == []
+
+
+@pytest.mark.parametrize("office", ["puxi-01", "puxi-02", ""])
+def test_nobody_of_the_site_or_the_office_that_asks_answers_at_central_either(
+    central: NodeAndCentral, office: str
+) -> None:
+    proposal = _ask(central, office="puxi-02").hash.hex()
+    account = Account("acc-" + "e" * 16, "hao", "auditor", office)
+    with pytest.raises(NotAnswered, match="own_office"):
+        answer(central.directory, central.node_id, proposal, "approved", account)
+
+
+def test_what_the_desk_recorded_of_itself_is_shown_to_head_office(
+    auditor: httpx.Client, central: NodeAndCentral
+) -> None:
+    asked = _ask(central)
+    forged = {"visit": "v-1", "proposal": asked.hash.hex(), "verdict": "approved", "account": "acc-" + "7" * 16}
+    central.desk.append("visit.approved", {**forged, "office": "head_office"})
+    central.deliver()
+    page = auditor.get("/corrections?lang=en").text
+    assert "Recorded at the office" in page
+    assert "acc-" + "7" * 16 in page
+    assert 'name="verdict"' in page, "head office may still say otherwise"
+
+
+def test_a_correction_full_of_nonsense_breaks_no_page(auditor: httpx.Client, central: NodeAndCentral) -> None:
+    odd = {"way": "<b>" * 400, "first_us": 2**53 - 1, "agent": 5, "reason": "\x1b[31m", "account": "x" * 3000}
+    proposal = _ask(central, visit="../" * 40, **odd).hash.hex()
+    page = auditor.get("/corrections")
+    assert page.status_code == 200
+    assert "<b>" not in page.text
+    assert _answer(auditor, proposal, "approved").status_code == 403, "no node of ours names a visit so"
