@@ -15,7 +15,6 @@ from sync.central.cli_log import app as log_app
 from sync.central.cli_nodes import app as nodes_app
 from sync.central.cli_notices import app as notices_app
 from sync.central.cli_rights import app as rights_app
-from sync.format.records import valid_name
 from sync.format.stamp import rfc3339
 
 app = typer.Typer(
@@ -58,6 +57,7 @@ def init(
     from sync.central.keys import create_keys
     from sync.central.store.location import check_empty, create_store
     from sync.central.store.sqlite import FILE_NAME as STORE_FILE
+    from sync.format.records import valid_name
     from sync.storage.files import close_to_others, write_durably
     from sync.storage.key_files import CENTRAL_FILE
     from sync.storage.settings import FILE_NAME as SETTINGS_FILE

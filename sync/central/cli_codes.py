@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sync import SyncError
-from sync.format.codes import CodeKind, is_id
 from sync.format.stamp import rfc3339
 
 if TYPE_CHECKING:
     from sync.central.store.codes import IssuedCode, Shown
     from sync.central.store.store import Store
+    from sync.format.codes import CodeKind
 
 app = typer.Typer(
     help="Codes that a desk scans: of a report (报备), of an agent, of a site's walk-ins.\n\n"
@@ -176,7 +176,7 @@ def desk_key(
     print(f"wrote {out}")
 
 
-def _kind(text: str) -> CodeKind:
+def _kind(text: str) -> "CodeKind":
     match text:
         case "report" | "agent" | "site" as kind:
             return kind
@@ -185,6 +185,8 @@ def _kind(text: str) -> CodeKind:
 
 
 def _id(option: str, typed: str | None, what: str, whence: str) -> str | None:
+    from sync.format.codes import is_id
+
     if typed is not None and not is_id(typed, what):
         raise SyncError(f"{option} {typed[:40]!r}: {what}- and 16 hex digits, {whence}")
     return typed

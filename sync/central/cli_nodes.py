@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sync.central.store.rows import NodeRow, Refusal
 from sync.format.stamp import rfc3339
+
+if TYPE_CHECKING:
+    from sync.central.store.rows import NodeRow, Refusal
 
 app = typer.Typer()
 
@@ -20,8 +22,8 @@ _COLUMNS = ("node", "site", "state", "last seen", "head", "backlog", "alarms")
 class Standing:
     """A node and what was refused of it, newest first."""
 
-    node: NodeRow
-    refusals: tuple[Refusal, ...]
+    node: "NodeRow"
+    refusals: "tuple[Refusal, ...]"
 
     @property
     def state(self) -> str:

@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sync import SyncError
-from sync.format.notices import AccountSet, Erase, KeyRevoked, Order, Policy, read_order
 from sync.format.stamp import rfc3339
+
+if TYPE_CHECKING:
+    from sync.format.notices import Order
 
 app = typer.Typer()
 
@@ -32,6 +34,7 @@ def revoke_key(
     from sync.central.notices import place_of
     from sync.central.rings import ring_of
     from sync.central.store.location import open_store
+    from sync.format.notices import KeyRevoked, read_order
 
     said = KeyRevoked(key, *place_of(at), reason)
     if not unseen:
@@ -59,6 +62,8 @@ def policy(
 
     Example: firstvisit central policy --dir central lakeside-a --after-consent
     """
+    from sync.format.notices import Policy
+
     said = Policy("after_consent" if after_consent else None, unconsented_h, ledger_days)
     if withdraw != (said == Policy()):
         raise SyncError("say what to ask, or --withdraw and nothing else")
@@ -78,6 +83,8 @@ def erase(
 
     Example: firstvisit central erase --dir central lakeside-a p-0f3a… --reason request
     """
+    from sync.format.notices import Erase
+
     _tell(directory, node, Erase(person, reason))
 
 
@@ -92,6 +99,8 @@ def disable_account(
 
     Example: firstvisit central disable-account --dir central lakeside-a acc-0f3a…
     """
+    from sync.format.notices import AccountSet
+
     _tell(directory, node, AccountSet(account, enable))
 
 
@@ -166,7 +175,7 @@ def rotate_keys(
     raise SyncError(f"role {role!r}: one of {', '.join(get_args(CentralRole))}, seal")
 
 
-def _tell(directory: Path, node: str, said: Order) -> None:
+def _tell(directory: Path, node: str, said: "Order") -> None:
     from sync.central.notices import order
 
     notice = order(directory, node, said)

@@ -21,6 +21,7 @@ from tests.bench.report import Row
 
 RATE, LOOK_EVERY_S, TELL_EVERY_S, GAP_S = 5, 2.0, 300.0, 30
 WARM_UP = 0.25  # of the soak: caches and arenas fill
+HALF_HOUR_S, HALVES_FROM_S = 1800.0, 4500.0
 BLOCK_S, RESAMPLED = 600.0, 1000  # memory of one minute is like that of the minute before
 
 
@@ -50,14 +51,21 @@ def rows(memory: NDArray[np.float64]) -> list[Row]:
     minutes = (at_s[-1] - at_s[0]) / 60
     detail = f"{CAMERAS} cameras, {minutes:.0f} minutes, {RATE} frames a second each; resident at the end"
     detail += f" {resident[-1]:.0f} MB"
-    slopes = {}
-    for name, column in (("memory, slope", 1), ("memory, slope of what no file backs", 2)):
-        slopes[name] = _slope(at_s[later], memory[later, column])
     found = [Row("memory, peak", "-", float(resident.max()), " MB", "<=", MEMORY_MB, detail)]
-    for name, (slope, low, high) in slopes.items():
-        interval = f"95 % {low:.1f} to {high:.1f}, of the last three quarters; {detail}"
-        found.append(Row(name, "-", slope, " MB/h", "<=", SLOPE_MB_H, interval))
+    spans = [("of the last three quarters", later)]
+    if at_s[-1] - at_s[0] >= HALVES_FROM_S:
+        spans += [("of the first half hour after warming up", _within(at_s, at_s[later][0])),
+                  ("of the last half hour", _within(at_s, at_s[-1] - HALF_HOUR_S))]  # fmt: skip
+    for name, column in (("memory, slope", 1), ("memory, slope of what no file backs", 2)):
+        for when, span in spans:
+            slope, low, high = _slope(at_s[span], memory[span, column])
+            interval = f"95 % {low:.1f} to {high:.1f}; {detail}"
+            found.append(Row(f"{name} {when}", "-", slope, " MB/h", "<=", SLOPE_MB_H, interval))
     return found
+
+
+def _within(at_s: NDArray[np.float64], from_s: float) -> NDArray[np.bool_]:
+    return np.asarray((at_s >= from_s) & (at_s <= from_s + HALF_HOUR_S))
 
 
 def _slope(at_s: NDArray[np.float64], megabytes: NDArray[np.float64]) -> tuple[float, float, float]:
