@@ -1138,15 +1138,22 @@ def _source(records: list[Record], rests: dict[Place, str]) -> Iterator[str]:
                 asked[hashed] = (proposal, one, idle)
     registered: Fields = {}
     standing: Fields = {}
+    stands: Record | None = None
+    again, asked_for = list[Record](), False
     for one in records:
         fields = one.fields
+        asked_for = asked_for or one.hash.hex() in asked
         proposal, word, _ = asked.get(str(fields.get("proposal")), (one, None, None))
         if one.kind == "visit.checkin" and fields.get("state") in ("registered", "open"):
+            if stands and (asked_for or not _takes_back(one, stands)):
+                again.append(one)
+                continue
+            stands = one if fields["state"] == "registered" else None
             registered = {name: fields[name] for name in SOURCE if name in fields}
             standing = dict(registered)
         elif word is one and fields["verdict"] == "approved":
             standing |= {name: proposal.fields[name] for name in SOURCE if name in proposal.fields}
-    if asked:
+    if asked or again:
         yield f"source as registered: {_changes(registered)}"
     for proposal, word, idle in asked.values():
         said = "not decided"
@@ -1157,8 +1164,17 @@ def _source(records: list[Record], rests: dict[Place, str]) -> Iterator[str]:
             said = f"not approved from outside: the word at {named(idle.place)} does not count"
         reason = _code(proposal.fields.get("reason"))
         yield f"correction to {_changes(proposal.fields)} asked for at {named(proposal.place)} ({reason}): {said}"
-    if asked:
+    for one in again:
+        yield f"check-in at {named(one.place)}: changes nothing, the visit was registered already"
+    if asked or again:
         yield f"source that stands: {_changes(standing)}"
+
+
+def _takes_back(record: Record, stands: Record) -> bool:
+    """Whether it is the undoing of a registration by its own host within ten minutes, by the desk's own stamps."""
+    said, before = record.fields, stands.fields
+    own = said.get("undoes") == stands.hash.hex() and said.get("account") == before.get("account")
+    return said["state"] == "open" and own and abs(said["at"]["wall_us"] - before["at"]["wall_us"]) < 600_000_000
 
 
 def _changes(fields: Fields) -> str:

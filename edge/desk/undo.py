@@ -15,11 +15,9 @@ from edge.people.sealed_phones import unseal
 from edge.people.vault import opened
 from sync.format.canonical import Fields
 from sync.format.records import Record
-from sync.format.source import proposed
+from sync.format.source import UNDO_US, proposed
 from sync.format.visit_fields import CORRECTED
 from sync.node.ledger import Ledger
-
-UNDO_US = 600_000_000  # issue 5: a host can undo for ten minutes, later only with an approval
 
 
 class TooLate(EdgeError):

@@ -4,6 +4,9 @@ A correction of it is a `visit.corrected` whose `state` is `proposed`, and count
 says `approved`. A word counts where it is head office's (head_office.py), and of another account and office than those
 that proposed it: a `visit.approved` of the desk's, or the `notice.applied` that answers central's own. The first word
 stands, but one of central's own before any of the desk's.
+
+Nor does registering again change anything: while a registration stands, another one of the visit counts for nothing. It
+stands until its own host takes it back within ten minutes, before anybody has asked to correct it.
 """
 
 import re
@@ -19,6 +22,8 @@ from sync.format.visit_fields import CORRECTED, text_of
 Verdict: TypeAlias = Literal["approved", "refused"]
 
 CHECKED_IN, APPROVED = "visit.checkin", "visit.approved"
+UNDO_US = 600_000_000
+"""A host can undo for ten minutes (issue 5), later only with an approval."""
 CHANGES = ("way", "agent", "code", "report", "first_us")
 """What only an approval changes. first_us: when they first came, as the office has it, microseconds."""
 _RESTS: Mapping[Basis, str] = {"central": "by central's own word", "desk": "on the desk's key alone"}
@@ -45,11 +50,15 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """registered: as the newest check-in says it. standing: with what was approved since. proposals: all of them."""
+    """registered: as the check-in says it that stands. standing: with what was approved since. proposals: all of them.
+
+    again: check-ins that register it once more, or take it back as nobody may; they change nothing.
+    """
 
     registered: Fields
     standing: Fields
     proposals: tuple[Proposal, ...]
+    again: tuple[Record, ...] = ()
 
 
 def proposed(fields: Fields) -> bool:
@@ -66,16 +75,31 @@ def source_of(records: Iterable[Record], bases: Mapping[bytes, Basis]) -> Source
             proposals[record.hash.hex()] = Proposal(record)
         elif (asked := proposals.get(_answers(record))) is not None:
             proposals[_answers(record)] = _judged(asked, record, bases.get(record.hash))
+    stands: Record | None = None
     registered: Fields = {}
     standing: Fields = {}
+    again: list[Record] = []
+    asked_for = False
     for record in told:
         fields = record.fields
+        asked_for = asked_for or record.hash.hex() in proposals
         if record.kind == CHECKED_IN and fields.get("state") in ("registered", "open"):
+            if stands is not None and (asked_for or not _takes_back(record, stands)):
+                again.append(record)
+                continue
+            stands = record if fields["state"] == "registered" else None
             registered = {name: fields[name] for name in CHANGES if name in fields}
             standing = dict(registered)
         elif (asked := proposals.get(_answers(record))) is not None and record is asked.decided:
             standing |= asked.changes if asked.verdict == "approved" else {}
-    return Source(registered, standing, tuple(proposals.values()))
+    return Source(registered, standing, tuple(proposals.values()), tuple(again))
+
+
+def _takes_back(record: Record, stands: Record) -> bool:
+    """Whether it is the undoing of a registration by its own host, soon enough by the desk's own stamps."""
+    said, late_us = record.fields, record.stamp.wall_us - stands.stamp.wall_us
+    own = said.get("undoes") == stands.hash.hex() and said.get("account") == stands.fields.get("account")
+    return said.get("state") == "open" and own and abs(late_us) < UNDO_US
 
 
 def answers(record: Record) -> bool:
@@ -106,8 +130,8 @@ def _from_outside(asked: Record, word: Record, basis: Basis) -> bool:
 
 
 def lines(source: Source) -> list[str]:
-    """What a verifier prints of a source that somebody asked to correct; nothing where nobody did."""
-    if not source.proposals:
+    """What a verifier prints of a source that somebody asked to correct, or registered again; else nothing."""
+    if not source.proposals and not source.again:
         return []
     said = [f"source as registered: {_told(source.registered)}"]
     for asked in source.proposals:
@@ -118,6 +142,7 @@ def lines(source: Source) -> list[str]:
             word = f"not approved from outside: the word at {_at(asked.uncounted[0])} does not count"
         reason = _word(asked.record.fields.get("reason"))
         said.append(f"correction to {_told(asked.changes)} asked for at {_at(asked.record)} ({reason}): {word}")
+    said += [f"check-in at {_at(one)}: changes nothing, the visit was registered already" for one in source.again]
     return [*said, f"source that stands: {_told(source.standing)}"]
 
 

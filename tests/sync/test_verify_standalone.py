@@ -212,6 +212,7 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
 
     zhao, qian, sun, zhou = (f"acc-{letter * 16}" for letter in "abcd")
     site.desk.append("visit.checkin", {"visit": visit, "state": "registered", "way": "phone", "account": "li"})
+    site.desk.append("visit.checkin", {"visit": visit, "state": "registered", "way": "visitor", "account": "li"})
     site.confirm(site.change_account(zhao))
     for way, verdict in (("walk_in", "approved"), ("code", "refused")):
         answer(ask(way), verdict, zhao)
@@ -234,7 +235,9 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
     path = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip")
     assert ours(path) == theirs(path) == ("good", None)
     both = (verify(path).lines, verify_standalone.verify(path, Given(None)))
-    ours_said, theirs_said = ([line for line in said if line.startswith(("source", "correction to"))] for said in both)
+    ours_said, theirs_said = (
+        [line for line in said if line.startswith(("source", "correction to", "check-in at"))] for said in both
+    )
     assert ours_said == theirs_said
     assert [line.partition(" asked for")[0] for line in ours_said] == [
         "source as registered: way phone",
@@ -242,9 +245,11 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
         "correction to way code, first_us 17",
         *["correction to way visitor, first_us 17"] * 5,
         "correction to way code, first_us 17",
+        ours_said[-2],
         "source that stands: way code, first_us 17",
     ]
-    words = [line.rpartition("(typo): ")[2] for line in ours_said[1:-1]]
+    assert ours_said[-2].endswith("changes nothing, the visit was registered already")
+    words = [line.rpartition("(typo): ")[2] for line in ours_said[1:-2]]
     assert [re.sub(r"seq \d+", "seq", word) for word in words] == [
         "approved at seq, on the desk's key alone",
         "refused at seq, on the desk's key alone",

@@ -5,17 +5,22 @@ import pytest
 
 from sync.format.canonical import Fields
 from sync.format.records import Record
-from sync.format.source import Source, lines, source_of
+from sync.format.source import UNDO_US, Source, lines, source_of
 from sync.format.visit_fields import settles
 from tests.sync.a_site import ASite
 
 
 @pytest.fixture
-def told(tmp_path: Path) -> Iterator[Callable[[str, Fields], Record]]:
-    """Appends a record about the one visit."""
+def site(tmp_path: Path) -> Iterator[ASite]:
     site = ASite(tmp_path / "site")
-    yield lambda kind, fields: site.desk.append(f"visit.{kind}", {"visit": "v-1", **fields})
+    yield site
     site.close()
+
+
+@pytest.fixture
+def told(site: ASite) -> Callable[[str, Fields], Record]:
+    """Appends a record about the one visit."""
+    return lambda kind, fields: site.desk.append(f"visit.{kind}", {"visit": "v-1", **fields})
 
 
 def _fold(records: list[Record]) -> Source:
@@ -97,11 +102,48 @@ def test_centrals_own_word_stands_before_any_of_the_desks_whichever_came_first(
     assert "on the desk's key alone" in lines(_fold([registered, asked, desks]))[1]
 
 
-def test_a_visit_registered_anew_begins_anew(told: Callable[[str, Fields], Record]) -> None:
+def test_a_registration_that_its_host_takes_back_in_time_begins_anew(told: Callable[[str, Fields], Record]) -> None:
+    first = _register(told)
+    undone = told("checkin", {"state": "open", "account": "li", "undoes": first.hash.hex()})
+    assert _fold([first, undone]).standing == {}
+    assert _fold([first, undone, _register(told, "code")]).standing == {"way": "code"}
+
+
+def test_whoever_registers_a_visit_again_changes_nothing_of_its_source(told: Callable[[str, Fields], Record]) -> None:
+    first, second = _register(told), _register(told, "code")
+    source = _fold([first, second])
+    assert source.standing == {"way": "phone"}
+    assert lines(source)[1:] == [
+        f"check-in at seq {second.seq}: changes nothing, the visit was registered already",
+        "source that stands: way phone",
+    ]
+
+
+@pytest.mark.parametrize("more", [{"account": "wang"}, {"undoes": "0" * 64}, {"undoes": None}])
+def test_nobody_takes_back_what_another_has_registered_or_names_none(
+    told: Callable[[str, Fields], Record], more: dict[str, str | None]
+) -> None:
+    first = _register(told)
+    said = {"state": "open", "account": "li", "undoes": first.hash.hex(), **more}
+    undone = told("checkin", {name: value for name, value in said.items() if value is not None})
+    assert _fold([first, undone, _register(told, "code")]).standing == {"way": "phone"}
+
+
+def test_a_registration_stands_once_its_ten_minutes_are_over(site: ASite) -> None:
+    def told(fields: Fields) -> Record:
+        return site.desk.append("visit.checkin", {"visit": "v-1", "account": "li", **fields})
+
+    first = told({"state": "registered", "way": "phone"})
+    site.go(UNDO_US)
+    undone = told({"state": "open", "undoes": first.hash.hex()})
+    assert _fold([first, undone, told({"state": "registered", "way": "code"})]).standing == {"way": "phone"}
+
+
+def test_what_an_auditor_has_been_asked_to_judge_is_not_taken_back(told: Callable[[str, Fields], Record]) -> None:
     first, asked = _register(told), _ask(told, way="walk_in")
-    word, undone = _answer(told, asked, "approved"), told("checkin", {"state": "open", "account": "li"})
-    assert _fold([first, asked, word, undone]).standing == {}
-    assert _fold([first, asked, word, undone, _register(told, "code")]).standing == {"way": "code"}
+    undone = told("checkin", {"state": "open", "account": "li", "undoes": first.hash.hex()})
+    word = _answer(told, asked, "approved")
+    assert _fold([first, asked, undone, _register(told, "code"), word]).standing == {"way": "walk_in"}
 
 
 def test_a_verifier_prints_both_versions_and_no_text_of_strangers(told: Callable[[str, Fields], Record]) -> None:

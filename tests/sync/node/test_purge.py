@@ -349,3 +349,28 @@ def test_one_checkpoint_a_day_stays_of_what_is_purged_and_all_where_the_log_fork
     left = [one.upto_seq for one in (Ack.parse(data, key("ack").public) for data in office.node.acks())]
     assert left.count(read.upto_seq) == (6 if forked else 1)
     assert sorted(set(left)) == [3 + 21 * day for day in range(1, 11)]
+
+
+def test_what_tells_of_accounts_and_of_central_s_word_on_them_stays_when_its_time_is_up(
+    office: Office, tmp_path: Path
+) -> None:
+    account = "acc-" + "a" * 16
+    change = {"account": account, "act": "made", "role": "auditor", "office": "hq"}
+    plain = office.record("access.digest", {"entries": 1, "link": "0" * 64}, "desk")
+    told = office.record("access.digest", {"entries": 1, "link": "0" * 64, "accounts": [change]}, "desk")
+    answered = office.record("notice.applied", {"nseq": 9, "hash": "5" * 64, "account": account})
+    other = office.record("notice.applied", {"nseq": 10, "hash": "6" * 64})
+    for _ in range(3):
+        office.day()
+    assert office.purge(days=2) is not None
+    kinds = ("access.digest", "notice.applied")
+    assert [one.hash for one in office.node.records(kinds)] == [told.hash, answered.hash]
+    assert [one.hash for one in office.node.naming(account, kinds)] == [told.hash, answered.hash]
+    assert min(office.seqs()) > other.seq > plain.seq
+    verdict = office.verify()
+    assert verdict.ok, verdict.why
+    out = tmp_path / "after.jsonl"
+    home = office.home
+    write_export(office.node, home.node_pub.read_text(), home.central_pub.read_text(), out)
+    exported = verify(out, home.node_pub)
+    assert exported.ok, exported.why
