@@ -688,6 +688,38 @@ def central_words(
     return lists, revocations
 
 
+class ReplacedAckKeys:
+    """Ack keys that central has replaced: behind the node's answer to the notice that did, they acknowledge nothing."""
+
+    def __init__(self, pinned: list[CentralKeys], notices: list[bytes]) -> None:
+        told = [(decode(data[64:]), digest("notice", data[64:]).hex()) for data in notices if pinned]
+        told = [(fields, name) for fields, name in told if fields.get("kind") == "keys"]
+        keys = [CentralKeys(fields["body"]).keys["ack"] for fields, _ in told]
+        self.replaced: list[tuple[Key, tuple[int, str]]] = []
+        for key in [*keys, *(one.keys["ack"] for one in pinned[-1:])]:
+            last = max((at for at, one in enumerate(keys) if one == key), default=-1)
+            if last + 1 < len(told):
+                fields, name = told[last + 1]
+                self.replaced.append((key, (fields["nseq"], name)))
+        self.answered: dict[tuple[int, str], Place] = {}
+
+    def hear(self, record: Record) -> None:
+        """Take what a verified record answers."""
+        if record.kind == "notice.applied":
+            nseq, name = record.fields.get("nseq"), record.fields.get("hash")
+            if isinstance(nseq, int) and isinstance(name, str):
+                self.answered.setdefault((nseq, name), record.place)
+
+    def check(self, ack: Ack, data: bytes) -> None:
+        """Raise Bad where an ack, given with its signed bytes, covers what lies behind the answer."""
+        for key, notice in self.replaced:
+            answered = self.answered.get(notice)
+            if answered is not None and ack.place > answered and key.signed("ack", data[64:], data[:64]):
+                raise Bad(
+                    f"the ack of {named(ack.place)} is under a key that central had replaced by {named(answered)}"
+                )
+
+
 # -- 8., 9. and 15. A chain, held against its keys and central's acks --------------------------------------------------
 
 Signed = tuple[bytes, bytes]  # a record as it is stored: the body and the signature
@@ -767,6 +799,7 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
             raise Bad(f"an ack for node {ack.node}")
     signed: list[tuple[Place, int, bytes]] = []  # the heads of central's log that the node signed back
     kept_void = len(keys.void)
+    replaced = ReplacedAckKeys(central, ledger.notices)
     by_hash, heads = {ack.hash: ack for ack in acks}, dict[Place, set[bytes]]()
     for ack in acks:
         heads.setdefault(ack.place, set()).add(ack.head)
@@ -783,6 +816,8 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
             if record.prev != head:
                 raise Bad("prev is not the hash of the record before")
             counts = keys.counts(record)
+            if counts:
+                replaced.hear(record)
             if heads.pop(record.place, {record.hash}) != {record.hash}:
                 raise Bad("not the record that central acknowledged")
             _check_anchor(record, by_hash)
@@ -803,6 +838,8 @@ def judge(ledger: Ledger, records: Iterable[Signed], given: "Given") -> Found:
         raise At(min(beyond), "missing, though central has acknowledged it")
     if given.mismatch:
         raise Bad(given.mismatch)
+    for ack, data in zip(acks, ledger.acks, strict=True):
+        replaced.check(ack, data)
     witnessed(acks, lists, signed)
     return Found(node, checked, last, head, acks, origin, list(keys.void_lines(void)))
 
@@ -1053,6 +1090,7 @@ def judge_bundle(
         raise Bad("an ack stands twice, or is another node's")
     witnessed(sorted(acks, key=lambda ack: (ack.place, ack.time_us)), lists, [])
     heads = {ack.place: ack.head for ack in acks}
+    replaced = ReplacedAckKeys(central, ledger.notices)
     records: list[Record] = []
     for body, signature in signed:
         record = Record(body, signature)
@@ -1062,12 +1100,15 @@ def judge_bundle(
                 raise Bad("it is another node's, or out of order")
             if before and record.place == (before.place[0], before.place[1] + 1) and record.prev != before.hash:
                 raise Bad("prev is not the hash of the record before")
-            keys.counts(record)
+            if keys.counts(record):
+                replaced.hear(record)
             if heads.get(record.place, record.hash) != record.hash:
                 raise Bad("not the record that central acknowledged")
         except Bad as bad:
             raise At(record.place, str(bad)) from bad
         records.append(record)
+    for ack, data in zip(acks, ledger.acks, strict=True):
+        replaced.check(ack, data)
     deciding = [at for at, one in enumerate(records) if one.kind in DECISIONS and one.fields.get("visit") == visit]
     void = {one.place for one in keys.void}
     if deciding and all(records[at].place in void for at in deciding):

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 HOLD_PAUSE_S = 1.0  # between two heads of one node for which a root must be made
 CHECKPOINT_PAUSE_S = 60.0  # between two checkpoints to a node
 ACK_PAUSE_S = 1.0  # between two acks that say the same: whoever may publish could else draw them without end
+MOST_EPOCHS_SKIPPED = 2**20  # a box restored daily for centuries; 2^53 - 1 would leave no number to readmit it under
 _NEVER_S = float("-inf")
 _SET_BACK_US = 1_000_000  # a clock that is further behind was set back
 _NO_HASH = bytes(32)
@@ -416,6 +417,9 @@ class Ingest:
         epoch is closed, and whoever goes on in it forks.
         """
         node_id, epoch, prev = record.node_id, node.epoch, record.prev_hash
+        if record.epoch > epoch + MOST_EPOCHS_SKIPPED and record.epoch not in node.opened:
+            why = f"epoch {record.epoch} is absurdly far behind epoch {epoch}: no readmission could follow it"
+            raise _Refused("BAD_SIG", record.epoch, record.seq, record.hash, why)
         if prev == node.hash or record.epoch in node.opened:
             return
         if any(held.hash == prev and at[:2] == (node_id, epoch) for at, held in staged.items()):

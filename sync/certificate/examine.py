@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from sync import SyncError
+from sync.audit.ack_keys import ReplacedAckKeys
 from sync.audit.chain_audit import Bad
 from sync.audit.origin import account_notices, follow_notices, read_ack, settle
 from sync.certificate.bundle import Bundle
@@ -42,6 +43,11 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
     voids = Voids()
     linked = _records(bundle, keys.node_id, keys.ring, acks, voids)
     records = [one for one in linked if not hold(voids.runs, (one.epoch, one.seq))]
+    replaced = ReplacedAckKeys(keys.central, bundle.notices)
+    for one in records:
+        replaced.hear(one)
+    for ack in acks:
+        replaced.check(ack)
     heads = _log_heads(acks, lists)
     begun, at = _places_of(records, bundle.visit, linked)
     seen, record = records[begun], records[at]

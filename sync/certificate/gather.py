@@ -83,6 +83,9 @@ def gather(
     accounts = {text_of(one.fields, "account") or "" for one in chosen.values() if "proposal" in one.fields}
     for account in sorted(accounts):
         take(source.naming(account, (TOLD, APPLIED)))
+    for notice in map(Notice.unverified, notices):
+        if notice.kind == "keys":  # from there on, acks under an earlier key are nobody's word
+            take(source.naming(notice.hash.hex(), (APPLIED,)))
     for person in _persons(chosen.values(), record):
         take(source.naming(person, LATER_OF_PERSON))
     # a clock that says 1970 would reach back to the first record: the visit is no earlier than its anchor

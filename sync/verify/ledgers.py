@@ -4,13 +4,15 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
+from sync.audit.ack_keys import ReplacedAckKeys
 from sync.audit.chain_audit import Acks, Audit, Bad, Columns
 from sync.audit.export import read_export
 from sync.audit.origin import enrolments_of, follow_notices, key_text, read_ack, settle
-from sync.format.messages import BadMessage
+from sync.format.messages import Ack, BadMessage
 from sync.format.public_keys import CentralKeys, Enrolment
-from sync.format.records import BadRecord, parse, place
+from sync.format.records import BadRecord, Record, parse, place
 from sync.format.signing import digest
+from sync.format.void import hold
 from sync.format.void import lines as void_lines
 from sync.node.purge import Base, base_of
 from sync.node.trust import standing_notices
@@ -30,6 +32,8 @@ from sync.verify.tables import (
     walk,
 )
 from sync.verify.verdict import Verdict, bad_verdict, chain_verdict
+
+_ANSWER = b'"kind":"notice.applied"'  # as canonical bytes have it
 
 
 def verify_home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
@@ -60,6 +64,7 @@ def verify_home(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                 check_indexes(connection, "ledger")
                 check_indexes(connection, "acks", "upto_seq")
                 check_schema(altered_ledger(connection))
+                _hold_acks(connection, ReplacedAckKeys(keys.central, standing_notices(connection)), audit)
             if keys.mismatch:
                 raise Bad(keys.mismatch)
         except Bad as bad:
@@ -89,9 +94,18 @@ def verify_export(path: Path, given: Enrolment | CentralKeys | None) -> Verdict:
                 acks.add(read_ack(data, lists))
             except BadMessage as error:
                 raise Bad(f"ack {number} of {len(header.acks)}: {error}") from error
+        answers: list[Record] = []
         for record in records:
             audit.row(record.body, record.signature)
+            if _ANSWER in record.body:
+                answers.append(parse(record.body, record.signature))
         audit.end()
+        replaced = ReplacedAckKeys(keys.central, header.notices if keys.central else ())
+        for answer in answers:
+            if not hold(audit.voids.runs, (answer.epoch, answer.seq)):
+                replaced.hear(answer)
+        for data in header.acks:
+            replaced.check(Ack.unverified(data))
         if keys.mismatch:
             raise Bad(keys.mismatch)
     except Bad as bad:
@@ -132,6 +146,16 @@ def verify_after(home: Path, epoch: int, seq: int, head: str) -> Verdict:
         return Verdict(True, "home", lines, None, None, audit.checked, void=tuple(audit.voids.runs))
 
     return read_snapshot(database, read)
+
+
+def _hold_acks(connection: sqlite3.Connection, replaced: ReplacedAckKeys, audit: Audit) -> None:
+    """The stored acks against the places where the node has heard of other ack keys; all of both is verified."""
+    answers = connection.execute("SELECT body, signature FROM ledger WHERE kind = 'notice.applied' ORDER BY epoch, seq")
+    for record in (parse(body, signature) for body, signature in answers):
+        if not hold(audit.voids.runs, (record.epoch, record.seq)):
+            replaced.hear(record)
+    for (data,) in connection.execute("SELECT data FROM acks ORDER BY rowid"):
+        replaced.check(Ack.unverified(data))
 
 
 def _stored_acks(connection: sqlite3.Connection, acks: Acks, lists: Sequence[CentralKeys]) -> None:

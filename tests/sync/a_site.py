@@ -37,16 +37,20 @@ class ACentral:
     """A central's keys and its log."""
 
     name: str = "hq"
+    replaced: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.log = ALog(self.key("checkpoint"), central_id=self.name)
 
     def key(self, role: str) -> Ed25519Signer:
-        return made_key(f"{self.name}-{role}")
+        made = self.replaced.count(role)
+        return made_key(f"{self.name}-{role}{made or ''}")
+
+    def keys(self) -> CentralKeys:
+        return CentralKeys(self.name, self.key("root").public, {role: self.key(role).public for role in _ROLES})
 
     def pub(self) -> str:
-        keys = {role: self.key(role).public for role in _ROLES}
-        return CentralKeys(self.name, self.key("root").public, keys).text(self.key("root"))
+        return self.keys().text(self.key("root"))
 
 
 class ASite:
@@ -156,6 +160,17 @@ class ASite:
         nseq, before = held or (0, FIRST_PREV_HASH)
         key = self.central.key("notice")
         notice = Notice.seal(self.node_id, nseq + 1, before, order.KIND, order.fields(), key)
+        answer = Trust(self.path).apply(notice.data, self.node, self.node_id, self.true_us)
+        assert answer is not None
+        return answer
+
+    def replace_central_key(self, role: CentralRole) -> Record:
+        """Central gives a role another key, and the node hears of it; returns its answer."""
+        self.central.replaced += (role,)
+        held = self.node.connection.execute("SELECT nseq, hash FROM notices ORDER BY nseq DESC LIMIT 1").fetchone()
+        nseq, before = held or (0, FIRST_PREV_HASH)
+        root, body = self.central.key("root"), self.central.keys().fields()
+        notice = Notice.seal(self.node_id, nseq + 1, before, "keys", body, root)
         answer = Trust(self.path).apply(notice.data, self.node, self.node_id, self.true_us)
         assert answer is not None
         return answer

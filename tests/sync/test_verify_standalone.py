@@ -364,6 +364,43 @@ def test_both_read_what_central_s_log_says_of_the_node(site: ASite, visit: str, 
     assert not any(line.startswith(said) for line in verify(path).lines)
 
 
+def test_an_ack_under_a_key_that_central_has_replaced_covers_nothing_behind_the_node_s_answer(
+    site: ASite, tmp_path: Path
+) -> None:
+    site.watch(HOUR_US)
+    early = site.visit()
+    site.ack()
+    stolen = site.central.key("ack")
+    answer = site.replace_central_key("ack")
+    site.watch(HOUR_US)
+    late = site.visit()
+    bundles = [tmp_path / f"{visit}.zip" for visit in (early, late)]
+
+    def hold(*expected: str) -> None:
+        out = tmp_path / "ledger.jsonl"
+        out.unlink(missing_ok=True)
+        write_export(site.node, *((site.path / name).read_text() for name in ("node.pub", "central.pub")), out)
+        for visit, bundle in zip((early, late), bundles, strict=True):
+            zipped(bundle_of(site.path, visit).encode(), bundle)
+        for path, wanted in zip((out, *bundles), expected, strict=True):
+            assert ours(path)[0] == theirs(path)[0] == wanted, path
+        assert ours(site.path)[0] == expected[0]
+
+    site.ack()
+    hold("good", "good", "good")
+    site.replace_central_key("notice")
+    hold("good", "good", "good")
+    site.visit()
+    head = site.node.head()
+    assert head is not None
+    assert (head.epoch, head.seq) > (answer.epoch, answer.seq)
+    forged = Ack.seal(site.node_id, head.epoch, head.seq, head.hash, site.true_us, 8, stolen)
+    assert site.node.accept_ack(forged), "whoever holds the database writes what they like into it"
+    late = site.visit()
+    site.watch(HOUR_US)
+    hold("bad", "good", "bad")
+
+
 def test_both_follow_a_key_rotated_into_a_tpm_its_revocation_and_a_purge(site: ASite, tmp_path: Path) -> None:
     site.watch(2 * HOUR_US)
     site.ack(checkpoint=True)

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync.central.enrol import enrol
-from sync.central.ingest import Answer, Arrived, Greeting, Ingest
+from sync.central.ingest import MOST_EPOCHS_SKIPPED, Answer, Arrived, Greeting, Ingest
 from sync.central.keys import load_public, load_serving_keys
 from sync.central.notices import order
 from sync.central.store.batch import Batch
@@ -565,6 +565,22 @@ def test_the_next_epoch_continues_from_the_head_and_no_other_record(bench: Bench
     assert (again.epoch, again.upto_seq) == (2, 2)
     late = forge(chain[1], bench.node.key, seq=3, prev=chain[1].hash.hex())
     assert any(isinstance(answer, Nack) and answer.code == "FORK" for answer in bench.take(late))
+
+
+def test_an_epoch_behind_which_no_readmission_could_follow_is_refused_unless_somebody_has_opened_it(
+    bench: Bench,
+) -> None:
+    chain = bench.records(2)
+    bench.take(*chain)
+
+    def opening(epoch: int) -> Record:
+        return forge(chain[0], bench.node.key, epoch=epoch, seq=1, prev=chain[1].hash.hex(), kind="epoch.started")
+
+    answers = bench.take(opening(2**53 - 1))
+    assert [one.code for one in answers if isinstance(one, Nack)] == ["BAD_SIG"]
+    assert [one.epoch for one in answers if isinstance(one, Ack)] in ([], [1])
+    acks = [one for one in bench.take(opening(1 + MOST_EPOCHS_SKIPPED)) if isinstance(one, Ack)]
+    assert acks[-1].epoch == 1 + MOST_EPOCHS_SKIPPED
 
 
 def test_an_online_node_is_told_where_central_stands_and_what_it_has_not_answered(bench: Bench) -> None:
