@@ -79,6 +79,8 @@ def mount(shell: Shell) -> None:
         with closing(shell.home.open_ledger()) as ledger:
             told = [one for one in closings(shell.home.path, ledger) if since <= one[0][0].day < today]
         closed = [one[-1] for one in told]
+        left_open = [v for v in shell.arrivals.since(shifts.span_us(since)[0]) if v.state == "open"]
+        signed_off = {day.day for day, _ in closed}
         past: dict[str | None, HostTally] = {}
         for day, _ in closed:
             for host in day.hosts:
@@ -89,6 +91,7 @@ def mount(shell: Shell) -> None:
             "today": rated,
             "waiting": len(arrived) - rated.total.arrivals,
             "shift_now": shifts.at(now_us),
+            "left_open": [v for v in left_open if shifts.day(v.arrived_us) in signed_off],
             "days": closed[::-1],
             "before": {one[-1][0].day: one[:-1] for one in told},
             "total": sum((day.total for day, _ in closed), Tally()),

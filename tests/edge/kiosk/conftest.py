@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -16,6 +17,9 @@ from sync.web.accounts import Account, Accounts
 from sync.web.server import PageServer
 from tests.edge.head_office import HeadOffice
 from tests.edge.kiosk.door import CONFIG, Door
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 PASSWORD = "correct horse battery"
 
@@ -95,6 +99,15 @@ def visitor(kiosk: PageServer, sign_in: Callable[..., httpx.Response]) -> Iterat
     yield visitor
     for client in clients:
         client.close()
+
+
+def sign_in_on(page: "Page", name: str) -> None:
+    """Sign in by the form that a page of the kiosk shows, and wait for the first page behind it."""
+    page.goto("/login")
+    page.fill("input[name=name]", name)
+    page.fill("input[name=password]", PASSWORD)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_selector("nav.rail")
 
 
 def until(true: Callable[[], bool], within_s: float = 20) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from edge.clock import Clock
 from edge.home import Home
@@ -45,6 +46,11 @@ def blank_face() -> bytes:
     return cv2.imencode(".jpg", picture)[1].tobytes()
 
 
+def _nobody() -> NDArray[np.float32]:
+    vector = np.random.default_rng().normal(size=128).astype(np.float32)
+    return vector / np.linalg.norm(vector)
+
+
 class Door:
     """The node's writing hand, for one thread."""
 
@@ -69,9 +75,14 @@ class Door:
         gallery_n: int = 126,
         grade: str = "B",
         source: str = "rtsp",
+        face: NDArray[np.float32] | None = None,
+        pack: str = PACK,
         **more: Any,
     ) -> tuple[str, str]:
-        """Append a visit of a person (a new one without `person`); returns (visit_id, person_id)."""
+        """Append a visit of a person (a new one without `person`); returns (visit_id, person_id).
+
+        face: (D,) float32, L2 norm 1, of `pack`; none: of nobody.
+        """
         visit_id, known = f"v{secrets.token_hex(8)}", person is not None
         person_id = person or f"p{secrets.token_hex(8)}"
         now = datetime.now(UTC)
@@ -86,7 +97,7 @@ class Door:
             "shots": 4,
             "quality_e6": 712_000,
             "person": person_id,
-            "pack": PACK,
+            "pack": pack,
             "upper_e6": 520_000,
             "lower_e6": 380_000,
             "gallery_n": gallery_n,
@@ -105,9 +116,8 @@ class Door:
             with self.ledger.transaction() as transaction:
                 transaction.append(f"visit.{decision}", fields)
                 if not known:
-                    vector = np.random.default_rng().normal(size=128).astype(np.float32)
-                    vector /= np.linalg.norm(vector)
-                    vault.add_person(transaction.connection, person_id, PACK, vector, now, decision == "first")
+                    vector = _nobody() if face is None else face
+                    vault.add_person(transaction.connection, person_id, pack, vector, now, decision == "first")
                 vault.of_visits.add_crop(transaction.connection, visit_id, person_id, crop or blank_face(), now)
                 shots = tuple(ShotFacts(arrived_us + i * 300_000, 0.712 - i / 50, 84.0, 0.03, None) for i in range(4))
                 kept = Explanation(shots, tuple(Candidate(*near) for near in candidates), ("liveness_unknown",))

@@ -13,7 +13,7 @@ import pytest
 from sync.format.keyring import KeyRing
 from sync.web.server import PageServer
 from tests.edge.kiosk import door as door_program
-from tests.edge.kiosk.conftest import PASSWORD, Desk, until
+from tests.edge.kiosk.conftest import Desk, sign_in_on, until
 from tests.edge.kiosk.door import Door
 from tests.edge.kiosk.hq import Hq, picture_of
 
@@ -39,12 +39,10 @@ def open_page(browser: "Browser", kiosk: PageServer) -> Iterator[OpenPage]:
         page.on("console", lambda message: complaints.append(message.text) if "Security Policy" in message.text else 0)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         opened.append(page)
-        page.goto("/login")
         if name:
-            page.fill("input[name=name]", name)
-            page.fill("input[name=password]", PASSWORD)
-            page.press("input[name=password]", "Enter")
-            page.wait_for_selector("nav.rail")
+            sign_in_on(page, name)
+        else:
+            page.goto("/login")
         return page
 
     yield open_page

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -26,11 +27,14 @@ from sync.verify.verify_both import verify_both
 from sync.web.accounts import Accounts
 from sync.web.server import PageServer
 from tests.conftest import form_token
-from tests.edge.kiosk.conftest import PASSWORD, until_shown
+from tests.edge.kiosk.conftest import PASSWORD, sign_in_on, until_shown
 from tests.edge.kiosk.door import CONFIG, Door
 from tests.edge.kiosk.hq import AGENT
 from tests.sync.broker_process import BrokerProcess
 from tests.sync.uplink_site import Central, free_port, wait_for
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
 
 PHONE = "13800005678"
 
@@ -143,3 +147,54 @@ def test_a_report_shown_at_two_nodes_is_taken_flagged_told_and_in_the_end_refuse
     for office in (one, two):
         assert office.uplink.drained(30)
         assert verify_both(office.home.path, central.directory, None).ok
+
+
+def test_one_code_replayed_at_another_desk_is_told_there_before_anybody_registers_and_refused_once_revoked(
+    browser: "Browser", offices: tuple[Central, Office, Office]
+) -> None:
+    central, one, two = offices
+    code, _ = issue(central.directory, "report", 30, ("puxi-01",), AGENT, digits="1385678")
+    report = code.code.report_id or ""
+    for office in (one, two):
+        wait_for(knows(office, report), "the desk knows of the report")
+    first, second = (browser.new_context(base_url=office.kiosk.url).new_page() for office in (one, two))
+    try:
+        sign_in_on(first, "li")
+        shown(first, one, code.text())
+        assert not first.query_selector(".scanned :text('该报备已在')")
+        first.keyboard.type(f"{PHONE}\n")
+        first.wait_for_selector(".notice.good.told:has-text('出示报备码')")
+        wait_for(lambda: used_at(two, report) == "puxi-01-a", "the other desk is told of it")
+
+        sign_in_on(second, "li")
+        visit = shown(second, two, code.text())
+        assert "该报备已在 puxi-01-a 使用" in second.inner_text(".scanned")
+        assert two.records("visit.checkin") == [], "told before anything is bound"
+        second.keyboard.type(f"{PHONE}\n")
+        second.wait_for_selector(".notice.good.told:has-text('puxi-01-a')")
+        second.goto("/arrivals")
+        assert "puxi-01-a" in second.inner_text(f'.card[data-id="{visit}"]')
+
+        revoke(central.directory, find(central.directory, report), "abused")
+        wait_for(lambda: two.trust.code_revoked(code.code.hash) is not None, "the desk hears of the revocation")
+        visit, _ = two.door.arrive("first")
+        second.wait_for_selector(f'.card[data-id="{visit}"]')
+        second.goto(f"/visits/{visit}/checkin")
+        second.keyboard.type(f"{code.text()}\n")
+        second.wait_for_selector("[role=alert]:has-text('已被中心作废')")
+        (refused,) = two.records("code.refused")
+        assert f"#{refused.seq}" in second.inner_text("[role=alert]")
+    finally:
+        first.context.close()
+        second.context.close()
+
+
+def shown(page: "Page", office: Office, text: str) -> str:
+    """Somebody comes and shows a code, which a scanner types; returns their visit."""
+    visit, _ = office.door.arrive("first")
+    page.wait_for_selector(".party .serve")
+    page.click(".party .serve")
+    page.wait_for_selector("#register input[name=phone]:focus")
+    page.keyboard.type(f"{text}\n")
+    page.wait_for_selector(".scanned")
+    return visit

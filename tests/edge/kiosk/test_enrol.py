@@ -21,13 +21,18 @@ from edge.home import Home
 from edge.people.vault import opened
 from edge.recognition.decision import Strictness
 from edge.recognition.enrol_look import look_through, looker
-from edge.recognition.enrolment import agent_code
+from edge.recognition.enrolment import Faces, agent_code
 from edge.recognition.roster import Roster
 from models.faces import Image
 from models.pack import Pack
 from sync.format.records import Record
+from sync.verify.verify import verify
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk, until
+from tests.edge.kiosk.door import Door
+from tests.edge.kiosk.test_browser import OpenPage, open_page
+
+__all__ = ["open_page"]  # a fixture
 
 Visitor = Callable[..., httpx.Client]
 STRICT = Strictness(0.003, 0.1, 0.5)
@@ -190,6 +195,66 @@ def test_a_face_that_is_proposed_already_is_told_so(visitor: Visitor, desk: Desk
         assert answer.status_code == expected
     assert "正在等待审计" in answer.text
     assert len(_proposed(desk)) == 1
+
+
+def test_a_visitor_who_becomes_staff_is_told_to_the_auditor_and_counts_only_from_then_on(
+    open_page: OpenPage, door: Door, desk: Desk, camera: _Camera
+) -> None:
+    assert camera
+    looked = _looked(desk)
+    visit, person = door.arrive("first", ago_s=600, face=looked.vectors[0], pack=looked.pack_id)
+    host, manager, auditor = open_page("li"), open_page("wang"), open_page("auditor")
+    host.wait_for_selector(".party .serve")
+    host.goto(f"/visits/{visit}/checkin")
+    host.click("button[value=walk_in]")
+    host.wait_for_selector(".notice.good.told")
+
+    manager.goto("/enrol")
+    staff = manager.locator("form:has(input[name=role][value=staff])")
+    staff.locator("input[name=consent]").check()
+    staff.locator("button[value=face]").click()
+    manager.wait_for_selector(".notice.good:has-text('可以提交了')")
+    manager.click("button:has-text('提交审计')")
+    manager.wait_for_url("**/enrol")
+    (proposal,) = _proposed(desk)
+    assert (proposal.fields["visitor"], proposal.fields["seen_before"]) == (person, visit)
+    host.reload()
+    assert "此面孔登记为" not in host.inner_text("main"), "a proposal is no enrolment"
+
+    auditor.goto("/approvals")
+    assert f"以访客身份来过（到访 {visit}）" in auditor.inner_text(".asked .notice.warn")
+    auditor.click("button[value=approved]")
+    auditor.wait_for_selector(".asked:not(.calls)")
+    manager.reload()
+    manager.wait_for_selector("li:has-text('批准（#')")
+
+    host.reload()
+    assert "事实：此面孔登记为员工" in host.inner_text("main"), "what has come up since is told beside the record"
+    host.goto("/arrivals")
+    assert "首访" in host.inner_text(f'.card[data-id="{visit}"]'), "the visit stays what it was recorded as"
+    again, _ = door.arrive("return", person=person, similarity=0.8, pack=looked.pack_id)
+    host.wait_for_selector(f'.card[data-id="{again}"]')
+    host.goto(f"/visits/{again}/checkin")
+    host.click("button[value=walk_in]")
+    host.wait_for_selector(".notice.good.told")
+    with closing(desk.home.open_ledger()) as ledger:
+        before, after = ledger.records(("visit.checkin",))
+        assert verify(desk.home.path).ok
+    assert ("facts" in before.fields, after.fields["facts"]) == (False, ["staff_face"])
+    assert after.fields["facts_on"]["staff_face"]["seq"] == proposal.seq
+
+
+def _looked(desk: Desk) -> Faces:
+    """What the node makes of the face before its camera."""
+    looks: list[Faces] = []
+
+    def seen() -> bool:
+        faces = look_through(desk.home.database.resolve().parent, "entrance").faces
+        looks.extend([] if faces is None else [faces])
+        return faces is not None
+
+    until(seen)
+    return looks[-1]
 
 
 def test_a_look_tells_what_is_wrong_with_a_picture_and_embeds_only_a_good_one(

@@ -1,16 +1,18 @@
-"""What takes more than one pair of hands, each in a browser of their own: corrections, an erasure in dispute, roles."""
+"""What takes more than one pair of hands, each in a browser of their own: corrections, disputes, nights, roles."""
 
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from edge.desk.day import Tally
 from sync.format.records import Record
 from sync.verify.verify import verify
-from tests.edge.kiosk.conftest import Desk
-from tests.edge.kiosk.door import Door
-from tests.edge.kiosk.test_app import ROLES
-from tests.edge.kiosk.test_browser import OpenPage, open_page
+from tests.edge.kiosk.conftest import Desk, until
+from tests.edge.kiosk.door import CONFIG, Door
+from tests.edge.kiosk.test_app import PAGES, ROLES
+from tests.edge.kiosk.test_browser import PHONE, OpenPage, open_page
+from tests.edge.kiosk.test_manager import close_day
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["open_page"]  # a fixture
 
 NUMBER, MASKED = "13800005678", "138****5678"
+THEIRS = ("/manager", "/enrol", "/approvals", "/notes", "/access", "/rights", "/lookback")
 FIRST = {"front_desk": "/", "manager": "/", "auditor": "/approvals", "privacy": "/rights", "installer": "/node"}
 
 
@@ -111,8 +114,34 @@ def test_somebody_who_has_been_here_is_looked_back_at_by_phone(open_page: OpenPa
     assert "li" in page.inner_text(".been-list")
 
 
+def test_a_night_that_left_arrivals_open_is_the_first_thing_the_manager_sees(
+    door: Door, desk: Desk, request: pytest.FixtureRequest
+) -> None:
+    served, *left = [door.arrive("first", ago_s=86_400 - number)[0] for number in range(3)]
+    desk.home.config.write_text(CONFIG + '[desk]\nclose_at = "00:00"\n')  # at whatever hour this runs
+    close_day(desk, 2, Tally(registered=1))  # the desk is not new
+    open_page: OpenPage = request.getfixturevalue("open_page")  # the kiosk starts now, and closes the day it was off
+    until(lambda: len(records(desk, "day.closed")) == 2)
+    page = open_page("wang", PHONE)
+    page.click("nav.rail a[href='/manager']")
+    page.wait_for_selector(".left-open:has-text('3 位到访没有登记结果')")
+    first = page.evaluate("document.querySelector('main [data-refresh] > *').className")
+    assert "left-open" in first
+    page.click(f".left-open a[href*='{served}']")
+    page.wait_for_selector("input[name=phone]:focus")
+    page.click("button[value=walk_in]")
+    page.wait_for_selector(".notice.good.told")
+    page.goto("/manager")
+    links = page.eval_on_selector_all(".left-open a", "all => all.map(one => one.getAttribute('href'))")
+    assert sorted(links) == sorted(f"/visits/{visit}/checkin" for visit in left)
+    assert records(desk, "day.closed")[-1].fields["unclosed"] == 3, "what was signed that night stays"
+    assert verify(desk.home.path).ok
+
+
 @pytest.mark.parametrize("name", ROLES)
-def test_everybody_begins_on_their_own_page_and_each_entry_of_their_rail_opens(open_page: OpenPage, name: str) -> None:
+def test_everybody_begins_on_their_own_page_each_entry_of_their_rail_opens_and_no_other_page_does(
+    open_page: OpenPage, name: str
+) -> None:
     page = open_page(name)
     assert page.url.split("/", 3)[3] == FIRST[ROLES[name]].removeprefix("/")
     for path in page.eval_on_selector_all("nav.rail > a", "all => all.map(one => one.getAttribute('href'))"):
@@ -120,3 +149,8 @@ def test_everybody_begins_on_their_own_page_and_each_entry_of_their_rail_opens(o
         assert answer is not None
         assert answer.status == 200, path
         assert page.locator("nav.rail > [aria-current=page]").count() == 1, path
+    for path in THEIRS:
+        answer = page.goto(path)
+        assert answer is not None
+        theirs = ROLES[name] in PAGES[path]
+        assert (answer.status, page.locator("nav.rail").count()) == ((200, 1) if theirs else (403, 0)), path

@@ -36,6 +36,7 @@ from sync.format.keyring import KeyRing
 from sync.format.receipts import Receipt
 from sync.format.records import Record
 from sync.storage.database import open_checked
+from sync.transport.server_pair import ServerPair
 from sync.transport.tls import utc_now
 from sync.verify.verify import verify
 from sync.web.server import PageServer
@@ -92,22 +93,23 @@ class Site:
 
 @pytest.fixture
 def site(desk: Desk) -> Iterator[Site]:
-    yield from _served(desk, position=False)
+    yield from served(desk, position=False)
 
 
 @pytest.fixture
 def placing(desk: Desk) -> Iterator[Site]:
     """One whose page may ask where the phone is."""
-    yield from _served(desk, position=True)
+    yield from served(desk, position=True)
 
 
-def _served(desk: Desk, *, position: bool) -> Iterator[Site]:
+def served(desk: Desk, *, position: bool, config: str = "", pair: ServerPair | None = None) -> Iterator[Site]:
+    """Both pages, until the generator ends; position: whether a phone may be asked where it is. pair: the visitors'."""
     clock = Clock()
-    desk.home.config.write_text(CONFIG + '[visitor]\nlisten = "127.0.0.1:8501"\nurl = "http://desk.test"\n')
+    desk.home.config.write_text(CONFIG + config + '[visitor]\nlisten = "127.0.0.1:8501"\nurl = "http://desk.test"\n')
     app = create_app(desk.home)
     kiosk = PageServer(app, "127.0.0.1", 0, app.state.live.close)
     page = create_visitor_app(desk.home, app.state.live, position=position, now_s=clock)
-    visitors = PageServer(page, "127.0.0.1", 0, lambda: None)
+    visitors = PageServer(page, "127.0.0.1", 0, lambda: None, pair=pair)
     kiosk.start()
     visitors.start()
     yield Site(desk, kiosk, visitors, clock)
