@@ -137,7 +137,9 @@ def checkin_page(
     moved_by: the request of a split or join that the page shows as done. scanned, scanned_text: a good code that waits
     for a phone, or for the desk's word; refused: what is on record of one that is not.
     """
-    home = shell.home
+    home, visit = shell.home, shell.known(visit.visit_id)  # another tablet may have closed it meanwhile
+    if problem == "moved" and visit.state == "registered":
+        problem = "already"  # its party is another by now because of that
     shell.look(session, "checkin", visit.visit_id)
     consents = ConsentDesk(shell)
     with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
@@ -179,6 +181,9 @@ def checked_in(
     try:
         records = write(Arrival.of(visit, arrivals.party_of(visit)))
     except NotNow:
+        with closing(shell.home.open_ledger()) as ledger:  # what stands in the way is shown, read by the watch or not
+            for record in ledger.naming(visit.visit_id, ("visit.checkin",), visit.at):
+                arrivals.add(record)
         return checkin_page(shell, request, session, visit, status=409, problem="already")
     except KeyNotInForce as error:
         _log.warning("check-in not recorded visit=%s: %s", visit.visit_id, error)
