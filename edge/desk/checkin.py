@@ -68,6 +68,28 @@ class Arrival:
         return cls(visit.visit_id, visit.person_id, visit.arrived_us, visit.party_id, company, visit.at)
 
 
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What makes an arrival a customer's.
+
+    consent: None where the box was left empty. heads: of a group, as the desk counted them, whoever the cameras saw of
+    it. code: what was shown, judged good. form: what the visitor has sent from their own phone, and its
+    `claimed_place`.
+    """
+
+    way: Way
+    phone: Phone | None = None
+    consent: Consent | None = None
+    heads: int | None = None
+    code: ShownCode | None = None
+    form: tuple[SentForm, Fields] | None = None
+
+    def fields(self) -> Fields:
+        """What the record says of it, but for the phone, which is committed to, and the form, which is bound."""
+        code = {} if self.code is None else self.code.fields()
+        return {"state": "registered", "way": self.way, **code}
+
+
 class CheckIn:
     """Writes check-ins under the desk key; each call opens the ledger for its own thread.
 
@@ -84,24 +106,18 @@ class CheckIn:
     def register(
         self,
         arrival: Arrival,
-        way: Way,
-        phone: Phone | None,
-        consent: Consent | None,
+        registration: Registration,
         request: str,
         account_id: str,
         *,
         companions: Sequence[Arrival] = (),
-        heads: int | None = None,
-        code: ShownCode | None = None,
-        form: tuple[SentForm, Fields] | None = None,
     ) -> list[Record]:
         """Close an arrival as a customer's; one that was dismissed before becomes one too.
 
-        consent: None where the box was left empty. companions: are closed with it, as its companions, as far as they
-        are open still. heads: of a group, as the desk counted them, whoever the cameras saw of it. code: what was
-        shown, judged good; raises CodeRefused where another phone has been registered with its report here. form: what
-        the visitor has sent from their own phone, and its `claimed_place`; raises NotWaiting where it is bound already.
+        companions: are closed with it, as its companions, as far as they are open still. Raises CodeRefused where
+        another phone has been registered with the code's report here, NotWaiting where the form is bound already.
         """
+        phone, consent, code = registration.phone, registration.consent, registration.code
         salt = secrets.token_bytes(_SALT_BYTES)
         reports = [] if phone is None else reports_of(self._home, phone, wall_us())
         also: list[Record] = []
@@ -109,11 +125,11 @@ class CheckIn:
         def fields(
             known: Fields, ledger: Ledger, vault: Vault, transaction: Transaction, closings: list[Record]
         ) -> Fields:
-            made: Fields = {"state": "registered", "way": way, **({} if code is None else code.fields()), **known}
-            if heads is not None:
-                made["heads"] = heads
-            if form is not None:
-                sent, claimed = form
+            made: Fields = {**registration.fields(), **known}
+            if registration.heads is not None:
+                made["heads"] = registration.heads
+            if registration.form is not None:
+                sent, claimed = registration.form
                 bind_form(ledger.connection, sent.form_id, arrival.visit_id, wall_us())
                 made |= sent.fields(claimed)
             contact_id = None

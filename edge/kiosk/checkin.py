@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.clock import wall_us
-from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow
+from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow, Registration
 from edge.desk.codes import ShownCode
 from edge.desk.consents import NothingToForget
 from edge.desk.shown import ShownVisit
@@ -77,13 +77,10 @@ def mount(shell: Shell) -> None:
             visit,
             lambda arrival: desk.register(
                 arrival,
-                way,
-                number,
-                agreed,
+                Registration(way, number, agreed, heads=party.heads),
                 told.request_id,
                 session.account.account_id,
                 companions=party.companions,
-                heads=party.heads,
             ),
         )
 

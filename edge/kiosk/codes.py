@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from edge import EdgeError
 from edge.cameras.live_view import pictures
 from edge.clock import wall_us
-from edge.desk.checkin import CheckIn, Way
+from edge.desk.checkin import CheckIn, Registration, Way
 from edge.desk.codes import MAX_TEXT, CodeReader, CodeRefused, ShownCode
 from edge.desk.pictures import MAX_PICTURE_BYTES, NoCode, code_in
 from edge.desk.scans import record_refusal
@@ -66,16 +66,16 @@ def mount(shell: Shell) -> None:
             way: Way = "walk_in" if shown.kind == "site" else "code"
             agreed = consents.agreed_to(visit, list(told.consent), told.language, told.signature)
             account_id = session.account.account_id
+            registration = Registration(way, number, agreed, heads=party.heads, code=shown)
             return checked_in(
                 shell,
                 request,
                 session,
                 visit,
                 lambda arrival: desk.register(
-                    arrival, way, number, agreed, told.request_id, account_id,
-                    companions=party.companions, heads=party.heads, code=shown,
+                    arrival, registration, told.request_id, account_id, companions=party.companions
                 ),
-            )  # fmt: skip
+            )
         except NotAgreed as error:
             return page(request, session, visit, told, error.problem)
         except CodeRefused as refused:

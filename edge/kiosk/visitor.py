@@ -7,7 +7,7 @@ from fastapi import Depends, Form
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from edge.desk.checkin import CheckIn
+from edge.desk.checkin import CheckIn, Registration
 from edge.desk.visitor_forms import NotWaiting
 from edge.kiosk.checkin import checked_in, checkin_page
 from edge.kiosk.forms import sent_once
@@ -83,14 +83,16 @@ def mount(shell: Shell) -> None:
                 visit,
                 lambda arrival: desk.register(
                     arrival,
-                    "visitor",
-                    found.phone,
-                    phones.consent(visit, found),
+                    Registration(
+                        "visitor",
+                        found.phone,
+                        phones.consent(visit, found),
+                        heads=party.heads,
+                        form=(found, phones.place(found)),
+                    ),
                     sent,
                     session.account.account_id,
                     companions=party.companions,
-                    heads=party.heads,
-                    form=(found, phones.place(found)),
                 ),
             )
         except NotWaiting as error:

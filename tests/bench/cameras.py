@@ -115,11 +115,11 @@ def _enrol(home: Home, pack_id: str) -> None:
     people = [f"p-{secrets.token_hex(10)}" for _ in vectors]
     ledger = home.open_ledger("node", Clock())
     with opened(home.database, home.keys_database) as vault:
-        vault._keys.connection.execute("BEGIN")
-        vault._keys.connection.executemany(
+        vault._safe.keys.connection.execute("BEGIN")
+        vault._safe.keys.connection.executemany(
             "INSERT INTO person_keys VALUES (?, ?)", [(person, secrets.token_bytes(32)) for person in people]
         )
-        vault._keys.connection.execute("COMMIT")
+        vault._safe.keys.connection.execute("COMMIT")
         with ledger.transaction() as transaction:
             for person, vector in zip(people, vectors, strict=True):
                 vault.add_person(transaction.connection, person, pack_id, vector, datetime.now(UTC), True)

@@ -83,7 +83,7 @@ def remember(vault: Vault, ledger: Ledger, person_id: str, now: datetime = NOW) 
         vector = np.eye(1, 128, dtype=np.float32)[0]
         vault.add_person(transaction.connection, person_id, "test@000000000000", vector, now, True)
         vault.of_visits.add_crop(transaction.connection, f"v-{person_id}", person_id, b"\xff\xd8\xff", now)
-    key = vault._key(person_id)
+    key = vault._safe.key(person_id)
     assert key is not None
     return key
 

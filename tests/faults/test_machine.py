@@ -294,7 +294,7 @@ class Evidence(RuleBasedStateMachine):
         assert {person.person_id for person in self.vault.people()} == self.people.keys()
         templates = [sealed.opened() for sealed in self.vault.templates.sealed(PACK_ID)]
         assert all((template.vector == vector(self.people[template.person_id])).all() for template in templates)
-        with_keys = self.vault._keys.owners()
+        with_keys = self.vault._safe.keys.owners()
         assert self.people.keys() <= with_keys
         assert not with_keys & self.erased
 

@@ -9,7 +9,7 @@ import pytest
 
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
-from edge.desk.checkin import Arrival, CheckIn, NotNow
+from edge.desk.checkin import Arrival, CheckIn, NotNow, Registration
 from edge.desk.day import closed_fields, count
 from edge.desk.parties import PartyDesk, ShownParty, parties_of
 from edge.desk.shifts import Shifts
@@ -130,11 +130,11 @@ def test_one_registers_and_the_others_become_companions_in_the_same_transaction(
     visits = come(home, "g-1", 3)
     lead, *others = (arrival(home, one) for one in visits)
     request = form()
-    records = checkin.register(lead, "walk_in", None, None, request, "u-li", companions=others, heads=5)
+    records = checkin.register(lead, Registration("walk_in", heads=5), request, "u-li", companions=others)
     assert [record.fields["state"] for record in records] == ["registered", "companion", "companion"]
     assert {record.fields["request"] for record in records} == {request}
     assert (records[0].fields["heads"], records[1].fields["lead"]) == (5, visits[0])
-    again = checkin.register(lead, "walk_in", None, None, request, "u-li", companions=others, heads=5)
+    again = checkin.register(lead, Registration("walk_in", heads=5), request, "u-li", companions=others)
     assert [record.hash for record in again] == [record.hash for record in records]
     (party,) = shown(home)
     assert (party.open, party.heads, party.lead.visit_id) == ((), 5, visits[0])
@@ -144,10 +144,10 @@ def test_a_companion_closed_meanwhile_keeps_what_it_was_closed_as(home: Home, ch
     visits = come(home, "g-1", 3)
     lead, courier, friend = (arrival(home, one) for one in visits)
     checkin.dismiss(courier, "courier", form(), "u-wang")
-    records = checkin.register(lead, "walk_in", None, None, form(), "u-li", companions=[courier, friend])
+    records = checkin.register(lead, Registration("walk_in"), form(), "u-li", companions=[courier, friend])
     assert [record.fields["visit"] for record in records] == [visits[0], visits[2]]
     with pytest.raises(NotNow):
-        checkin.register(lead, "walk_in", None, None, form(), "u-wang", companions=[friend])
+        checkin.register(lead, Registration("walk_in"), form(), "u-wang", companions=[friend])
     assert len(written(home, "visit.checkin")) == 3
 
 
@@ -165,16 +165,16 @@ def test_a_whole_party_is_dismissed_at_one_touch_and_each_is_taken_back_alone(ho
 def test_somebody_registered_after_a_dismissal_carries_that_as_a_fact(home: Home, checkin: CheckIn) -> None:
     visit, other = come(home, None, 2)
     checkin.dismiss(arrival(home, visit), "left", form(), "u-li")
-    checkin.register(arrival(home, visit), "walk_in", None, None, form(), "u-wang")
-    checkin.register(arrival(home, other), "walk_in", None, None, form(), "u-wang")
+    checkin.register(arrival(home, visit), Registration("walk_in"), form(), "u-wang")
+    checkin.register(arrival(home, other), Registration("walk_in"), form(), "u-wang")
     told = {shown.visit_id: shown.dismissed_before for shown in folded(home).since(0)}
     assert told == {visit: True, other: False}
 
 
 def test_a_companion_whose_phone_comes_later_was_never_turned_away(home: Home, checkin: CheckIn) -> None:
     lead, friend = come(home, "g-1", 2)
-    checkin.register(arrival(home, lead), "walk_in", None, None, form(), "u-li", companions=[arrival(home, friend)])
-    (record,) = checkin.register(arrival(home, friend), "walk_in", None, None, form(), "u-li")
+    checkin.register(arrival(home, lead), Registration("walk_in"), form(), "u-li", companions=[arrival(home, friend)])
+    (record,) = checkin.register(arrival(home, friend), Registration("walk_in"), form(), "u-li")
     assert "facts" not in record.fields
     assert not any(visit.dismissed_before for visit in folded(home).since(0))
 
@@ -189,10 +189,10 @@ def test_what_is_registered_after_its_day_was_closed_carries_that_as_a_fact(
         day = count(folded(home).since(0), shifts.day(at.arrived_us), shifts)
         closed = ledger.append("day.closed", closed_fields(day, shifts, at.at))
         (other,) = come(home, None, 1)
-    (record,) = checkin.register(arrival(home, other), "walk_in", None, None, form(), "u-li")
+    (record,) = checkin.register(arrival(home, other), Registration("walk_in"), form(), "u-li")
     assert "facts" not in record.fields, "the day goes on: it was closed under a clock that was ahead"
     monkeypatch.setattr("edge.desk.facts.wall_us", lambda: at.arrived_us + 2 * 86_400_000_000)
-    (record,) = checkin.register(at, "walk_in", None, None, form(), "u-li")
+    (record,) = checkin.register(at, Registration("walk_in"), form(), "u-li")
     assert record.fields["facts"] == ["after_day_closed"]
     assert record.fields["facts_on"]["after_day_closed"]["seq"] == closed.seq
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from edge.clock import Clock
-from edge.desk.checkin import DISMISSALS, Arrival, CheckIn
+from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, Registration
 from edge.people.contacts import hash_anew, opening
 from edge.people.phones import number_hmac, parse_phone, reported_hmac
 from edge.people.vault import opened
@@ -260,7 +260,7 @@ def test_a_check_in_that_a_power_cut_ends_leaves_nothing_half_bound(desk: Desk, 
     dying = CheckIn(lambda: Ledger(home.database, replace(writer, stamp=cut)), home)
     arrival = Arrival(visit, person, 1_790_000_000_000_000, None, (), (1, 1))
     with pytest.raises(OSError, match="power cut"):
-        dying.register(arrival, "phone", parse_phone(NUMBER), None, "0" * 32, desk.li.account_id)
+        dying.register(arrival, Registration("phone", parse_phone(NUMBER)), "0" * 32, desk.li.account_id)
     with closing(home.open_ledger()) as ledger:
         assert ledger.connection.execute("SELECT count(*) FROM contacts").fetchone() == (0,)
         assert ledger.connection.execute("SELECT count(*) FROM contact_visits").fetchone() == (0,)

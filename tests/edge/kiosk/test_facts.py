@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge.clock import Clock
-from edge.desk.checkin import Arrival, CheckIn
+from edge.desk.checkin import Arrival, CheckIn, Registration
 from edge.desk.codes import CodeKind, ShownCode
 from edge.desk.fact import Fact, facts_fields
 from edge.people.contacts import keep_agents_phone
@@ -43,7 +43,7 @@ class Host:
         number = None if phone is None else parse_phone(phone)
         way: Any = "walk_in" if phone is None else "phone"
         request = secrets.token_hex(16)
-        return self.checkin.register(self.arrival(visit), way, number, None, request, "acc-li", code=code)[0]
+        return self.checkin.register(self.arrival(visit), Registration(way, number, code=code), request, "acc-li")[0]
 
     def dismiss(self, visit: str, dismissal: str) -> Record:
         return self.checkin.dismiss(self.arrival(visit), dismissal, secrets.token_hex(16), "acc-li")[0]

@@ -13,7 +13,7 @@ import pytest
 
 from edge.clock import Clock
 from edge.desk.approvals import Approvals, Change
-from edge.desk.checkin import NotNow
+from edge.desk.checkin import NotNow, Registration
 from edge.desk.consents import Consent, ConsentTexts
 from edge.desk.undo import UNDO_US, TooLate, undo
 from edge.desk.visitor_forms import BOUND_US
@@ -124,7 +124,7 @@ def test_companions_closed_with_it_are_open_again_too(host: Host, door: Door) ->
     visit, friend = door.see(ago_s=60), door.see(ago_s=59)
     request = secrets.token_hex(16)
     host.checkin.register(
-        host.arrival(visit), "walk_in", None, None, request, ACCOUNT, companions=[host.arrival(friend)]
+        host.arrival(visit), Registration("walk_in"), request, ACCOUNT, companions=[host.arrival(friend)]
     )
     records = taken_back(host, visit)
     assert [record.fields["visit"] for record in records] == [visit, friend]
@@ -136,7 +136,7 @@ def test_a_consent_given_with_the_registration_is_withdrawn_with_it_and_the_face
 ) -> None:
     visit, person = door.arrive("first", ago_s=60)
     consent = Consent(ConsentTexts("", timedelta(days=180)).text("visitor", "zh"))
-    host.checkin.register(host.arrival(visit), "walk_in", None, consent, secrets.token_hex(16), ACCOUNT)
+    host.checkin.register(host.arrival(visit), Registration("walk_in", consent=consent), secrets.token_hex(16), ACCOUNT)
     checkin, withdrawn = taken_back(host, visit)
     assert (checkin.fields["reason"], withdrawn.kind) == ("undone", "consent.withdrawn")
     assert withdrawn.fields["person"] == person
@@ -153,12 +153,12 @@ def test_a_consent_bound_to_somebody_who_had_consented_before_takes_only_that_vi
     home, texts = host.desk.home, ConsentTexts("", timedelta(days=180))
     first, person = door.arrive("first", ago_s=7200)
     own = Consent(texts.text("visitor", "zh"))
-    host.checkin.register(host.arrival(first), "walk_in", None, own, secrets.token_hex(16), ACCOUNT)
+    host.checkin.register(host.arrival(first), Registration("walk_in", consent=own), secrets.token_hex(16), ACCOUNT)
     with opened(home.database, home.keys_database) as vault:
         since_us, templates = vault.consented_us(person), held(host, "templates")
     visit, _ = door.arrive("return", person=person, similarity=0.8, crop=b"another picture")
     wrong = Consent(texts.text("visitor", "zh"), confirmed="desk")
-    host.checkin.register(host.arrival(visit), "walk_in", None, wrong, secrets.token_hex(16), ACCOUNT)
+    host.checkin.register(host.arrival(visit), Registration("walk_in", consent=wrong), secrets.token_hex(16), ACCOUNT)
     _, withdrawn = taken_back(host, visit)
     earlier, _ = door.ledger.records(("consent.given",))
     assert (withdrawn.kind, withdrawn.fields["reason"]) == ("consent.withdrawn", "undone")
@@ -180,7 +180,7 @@ def test_a_form_is_kept_as_long_as_its_binding_can_be_undone() -> None:
 def test_a_consent_of_an_earlier_visit_outlives_an_undo(host: Host, door: Door) -> None:
     first, person = door.arrive("first", ago_s=7200)
     consent = Consent(ConsentTexts("", timedelta(days=180)).text("visitor", "zh"))
-    host.checkin.register(host.arrival(first), "walk_in", None, consent, secrets.token_hex(16), ACCOUNT)
+    host.checkin.register(host.arrival(first), Registration("walk_in", consent=consent), secrets.token_hex(16), ACCOUNT)
     visit, _ = door.arrive("return", person=person, similarity=0.8)
     host.register(visit, NUMBER)
     assert [record.kind for record in taken_back(host, visit)] == ["visit.checkin"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from edge.clock import Clock
-from edge.desk.checkin import Arrival, CheckIn
+from edge.desk.checkin import Arrival, CheckIn, Registration
 from edge.home import Home
 from edge.people.contacts import contact_of
 from edge.people.phones import number_hmac, parse_phone, reported_hmac
@@ -47,7 +47,9 @@ class Office:
         """Somebody comes and gives a number; returns visit, person and contact."""
         visit, person_id = self.door.arrive("return" if person else "first", crop=crop, person=person)
         arrival = Arrival(visit, person_id, round(datetime.now(UTC).timestamp() * 1e6), None, (), (1, 1))
-        CheckIn(self.desk_ledger, self.home).register(arrival, "phone", parse_phone(number), None, request(), ACCOUNT)
+        CheckIn(self.desk_ledger, self.home).register(
+            arrival, Registration("phone", parse_phone(number)), request(), ACCOUNT
+        )
         contact = contact_of(self.desk.connection, self.vault, visit)
         assert contact is not None
         return [visit, person_id, contact.contact_id]
@@ -55,7 +57,7 @@ class Office:
     def secrets_of(self, contact: str) -> list[bytes]:
         """Bytes that would be left of a phone: its key, its HMACs, its ciphertext, and itself."""
         phone, pepper = parse_phone(NUMBER), self.vault.pepper()
-        key = self.vault._key(contact)
+        key = self.vault._safe.key(contact)
         ((sealed,),) = self.desk.connection.execute("SELECT sealed FROM contacts WHERE person_id = ?", (contact,))
         assert key is not None
         hmacs = [number_hmac(pepper, phone), reported_hmac(pepper, phone.reported)]

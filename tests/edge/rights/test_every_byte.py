@@ -39,8 +39,8 @@ def test_nothing_that_opens_is_left_of_face_or_phone_anywhere(
     visit, person, contact = office.check_in(crop=jpeg)
     _, other, _ = office.check_in("13911112222", crop=jpeg)
     (template,) = vault.templates.of(person, PACK)
-    keys = [vault._key(one) for one in (person, contact)]
-    kept = vault._key(other)
+    keys = [vault._safe.key(one) for one in (person, contact)]
+    kept = vault._safe.key(other)
     connection = office.desk.connection
     sealed = [
         connection.execute("SELECT sealed FROM templates WHERE person_id = ?", (person,)).fetchone()[0],
@@ -58,8 +58,8 @@ def test_nothing_that_opens_is_left_of_face_or_phone_anywhere(
     readers = [sqlite3.connect(file, isolation_level=None) for file in (home.database, home.keys_database)]
     try:
         if read_meanwhile:
-            vault._keys.connection.execute("PRAGMA busy_timeout = 50")
-            vault._database.execute("PRAGMA busy_timeout = 50")
+            vault._safe.keys.connection.execute("PRAGMA busy_timeout = 50")
+            vault._safe._database.execute("PRAGMA busy_timeout = 50")
             for reader, table in zip(readers, ("people", "person_keys"), strict=True):
                 reader.execute("BEGIN")
                 reader.execute(f"SELECT count(*) FROM {table}").fetchone()

@@ -13,7 +13,7 @@ import pytest
 
 from edge import EdgeError
 from edge.clock import wall_us
-from edge.desk.checkin import Arrival, CheckIn
+from edge.desk.checkin import Arrival, CheckIn, Registration
 from edge.desk.undo import undo
 from edge.orders import Orders
 from edge.people.phones import parse_phone
@@ -299,9 +299,9 @@ def test_while_a_reader_holds_the_key_the_receipt_is_pending_and_the_node_comple
     office: Office, find_bytes: FindBytes
 ) -> None:
     _, person, _ = office.check_in()
-    key = office.vault._key(person)
+    key = office.vault._safe.key(person)
     assert key is not None
-    office.vault._keys.connection.execute(
+    office.vault._safe.keys.connection.execute(
         "PRAGMA busy_timeout = 50"
     )  # it would wait five seconds for the reader each time
     with closing(sqlite3.connect(office.home.keys_database, isolation_level=None)) as reader:
@@ -407,5 +407,5 @@ def test_a_registration_taken_back_takes_its_sealed_phone_back_and_another_is_se
     assert not office.vault.remembers(contact)
     assert sidecars.waiting(office.node.connection, (1, 10_000)) == []
     check_in = CheckIn(office.desk_ledger, office.home)
-    check_in.register(arrival, "phone", parse_phone(NUMBER), None, request(), ACCOUNT)
+    check_in.register(arrival, Registration("phone", parse_phone(NUMBER)), request(), ACCOUNT)
     assert orders.seal_phones(office.node, office.vault) == 1

@@ -13,7 +13,7 @@ import pytest
 from camera.pipeline import Arrival as Track
 from edge.clock import Clock
 from edge.consent import HELD_S, CapturePolicy
-from edge.desk.checkin import Arrival, CheckIn
+from edge.desk.checkin import Arrival, CheckIn, Registration
 from edge.desk.consents import Because, Consent, ConsentTexts, forget_face
 from edge.rights.retention import expire
 from edge.visits.after_consent import AfterConsent
@@ -61,7 +61,9 @@ class Office:
         return record
 
     def register(self, seen: Record, consent: Consent | None = AGREED) -> list[Record]:
-        return self.desk.register(self.at_the_desk(seen), "walk_in", None, consent, secrets.token_hex(16), "u-1")
+        return self.desk.register(
+            self.at_the_desk(seen), Registration("walk_in", consent=consent), secrets.token_hex(16), "u-1"
+        )
 
     def dismiss(self, seen: Record, dismissal: str) -> None:
         self.desk.dismiss(self.at_the_desk(seen), dismissal, secrets.token_hex(16), "u-1")

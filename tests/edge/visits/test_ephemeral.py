@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from edge.cli import app
 from edge.clock import Clock
 from edge.consent import CapturePolicy, declare
-from edge.desk.checkin import Arrival, CheckIn
+from edge.desk.checkin import Arrival, CheckIn, Registration
 from edge.rights.retention import expire
 from sync.format.records import Record
 from sync.format.stamp import rfc3339
@@ -90,7 +90,7 @@ def test_nothing_of_a_face_opens_after_its_hour_on_disk_in_the_log_or_in_free_pa
     with closing(node.home.open_ledger()) as ledger:
         (crop,) = ledger.connection.execute("SELECT sealed FROM crops").fetchone()
         (template,) = ledger.connection.execute("SELECT sealed FROM templates").fetchone()
-    key = node.vault._key(fields["person"])
+    key = node.vault._safe.key(fields["person"])
     assert key is not None
     for needle in (key, crop, template):
         assert find_bytes(node.home.path, needle), "the search does find what is there"
@@ -107,7 +107,7 @@ def test_who_consents_is_kept_beyond_the_hour_and_until_the_consent_is_old(node:
     node.leave(1, after(60))
     desk = CheckIn(lambda: node.home.open_ledger("desk", Clock()), node.home)
     arrival = Arrival(fields["visit"], fields["person"], fields["arrived_us"], None, (), (record.epoch, record.seq))
-    desk.register(arrival, "walk_in", None, AGREED, "0" * 32, "u-1")
+    desk.register(arrival, Registration("walk_in", consent=AGREED), "0" * 32, "u-1")
     minute_by_minute(node, 60, 30 * HOUR, HOUR)
     assert node.vault.remembers(fields["person"])
     assert node.vault.of_visits.crop(fields["visit"]) == CROP
@@ -146,7 +146,7 @@ def test_the_list_of_people_says_until_when_who_has_consented_is_kept(node: Node
     assert record is not None
     arrival = Arrival(fields["visit"], fields["person"], fields["arrived_us"], None, (), (record.epoch, record.seq))
     CheckIn(lambda: node.home.open_ledger("desk", Clock()), node.home).register(
-        arrival, "walk_in", None, AGREED, "0" * 32, "u-1"
+        arrival, Registration("walk_in", consent=AGREED), "0" * 32, "u-1"
     )
     told = CliRunner().invoke(app, ["people", "list", "--home", str(node.home.path), "--json"])
     (row,) = json.loads(told.output)

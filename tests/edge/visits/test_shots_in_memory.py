@@ -19,7 +19,7 @@ import pytest
 from camera.pipeline import Pipeline, Step
 from camera.recorded import recorded_frames
 from edge.clock import Clock
-from edge.desk.checkin import Arrival, CheckIn
+from edge.desk.checkin import Arrival, CheckIn, Registration
 from edge.desk.consents import Consent
 from edge.home import Home
 from models.faces import Face, Image
@@ -123,7 +123,7 @@ def test_refused_or_compared_nothing_of_a_picture_is_left_in_memory_or_on_the_di
         return Arrival(record.fields["visit"], None, record.fields["arrived_us"], None, (), (record.epoch, record.seq))
 
     def close(record: Record, consent: Consent | None) -> None:
-        desk.register(arrival(record), "walk_in", None, consent, secrets.token_hex(16), "u-1")
+        desk.register(arrival(record), Registration("walk_in", consent=consent), secrets.token_hex(16), "u-1")
 
     desk.dismiss(arrival(seen[0]), "refused", secrets.token_hex(16), "u-1")
     asked_s = time.monotonic()
