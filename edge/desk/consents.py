@@ -47,6 +47,10 @@ class NothingToForget(EdgeError):
     """There is no face, or no consent, that could be taken back."""
 
 
+class AgreedBefore(EdgeError):
+    """Somebody has agreed at another visit too: what goes then is for the desk to ask them, face to face."""
+
+
 @dataclass(frozen=True, slots=True)
 class ConsentText:
     """A text as it is shown: by whom it is agreed to, in which language."""
@@ -167,13 +171,15 @@ def forget_face(
     person_id: str | None,
     because: Because,
     request: str,
-    account_id: str,
+    account_id: str | None,
 ) -> Forgotten:
     """Forget face, pictures and signature of a visit's person at once; the visits stay, and so does a phone.
 
     at: (epoch, seq) of the visit's first record. person_id: as the page has it, None where nobody has been compared
-    yet. request: the same form again gets the record of the first time back. Raises NothingToForget where there is no
-    face, or, to take a consent back, none that stands.
+    yet. request: the same form again gets the record of the first time back. account_id: None where the visitor takes
+    it back themselves, by the phone that gave it: a form may have been bound to somebody else's arrival, so that only
+    what was agreed to with it can go; raises AgreedBefore otherwise. Raises NothingToForget where there is no face, or,
+    to take a consent back, none that stands.
     """
     consent = because in ("withdrawn", "undone")
     kind = WITHDRAWN if consent else ERASED
@@ -188,7 +194,10 @@ def forget_face(
                 raise NothingToForget(f"visit {visit_id}: no face is kept")
             if consent and vault.consented_us(person) is None:
                 raise NothingToForget(f"visit {visit_id}: no consent stands")
-            if because == "undone" and (earlier := _earlier_consent(ledger, person, visit_id)) is not None:
+            earlier = _earlier_consent(ledger, person, visit_id)
+            if account_id is None and earlier is not None:
+                raise AgreedBefore(f"visit {visit_id}: consented at another visit too")
+            if because == "undone" and account_id is not None and earlier is not None:
                 with ledger.transaction() as transaction:
                     if _person(ledger, visit_id, at, person_id) != named:
                         continue
@@ -204,7 +213,9 @@ def forget_face(
                 said: Fields = {"purpose": "visitor"} if consent else {}
                 if because != "withdrawn":
                     said["reason"] = because
-                fields: Fields = {"visit": visit_id, "person": person, "account": account_id, "request": request}
+                if account_id is not None:
+                    said["account"] = account_id
+                fields: Fields = {"visit": visit_id, "person": person, "request": request}
                 record = transaction.append(kind, {**fields, **said, **reached_fields(transaction, person, reached)})
             return Forgotten(record, tuple(vault.unreached()))
 

@@ -179,6 +179,20 @@ class VisitorForms:
         received_us, sealed, visit_id = row
         return FormState(received_us, bool(sealed) and received_us > now_us - WAIT_US, visit_id)
 
+    def take_back(self, form_id: str) -> None:
+        """Forget a form at its sender's wish, as far as it waits still; bound by then, it stays with its visit."""
+        with self._opened() as (database, keys):
+            with immediate(database):
+                taken = database.execute(
+                    "DELETE FROM visitor_forms WHERE form_id = ? AND sealed IS NOT NULL AND visit_id IS NULL",
+                    (form_id,),
+                )
+                if taken.rowcount:
+                    with immediate(keys):
+                        keys.execute("DELETE FROM visitor_form_keys WHERE form_id = ?", (form_id,))
+            keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def sweep(self, now_us: int) -> None:
         """Forget what has run out, and destroy the keys of forms that wait no more."""
         with self._opened() as (database, keys):

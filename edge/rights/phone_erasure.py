@@ -51,7 +51,10 @@ class EnoughToday(EdgeError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Somebody's wish that their phone be erased. masked: None once it is. done: (epoch, seq) of its person.erased."""
+    """Somebody's wish that their phone be erased. masked: None once it is. done: (epoch, seq) of its person.erased.
+
+    account_id: who took it down, empty where it came from the visitor's own phone.
+    """
 
     contact_id: str
     reason: str
@@ -88,8 +91,11 @@ class PhoneErasures:
         """Whether codes go to the phone without anybody here seeing them."""
         return self._sender is not None
 
-    def ask(self, contact_id: str, reason: str, request: str, account_id: str) -> Record:
-        """File the wish; asked before, the record of then. Raises EdgeError for an unknown phone or reason."""
+    def ask(self, contact_id: str, reason: str, request: str, account_id: str | None) -> Record:
+        """File the wish; asked before, the record of then. Raises EdgeError for an unknown phone or reason.
+
+        account_id: None where it comes from the visitor's own phone.
+        """
         if reason not in ERASURE_REASONS:
             raise EdgeError(f"reason {reason!r}: one of {', '.join(ERASURE_REASONS)}")
         with closing(self._open_ledger()) as ledger, self._vault() as vault, ledger.transaction() as transaction:
@@ -101,7 +107,7 @@ class PhoneErasures:
             record = _say(transaction, contact_id, "asked", request, account_id, reason=reason)
             transaction.connection.execute(
                 "INSERT INTO phone_requests (contact_id, reason, account_id, asked_us, tries) VALUES (?, ?, ?, ?, 0)",
-                (contact_id, reason, account_id, wall_us()),
+                (contact_id, reason, account_id or "", wall_us()),
             )
             return record
 
@@ -284,7 +290,9 @@ def _row(connection: sqlite3.Connection, contact_id: str) -> tuple[str] | None:
 
 
 def _say(
-    transaction: Transaction, contact_id: str, state: str, request: str | None, account_id: str, **more: str
+    transaction: Transaction, contact_id: str, state: str, request: str | None, account_id: str | None, **more: str
 ) -> Record:
-    fields = {"person": contact_id, "purpose": "phone", "state": state, "account": account_id, **more}
+    fields = {"person": contact_id, "purpose": "phone", "state": state, **more}
+    if account_id is not None:
+        fields["account"] = account_id
     return transaction.append(KIND, fields if request is None else {**fields, "request": request})

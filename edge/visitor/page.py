@@ -1,16 +1,17 @@
-"""One form for a visitor: phone, purpose, source and, apart from them, a consent; and what became of it."""
+"""One form for a visitor: phone, purpose, source and, apart from them, a consent; what became of it; taking it back."""
 
 import logging
 import math
 from contextlib import closing
 from datetime import timedelta
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
 from fastapi import FastAPI, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from edge.desk.consents import ConsentTexts
+from edge import EdgeError
+from edge.desk.consents import ConsentTexts, NothingToForget
 from edge.desk.desk_secrets import desk_secret
 from edge.desk.receipts import drawn, slip_of
 from edge.desk.visitor_code import OpenedForm, VisitorCode
@@ -19,7 +20,7 @@ from edge.home import Home
 from edge.people.phones import BadPhone, parse_phone
 from edge.people.vault import opened as opened_vault
 from edge.visitor.limits import PER_CODE, SENT_PER_ADDRESS, SENT_WINDOW_S, Now, Window, sender_of
-from sync.format.records import Record
+from edge.visitor.taking_back import Standing, TakingBack
 from sync.node.in_force import KeyNotInForce
 from sync.web.live import Live
 from sync.web.pages import Pages
@@ -46,15 +47,17 @@ class VisitorPage:
         self._secret = desk_secret(home.keys_database, "visitor_code")
         self._codes = VisitorCode(self._secret)
         self._forms = VisitorForms(home.database, home.keys_database)
+        self._taking_back = TakingBack(home)
         self._opened = Window(PER_CODE, monotonic_s, window_s=120.0)
         self._senders = Window(SENT_PER_ADDRESS, monotonic_s, window_s=SENT_WINDOW_S)
 
     def mount(self, app: FastAPI) -> None:
-        """Add /, /v/CODE, /f/FORM with its state and, once it is bound, its receipt."""
+        """Add /, /v/CODE, /f/FORM with its state, its way back and, once it is bound, its receipt."""
         app.get("/")(self._front)
         app.get("/v/{code}")(self._scanned)
         app.get("/f/{token}")(self._form)
         app.post("/f/{token}")(self._send)
+        app.post("/f/{token}/back")(self._take_back)
         app.get("/f/{token}/state")(self._state)
         app.get("/f/{token}/receipt.svg")(self._receipt)
 
@@ -75,6 +78,8 @@ class VisitorPage:
         state = self._forms.state(opened.form_id, self._now_us())
         if state is not None:
             return self._sent(request, token, opened, state, "sent.html")
+        if "taken" in request.query_params:
+            return self._pages.render(request, "notice.html", why="taken", site_name=self._operator)
         if not opened.may_send:
             raise HTTPException(410)
         return self._show(request, token)
@@ -133,10 +138,32 @@ class VisitorPage:
             raise HTTPException(404)
         return self._sent(request, token, opened, state, "state.html")
 
+    def _take_back(self, token: str, what: Annotated[Literal["form", "face", "phone"], Form()]) -> Response:
+        opened = self._known(token)
+        if what == "form":
+            self._forms.take_back(opened.form_id)
+            self._live.publish(EVENT, opened.form_id)
+            return RedirectResponse(f"/f/{token}?taken", 303)
+        state = self._forms.state(opened.form_id, self._now_us())
+        bound = None if state is None else state.visit_id
+        record = None if bound is None else self._taking_back.standing(opened.form_id, bound).record
+        try:
+            if record is not None and what == "face":
+                self._taking_back.face(record)
+            elif record is not None:
+                self._taking_back.phone(record)
+        except NothingToForget:
+            _log.info("nothing to take back form=%s", opened.form_id)  # the page that follows shows how it stands
+        except (EdgeError, KeyNotInForce) as error:
+            _log.warning("not taken back what=%s: %s", what, error)
+            return RedirectResponse(f"/f/{token}?desk", 303)
+        return RedirectResponse(f"/f/{token}", 303)
+
     def _receipt(self, token: str) -> Response:
         opened = self._known(token)
         state = self._forms.state(opened.form_id, self._now_us())
-        record = None if state is None or state.visit_id is None else self._recorded(opened, state.visit_id)[0]
+        bound = None if state is None else state.visit_id
+        record = None if bound is None else self._taking_back.standing(opened.form_id, bound).record
         if record is None:
             raise HTTPException(404)
         home = self._home
@@ -185,28 +212,17 @@ class VisitorPage:
         )
 
     def _sent(self, request: Request, token: str, opened: OpenedForm, state: FormState, template: str) -> Response:
-        closing_record, consented = (None, False) if state.visit_id is None else self._recorded(opened, state.visit_id)
+        bound = state.visit_id
         return self._pages.render(
             request,
             template,
             token=token,
             state=state,
-            record=closing_record,
-            consented=consented,
+            stands=Standing() if bound is None else self._taking_back.standing(opened.form_id, bound),
+            refused="desk" in request.query_params,
             times=self._times,
             site_name=self._operator,
         )
-
-    def _recorded(self, opened: OpenedForm, visit_id: str) -> tuple[Record | None, bool]:
-        """The registration that carries this form, while it stands, and whether a consent stands with it."""
-        kinds = ("visit.checkin", "consent.given", "consent.withdrawn")
-        with closing(self._home.open_ledger()) as ledger:
-            told = ledger.about(visit_id, kinds)
-        checkins = [one for one in told if one.kind == "visit.checkin"]
-        consents = [one for one in told if one.kind != "visit.checkin"]
-        if not checkins or checkins[-1].fields.get("form") != opened.form_id:
-            return None, False
-        return checkins[-1], bool(consents) and consents[-1].kind == "consent.given"
 
     def _now_us(self) -> int:
         return round(self._now_s() * 1e6)

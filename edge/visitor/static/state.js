@@ -8,8 +8,9 @@
       const answer = await fetch(shown.dataset.state, { cache: "no-store" });
       if (!answer.ok) return;
       const html = await answer.text();
-      shown.innerHTML = html;
-      if (!html.includes("sign wait")) clearInterval(timer);
+      if (html.includes("sign wait")) { shown.innerHTML = html; return; }
+      clearInterval(timer);
+      window.location.reload(); // what can be done next stands beside it
     } catch (error) {
       console.warn("not reached", error); // the next look may reach it
     }

@@ -369,7 +369,7 @@ def test_what_cannot_be_taken_is_said_in_one_line_and_nothing_is_kept(
 
 def test_the_page_has_its_own_routes_and_no_other(site: Site) -> None:
     routes = {route.path for route in site.visitors.app.routes}  # type: ignore[attr-defined]
-    forms = {"/f/{token}", "/f/{token}/state", "/f/{token}/receipt.svg"}
+    forms = {"/f/{token}", "/f/{token}/back", "/f/{token}/state", "/f/{token}/receipt.svg"}
     assert routes == {"/", "/v/{code}", *forms, "/static"}
     with site.phone() as phone:
         for path in ("/login", "/shared/live.js", "/docs", "/openapi.json", "/static/../app.py", "/crops/v.jpg"):
