@@ -19,6 +19,7 @@ from edge.home import Home
 from edge.people.contacts import bind
 from edge.people.phones import Phone
 from edge.people.vault import Vault, opened
+from edge.recognition.roster import Member
 from edge.visits.open_visit import some
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -201,6 +202,13 @@ class CheckIn:
             lambda stands: stands == "open",
             lambda known, *_: {**said, **known},
             others=[(other, said) for other in others],
+        )
+
+    def badge(self, arrival: Arrival, badge: Member, request: str, account_id: str) -> list[Record]:
+        """Close an arrival as one of staff or an agent who has shown their badge; taken back as any dismissal is."""
+        said: Fields = {"state": "not_customer", "reason": badge.role, "badge": badge.person_id}
+        return self._close(
+            arrival, request, account_id, lambda stands: stands == "open", lambda known, *_: {**said, **known}
         )
 
     def reopen(self, arrival: Arrival, request: str, account_id: str) -> list[Record]:

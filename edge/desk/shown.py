@@ -99,7 +99,7 @@ class CheckedIn:
     a group, as the desk counted them. at: (epoch, seq). code_kind: of the code that was shown; report_id, agent_id:
     what it names; used_at: the other node at which its report was shown before. reports: of the
     phone's owner, as central had told. purpose, heard_of: as the visitor's own phone said; claimed: where that says it
-    was, to the fence: in, out, unknown.
+    was, to the fence: in, out, unknown. badge: whose was shown, of one of staff or an agent.
     """
 
     state: str
@@ -120,6 +120,7 @@ class CheckedIn:
     purpose: str | None = None
     heard_of: str | None = None
     claimed: str | None = None
+    badge: str | None = None
 
     @property
     def seq(self) -> int:
@@ -405,6 +406,7 @@ def _checked_in(visit: ShownVisit, record: Record) -> ShownVisit:
         purpose=fields.get("purpose"),
         heard_of=fields.get("heard_of"),
         claimed=fields.get("claimed_place", {}).get("inside"),
+        badge=fields.get("badge"),
     )
     closings = tuple(sorted((*visit.closings, closing), key=lambda told: told.at))
     return replace(visit, closings=closings, words=_with(visit.words, record))

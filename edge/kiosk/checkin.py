@@ -25,6 +25,7 @@ from edge.kiosk.shell import Shell
 from edge.people.contacts import contact_of
 from edge.people.phones import BadPhone, parse_phone
 from edge.people.vault import opened
+from edge.recognition.roster import Member
 from sync.format.notices import ReportKnown
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce
@@ -125,6 +126,7 @@ def checkin_page(
     typed: str = "",
     moved_by: str = "",
     scanned: ShownCode | None = None,
+    badge: Member | None = None,
     scanned_text: str = "",
     refused: Record | None = None,
     **given: Any,
@@ -162,6 +164,7 @@ def checkin_page(
         **PartyView(shell).around(visit),
         **PhoneForms(shell).listed(request.query_params.get("digits", "")),
         scanned=scanned,
+        badge=badge,
         scanned_text=scanned_text,
         refused=refused,
         reported=_reported(shell, visit),

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from edge import EdgeError
 from edge.cameras.live_view import pictures
 from edge.clock import wall_us
+from edge.desk.badges import badge_of
 from edge.desk.checkin import CheckIn, Registration, Way
 from edge.desk.codes import MAX_TEXT, CodeReader, CodeRefused, ShownCode
 from edge.desk.pictures import MAX_PICTURE_BYTES, NoCode, code_in
@@ -21,11 +22,13 @@ from edge.desk.scans import record_refusal
 from edge.desk.shown import ShownVisit
 from edge.kiosk.checkin import checked_in, checkin_page
 from edge.kiosk.consent import ConsentDesk, NotAgreed
-from edge.kiosk.forms import Registering, registering
+from edge.kiosk.forms import Registering, registering, sent_once
 from edge.kiosk.parties import BadParty, PartyView
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
 from edge.people.phones import BadPhone, Phone, is_mobile, parse_phone
+from edge.people.vault import opened
+from edge.recognition.roster import Member
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
@@ -49,6 +52,8 @@ def mount(shell: Shell) -> None:
     ) -> Response:
         if not text.strip():
             return page(request, session, visit, told, "code_empty")
+        if (badge := whose_badge(text)) is not None:
+            return page(request, session, visit, told, "", badge=badge, scanned_text=text.strip())
         if is_mobile(text) and not told.phone.strip():
             return page(request, session, visit, replace(told, phone=text.strip()), "code_is_phone")
         try:
@@ -81,6 +86,10 @@ def mount(shell: Shell) -> None:
         except CodeRefused as refused:
             return refusal(request, session, visit, refused, told)
 
+    def whose_badge(text: str) -> Member | None:
+        with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
+            return badge_of(home.path, ledger, vault, text)
+
     def refusal(
         request: Request, session: Session, visit: ShownVisit, refused: CodeRefused, told: Registering
     ) -> Response:
@@ -108,6 +117,22 @@ def mount(shell: Shell) -> None:
         way: Annotated[str, Form()] = "",
     ) -> Response:
         return judged(request, session, shell.known(visit_id), code, told, confirmed=way == "code")
+
+    @app.post("/visits/{visit_id}/badge")
+    def by_badge(
+        request: Request,
+        visit_id: str,
+        session: form,
+        request_id: Annotated[str, Form()],
+        code: Annotated[str, Form(max_length=MAX_TEXT)] = "",
+    ) -> Response:
+        """The host's tap after a badge was shown: the badge is held to the roster once more."""
+        visit, sent = shell.known(visit_id), sent_once(request_id)
+        badge = whose_badge(code)
+        if badge is None:
+            return checkin_page(shell, request, session, visit, status=422, problem="badge_none")
+        account_id = session.account.account_id
+        return checked_in(shell, request, session, visit, lambda arrival: desk.badge(arrival, badge, sent, account_id))
 
     @app.post("/visits/{visit_id}/code/picture")
     def by_picture(

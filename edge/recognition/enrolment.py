@@ -26,7 +26,8 @@ from sync.node.ledger import Ledger
 from sync.web.accounts import Account
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SALT_BYTES = 32
+SALT_BYTES = 32
+"""Of the commitment to a code; the label kept with its owner is this salt and then the code."""
 KIND = "person.enrolled"
 
 
@@ -107,7 +108,7 @@ def enrol(
             )
     visitor_id = None if faces is None else _visitor(vault, faces)
     visit_id = newest_visit(ledger, visitor_id) if visitor_id is not None else None
-    person_id, salt = f"p-{secrets.token_hex(10)}", secrets.token_bytes(_SALT_BYTES)
+    person_id, salt = f"p-{secrets.token_hex(10)}", secrets.token_bytes(SALT_BYTES)
     vault.create_key(person_id)
     fields: Fields = {"person": person_id, "role": role, "templates": 0}
     if faces is not None:
@@ -175,7 +176,7 @@ def enrolled_fields(
 def agent_code(vault: Vault, person_id: str) -> str | None:
     """The code of an enrolled agent, None where they have none."""
     label = vault.enrolled.label(person_id)
-    return None if label is None else label[_SALT_BYTES:].decode()
+    return None if label is None else label[SALT_BYTES:].decode()
 
 
 def _hold_to_one_person(faces: Faces) -> None:

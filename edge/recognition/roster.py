@@ -21,7 +21,8 @@ from sync.node.ledger import Ledger
 class Member:
     """Somebody enrolled, as the record says; visitor_id: the person they were as a visitor, None where they were none.
 
-    faces: a commitment to their templates of `pack`; other packs do not know them.
+    faces: a commitment to their templates of `pack`; other packs do not know them. code: one to a badge's or an agent's
+    code, empty where they have none.
     """
 
     person_id: str
@@ -29,6 +30,7 @@ class Member:
     visitor_id: str | None
     pack: str
     faces: str
+    code: str = ""
 
     def shown_by(self, vault: Vault, vectors: Iterable[NDArray[np.float32]]) -> bool:
         """Whether these are the faces that were enrolled, all of them and no others."""
@@ -96,8 +98,9 @@ def _since(approved: Fields) -> Fields:
 def _member(fields: Fields) -> Member | None:
     """None where it names nobody, as no version ever wrote it."""
     said = [fields.get(name, "") for name in ("person", "pack", "faces", "visitor")]
+    said.append(fields.get("badge", fields.get("agent_code", "")))
     role = fields.get("role")
     if role not in ("staff", "agent") or not all(isinstance(one, str) for one in said):
         return None
-    person_id, pack, faces, visitor_id = said
-    return Member(person_id, role, visitor_id or None, pack, faces)
+    person_id, pack, faces, visitor_id, code = said
+    return Member(person_id, role, visitor_id or None, pack, faces, code)

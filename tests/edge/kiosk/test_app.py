@@ -93,6 +93,7 @@ FORMS: dict[str, set[str]] = {
     "/certificates/{visit_id}": EVIDENCE,
     "/visits/{visit_id}/checkin": DESK,
     "/visits/{visit_id}/code": DESK,
+    "/visits/{visit_id}/badge": DESK,
     "/visits/{visit_id}/code/picture": DESK,
     "/visits/{visit_id}/code/camera": DESK,
     "/code/read": DESK,
