@@ -164,7 +164,7 @@ def run(home: Home, options: RunOptions) -> bool:
         views = ReferenceViews(home.path, ledger, CameraViews(home.database, patience.wait_on))
         masks, liveness = shipped_masks(), open_liveness(default_root())
         strictness = Strictness.of(settings.recognition)
-        look = looker(pack, strictness, lambda: staff.templates, lambda: gallery.templates)
+        look = looker(pack, strictness, lambda: staff.templates, lambda: gallery.templates, liveness)
         live_view = LiveView(home.database.resolve().parent, look)
         live_view.start()
         stack.callback(live_view.stop)

@@ -152,7 +152,7 @@ def enrol(
     number = None if phone is None else parse_phone(phone)
     store = Store(default_root())
     opened = open_pack(store, store.pick(pack or settings.recognition.pack))
-    chips = _photographed(photo, opened) if photo else _grabbed(settings, str(camera), opened)
+    chips, live = (_photographed(photo, opened), None) if photo else _grabbed(settings, str(camera), opened)
     if not chips:
         say("nobody enrolled", "", "yellow")
         raise typer.Exit(1)
@@ -162,7 +162,7 @@ def enrol(
         done = enrol_person(
             found.open_ledger("desk"),
             vault,
-            faces_of(vault, opened, strictness, chips),
+            faces_of(vault, opened, strictness, chips, live),
             role=role.value,
             consent=consent,
             agent_code=agent_code,
@@ -170,6 +170,8 @@ def enrol(
             phone=number,
         )
     say(f"{done.person_id} {role.value} seq={done.record.seq} templates={done.templates}", "proposed")
+    if live is None:
+        say("  liveness not checked: nothing has told a person from a photograph held up", "note", "yellow")
     say("  counts once an auditor from outside this office approves it at the kiosk (/approvals)")
     if done.seen_before is not None:
         say(
@@ -217,11 +219,13 @@ def _photographed(paths: list[Path], pack: "Pack") -> "list[Image]":
     return chips
 
 
-def _grabbed(settings: "Settings", camera_id: str, pack: "Pack") -> "list[Image]":
+def _grabbed(settings: "Settings", camera_id: str, pack: "Pack") -> "tuple[list[Image], float | None]":
     from edge.recognition.photos import GRAB_S, grab
+    from models.liveness import open_liveness
+    from models.store import default_root
 
     uri = next((camera.uri for camera in settings.camera if camera.id == camera_id), None)
     if uri is None:
         raise EdgeError(f"camera {camera_id!r}: not configured")
     say(f"camera {camera_id}: look into it for {GRAB_S} s")
-    return grab(camera_id, uri, pack)
+    return grab(camera_id, uri, pack, open_liveness(default_root()))

@@ -11,6 +11,7 @@ from edge.people.enrolled import Role
 from edge.people.phones import Phone
 from edge.recognition.enrol_look import Look
 from edge.recognition.enrolment import Faces
+from edge.recognition.photos import least
 
 ENOUGH = 3
 """Good looks for an enrolment: as many as `people enrol --camera` takes."""
@@ -51,7 +52,13 @@ class Sitting:
         found = [look.faces for look in self.looks[:ENOUGH] if look.faces is not None]
         if len(found) < ENOUGH:
             return None
-        return replace(found[0], vectors=np.concatenate([faces.vectors for faces in found]))
+        live = least([faces.live for faces in found])
+        return replace(found[0], vectors=np.concatenate([faces.vectors for faces in found]), live=live)
+
+    @property
+    def live_checked(self) -> bool:
+        """Whether a network has held every good look to be no photograph."""
+        return bool(self.looks) and all(look.faces is not None and look.faces.live is not None for look in self.looks)
 
 
 class Sittings:

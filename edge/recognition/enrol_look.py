@@ -18,8 +18,10 @@ from edge import EdgeError
 from edge.cameras.live_view import LOOK, PATIENCE_S, SOCKET, within_reach
 from edge.recognition.decision import Strictness
 from edge.recognition.enrolment import Faces
-from edge.recognition.photos import judge
+from edge.recognition.grade import LIVE
+from edge.recognition.photos import judge, lives
 from models.faces import Image
+from models.liveness import Liveness
 from models.pack import Pack
 
 _LENGTH = struct.Struct(">I")
@@ -39,20 +41,31 @@ class Look:
 
 
 def looker(
-    pack: Pack, strictness: Strictness, of_roster: Callable[[], int], of_visitors: Callable[[], int]
+    pack: Pack,
+    strictness: Strictness,
+    of_roster: Callable[[], int],
+    of_visitors: Callable[[], int],
+    liveness: Liveness | None,
 ) -> Callable[[Image], bytes]:
-    """What the live view answers a look with. of_roster, of_visitors: how many templates are searched just now."""
+    """What the live view answers a look with. of_roster, of_visitors: how many templates are searched just now.
+
+    liveness: the network against photographs held up, None where none is installed.
+    """
 
     def look(image: Image) -> bytes:
         face = judge(image, pack.detector)
         if isinstance(face, str):
             return orjson.dumps({"flaw": face})
+        live = lives(image, face, liveness)
+        if live is not None and live < LIVE:
+            return orjson.dumps({"flaw": "not_live"})
         tracks = pack.calibration.of_tracks()  # most of what is held is of tracks
         vector = pack.embedder.embed(pack.chip(image, face)[None])[0]
         return orjson.dumps(
             {
                 "flaw": "",
                 "quality": float(quality(image, face)),
+                "live": live,
                 "pack": pack.pack_id,
                 "vector": base64.b64encode(vector.astype("<f4").tobytes()).decode(),
                 "lower": strictness.rule(pack.calibration, of_roster()).lower,
@@ -87,5 +100,5 @@ def look_through(folder: Path, camera_id: str) -> Look:
     if said["flaw"]:
         return Look(said["flaw"])
     vector = np.frombuffer(base64.b64decode(said["vector"]), "<f4").astype(np.float32)
-    faces = Faces(said["pack"], vector[None], said["lower"], said["of_roster"], said["of_visitors"])
+    faces = Faces(said["pack"], vector[None], said["lower"], said["of_roster"], said["of_visitors"], said["live"])
     return Look("", said["quality"], faces)

@@ -44,6 +44,7 @@ class Faces:
     """One person's face, embedded; vectors: (N, D) float32, N at least 1, L2 norm 1.
 
     lower: what two pictures of one person reach. of_roster, of_visitors: from where on it is somebody known there.
+    live: how likely it is no photograph held up, 0..1, by the worst of the pictures; None: no network has looked.
     """
 
     pack_id: str
@@ -51,6 +52,7 @@ class Faces:
     lower: float
     of_roster: float
     of_visitors: float
+    live: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,13 @@ class Enrolment:
     seen_before: str | None
 
 
-def faces_of(vault: Vault, pack: Pack, strictness: Strictness, chips: list[Image]) -> Faces:
-    """Embed chips of one person's face, of which there is at least one."""
+def faces_of(vault: Vault, pack: Pack, strictness: Strictness, chips: list[Image], live: float | None = None) -> Faces:
+    """Embed chips of one person's face, of which there is at least one; live: as `Faces` has it."""
     held = {which: Gallery(vault, pack.pack_id, which).templates for which in (ROSTER, VISITORS)}
     lower = strictness.rule(pack.calibration, held[ROSTER]).lower
     tracks = pack.calibration.of_tracks()  # most of what is held is of tracks
     roster, visitors = (strictness.rule(tracks, count).upper for count in held.values())
-    return Faces(pack.pack_id, pack.embedder.embed(np.stack(chips)), lower, roster, visitors)
+    return Faces(pack.pack_id, pack.embedder.embed(np.stack(chips)), lower, roster, visitors, live)
 
 
 def enrol(
@@ -114,6 +116,7 @@ def enrol(
     if faces is not None:
         fields = enrolled_fields(vault, person_id, role, faces.pack_id, faces.vectors, visitor_id)
         fields["upper_e6"] = round(faces.of_visitors * 1e6)
+        fields |= {"liveness": "not_checked"} if faces.live is None else {"live_e6": round(faces.live * 1e6)}
     fields["state"] = "proposed"
     if account is not None:
         fields |= {"account": account.account_id, **({"office": account.office} if account.office else {})}

@@ -1,7 +1,7 @@
 """Whether a picture of a face is good enough to know somebody by, and why not."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -11,10 +11,12 @@ import numpy as np
 from camera.quality import SHARPNESS_HALF, face_px, frontality, quality, sharpness
 from camera.worker import watching
 from edge import EdgeError
+from edge.recognition.grade import LIVE
 from models.faces import Detector, Face, Image
+from models.liveness import Liveness
 from models.pack import Pack
 
-Flaw: TypeAlias = Literal["no_face", "several", "too_small", "blurred", "turned"]
+Flaw: TypeAlias = Literal["no_face", "several", "too_small", "blurred", "turned", "not_live"]
 
 SAID: Mapping[Flaw, str] = {
     "no_face": "no face in it",
@@ -22,6 +24,7 @@ SAID: Mapping[Flaw, str] = {
     "too_small": "the face is too small; come closer",
     "blurred": "the face is blurred; hold still, in good light",
     "turned": "the face is turned away; look into the camera",
+    "not_live": "it looks like a photograph or a screen held up, not like a person",
 }
 
 # A chip has 112 px, and what is known by one picture for years should not be guessed from half of them.
@@ -50,6 +53,17 @@ def judge(image: Image, detector: Detector) -> Face | Flaw:
     return face if frontality(face) >= MIN_FRONTALITY else "turned"
 
 
+def lives(image: Image, face: Face, liveness: Liveness | None) -> float | None:
+    """How likely the face of image (H, W, 3) uint8 BGR is no photograph held up, 0..1; None where nothing can say."""
+    return None if liveness is None else liveness.live(image, face)
+
+
+def least(lives: Sequence[float | None]) -> float | None:
+    """Of several pictures of one person the least likely to be live; None where one of them is not known."""
+    known = [one for one in lives if one is not None]
+    return min(known) if known and len(known) == len(lives) else None
+
+
 def read(path: Path) -> Image:
     """Read a photograph as its maker meant it to stand; raises EdgeError."""
     if not path.is_file():  # OpenCV would print a line of its own
@@ -60,12 +74,13 @@ def read(path: Path) -> Image:
     return image.astype(np.uint8, copy=False)
 
 
-def grab(camera_id: str, uri: str, pack: Pack) -> list[Image]:
+def grab(camera_id: str, uri: str, pack: Pack, liveness: Liveness | None = None) -> tuple[list[Image], float | None]:
     """Watch a camera for GRAB_S and return the chips of the best picture of each of its best seconds, best first.
 
+    With them, how likely they are live at least, None where no network has looked; what is not live does not count.
     Raises EdgeError where no picture was good enough, saying what was wrong with most, or CameraError.
     """
-    best: dict[int, tuple[float, Image, Face]] = {}  # by second
+    best: dict[int, tuple[float, Image, Face, float | None]] = {}  # by second
     flaws: Counter[Flaw] = Counter()
     began_ns: int | None = None
     with watching(uri, _ANSWER_S, camera_id) as frames:
@@ -78,11 +93,15 @@ def grab(camera_id: str, uri: str, pack: Pack) -> list[Image]:
             if isinstance(face, str):
                 flaws[face] += 1
                 continue
+            live = lives(frame.image, face, liveness)
+            if live is not None and live < LIVE:
+                flaws["not_live"] += 1
+                continue
             value = quality(frame.image, face)
             if second not in best or value > best[second][0]:
-                best[second] = (value, frame.image, face)
+                best[second] = (value, frame.image, face, live)
     if not best:
         usual = flaws.most_common(1)
         raise EdgeError(f"camera {camera_id}: nobody enrolled: {SAID[usual[0][0] if usual else 'no_face']}")
     ranked = sorted(best.values(), key=lambda one: -one[0])[:_SHOTS]
-    return [pack.chip(image, face) for _, image, face in ranked]
+    return [pack.chip(image, face) for _, image, face, _ in ranked], least([live for *_, live in ranked])

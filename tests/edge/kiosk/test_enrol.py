@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -24,6 +25,7 @@ from edge.recognition.enrol_look import look_through, looker
 from edge.recognition.enrolment import Faces, agent_code
 from edge.recognition.roster import Roster
 from models.faces import Image
+from models.liveness import Liveness, add_liveness, open_liveness
 from models.pack import Pack
 from sync.format.records import Record
 from sync.verify.verify import verify
@@ -31,6 +33,7 @@ from tests.conftest import form_token
 from tests.edge.kiosk.conftest import Desk, until
 from tests.edge.kiosk.door import Door
 from tests.edge.kiosk.test_browser import OpenPage, open_page
+from tests.models.test_liveness import SPEC, made
 
 __all__ = ["open_page"]  # a fixture
 
@@ -41,9 +44,9 @@ STRICT = Strictness(0.003, 0.1, 0.5)
 class _Camera:
     """Films one picture after the other into a live view, as the node's loop does."""
 
-    def __init__(self, home: Home, pack: Pack, picture: Image) -> None:
+    def __init__(self, home: Home, pack: Pack, picture: Image, liveness: Liveness | None = None) -> None:
         self.picture = picture
-        self.view = LiveView(home.database.resolve().parent, looker(pack, STRICT, lambda: 0, lambda: 0))
+        self.view = LiveView(home.database.resolve().parent, looker(pack, STRICT, lambda: 0, lambda: 0, liveness))
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -182,6 +185,48 @@ def test_a_consenting_face_before_the_camera_is_proposed_and_counts_once_approve
     assert _members(desk) == set()
     assert _approve(visitor, proposal).status_code == 303
     assert _members(desk) == {proposal.fields["person"]}
+
+
+def _enrolled(wang: httpx.Client) -> str:
+    begun = _send(wang, "/enrol", role="staff", by="face", camera="entrance", consent="staff-1")
+    return begun.headers["location"]
+
+
+def test_where_no_network_can_tell_page_record_and_auditor_say_that_liveness_was_not_checked(
+    visitor: Visitor, desk: Desk, camera: _Camera
+) -> None:
+    assert camera
+    wang = visitor("wang")
+    sitting = _enrolled(wang)
+    until(lambda: "可以提交了" in wang.get(f"/fragments{sitting}").text)
+    assert "未做活体检测" in wang.get(f"/fragments{sitting}").text
+    assert _send(wang, sitting).status_code == 303
+    (proposal,) = _proposed(desk)
+    assert proposal.fields["liveness"] == "not_checked"
+    assert "live_e6" not in proposal.fields
+    for page in (visitor("auditor").get("/approvals").text, wang.get("/enrol").text):
+        assert "未做活体检测" in page
+
+
+def test_with_a_network_a_photograph_held_up_is_refused_and_a_live_face_recorded_as_that(
+    visitor: Visitor, desk: Desk, pack: Pack, alone: Image, tmp_path: Path
+) -> None:
+    add_liveness(tmp_path, made(tmp_path / "redder.onnx", [[8, -8], [0, 0], [-8, 8]]), SPEC)
+    photograph = np.ascontiguousarray(alone[..., ::-1])  # bluer than it is red, which this network calls no face
+    wang = visitor("wang")
+    with _Camera(desk.home, pack, photograph, open_liveness(tmp_path)) as camera:
+        sitting = _enrolled(wang)
+        until(lambda: "像是照片或屏幕" in wang.get(f"/fragments{sitting}").text)
+        assert _send(wang, sitting).status_code == 409
+        assert look_through(desk.home.database.resolve().parent, "entrance").flaw == "not_live"
+        camera.picture = alone
+        until(lambda: "可以提交了" in wang.get(f"/fragments{sitting}").text)
+        assert "活体检测通过" in wang.get(f"/fragments{sitting}").text
+        assert _send(wang, sitting).status_code == 303
+    (proposal,) = _proposed(desk)
+    assert 500_000 <= proposal.fields["live_e6"] <= 1_000_000
+    assert "liveness" not in proposal.fields
+    assert "活体检测通过" in visitor("auditor").get("/approvals").text
 
 
 def test_a_face_that_is_proposed_already_is_told_so(visitor: Visitor, desk: Desk, camera: _Camera) -> None:
