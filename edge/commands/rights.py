@@ -59,21 +59,25 @@ def export(
 
 @app.command()
 def impact(home: HomeOption, out: OutOption) -> None:
-    """Write the facts for the impact assessment, in Chinese and English, from real settings and counts: HTML.
+    """Write the facts for the impact assessment, in Chinese and English, from real settings and counts.
 
-    Example: firstvisit rights impact --home HOME --out impact.html
+    A PDF where the file's name ends in .pdf, else one HTML page.
+    Example: firstvisit rights impact --home HOME --out impact.pdf
     """
     from edge.home import Home
     from edge.rights.impact import gather, report
+    from edge.rights.impact_pdf import draw_report
     from sync.web.times import Times
 
     found = Home(home)
     settings = found.settings()
     found.migrate()
+    now_us = wall_us()
     with closing(found.open_ledger()) as ledger:
-        text = report(gather(found, settings, ledger, wall_us()), Times(settings.site.timezone).moment)
-    with os.fdopen(_new(out), "w", encoding="utf-8") as file:
-        file.write(text)
+        text = report(gather(found, settings, ledger, now_us), Times(settings.site.timezone).moment)
+    content = draw_report(text, now_us) if out.suffix.lower() == ".pdf" else text.encode()
+    with os.fdopen(_new(out), "wb") as file:
+        file.write(content)
     say(str(out), "wrote")
 
 

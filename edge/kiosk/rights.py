@@ -15,11 +15,13 @@ from edge.clock import wall_us
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import ACCESS, PRIVACY
 from edge.kiosk.shell import Shell
+from edge.papers.paper import PaperError
 from edge.people.restricted import all_restricted
 from edge.people.vault import opened
 from edge.rights.access_request import find_subject, make_file, record_made
 from edge.rights.claims import REASONS, Claim, Claims, open_claims
 from edge.rights.impact import gather, report
+from edge.rights.impact_pdf import draw_report
 from edge.rights.phone_erasure import EnoughToday, NotProven, PhoneErasures, SentCode
 from edge.rights.receipts import newest_receipts
 from edge.rights.send_code import Sender
@@ -191,6 +193,17 @@ def mount(shell: Shell) -> None:
         with closing(home.open_ledger()) as ledger:
             text = report(gather(home, settings, ledger, wall_us()), moment)
         return _download(text.encode(), f"impact-{settings.node.id}.html", "text/html; charset=utf-8")
+
+    @app.get("/rights/impact.pdf")
+    def impact_paper(request: Request, session: officer_page) -> Response:
+        now_us = wall_us()
+        with closing(home.open_ledger()) as ledger:
+            text = report(gather(home, settings, ledger, now_us), moment)
+        try:
+            drawn = draw_report(text, now_us)
+        except PaperError as error:
+            return refused(request, session, error, "no_font")
+        return _download(drawn, f"impact-{settings.node.id}.pdf", "application/pdf")
 
 
 def _open(shell: Shell) -> list[Claim]:

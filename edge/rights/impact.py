@@ -19,6 +19,7 @@ from edge.people.restricted import all_restricted
 from edge.rights.claims import open_claims
 from edge.rights.volume import DUTY, SOON, faces_stored
 from edge.settings import Settings
+from sync.format.visit_fields import face_withdrawn
 from sync.node.ledger import Ledger
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -73,7 +74,7 @@ def gather(home: Home, settings: Settings, ledger: Ledger, now_us: int) -> Impac
         home.policy(settings),
         home.ledger_days(settings),
         tuple((camera.id, camera.zone) for camera in settings.camera),
-        sum(one.fields.get("purpose") != "phone" for one in ledger.records(("consent.withdrawn",))),
+        sum(face_withdrawn(one.fields) is not None for one in ledger.records(("consent.withdrawn",))),
         home.joined,
         bool(settings.rights.send_command),
         faces_stored(connection),

@@ -42,6 +42,7 @@ PAGES: dict[str, set[str]] = {
     "/access": {"auditor", "privacy"},
     "/rights": {"auditor", "privacy"},
     "/rights/impact.html": {"privacy"},
+    "/rights/impact.pdf": {"privacy"},
     "/visits/{visit_id}/erase": DESK,
     "/erasures/{epoch}-{seq}": EVIDENCE | {"privacy"},
     "/certificates/{visit_id}": EVIDENCE,

@@ -1,11 +1,15 @@
 """The report for the impact assessment counts what is there; the counter of faces warns in time."""
 
+import re
+import shutil
 import sqlite3
+import subprocess
 import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from edge.cli import app
@@ -75,3 +79,26 @@ def test_at_eighty_and_a_hundred_thousand_faces_doctor_and_an_alarm_say_that_a_f
     with closing(sqlite3.connect(office.home.database)) as connection, connection:
         connection.execute("DELETE FROM templates")
     assert standing() == ("good", [])
+
+
+def test_the_report_on_paper_says_what_the_page_says_over_as_many_sheets_as_it_needs(
+    office: Office, tmp_path: Path
+) -> None:
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext on this machine (poppler-utils)")
+    office.check_in()
+    page, paper = tmp_path / "impact.html", tmp_path / "impact.pdf"
+    for out in (page, paper):
+        command = ["rights", "impact", "--home", str(office.home.path), "--out", str(out)]
+        CliRunner().invoke(app, command, catch_exceptions=False)
+    found = subprocess.run(["pdftotext", "-raw", paper, "-"], capture_output=True, check=True, timeout=60)
+    drawn, html = re.sub(r"\s", "", found.stdout.decode()), page.read_text()
+    body = html.split("<body>")[1]
+    cells = re.findall(r"<td>(.*?)</td>", body, re.DOTALL)
+    assert len(cells) > 30
+    for cell in cells:
+        chinese = re.sub(r"<span class=\"en\">.*?</span>", "", cell, flags=re.DOTALL)
+        said = re.sub(r"\s", "", re.sub(r"<[^>]+>", "", chinese))
+        assert said in drawn, "each cell is on paper, as it stands on the page"
+    assert drawn.count("由运营者填写") == 3
+    assert paper.read_bytes().count(b"/Type /Page\n") >= 2
