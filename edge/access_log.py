@@ -37,7 +37,9 @@ _GENESIS = bytes(32)
 _MOST_AT_ONCE = 256
 _REMEMBERED = 4096
 
-Action: TypeAlias = Literal["face", "why", "checkin", "lookback", "camera", "certificate", "approval", "note", "person"]
+Action: TypeAlias = Literal[
+    "face", "why", "checkin", "lookback", "camera", "certificate", "approval", "note", "person", "unmask"
+]
 
 
 @MIGRATIONS()

@@ -3,7 +3,7 @@
 import logging
 import secrets
 from contextlib import closing
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 
 from fastapi import Depends, Form
@@ -25,6 +25,8 @@ from edge.rights.impact_pdf import draw_report
 from edge.rights.phone_erasure import EnoughToday, NotProven, PhoneErasures, SentCode
 from edge.rights.receipts import newest_receipts
 from edge.rights.send_code import Sender
+from edge.rights.unmask import REASONS as UNMASK_REASONS
+from edge.rights.unmask import NoNumber, Unmasked, Unmasking
 from edge.rights.volume import DUTY, SOON, faces_stored
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
@@ -50,6 +52,7 @@ def mount(shell: Shell) -> None:
         Sender(command, settings.site.id) if command else None,
     )
     claims = Claims(shell.desk_ledger)
+    unmasking = Unmasking(shell.desk_ledger, home.database, home.keys_database)
     moment = Times(settings.site.timezone).moment
 
     def shown(
@@ -61,6 +64,7 @@ def mount(shell: Shell) -> None:
         at: str = "",
         sent: SentCode | None = None,
         asked: str = "",
+        unmasked: Unmasked | None = None,
     ) -> Response:
         with closing(home.open_ledger()) as ledger:
             receipts = newest_receipts(ledger, _RECEIPTS, joined=home.joined)
@@ -86,6 +90,8 @@ def mount(shell: Shell) -> None:
             at=at,
             sent=sent,
             asked=asked,
+            unmasked=unmasked,
+            unmask_reasons=UNMASK_REASONS,
             request_id=secrets.token_hex(16),
         )
 
@@ -166,6 +172,26 @@ def mount(shell: Shell) -> None:
         except KeyNotInForce as error:
             return refused(request, session, error, "no_key")
         return RedirectResponse("/rights", 303)
+
+    @app.post("/rights/unmask")
+    def unmask(
+        request: Request,
+        session: claim_form,
+        request_id: Annotated[str, Form()],
+        whom: Annotated[str, Form(max_length=64)],
+        reason: Annotated[Literal["dispute", "access", "erasure", "legal"], Form()],
+    ) -> Response:
+        """The only page that shows a whole number: the look and the record come first, and a reload shows none."""
+        sent = sent_once(request_id)
+        try:
+            contact_id = unmasking.contact(whom)
+            shell.look(session, "unmask", contact_id)
+            found = unmasking.show(contact_id, reason, sent, session.account.account_id)
+        except NoNumber as error:
+            return refused(request, session, error, f"unmask_{error.fault}")
+        except KeyNotInForce as error:
+            return refused(request, session, error, "no_key")
+        return shown(request, session, unmasked=found)
 
     @app.post("/rights/access")
     def access_file(

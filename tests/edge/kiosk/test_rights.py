@@ -12,8 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
+from edge.access_log import newest
 from edge.clock import Clock
 from edge.people.forgetting import forget
+from edge.people.restricted import contact_at, restrict
 from edge.people.vault import opened
 from edge.rights.access_request import find_subject
 from sync.verify.verify import verify
@@ -208,3 +210,73 @@ def test_a_phone_that_is_forgotten_while_it_is_being_proven_is_told_so(
     told = officer.post(f"{path}/prove", data=form)
     assert told.status_code == 409
     assert "没有找到，或已经处理" in told.text
+
+
+def unmasked(desk: Desk) -> list[dict[str, Any]]:
+    told = desk.home.open_ledger().records(("export.made",))
+    return [dict(one.fields) for one in told if one.fields["what"] == "unmask"]
+
+
+@pytest.mark.parametrize("role", ["auditor", "privacy"])
+def test_a_phone_is_shown_in_full_once_with_a_reason_and_after_look_and_record(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor, role: str
+) -> None:
+    client = visitor(role)
+    assert NUMBER not in client.get("/rights").text
+    form = {"whom": visit[0], "reason": "dispute", "request_id": "a" * 32}
+    page = post(client, "/rights/unmask", "/rights", **form)
+    assert f"+86{NUMBER}" in page.text
+    assert page.headers["cache-control"] == "no-store"
+    (record,) = unmasked(desk)
+    assert (record["reason"], record["request"]) == ("dispute", "a" * 32)
+    assert record["person"].startswith("c-")
+    assert f"已记录 #{record['seq']}" in page.text
+    with closing(desk.home.open_ledger()) as ledger:
+        (look,) = [row for row in newest(ledger.connection, 9) if row.action == "unmask"]
+    assert look.subject == record["person"]
+    assert look.at_us <= record["at"]["wall_us"], "the look is on record before"
+    again = post(client, "/rights/unmask", "/rights", **form)
+    assert NUMBER not in again.text
+    assert "已显示过" in again.text
+    assert len(unmasked(desk)) == 1, "the same form shows none, and says nothing new"
+    by_contact = post(client, "/rights/unmask", "/rights", whom=record["person"], reason="legal")
+    assert NUMBER in by_contact.text
+    assert [one["reason"] for one in unmasked(desk)] == ["dispute", "legal"]
+    assert verify(desk.home.path).ok
+
+
+def test_without_a_reason_by_a_number_or_while_restricted_no_phone_is_shown_and_nothing_recorded(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    officer = visitor("privacy")
+    for reason in ("", "curiosity"):
+        assert post(officer, "/rights/unmask", "/rights", whom=visit[0], reason=reason).status_code == 422
+    for whom in (NUMBER, "v-none", "c-none"):
+        refused = post(officer, "/rights/unmask", "/rights", whom=whom, reason="dispute")
+        assert refused.status_code == 409
+        assert "没有可显示的号码" in refused.text
+        assert f"+86{NUMBER}" not in refused.text
+    with closing(desk.home.open_ledger()) as ledger:
+        contact = contact_at(ledger.connection, visit[0])
+        assert contact is not None
+        restrict(ledger.connection, contact, 1)
+    refused = post(officer, "/rights/unmask", "/rights", whom=visit[0], reason="dispute")
+    assert refused.status_code == 409
+    assert "限制处理" in refused.text
+    assert unmasked(desk) == []
+
+
+def test_a_look_that_cannot_be_written_down_shows_no_phone(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    officer = visitor("privacy")
+    token = form_token(officer, "/rights")
+    with closing(sqlite3.connect(desk.home.database)) as connection, connection:
+        connection.execute("ALTER TABLE access_log RENAME TO hidden")
+    form = {"csrf_token": token, "request_id": "b" * 32, "whom": visit[0], "reason": "dispute"}
+    answer = officer.post("/rights/unmask", data=form)
+    assert answer.status_code == 503
+    assert NUMBER not in answer.text
+    with closing(sqlite3.connect(desk.home.database)) as connection, connection:
+        connection.execute("ALTER TABLE hidden RENAME TO access_log")
+    assert unmasked(desk) == []
