@@ -50,7 +50,7 @@ def mount(shell: Shell) -> None:
             v=shell.known(visit) if visit else None,
             csrf_token=session.csrf_token,
             **phones.listed(digits),
-            **phones.choosing(form, request_id, parties.listed()["waiting_parties"]),
+            **phones.choosing(form, request_id, parties.listed()["waiting_parties"] if form else ()),
         )
 
     @app.post("/visits/{visit_id}/visitor")

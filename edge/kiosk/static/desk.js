@@ -42,10 +42,21 @@ navigator.serviceWorker?.register("/sw.js").catch((error) => console.warn("no pa
   let audio = null;
   const stored = () => { try { return localStorage.getItem(KEY) === "on"; } catch { return false; } };
   let on = stored();
-  const show = () => { button.setAttribute("aria-pressed", String(on)); };
-  const ready = () => { // browsers let a page sound only after a tap on it
-    audio = audio || new AudioContext();
-    if (audio.state === "suspended") audio.resume();
+  const ALLOWED_WITHIN_MS = 400;
+  const show = () => {
+    const silent = on && audio !== null && audio.state !== "running"; // said, so that nobody relies on what cannot sound
+    button.setAttribute("aria-pressed", String(on));
+    button.classList.toggle("silent", silent);
+    button.title = silent ? button.dataset.silent : button.getAttribute("aria-label");
+  };
+  const ready = async () => { // browsers let a page sound only after a touch on it; until then this does not end
+    if (audio === null) {
+      audio = new AudioContext();
+      audio.addEventListener("statechange", show);
+    }
+    await Promise.race([audio.resume(), new Promise((later) => { setTimeout(later, ALLOWED_WITHIN_MS); })]);
+    show();
+    return audio.state === "running";
   };
   const tone = (hertz, afterS) => {
     const from = audio.currentTime + afterS;
@@ -59,8 +70,8 @@ navigator.serviceWorker?.register("/sw.js").catch((error) => console.warn("no pa
     wave.start(from);
     wave.stop(from + 0.55);
   };
-  const ring = () => {
-    ready();
+  const ring = async () => {
+    if (!(await ready())) return; // tones that wait would all sound at the next touch
     tone(880, 0);
     tone(1174.7, 0.16);
     button.dataset.rung = String(Number(button.dataset.rung || 0) + 1);
@@ -74,5 +85,7 @@ navigator.serviceWorker?.register("/sw.js").catch((error) => console.warn("no pa
     if (on) ring();
   });
   button.addEventListener("arrived", () => { if (on) ring(); });
-  document.addEventListener("pointerdown", () => { if (on) ready(); });
+  document.addEventListener("pointerup", () => { if (on) ready(); });
+  document.addEventListener("keyup", () => { if (on) ready(); });
+  if (on) ready();
 })();

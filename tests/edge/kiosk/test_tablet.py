@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 
-def _served(desk: Desk, port: int) -> PageServer:
-    app = create_app(desk.home)
+def _served(desk: Desk, port: int, idle_s: float = 3600) -> PageServer:
+    app = create_app(desk.home, idle_s=idle_s)
     server = PageServer(app, "127.0.0.1", port, app.state.live.close)
     server.start()
     return server
@@ -44,16 +44,20 @@ def tablet(browser: "Browser", port: int) -> Iterator[Callable[[], "Page"]]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         opened.append(page)
         page.goto("/login")
-        page.fill("input[name=name]", "li")
-        page.fill("input[name=password]", PASSWORD)
-        page.press("input[name=password]", "Enter")
-        page.wait_for_selector("nav.rail")
+        _sign_in(page)
         return page
 
     yield tablet
     for page in opened:
         page.context.close()
     assert complaints == []
+
+
+def _sign_in(page: "Page") -> None:
+    page.fill("input[name=name]", "li")
+    page.fill("input[name=password]", PASSWORD)
+    page.press("input[name=password]", "Enter")
+    page.wait_for_selector("nav.rail")
 
 
 def test_a_lost_connection_is_said_and_nothing_can_be_sent_until_it_is_back(
@@ -109,6 +113,51 @@ def test_the_sound_is_off_until_a_tablet_switches_it_on_and_then_tells_of_each_a
         door.ledger.append("visit.left", {"visit": visit, "left_us": 1, "dwell_s": 1})
         door.arrive("first")
         until(lambda: page.evaluate(rung) == "2")
+    finally:
+        server.stop()
+
+
+def test_a_tablet_that_locked_itself_sounds_again_after_the_next_sign_in_and_another_tablet_never_does(
+    desk: Desk, door: Door, tablet: Callable[[], "Page"], port: int
+) -> None:
+    server = _served(desk, port, idle_s=2)
+    try:
+        page = tablet()
+        page.click("[data-sound]")
+        page.wait_for_url("**/login**")  # nobody has touched it for two seconds
+    finally:
+        server.stop()
+    server = _served(desk, port)
+    try:
+        page.context.clear_cookies(name="fv_kiosk_session")
+        page.goto("/login")
+        _sign_in(page)
+        other = tablet()
+        assert page.get_attribute("[data-sound]", "aria-pressed") == "true"
+        assert other.get_attribute("[data-sound]", "aria-pressed") == "false"
+        visit, _ = door.arrive("first")
+        until(lambda: page.get_attribute("[data-sound]", "data-rung") == "1")
+        other.wait_for_selector(f"#serve-{visit}")
+        assert other.get_attribute("[data-sound]", "data-rung") is None
+    finally:
+        server.stop()
+
+
+def test_a_page_that_its_browser_keeps_silent_until_it_is_touched_says_so(
+    desk: Desk, door: Door, tablet: Callable[[], "Page"], port: int
+) -> None:
+    server = _served(desk, port)
+    try:
+        page = tablet()
+        page.click("[data-sound]")
+        with page.expect_console_message(lambda told: "AudioContext was not allowed" in told.text):
+            page.reload()  # as by a power cut: no touch has led to this page
+        page.wait_for_selector("[data-sound].silent")
+        assert page.get_attribute("[data-sound]", "title") == "点一下屏幕，提示音才会响"
+        page.mouse.click(640, 790)
+        page.wait_for_selector("[data-sound]:not(.silent)")
+        door.arrive("first")
+        until(lambda: page.get_attribute("[data-sound]", "data-rung") == "1")
     finally:
         server.stop()
 
