@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tests.bench import cameras, clip, desk, gallery, hard_cases, process, soak, sync, tracks
+from tests.bench import cameras, clip, desk, gallery, hard_cases, party, process, soak, sync, tracks
 from tests.bench.machine import machine
 from tests.bench.report import Row, show
 
@@ -37,6 +37,7 @@ def main() -> None:
     if "gallery" in parts:
         rows += gallery.bench(options.runs)
     if "desk" in parts:
+        rows += party.bench(options.runs)
         rows += desk.bench(options.runs)
     if {"clip", "cameras", "soak"} & set(parts) and not options.clip.is_file():
         print(f"{options.clip}: no such clip; name one with --clip")

@@ -149,7 +149,7 @@ def bench(runs: int) -> list[Row]:
     with tempfile.TemporaryDirectory(prefix="firstvisit-bench-") as folder:
         lived = lived_in(Path(folder))
         home = lived.home
-        with _kiosk(home) as (url, pid):
+        with served(home) as (url, pid):
             tablets, shared = [Tablet(url, f"host{number}") for number in range(TABLETS)], Shared(url, "host0")
             ended = threading.Event()
             door = threading.Thread(target=_arrive_each_second, args=(home, ended))
@@ -236,7 +236,8 @@ def _arrive_each_second(home: Home, ended: threading.Event) -> None:
 
 
 @contextmanager
-def _kiosk(home: Home) -> Iterator[tuple[str, int]]:
+def served(home: Home) -> Iterator[tuple[str, int]]:
+    """`firstvisit kiosk` as its own process: where it answers, and its pid."""
     command = [sys.executable, "-m", "edge", "kiosk", "--home", str(home.path), "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=QUIET)
     try:
