@@ -127,15 +127,33 @@ def test_an_arrival_is_checked_in_by_phone_in_three_touches(open_page: OpenPage,
     page.wait_for_selector(".desk-row:has-text('无待登记')")
 
 
-def test_a_courier_is_dismissed_and_taken_back_with_a_touch_each(open_page: OpenPage, door: Door) -> None:
+def test_who_is_dismissed_is_taken_back_with_a_touch_each(open_page: OpenPage, door: Door) -> None:
     visit_id, _ = door.arrive("first", ago_s=60)
     page = open_page()
+    page.wait_for_selector(".party .serve")
     page.goto(f"/visits/{visit_id}/checkin")
-    page.click("button[value=courier]")
-    assert "快递" in page.inner_text(".notice.good")
-    page.click("button:has-text('撤销')")
-    page.wait_for_selector("button[value=courier]")
-    assert not page.is_visible(".notice.good")
+    for dismissal, said in (("courier", "快递"), ("refused", "拒绝登记")):
+        page.click(f"button[value={dismissal}]")
+        page.wait_for_selector(f".notice.good:has-text('{said}')")
+        page.click("button:has-text('撤销')")
+        page.wait_for_selector(f"button[value={dismissal}]")
+        assert not page.is_visible(".notice.good")
+
+
+def test_the_site_s_code_is_a_walk_in_with_no_touch_more(
+    open_page: OpenPage, door: Door, desk: Desk, tmp_path: Path
+) -> None:
+    hq = Hq(desk, tmp_path)
+    visit, _ = door.arrive("first")
+    page = open_page()
+    page.click(".party .serve")
+    page.wait_for_selector("#register input[name=phone]:focus")
+    page.keyboard.type(f"{hq.site().text()}\n")
+    page.wait_for_selector(".notice.good.told:has-text('自然到访')")
+    with closing(desk.home.open_ledger()) as ledger:
+        record = ledger.last_of("visit.checkin")
+    assert record is not None
+    assert [record.fields[name] for name in ("visit", "way", "code_kind")] == [visit, "walk_in", "site"]
 
 
 def test_one_switch_turns_the_pages_to_english_and_they_stay_so(open_page: OpenPage) -> None:
