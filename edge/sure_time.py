@@ -95,6 +95,10 @@ class SureTime:
         self._upto = (0, 0)
         self._lock = threading.Lock()
 
+    def judging_us(self, ledger: Ledger) -> int:
+        """The moment by which codes and reports are good or not: a clock set back makes none good that has run out."""
+        return max(self.now(ledger).sure_us, ledger.last_ack_us() or 0)
+
     def now(self, ledger: Ledger) -> Now:
         """What time it is, never later than the wall clock says."""
         now = self._read()

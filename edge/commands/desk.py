@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edge.clock import wall_us
 from edge.commands.screen import say, show
 
 if TYPE_CHECKING:
@@ -123,6 +122,7 @@ def code(
 
     from edge.desk.codes import CodeReader, CodeRefused
     from edge.home import Home
+    from edge.sure_time import SureTime
 
     place = Home(home)
     settings = place.settings()
@@ -130,7 +130,9 @@ def code(
     found: dict[str, Any]
     try:
         given = sys.stdin.readline() if text == "-" else text
-        shown = reader.read(given, None, wall_us())
+        with closing(place.open_ledger()) as ledger:
+            judging_us = SureTime().judging_us(ledger)
+        shown = reader.read(given, None, judging_us)
         found = {"state": "unknown" if shown.kind == "foreign" else "good", **shown.fields()}
     except CodeRefused as refused:
         found = {"state": refused.reason, "code": refused.code_hash}

@@ -20,6 +20,7 @@ from edge.people.contacts import bind
 from edge.people.phones import Phone
 from edge.people.vault import Vault, opened
 from edge.recognition.roster import Member
+from edge.sure_time import SureTime
 from edge.visits.open_visit import some
 from sync.format.canonical import Fields
 from sync.format.records import Record
@@ -99,8 +100,9 @@ class CheckIn:
     stands in the way, KeyNotInForce where the desk's key may sign no more: nothing is recorded then.
     """
 
-    def __init__(self, open_ledger: Callable[[], Ledger], home: Home) -> None:
-        """open_ledger: opens the ledger of HOME under the desk key."""
+    def __init__(self, open_ledger: Callable[[], Ledger], home: Home, sure: SureTime | None = None) -> None:
+        """open_ledger: opens the ledger of HOME under the desk key. sure: shared by whoever else follows this chain."""
+        self._sure = sure or SureTime()
         self._open_ledger = open_ledger
         self._home = home
 
@@ -120,7 +122,7 @@ class CheckIn:
         """
         phone, consent, code = registration.phone, registration.consent, registration.code
         salt = secrets.token_bytes(_SALT_BYTES)
-        reports = [] if phone is None else reports_of(self._home, phone, wall_us())
+        reports = [] if phone is None else reports_of(self._home, phone, self._judging_us())
         also: list[Record] = []
 
         def fields(
@@ -220,6 +222,10 @@ class CheckIn:
             lambda stands: stands not in ("open", "registered"),
             lambda known, *_: {"state": "open", **known},
         )
+
+    def _judging_us(self) -> int:
+        with closing(self._open_ledger()) as ledger:
+            return self._sure.judging_us(ledger)
 
     def _close(
         self,

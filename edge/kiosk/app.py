@@ -55,6 +55,7 @@ from edge.kiosk.roles import HOMES, IDLE_S
 from edge.kiosk.shell import Shell
 from edge.kiosk.sign_in import accounts_of, records_of, tablets_of
 from edge.kiosk.view import View
+from edge.sure_time import SureTime
 from edge.visitor.app import ANSWERS
 from sync.node.in_force import KeyNotInForce
 from sync.web.bodies import MAX_FORM_BYTES, LongestBody
@@ -109,7 +110,8 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
     times = Times(settings.site.timezone)
     live, arrivals = Live(), Arrivals(partial(basis, home))
     health = Health(tuple(camera.id for camera in settings.camera))
-    watch = LedgerWatch(home.open_ledger, arrivals, health, live)
+    sure = SureTime()
+    watch = LedgerWatch(home.open_ledger, arrivals, health, live, sure=sure)
     accounts, registered = accounts_of(home), tablets_of(home)
     try:
         records_of(home).find()
@@ -156,6 +158,7 @@ def create_app(home: Home, *, idle_s: float = IDLE_S) -> FastAPI:
         jobs=jobs,
         made_once=MadeOnce(),
         access=looks,
+        sure=sure,
     )
     for page in _PAGES:
         page.mount(shell)

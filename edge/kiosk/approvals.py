@@ -11,7 +11,6 @@ from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from edge.clock import wall_us
 from edge.desk.approvals import Approvals, NotAsked, NotConfirmed, NotTheirs
 from edge.desk.staff_approvals import StaffApprovals
 from edge.head_office import confirmed
@@ -36,7 +35,7 @@ def mount(shell: Shell) -> None:
     home, site_id = shell.home, shell.home.settings().site.id
     approvals = Approvals(shell.desk_ledger, home.path, site_id)
     staff = StaffApprovals(shell.desk_ledger, home, site_id)
-    shell.jobs.every(lambda: staff.lapse(wall_us()), _LAPSE_EVERY_S)
+    shell.jobs.every(lambda: staff.lapse(shell.surely_us()), _LAPSE_EVERY_S)
 
     def shown(request: Request, session: Session, *, status: int = 200, problem: str = "") -> Response:
         with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:

@@ -39,7 +39,7 @@ def mount(shell: Shell) -> None:
     """Add /visits/ID/checkin, its forms for registering, dismissing and taking a dismissal back."""
     app, home = shell.app, shell.home
     parties = PartyView(shell)
-    desk, consents = CheckIn(shell.desk_ledger, home), ConsentDesk(shell)
+    desk, consents = CheckIn(shell.desk_ledger, home, shell.sure), ConsentDesk(shell)
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
 

@@ -13,7 +13,6 @@ from starlette.responses import JSONResponse, Response
 
 from edge import EdgeError
 from edge.cameras.live_view import pictures
-from edge.clock import wall_us
 from edge.desk.badges import badge_of
 from edge.desk.checkin import CheckIn, Registration, Way
 from edge.desk.codes import MAX_TEXT, CodeReader, CodeRefused, ShownCode
@@ -41,7 +40,7 @@ _CONFLICTS = ("no_key", "moved", "consent_late", "consent_two")
 def mount(shell: Shell) -> None:
     """Add the forms that a visit's page sends codes with, and what reads a picture of a tablet's camera."""
     app, home = shell.app, shell.home
-    desk, consents = CheckIn(shell.desk_ledger, home), ConsentDesk(shell)
+    desk, consents = CheckIn(shell.desk_ledger, home, shell.sure), ConsentDesk(shell)
     reader = CodeReader(home.path, home.keys_database, home.settings().site.id)
     parties = PartyView(shell)
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]
@@ -65,7 +64,9 @@ def mount(shell: Shell) -> None:
         except BadPhone as error:
             number, problem = None, f"phone_{error.fault}"
         try:
-            shown = reader.read(text, number, wall_us())
+            with closing(home.open_ledger()) as ledger:
+                judging_us = shell.sure.judging_us(ledger)
+            shown = reader.read(text, number, judging_us)
             if problem or _asks(shown, number, confirmed):
                 return page(request, session, visit, told, problem, scanned=shown, scanned_text=text.strip())
             way: Way = "walk_in" if shown.kind == "site" else "code"

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from edge.clock import wall_us
 from edge.desk import shown
 from edge.desk.arrivals import FEED, Arrivals
 from edge.desk.shown import ShownVisit
 from edge.kiosk import health as vitals
 from edge.kiosk.health import Health
 from edge.kiosk.history import begin_behind, last_boot, last_visit, waiting_before, window_us
+from edge.sure_time import SureTime
 from sync import SyncError
 from sync.format.notices import KeyRevoked
 from sync.format.records import Record
@@ -41,14 +41,22 @@ class LedgerWatch:
     """One thread that follows the chain from a few days back, and asks nothing while nobody writes."""
 
     def __init__(
-        self, open_ledger: Callable[[], Ledger], arrivals: Arrivals, health: Health, live: Live, look_s: float = _LOOK_S
+        self,
+        open_ledger: Callable[[], Ledger],
+        arrivals: Arrivals,
+        health: Health,
+        live: Live,
+        look_s: float = _LOOK_S,
+        sure: SureTime | None = None,
     ) -> None:
+        """sure: by what time visits that are some days old leave memory, shared by whoever else follows this chain."""
         self._open_ledger = open_ledger
         self._arrivals = arrivals
         self._health = health
         self._live = live
         self._look_s = look_s
         self._window_us = 0
+        self._sure = sure or SureTime()
         self._after: tuple[int, int] | None = None  # before the first look
         self._version: int | None = None
         self._recalled: set[tuple[str, str]] = set()
@@ -113,12 +121,12 @@ class LedgerWatch:
         if self._after is None:
             self._begin(ledger)
         else:
-            self._tell(*self._read(ledger.records(_KINDS, self._after)))
+            self._tell(ledger, *self._read(ledger.records(_KINDS, self._after)))
             acked = self._delivery.acked
             if acked != before.acked:
                 self._live.publish("acked", f"{acked[0]}.{acked[1]}")
             if self._revoked != revoked:
-                self._tell([visit.visit_id for visit in self._arrivals.newest(FEED) if self.void(visit)])
+                self._tell(ledger, [visit.visit_id for visit in self._arrivals.newest(FEED) if self.void(visit)])
         self._version = version
         return True
 
@@ -164,7 +172,7 @@ class LedgerWatch:
             _log.warning("record not shown seq=%d kind=%s missing=%s", record.seq, record.kind, error)
         return []
 
-    def _tell(self, changed: list[str], node: bool = False, arrived: Sequence[str] = ()) -> None:
+    def _tell(self, ledger: Ledger, changed: list[str], node: bool = False, arrived: Sequence[str] = ()) -> None:
         for visit_id in arrived:
             self._live.publish("arrived", visit_id)
         for visit_id in changed:
@@ -172,7 +180,7 @@ class LedgerWatch:
         if node:
             self._live.publish("node", "")
         if changed:
-            self._arrivals.drop(wall_us() - self._window_us)
+            self._arrivals.drop(self._sure.now(ledger).sure_us - self._window_us)
 
     def _recall(self, ledger: Ledger) -> bool:
         """Read the last visit of somebody an open question asks about, where it lies further back than the rest.

@@ -31,7 +31,7 @@ def mount(shell: Shell) -> None:
 
     def old_ones() -> None:
         days = home.ledger_days(home.settings())
-        notes.drop(wall_us() - days * 86_400_000_000)
+        notes.drop(shell.surely_us() - days * 86_400_000_000)
 
     shell.jobs.daily(old_ones, 3, 40)
 

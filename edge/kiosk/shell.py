@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from edge.kiosk.health import Health
 from edge.kiosk.jobs import Jobs
 from edge.kiosk.made_once import MadeOnce
 from edge.kiosk.view import View
+from edge.sure_time import SureTime
 from sync.node.ledger import Ledger
 from sync.web.accounts import Accounts
 from sync.web.gate import Gate
@@ -50,11 +52,17 @@ class Shell:
     jobs: Jobs
     made_once: MadeOnce
     access: AccessLog
+    sure: SureTime
 
     @property
     def desk_ledger(self) -> Callable[[], Ledger]:
         """Opens the ledger under the desk key; each caller for its own thread."""
         return lambda: self.home.open_ledger("desk", self.clock)
+
+    def surely_us(self) -> int:
+        """The latest moment that surely is past: what is let go for good goes by it."""
+        with closing(self.home.open_ledger()) as ledger:
+            return self.sure.now(ledger).sure_us
 
     def known(self, visit_id: str) -> ShownVisit:
         """A visit in memory; any other is a page that does not exist."""

@@ -26,7 +26,7 @@ def mount(shell: Shell) -> None:
     """Add /visitor-code and its picture, the list of what was sent, and the form that binds one to an arrival."""
     app = shell.app
     phones, parties, code = PhoneForms(shell), PartyView(shell), ShownCode(shell.home)
-    desk = CheckIn(shell.desk_ledger, shell.home)
+    desk = CheckIn(shell.desk_ledger, shell.home, shell.sure)
     page = Annotated[Session, Depends(shell.gate.page(*DESK))]
     part = Annotated[Session, Depends(shell.gate.part(*DESK))]
     form = Annotated[Session, Depends(shell.gate.form(*DESK))]

@@ -140,3 +140,11 @@ def test_a_clock_set_back_is_told_as_it_is(box: Box) -> None:
     box.run(DAY_US)
     box.set_clock(-10 * DAY_US)
     assert box.behind_us() == 10 * DAY_US
+
+
+def test_codes_are_judged_by_a_time_that_no_clock_set_forward_or_back_moves(box: Box, central: Signer) -> None:
+    box.run(DAY_US)
+    box.hear_central(central)
+    for ahead_us in (9 * 365 * DAY_US, -9 * 365 * DAY_US):
+        box.set_clock(ahead_us)
+        assert abs(box.sure.judging_us(box.ledger) - box.true_us) < HOUR_US, ahead_us
