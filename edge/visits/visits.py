@@ -7,24 +7,24 @@ from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from camera.pipeline import Arrival, Ended
-from camera.quality import MIN_QUALITY_ALONE
 from edge.consent import Horizon
 from edge.people.handing_over import absorb
 from edge.people.vault import Vault
-from edge.recognition.decision import Rule, Strictness, Verdict, decide
-from edge.recognition.gallery import Gallery, Match
-from edge.recognition.grade import clear, graded
+from edge.recognition.decision import Rule, Strictness
+from edge.recognition.gallery import Gallery
+from edge.recognition.grade import clear
 from edge.recognition.roster import Member
 from edge.recognition.staff import Staff
-from edge.visits.explanation import NEAREST, Explanation
-from edge.visits.open_visit import MERGED, SPLIT, TOLD_BY, OpenVisit, follow_merges, recalled
+from edge.visits.desks_word import DesksWord
+from edge.visits.judge import Judge, Judged
+from edge.visits.open_visit import TOLD_BY, OpenVisit, recalled
 from edge.visits.parties import Party
+from edge.visits.traces import Traces
 from edge.visits.visit_book import VisitBook
 from edge.visits.visit_records import (
     SourceFacts,
     arrival_fields,
     arrival_of,
-    decision_fields,
     party_fields,
     reentry_fields,
     shots_fields,
@@ -34,7 +34,6 @@ from models.faces import Template
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.stamp import to_us
-from sync.format.visit_fields import CORRECTED, settles
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
@@ -68,9 +67,6 @@ class Visits:
     ) -> None:
         self._ledger = ledger
         self._vault = vault
-        self._gallery = gallery
-        self._calibration = calibration
-        self._horizon = horizon
         self._staff = staff
         self._site_id = site_id
         self._pack_id = pack_id
@@ -78,18 +74,18 @@ class Visits:
         self._place = place
         self._gap = max(gap, SHORTEST_VISIT_GAP)
         self._gap_over_restarts = gap  # the end of a source ended its visits, unless the gap says otherwise
-        self._strictness = strictness
+        self._judge = Judge(gallery, staff, calibration, horizon, strictness, pack_id=pack_id, sources=sources)
+        self._traces = Traces(ledger, vault, gallery, pack_id)
         self._book = VisitBook(sources)
-        self._stored: dict[tuple[str, int], int] = {}  # track -> the template it left, until it ends
-        self._heard = (0, 0)  # (epoch, seq) of the desk's last answer followed
+        self._desk = DesksWord(ledger, self._book)
 
     def follow(self, horizon: Horizon) -> None:
         """The policy has changed: from now on "first" reaches back this far."""
-        self._horizon = horizon
+        self._judge.follow(horizon)
 
     def recalibrate(self, calibration: Calibration) -> None:
         """From now on thresholds come from this table."""
-        self._calibration = calibration
+        self._judge.recalibrate(calibration)
 
     def stand(self, place: Fields | None) -> None:
         """From now on records name this place."""
@@ -97,7 +93,7 @@ class Visits:
 
     def rule(self) -> Rule:
         """The thresholds for the gallery as it stands; each template in it is one more chance of a false match."""
-        return self._strictness.rule(self._calibration, self._gallery.templates)
+        return self._judge.rule()
 
     def recover(self, transaction: Transaction, now: datetime) -> int:
         """Close the visits a crash left open, and remember those that may still be resumed; returns how many closed.
@@ -107,7 +103,7 @@ class Visits:
         """
         told = list(self._ledger.records(TOLD_BY, self._last_boot_before(now - self._gap_over_restarts)))
         if told:
-            self._heard = (told[-1].epoch, told[-1].seq)
+            self._desk.heard_until(told[-1])
         known = recalled(told, now)
         abandoned = [visit for visit in known.values() if not visit.left]
         for visit in abandoned:
@@ -156,57 +152,40 @@ class Visits:
 
     def sure(self, arrival: Arrival, probe: Template) -> bool:
         """Say whether better pictures of an arrival would hardly change what is decided."""
-        self._gallery.refresh()
-        self._staff.refresh()
         beside = self._book.beside(arrival)
-        match, rule = self._gallery.search(probe, self._book.people(beside)), self.rule()
-        staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
-        known = self._staff.recognise(probe, arrival, match, staff_rule, rule)
-        if known.member is not None or known.maybe is not None:
-            return known.member is not None
-        verdict = decide(match, rule)
-        if clear(verdict.decision, match.similarity, rule):
+        judged = self._judge.judge(arrival, probe, self._book.people(beside))
+        if judged.known.member is not None or judged.known.maybe is not None:
+            return judged.known.member is not None
+        if clear(judged.verdict.decision, judged.match.similarity, judged.rule):
             return True
-        return self._resumable(verdict, match, rule, probe, beside, arrival) is not None
+        return self._resumable(judged, beside) is not None
 
     def stored(self, arrival: Arrival) -> bool:
         """Whether the decision on this track left a template."""
-        return (arrival.camera_id, arrival.track_id) in self._stored
+        return self._traces.left_by(arrival)
 
     def bettered(self, arrival: Arrival, probe: Template) -> None:
         """Put the template of better pictures in the place of the one that the decision on this track left.
 
         The decision and what it rested on stay as recorded. Where the two are not surely one person's, nothing changes.
         """
-        template_id = self._stored.pop((arrival.camera_id, arrival.track_id))
-        left = self._vault.templates.one(template_id)
-        if left is None or float(left.vector @ probe.vector) < self.rule().upper:
-            return
-        with self._ledger.transaction() as transaction:
-            self._vault.templates.replace(transaction.connection, template_id, probe.vector)
-        self._gallery.refresh()
+        self._traces.better(arrival, probe, self.rule().upper)
 
     def arrived(self, arrival: Arrival, probe: Template, now: datetime) -> Record | None:
         """Decide an arrival and record it.
 
         None where it continues a visit that is already recorded, or is one of staff or an agent, who are no visitors.
         """
-        self._gallery.refresh()
-        self._staff.refresh()
-        self._hear_the_desk()
+        self._desk.hear()
         beside = self._book.beside(arrival)
-        match = self._gallery.search(probe, self._book.people(beside))
-        rule = self.rule()
-        staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
-        known = self._staff.recognise(probe, arrival, match, staff_rule, rule)
-        if known.member is not None:
-            self._pass_by(arrival, known.member, beside)
+        judged = self._judge.judge(arrival, probe, self._book.people(beside))
+        if judged.known.member is not None:
+            self._pass_by(arrival, judged.known.member, beside)
             return None
-        verdict = decide(match, rule)
-        resumed = self._resumable(verdict, match, rule, probe, beside, arrival)
+        resumed = self._resumable(judged, beside)
         if resumed is not None:
             return self._resume(resumed, arrival, beside)
-        return self._record(arrival, probe, match, rule, verdict, beside, known.maybe, now)
+        return self._record(judged, beside, now)
 
     def reach_back(
         self, seen: Record, arrival: Arrival, probe: Template, consent: Record, others: frozenset[str], now: datetime
@@ -216,16 +195,12 @@ class Visits:
         others: the people seen in one frame with it. None where the consent does not stand any more.
         """
         expected, visit_id = str(consent.fields["person"]), str(seen.fields["visit"])
-        self._hear_the_desk()
+        self._desk.hear()
         while True:
-            self._gallery.refresh()
-            self._staff.refresh()
-            match, rule = self._gallery.search(probe, others), self.rule()
-            staff_rule = self._strictness.rule(self._calibration, self._staff.templates)
-            alike = self._staff.recognise(probe, arrival, match, staff_rule, rule)
-            verdict = decide(match, rule)
+            judged = self._judge.judge(arrival, probe, others)
+            verdict, alike = judged.verdict, judged.known
             person_id, searchable = verdict.person_id or expected, verdict.decision != "unsure"
-            told, explanation = self._told(arrival, probe, match, rule, verdict, others, now)
+            told, explanation = self._judge.told(judged, self._vault.templates.since_us(self._pack_id), now)
             fields = arrival_of(seen) | shots_fields(arrival) | told | {"person": person_id, "seen": seen.hash.hex()}
             fields["consent"] = consent.hash.hex()
             if (staff := alike.member.person_id if alike.member is not None else alike.maybe) is not None:
@@ -239,7 +214,7 @@ class Visits:
                 if not self._vault.expects(transaction.connection, person_id):
                     continue  # erased since the search
                 record = transaction.append(f"visit.{verdict.decision}", fields)
-                template_id = self._keep(
+                template_id = self._traces.keep(
                     transaction, visit_id, person_id, arrival, probe, explanation, now,
                     new=person_id == expected, found=searchable,
                 )  # fmt: skip
@@ -249,7 +224,7 @@ class Visits:
         if person_id != expected:
             self._vault.destroy_keys([expected])
         if searchable:
-            self._find(template_id)
+            self._traces.find(template_id)
         self._name(visit_id, person_id, arrival, unanswered=not searchable)
         return record
 
@@ -264,7 +239,7 @@ class Visits:
 
     def ended(self, ended: Ended) -> None:
         """A track is over; an unnamed visit is over with it."""
-        self._stored.pop((ended.camera_id, ended.track_id), None)
+        self._traces.ended(ended.camera_id, ended.track_id)
         self._staff.ended(ended)
         visit = self._book.ended(ended)
         if visit is not None and visit.person_id is None:
@@ -285,36 +260,6 @@ class Visits:
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
-    def _hear_the_desk(self) -> None:
-        """Follow what the desk has answered since: a visit may be somebody else's than the node thought."""
-        for record in self._ledger.records((CORRECTED, MERGED, SPLIT), self._heard):
-            self._heard = (record.epoch, record.seq)
-            if record.kind != CORRECTED:
-                self._hear_of_people(record)
-                continue
-            if not settles(record.fields):
-                continue
-            visit_id, person_id = record.fields.get("visit"), record.fields.get("person")
-            if not isinstance(visit_id, str) or not isinstance(person_id, str):
-                log.warning("answer not understood seq=%d", record.seq)  # signed, so it stays; the node goes on
-                continue
-            visit = self._book.get(visit_id)
-            if visit is None:
-                continue
-            visit.unanswered = False
-            if visit.person_id != person_id:
-                self._book.rename(visit, person_id)
-
-    def _hear_of_people(self, record: Record) -> None:
-        named = follow_merges({}, record)
-        if named is None:
-            return  # a pair that only looks alike: the gallery knows
-        alias, person_id = named
-        if record.kind == MERGED:
-            self._book.merge(alias, person_id)
-        else:
-            self._book.split(alias)
-
     def _pass_by(self, arrival: Arrival, member: Member, beside: set[str]) -> None:
         """Count one of staff; an agent was near whoever is in one frame or comes in within seconds."""
         self._staff.passed(arrival, member)
@@ -326,14 +271,13 @@ class Visits:
             beside = beside | party.visits
         self._book.met(beside, member.person_id)
 
-    def _resumable(
-        self, verdict: Verdict, match: Match, rule: Rule, probe: Template, beside: set[str], arrival: Arrival
-    ) -> OpenVisit | None:
+    def _resumable(self, judged: Judged, beside: set[str]) -> OpenVisit | None:
         """The visit that this arrival continues: its person's newest, or one whose question the desk has not answered.
 
         Such a visitor is not searched, but seen at the next camera they are still in the same visit.
         """
-        at, entrance = arrival.first_seen_at, self._sources[arrival.camera_id].entrance
+        match, verdict, probe = judged.match, judged.verdict, judged.probe
+        at, entrance = judged.arrival.first_seen_at, self._sources[judged.arrival.camera_id].entrance
         if verdict.person_id is not None:
             visit = self._book.newest_of(verdict.person_id)
             return visit if visit and at - visit.last_seen <= self._gap else None
@@ -344,7 +288,7 @@ class Visits:
             going_on = [v for v in here if v and v.visit_id not in beside and at - v.last_seen <= self._gap]
             if going_on:
                 return going_on[0]
-        likest, likeness = None, max(rule.upper, match.similarity or -1.0)
+        likest, likeness = None, max(judged.rule.upper, match.similarity or -1.0)
         for visit in self._book.unanswered():
             if visit.person_id is None or visit.visit_id in beside or at - visit.last_seen > self._gap:
                 continue
@@ -369,17 +313,8 @@ class Visits:
         self._book.attach(visit, arrival, beside, party)
         return record
 
-    def _record(
-        self,
-        arrival: Arrival,
-        probe: Template,
-        match: Match,
-        rule: Rule,
-        verdict: Verdict,
-        beside: set[str],
-        maybe_staff: str | None,
-        now: datetime,
-    ) -> Record:
+    def _record(self, judged: Judged, beside: set[str], now: datetime) -> Record:
+        arrival, verdict = judged.arrival, judged.verdict
         source = self._sources[arrival.camera_id]
         visit_id, known = _new_id("v"), verdict.person_id
         person_id = known or _new_id("p")
@@ -388,87 +323,26 @@ class Visits:
         party = self._book.enter(arrival, visit_id)
         agents = self._agents(arrival, party)
         fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, agents, self._place)
-        told, explanation = self._told(arrival, probe, match, rule, verdict, self._book.people(beside), now)
+        # an empty gallery begins with this very person
+        told, explanation = self._judge.told(judged, self._vault.templates.since_us(self._pack_id), now)
         fields |= party_fields(party) | told | {"person": person_id}
-        if maybe_staff is not None:
-            fields["maybe_staff"] = maybe_staff
+        if judged.known.maybe is not None:
+            fields["maybe_staff"] = judged.known.maybe
         searchable = verdict.decision != "unsure"
         if known is None:
             self._vault.create_key(person_id)
         with self._ledger.transaction() as transaction:
             record = transaction.append(f"visit.{verdict.decision}", fields)
-            template_id = self._keep(
-                transaction, visit_id, person_id, arrival, probe, explanation, now, new=known is None, found=searchable
-            )
-        if searchable and self._find(template_id) and template_id is not None:
-            self._stored[arrival.camera_id, arrival.track_id] = template_id
+            template_id = self._traces.keep(
+                transaction, visit_id, person_id, arrival, judged.probe, explanation, now,
+                new=known is None, found=searchable,
+            )  # fmt: skip
+        if searchable:
+            self._traces.find(template_id, arrival)
         visit = OpenVisit(visit_id, person_id, arrival.first_seen_at, unanswered=verdict.decision == "unsure")
         visit.meet(agents)
         self._open(visit, arrival, beside, party)
         return record
-
-    def _told(
-        self,
-        arrival: Arrival,
-        probe: Template,
-        match: Match,
-        rule: Rule,
-        verdict: Verdict,
-        others: frozenset[str],
-        now: datetime,
-    ) -> tuple[Fields, bytes]:
-        """What a record says of a decision, and what is kept sealed of it."""
-        grading = graded(
-            verdict.decision, match, rule, arrival,
-            live_source=self._sources[arrival.camera_id].live, measured=self._calibration.is_measured,
-        )  # fmt: skip
-        nearest = self._gallery.nearest(probe, others, NEAREST)
-        explanation = Explanation.of(arrival.shots, nearest, grading.shortfalls).encoded()
-        # an empty gallery begins with this very person
-        since_us = self._vault.templates.since_us(self._pack_id)
-        fields = decision_fields(match, rule, verdict) | {
-            "pack": self._pack_id,
-            "gallery_since_us": to_us(now) if since_us is None else self._horizon.since_us(since_us, now),
-            "unconsented_horizon_s": self._horizon.seconds(now),
-            "grade": grading.grade,
-        }
-        return fields, explanation
-
-    def _keep(
-        self,
-        transaction: Transaction,
-        visit_id: str,
-        person_id: str,
-        arrival: Arrival,
-        probe: Template,
-        explanation: bytes,
-        now: datetime,
-        *,
-        new: bool,
-        found: bool,
-    ) -> int | None:
-        """Keep a visit's template, picture and explanation; returns the template's id, None where it is not kept.
-
-        found: whether searches are to find somebody new.
-        """
-        connection, vector = transaction.connection, probe.vector
-        template_id: int | None
-        if new:
-            template_id = self._vault.add_person(connection, person_id, self._pack_id, vector, now, found)
-        elif arrival.shots[0].quality < MIN_QUALITY_ALONE:
-            template_id = None  # it would draw others to this person, and the one that was recognised stays
-        else:
-            template_id = self._vault.templates.add(connection, person_id, self._pack_id, vector, now)
-        self._vault.of_visits.add_crop(connection, visit_id, person_id, arrival.shots[0].crop, now)
-        self._vault.of_visits.add_explanation(connection, visit_id, person_id, explanation, now)
-        return template_id
-
-    def _find(self, template_id: int | None) -> bool:
-        """Let searches find a template just kept; returns whether one was."""
-        stored = self._vault.templates.one(template_id) if template_id is not None else None
-        if stored is not None:
-            self._gallery.add(stored)
-        return stored is not None
 
     def _agents(self, arrival: Arrival, party: Party | None) -> set[str]:
         """The agents in one frame with an arrival, or in the party it comes in with."""
