@@ -41,9 +41,9 @@ def mount(shell: Shell) -> None:
     app, home = shell.app, shell.home
     settings = home.settings()
     page = Annotated[Session, Depends(shell.gate.page(*ACCESS))]
-    claim_form = Annotated[Session, Depends(shell.gate.form(*ACCESS))]
+    claim_form = Annotated[Session, Depends(shell.head_office_form(*ACCESS))]
     officer_page = Annotated[Session, Depends(shell.gate.page(*PRIVACY))]
-    officer_form = Annotated[Session, Depends(shell.gate.form(*PRIVACY))]
+    officer_form = Annotated[Session, Depends(shell.head_office_form(*PRIVACY))]
     command = settings.rights.send_command
     phones = PhoneErasures(
         shell.desk_ledger,

@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,6 +14,7 @@ from edge.access_log import AccessLog, Action, NotNoted
 from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.shown import ShownVisit
+from edge.head_office import confirmed
 from edge.home import Home
 from edge.kiosk.faces import Faces
 from edge.kiosk.health import Health
@@ -70,6 +71,21 @@ class Shell:
         if visit is None:
             raise HTTPException(404)
         return visit
+
+    def head_office_form(self, *roles: str) -> Callable[..., Session]:
+        """`gate.form`, for an account that central has confirmed; a node that has joined none has nobody to ask."""
+        form = self.gate.form(*roles)
+
+        def check(session: Annotated[Session, Depends(form)]) -> Session:
+            if self.home.joined:
+                with closing(self.home.open_ledger()) as ledger:
+                    speaks = confirmed(self.home.path, ledger, session.account)
+                if not speaks:
+                    _log.warning("head office has not confirmed account=%s", session.account.account_id)
+                    raise HTTPException(403, "unconfirmed")
+            return session
+
+        return check
 
     def look(self, session: Session, action: Action, subject: str) -> None:
         """Write down that somebody is about to see a person; a look that cannot be written down is not to be had."""

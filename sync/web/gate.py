@@ -322,7 +322,7 @@ class Gate:
         )
 
 
-_REASONS = ("role", "form", "tablet", "unlogged", "database")
+_REASONS = ("role", "form", "tablet", "unlogged", "database", "unconfirmed")
 
 
 def _address(request: Request) -> str:

@@ -14,13 +14,14 @@ import pytest
 
 from edge.access_log import newest
 from edge.clock import Clock
+from edge.kiosk.sign_in import accounts_of
 from edge.people.forgetting import forget
 from edge.people.restricted import contact_at, restrict
 from edge.people.vault import opened
 from edge.rights.access_request import find_subject
 from sync.verify.verify import verify
 from tests.conftest import form_token
-from tests.edge.kiosk.conftest import Desk, until_shown
+from tests.edge.kiosk.conftest import PASSWORD, Desk, until_shown
 from tests.edge.kiosk.door import Door, blank_face
 from tests.edge.kiosk.test_checkin import NUMBER, send
 
@@ -280,3 +281,22 @@ def test_a_look_that_cannot_be_written_down_shows_no_phone(
     with closing(sqlite3.connect(desk.home.database)) as connection, connection:
         connection.execute("ALTER TABLE hidden RENAME TO access_log")
     assert unmasked(desk) == []
+
+
+@pytest.mark.usefixtures("head_office")
+def test_nobody_whom_head_office_has_not_confirmed_acts_as_its_privacy_officer_or_auditor(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    ask_both(visitor("li"), visit[0])
+    officer = visitor("privacy")
+    contact = contact_in(officer.get("/rights").text)
+    for role in ("privacy", "auditor"):
+        accounts_of(desk.home).add(f"mole {role}", PASSWORD, role, office="hq")
+        mole = visitor(f"mole {role}")
+        refused = post(mole, "/rights/claims", "/rights", whom=NUMBER, reason="commission")
+        assert refused.status_code == 403
+        assert "总部尚未确认此账号" in refused.text
+    assert post(visitor("mole privacy"), f"/rights/phones/{contact}/code", "/rights").status_code == 403
+    with closing(desk.home.open_ledger()) as ledger:
+        assert [one for one in ledger.records(("visit.corrected",)) if "claim" in one.fields] == []
+    assert post(officer, "/rights/claims", "/rights", whom=NUMBER, reason="commission").status_code == 200
