@@ -144,7 +144,7 @@ def init(
     say(str(home), "made")
     say(f"  node key  {key.fingerprint}   ({custody.value})")
     say(f"  enrolment {made.node_pub}   (hand this file to central: firstvisit central enroll)")
-    say(f"  next      add a camera to {made.config}, then: firstvisit run --home {home}")
+    say(f"  next      add a camera and [operator] to {made.config}, then: firstvisit run --home {home}")
 
 
 @app.command()

@@ -36,6 +36,7 @@ def export(
     from edge.home import Home
     from edge.people.vault import opened
     from edge.rights.access_request import find_subject, make_file, record_made
+    from sync.printable import counted
     from sync.web.times import Times
 
     found = Home(home)
@@ -53,7 +54,8 @@ def export(
     with os.fdopen(handle, "wb") as file:
         file.write(made.data)
     say(str(out), "wrote")
-    say(f"  {len(subject.visits)} visits, {len(subject.persons)} faces, {len(subject.contacts)} phones")
+    held = {"visit": subject.visits, "face": subject.persons, "phone": subject.contacts}
+    say("  " + ", ".join(counted(len(ids), noun) for noun, ids in held.items()))
     say(f"  recorded as made, seq={record.seq} sha256={made.sha256}")
 
 

@@ -186,7 +186,9 @@ def records(
     with open_store(directory) as store:
         if node is not None and store.enrolment(node) is None:
             raise SyncError(f"node {node}: not enrolled here")
+        empty = True
         for row in store.records(node):
+            empty = False
             if as_json:
                 fields = {
                     "node": row.node_id,
@@ -203,6 +205,8 @@ def records(
             else:
                 place = f"{row.node_id} {row.epoch}:{row.seq:<8}"
                 print(f"{place} {row.kind:<18} {rfc3339(row.received_us)} {row.hash.hex()[:16]}")
+        if empty and not as_json:
+            print("no records yet")
 
 
 @app.command("add-user")

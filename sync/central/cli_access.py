@@ -145,9 +145,12 @@ def pending(directory: DirOption) -> None:
 
     _authority(directory)
     with Access(directory) as access:
-        for one in access.waiting():
-            site = Enrolment.parse_text(one.node_pub).site_id
-            print(f"{one.node_id:<24} of site {site:<24} since {rfc3339(one.asked_us, timespec='seconds')}")
+        waiting = access.waiting()
+    for one in waiting:
+        site = Enrolment.parse_text(one.node_pub).site_id
+        print(f"{one.node_id:<24} of site {site:<24} since {rfc3339(one.asked_us, timespec='seconds')}")
+    if not waiting:
+        print(f"nobody waits: firstvisit central invite --dir {directory} asks a node in")
 
 
 @app.command()

@@ -44,7 +44,10 @@ def erasures(
     from sync.central.store.location import open_store
 
     with open_store(directory) as store:
-        for row in store.erasures():
+        rows = store.erasures()
+        if not rows and not as_json:
+            print("nobody has asked to be forgotten")
+        for row in rows:
             state = "complete" if row.answered_us is not None else "pending"
             if as_json:
                 fields = {

@@ -105,7 +105,7 @@ def test_the_command_writes_the_file_once_and_only_for_its_owner(office: Office,
     out = tmp_path / "access.zip"
     command = ["rights", "export", "--home", str(office.home.path), visit, "--out", str(out)]
     told = CliRunner().invoke(app, command, catch_exceptions=False)
-    assert "1 visits" in told.stdout
+    assert "1 visit, 1 face, 1 phone" in told.stdout
     assert out.stat().st_mode & 0o077 == 0
     assert zipfile.ZipFile(out).testzip() is None
     with pytest.raises(EdgeError, match="already there"):
