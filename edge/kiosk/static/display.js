@@ -8,14 +8,24 @@
   let timer = null;
   let source = null;
 
+  let ended = false;
+  const revoked = () => { // heard from the stream and from what it fetches: one way out is enough
+    if (ended) return;
+    ended = true;
+    clearTimeout(timer);
+    source.close();
+    window.location.assign("/display");
+  };
+
   const show = (lost) => { shown.hidden = lost; away.hidden = !lost; };
 
   const renew = async () => {
+    if (ended) return;
     clearTimeout(timer);
     timer = setTimeout(renew, RETRY_MS);
     try {
       const answer = await fetch(shown.dataset.code, { cache: "no-store", signal: AbortSignal.timeout(RETRY_MS) });
-      if (answer.status === 401) { window.location.assign("/display"); return; } // revoked
+      if (answer.status === 401) { revoked(); return; }
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       shown.innerHTML = await answer.text();
       clearTimeout(timer);
@@ -30,10 +40,10 @@
   const follow = () => {
     source = new EventSource(shown.dataset.events);
     source.addEventListener("start", renew);
-    source.addEventListener("ended", () => window.location.assign("/display"));
+    source.addEventListener("ended", revoked);
     source.addEventListener("error", () => {
       renew();
-      if (source.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS); // refused, not interrupted
+      if (source.readyState === EventSource.CLOSED && !ended) setTimeout(follow, RETRY_MS); // refused, not interrupted
     });
   };
   follow();

@@ -161,7 +161,8 @@ def test_a_display_goes_on_through_a_reload_an_idle_desk_and_a_restart_of_the_no
             assert "登记屏" in page
             tablet_id = page.split('action="/tablets/')[1].split("/revoke")[0]
             wang.post(f"/tablets/{tablet_id}/revoke", data={"csrf_token": form_token(wang, "/tablets")})
-        screen.wait_for_url("**/login**")
+        screen.wait_for_selector("input[name=password]")
+        assert "/login" in screen.url
     finally:
         context.close()
         server.stop()
