@@ -115,7 +115,7 @@ class VisitorPage:
             raise HTTPException(422)
         sender = _sender(request)
         if not self._senders.admits(sender):
-            _log.warning("visitor form refused: %s has sent %d in %.0f s", sender, SENT_PER_ADDRESS, SENT_WINDOW_S)
+            _log.warning("visitor form refused: one address has sent %d in %.0f s", SENT_PER_ADDRESS, SENT_WINDOW_S)
             return self._pages.render(request, "notice.html", 429, why="full", site_name=self._operator)
         form = SentForm(
             opened.form_id,
