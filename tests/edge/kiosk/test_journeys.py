@@ -132,6 +132,10 @@ def test_a_night_that_left_arrivals_open_is_the_first_thing_the_manager_sees(
     page.click("button[value=walk_in]")
     page.wait_for_selector(".notice.good.told")
     page.goto("/manager")
+    wide = page.eval_on_selector_all(
+        ".table-wrap", "all => all.filter(one => one.scrollWidth > one.clientWidth).length"
+    )
+    assert wide == 0, "a phone shows each row of its tables whole"
     links = page.eval_on_selector_all(".left-open a", "all => all.map(one => one.getAttribute('href'))")
     assert sorted(links) == sorted(f"/visits/{visit}/checkin" for visit in left)
     assert records(desk, "day.closed")[-1].fields["unclosed"] == 3, "what was signed that night stays"
