@@ -21,7 +21,7 @@ from tests.bench.report import Row
 
 RATE, LOOK_EVERY_S, TELL_EVERY_S, GAP_S = 5, 2.0, 300.0, 30
 WARM_UP = 0.25  # of the soak: caches and arenas fill
-HALF_HOUR_S, HALVES_FROM_S = 1800.0, 4500.0
+HALF_HOUR_S, HALVES_FROM_S = 1800.0, 4400.0
 BLOCK_S, RESAMPLED = 600.0, 1000  # memory of one minute is like that of the minute before
 
 
