@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from edge.desk.shown import FORGETTING, OF_TWO, MergeSaid, ShownVisit, decided, later, merge_said
+from edge.desk.folding import FORGETTING, OF_TWO, decided, later, merge_said
+from edge.desk.shown import MergeSaid, ShownVisit
 from sync.format.head_office import APPLIED, Basis
 from sync.format.records import Record
 from sync.format.source import answers
@@ -35,7 +36,7 @@ class Arrivals:
         return self._revision
 
     def add(self, record: Record) -> list[str]:
-        """Fold in the next record of shown.KINDS; returns the ids of the visits it changes."""
+        """Fold in the next record of folding.KINDS; returns the ids of the visits it changes."""
         basis = self._basis(record) if answers(record) else None
         with self._lock:
             self._revision += 1

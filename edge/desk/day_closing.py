@@ -14,8 +14,8 @@ from pathlib import Path
 from edge.clock import KernelTime, read_kernel
 from edge.desk.arrivals import Arrivals
 from edge.desk.day import Day, closed_fields, count, read_closed
+from edge.desk.folding import KINDS
 from edge.desk.shifts import Shifts
-from edge.desk.shown import KINDS
 from edge.proven import proven
 from edge.sure_time import SureTime
 from sync.format.canonical import Fields

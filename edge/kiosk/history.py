@@ -3,7 +3,7 @@
 from itertools import islice
 
 from edge.desk.arrivals import FEED
-from edge.desk.shown import FORGETTING, KINDS, OF_TWO
+from edge.desk.folding import FORGETTING, KINDS, OF_TWO
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND, settles
 from sync.node.ledger import Ledger

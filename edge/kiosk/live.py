@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 
-from edge.desk import shown
+from edge.desk import folding
 from edge.desk.arrivals import FEED, Arrivals
 from edge.desk.shown import ShownVisit
 from edge.kiosk import health as vitals
@@ -23,7 +23,7 @@ from sync.web.live import Live
 
 _log = logging.getLogger(__name__)
 _LOOK_S = 0.3
-_KINDS = (*shown.KINDS, *vitals.KINDS)
+_KINDS = (*folding.KINDS, *vitals.KINDS)
 _START_S = 60
 
 

@@ -17,8 +17,8 @@ from edge.clock import Clock, KernelTime, read_kernel
 from edge.desk.arrivals import Arrivals
 from edge.desk.day import MOST_HOSTS, Day, HostTally, Tally, closed_fields, count, read_closed
 from edge.desk.day_closing import DayClosing, closed_days, closings
+from edge.desk.folding import KINDS
 from edge.desk.shifts import Shifts
-from edge.desk.shown import KINDS
 from edge.home import Home
 from edge.settings import Shift
 from sync.format.canonical import encode

@@ -11,9 +11,9 @@ from edge.clock import Clock
 from edge.desk.arrivals import Arrivals
 from edge.desk.checkin import Arrival, CheckIn, NotNow, Registration
 from edge.desk.day import closed_fields, count
+from edge.desk.folding import KINDS
 from edge.desk.parties import PartyDesk, ShownParty, parties_of
 from edge.desk.shifts import Shifts
-from edge.desk.shown import KINDS
 from edge.home import Home
 from edge.settings import Shift
 from sync.format.keyring import KeyRing

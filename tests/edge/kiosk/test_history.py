@@ -9,7 +9,7 @@ import pytest
 
 from edge.clock import Clock
 from edge.desk.arrivals import FEED, Arrivals
-from edge.desk.shown import KINDS
+from edge.desk.folding import KINDS
 from edge.home import Home
 from edge.kiosk.health import Health
 from edge.kiosk.history import MOST_WAITING, begin_behind, waiting_before, window_us
