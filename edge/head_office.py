@@ -6,13 +6,12 @@ from pathlib import Path
 
 from edge.home import Home
 from edge.proven import proven
-from sync.format.accounts import KIND
+from sync.format.accounts import KIND, Account
 from sync.format.head_office import APPLIED, Basis, HeadOffice, bases
 from sync.format.records import Record
 from sync.format.visit_fields import text_of
 from sync.node.ledger import Ledger
 from sync.node.trust import account_notices
-from sync.web.accounts import Account
 
 _TOLD = (KIND, APPLIED)
 

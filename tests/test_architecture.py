@@ -85,8 +85,8 @@ def test_a_package_imports_only_what_the_design_lets_it(package: str) -> None:
     assert wrong == []
 
 
-# who somebody is, and how a time or a text reads in a language: paper and records need them as much as pages do
-NO_PAGES = ("sync.web.accounts", "sync.web.languages", "sync.web.times")
+# how a time or a text reads in a language: paper and records need them as much as pages do
+NO_PAGES = ("sync.web.languages", "sync.web.times")
 
 
 def test_the_desk_and_the_rights_know_nothing_of_their_pages() -> None:

@@ -11,13 +11,13 @@ from edge import EdgeError
 from edge.desk.checkin import Way
 from edge.head_office import confirmed, counted
 from edge.proven import proven
+from sync.format.accounts import Account
 from sync.format.canonical import Fields
 from sync.format.head_office import APPLIED
 from sync.format.records import Record
 from sync.format.source import APPROVED, CHECKED_IN, Proposal, Source, Verdict, answers, proposed, source_of
 from sync.format.visit_fields import CORRECTED
 from sync.node.ledger import Ledger
-from sync.web.accounts import Account
 
 REASONS = ("typo", "wrong_source", "agent_evidence", "earlier_visit", "other")
 """Why somebody asks."""

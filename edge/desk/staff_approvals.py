@@ -14,11 +14,11 @@ from edge.proven import proven
 from edge.recognition.enrolment import KIND, agent_code, known_in, newest_visit
 from edge.recognition.roster import from_outside
 from edge.rights.retention import erase
+from sync.format.accounts import Account
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.source import Verdict
 from sync.node.ledger import Ledger
-from sync.web.accounts import Account
 
 LAPSES_AFTER_S = 14 * 86_400.0
 """How long a face waits for a word before it is erased: nobody's is kept on a mere request."""

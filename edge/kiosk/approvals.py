@@ -18,9 +18,9 @@ from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import APPROVALS
 from edge.kiosk.shell import Shell
 from edge.people.vault import opened
+from sync.format.accounts import Account
 from sync.format.records import Record
 from sync.node.in_force import KeyNotInForce
-from sync.web.accounts import Account
 from sync.web.sessions import Session
 
 _log = logging.getLogger(__name__)

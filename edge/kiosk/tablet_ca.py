@@ -12,19 +12,18 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from edge import EdgeError
 from sync.storage.files import close_to_others, write_durably
+from sync.transport.issuing import BACKDATED, new_authority, new_leaf
 from sync.transport.server_pair import ServerPair
-from sync.transport.tls import host_name, host_names, key_pem, key_usage, load_certificate, load_key, new_key, pem
+from sync.transport.tls import host_name, host_names, key_pem, load_certificate, load_key, new_key, pem
 
 FOLDER = "kiosk-tls"  # in a HOME; `tls` there is the node's own, for its sessions with central
 LOCAL_NAMES = ("localhost", "127.0.0.1")
 _CA_LIFE = timedelta(days=10 * 365)
 _LEAF_LIFE = timedelta(days=825)  # Apple's devices take none that lasts longer, of an authority the user has added too
-_BACKDATED = timedelta(days=1)  # for tablets whose clocks are behind
 
 
 class TabletCaError(EdgeError):
@@ -79,78 +78,42 @@ def issue(home: Path, names: Sequence[str], now: datetime, *, replace: bool = Fa
         raise TabletCaError(f"{ca.folder}: {error.strerror}") from error
     if replace or not ca.certificate.exists():
         _create(ca, alternatives, now)
-    authority = load_certificate(ca.certificate)
-    if authority.not_valid_after_utc < now:
+    issuer = load_certificate(ca.certificate)
+    if issuer.not_valid_after_utc < now:
         raise TabletCaError(f"{ca.certificate}: expired; --replace makes another, for every tablet to trust anew")
     for name, alternative in zip(wanted, alternatives, strict=True):
-        if not _vouches(authority, alternative):
+        if not _vouches(issuer, alternative):
             raise TabletCaError(
-                f"--name {name}: {ca.certificate} vouches for {', '.join(_permitted(authority))} only;"
+                f"--name {name}: {ca.certificate} vouches for {', '.join(_permitted(issuer))} only;"
                 " --replace makes another authority, for every tablet to trust anew"
             )
     key = new_key()
-    leaf = _leaf(authority, load_key(ca.key), key.public_key(), alternatives, now)
+    ends = min(now + _LEAF_LIFE - BACKDATED, issuer.not_valid_after_utc)
+    certified = new_leaf(
+        issuer, load_key(ca.key), "FirstVisit kiosk", key.public_key(), now, ends,
+        ExtendedKeyUsageOID.SERVER_AUTH, [x509.SubjectAlternativeName(alternatives)],
+    )  # fmt: skip
     ca.pair.certificate.unlink(missing_ok=True)  # cut off between the two, the next start finds no pair that misfits
     write_durably(ca.pair.key, key_pem(key), 0o600)
-    write_durably(ca.pair.certificate, pem(leaf))
+    write_durably(ca.pair.certificate, pem(certified))
     return ca
 
 
 def _create(ca: TabletCa, alternatives: Sequence[x509.GeneralName], now: datetime) -> None:
     key = new_key()
-    name = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "FirstVisit"),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"FirstVisit desk {alternatives[0].value}"),
-        ]
-    )
     permitted = [
         x509.IPAddress(ip_network(one.value)) if isinstance(one, x509.IPAddress) else one for one in alternatives
     ]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + _CA_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .add_extension(key_usage(signs_certificates=True), True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
-        .add_extension(x509.NameConstraints(permitted, None), True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        .sign(key, hashes.SHA256())
+    extensions = [
+        (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False),
+        (x509.NameConstraints(permitted, None), True),
+    ]
+    certificate = new_authority(
+        key, "FirstVisit", f"FirstVisit desk {alternatives[0].value}", now, _CA_LIFE, extensions
     )
     ca.certificate.unlink(missing_ok=True)
     write_durably(ca.key, key_pem(key), 0o600)
     write_durably(ca.certificate, pem(certificate))
-
-
-def _leaf(
-    authority: x509.Certificate,
-    signer: ec.EllipticCurvePrivateKey,
-    key: ec.EllipticCurvePublicKey,
-    alternatives: Sequence[x509.GeneralName],
-    now: datetime,
-) -> x509.Certificate:
-    ends = min(now + _LEAF_LIFE - _BACKDATED, authority.not_valid_after_utc)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "FirstVisit kiosk")]))
-        .issuer_name(authority.subject)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(ends)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-        .add_extension(key_usage(signs_certificates=False), True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
-        .add_extension(x509.SubjectAlternativeName(alternatives), False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)
-        .sign(signer, hashes.SHA256())
-    )
 
 
 def _vouches(authority: x509.Certificate, alternative: x509.GeneralName) -> bool:

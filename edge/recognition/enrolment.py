@@ -18,12 +18,12 @@ from edge.recognition.decision import Strictness
 from edge.recognition.gallery import Gallery
 from models.faces import Image, Template
 from models.pack import Pack
+from sync.format.accounts import Account
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
 from sync.node.ledger import Ledger
-from sync.web.accounts import Account
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 SALT_BYTES = 32

@@ -11,12 +11,13 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from sync import SyncError
 from sync.central.access import Access, Kind
 from sync.format.records import valid_name
 from sync.storage.files import write_durably
+from sync.transport.issuing import BACKDATED, new_authority, new_leaf
 from sync.transport.tls import (
     CENTRAL_NAME,
     FOLDER,
@@ -25,7 +26,6 @@ from sync.transport.tls import (
     host_name,
     host_names,
     key_pem,
-    key_usage,
     load_certificate,
     load_key,
     new_key,
@@ -37,7 +37,6 @@ LOCAL_NAMES = ("127.0.0.1", "localhost")
 _CA_LIFE = timedelta(days=30 * 365)
 _CLIENT_LIFE = timedelta(days=180)  # renewed with RENEW_BEFORE left: a node may be away for four months unnoticed
 _SERVER_LIFE = timedelta(days=5 * 365)  # nobody but this central's nodes trusts it, and a broker restarts rarely
-_BACKDATED = timedelta(days=1)  # for clocks that are behind
 _CRL_LIFE = _CA_LIFE  # OpenSSL refuses everybody once a list has expired; a new one is written at every revocation
 
 
@@ -92,7 +91,7 @@ class Authority:
         builder = (
             x509.CertificateRevocationListBuilder()
             .issuer_name(self._certificate.subject)
-            .last_update(now - _BACKDATED)
+            .last_update(now - BACKDATED)
             .next_update(now + _CRL_LIFE)
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
             .add_extension(x509.CRLNumber(int(now.timestamp())), False)
@@ -129,23 +128,7 @@ class Authority:
         now: datetime,
         kind: Kind,
     ) -> Issued:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(self._certificate.subject)
-            .public_key(key)
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - _BACKDATED)
-            .not_valid_after(now + life)
-            .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-            .add_extension(key_usage(signs_certificates=False), True)
-            .add_extension(x509.ExtendedKeyUsage([usage]), False)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), False)
-            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), False)
-        )
-        for extension in extensions:
-            builder = builder.add_extension(extension, False)
-        certificate = builder.sign(self._key, hashes.SHA256())
+        certificate = new_leaf(self._certificate, self._key, name, key, now, now + life, usage, extensions)
         with Access(self._directory) as access:
             ends_us = _us(certificate.not_valid_after_utc)
             access.issued(certificate.serial_number, name, kind, ends_us, _us(now), pem(certificate))
@@ -214,25 +197,7 @@ def write_pair(files: TlsFiles, key: ec.EllipticCurvePrivateKey, certificate: st
 
 def _create(directory: Path, central_id: str, now: datetime) -> None:
     key = load_key(_key_path(directory)) if _key_path(directory).exists() else new_key()
-    name = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, central_id),
-            x509.NameAttribute(NameOID.COMMON_NAME, "FirstVisit CA"),
-        ]
-    )
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + _CA_LIFE)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .add_extension(key_usage(signs_certificates=True), True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        .sign(key, hashes.SHA256())
-    )
+    certificate = new_authority(key, central_id, "FirstVisit CA", now, _CA_LIFE)
     try:
         _key_path(directory).parent.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:

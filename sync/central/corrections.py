@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias
 from sync import SyncError
 from sync.central.keys import load_key, load_public
 from sync.central.store.location import open_store
+from sync.format.accounts import Account
 from sync.format.messages import Notice
 from sync.format.notices import AccountWord, BadBody, read_order
 from sync.format.source import Verdict
-from sync.web.accounts import Account
 
 Fault: TypeAlias = Literal["missing", "own_office", "already", "odd"]
 

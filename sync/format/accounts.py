@@ -19,6 +19,19 @@ CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who may sign in; only `account_id` ever enters a record.
+
+    office: the site they belong to, or another code such as head_office; empty where the application knows none.
+    """
+
+    account_id: str
+    name: str
+    role: str
+    office: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class AccountChange:
     """An account as it is once `act` is done; office: empty where the application knows none."""
 

@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from sync import SyncError
-from sync.format.accounts import AccountChange, Act
+from sync.format.accounts import Account, AccountChange, Act
 from sync.web.backoff import Attempt, Backoff, Wait
 from sync.web.changes import Changing, untold
 from sync.web.tables import locked, opened
@@ -40,19 +40,6 @@ _KEYED = "hmac-sha256:"  # before the hash of a PIN; an older one has none, unti
 
 class NotAnAccount(SyncError):
     """An account that may not be made so; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Somebody who may sign in; only `account_id` ever enters a record.
-
-    office: the site they belong to, or another code such as head_office; empty where the application knows none.
-    """
-
-    account_id: str
-    name: str
-    role: str
-    office: str = ""
 
 
 @dataclass(frozen=True, slots=True)

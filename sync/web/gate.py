@@ -11,9 +11,10 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from sync.format.accounts import Account
 from sync.storage.database import DatabaseError
 from sync.web import csrf
-from sync.web.accounts import Account, Accounts, Refused
+from sync.web.accounts import Accounts, Refused
 from sync.web.backoff import Wait
 from sync.web.pages import Pages
 from sync.web.sessions import LONGEST_S, Session, Sessions

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync.web.accounts import Account
+from sync.format.accounts import Account
 from sync.web.tables import locked, opened
 from sync.web.tablets import Tablet
 

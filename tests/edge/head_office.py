@@ -12,12 +12,11 @@ from sync.central.ingest import Arrived, Ingest
 from sync.central.keys import load_serving_keys
 from sync.central.notices import order
 from sync.central.store.location import open_store
-from sync.format.accounts import AccountChange
+from sync.format.accounts import Account, AccountChange
 from sync.format.notices import AccountSet, Order
 from sync.format.wire import encode_frame
 from sync.node.trust import Trust, join
 from sync.storage.database import connect
-from sync.web.accounts import Account
 from tests.sync.uplink_site import Central
 
 

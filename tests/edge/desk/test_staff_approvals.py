@@ -15,9 +15,9 @@ from edge.people.vault import opened
 from edge.recognition.enrolment import Enrolment, Faces, enrol
 from edge.recognition.roster import Roster
 from edge.rights.retention import expire
+from sync.format.accounts import Account
 from sync.format.records import Record
 from sync.node.ledger import Ledger
-from sync.web.accounts import Account
 from tests.edge.head_office import HeadOffice
 from tests.edge.visiting import PACK, T0, Node, after, must, person
 

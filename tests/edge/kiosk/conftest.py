@@ -13,7 +13,8 @@ import pytest
 from edge.desk.desk_secrets import desk_secret
 from edge.home import Home, create_home
 from edge.kiosk.app import create_app
-from sync.web.accounts import Account, Accounts
+from sync.format.accounts import Account
+from sync.web.accounts import Accounts
 from sync.web.server import PageServer
 from tests.edge.head_office import HeadOffice
 from tests.edge.kiosk.door import CONFIG, Door

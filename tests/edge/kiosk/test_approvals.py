@@ -10,8 +10,9 @@ from edge.clock import Clock
 from edge.desk.desk_secrets import desk_secret
 from edge.kiosk.sign_in import accounts_of
 from sync.central.corrections import answer
+from sync.format.accounts import Account
 from sync.format.records import Record
-from sync.web.accounts import Account, Accounts
+from sync.web.accounts import Accounts
 from tests.conftest import form_token
 from tests.edge.head_office import HeadOffice
 from tests.edge.kiosk.conftest import PASSWORD, Desk, until, until_shown

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from edge.kiosk import tablet_ca
 from edge.kiosk.tablet_ca import TabletCaError, issue
 from sync import SyncError
+from sync.transport.issuing import new_leaf
 from sync.transport.server_pair import ServerPair
 from sync.transport.tls import host_name, key_pem, load_certificate, load_key, new_key, pem, utc_now
 
@@ -83,7 +84,10 @@ def test_whoever_copies_the_authority_s_key_can_stand_in_for_no_other_name(
     key = new_key()
     signer = load_key(ca.key)
     names = [host_name("bank.example")]
-    leaf = tablet_ca._leaf(load_certificate(ca.certificate), signer, key.public_key(), names, utc_now())
+    issuer, ends = load_certificate(ca.certificate), utc_now() + timedelta(days=30)
+    extensions = [x509.SubjectAlternativeName(names)]
+    usage = ExtendedKeyUsageOID.SERVER_AUTH
+    leaf = new_leaf(issuer, signer, "forged", key.public_key(), utc_now(), ends, usage, extensions)
     (tmp_path / "forged.crt").write_text(pem(leaf))
     (tmp_path / "forged.key").write_text(key_pem(key))
     monkeypatch.setenv("SSL_CERT_FILE", str(ca.certificate))  # a device that trusts this authority and no other

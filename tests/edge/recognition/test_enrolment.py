@@ -29,11 +29,11 @@ from edge.settings import new_config
 from models.calibration import Calibration
 from models.faces import Image
 from models.pack import Pack
+from sync.format.accounts import Account
 from sync.format.records import Record
 from sync.format.signing import commitment
 from sync.node.ledger import Ledger
 from sync.verify.verify import verify
-from sync.web.accounts import Account
 from tests.edge.visiting import T0, Node, person
 
 

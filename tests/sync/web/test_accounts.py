@@ -9,7 +9,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 
 from sync import SyncError
-from sync.web.accounts import Account, Accounts, NotAnAccount, Refused
+from sync.format.accounts import Account
+from sync.web.accounts import Accounts, NotAnAccount, Refused
 from sync.web.backoff import FREE_FAILURES, LONGEST_SHARED_WAIT_S, LONGEST_WAIT_S, Wait
 from sync.web.sessions import Sessions
 from sync.web.tablets import Tablet, Tablets

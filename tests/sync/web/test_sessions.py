@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
-from sync.web.accounts import Account, Accounts
+from sync.format.accounts import Account
+from sync.web.accounts import Accounts
 from sync.web.sessions import LONGEST_S, Sessions
 from sync.web.tablets import Tablets
 

@@ -13,11 +13,12 @@ from sync.central.log import CentralLog
 from sync.central.nightly import CentralNight
 from sync.central.notices import order
 from sync.central.store.location import accounts_path, open_store
+from sync.format.accounts import Account
 from sync.format.log_proof import LogHead
 from sync.format.notices import AccountWord, Erase, Policy, read_order
 from sync.format.records import Record
 from sync.verify.nightly import Checked
-from sync.web.accounts import Account, Accounts
+from sync.web.accounts import Accounts
 from sync.web.bodies import MAX_FORM_BYTES
 from sync.web.server import PageServer
 from tests.conftest import answered_early, form_token
