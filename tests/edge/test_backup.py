@@ -382,7 +382,7 @@ def test_a_copy_out_of_reach_keeps_the_erasure_pending_until_it_is_back(lived_in
     keys.rename(tmp_path / "drawer")
     assert forget(lived_in, "p-1") == (f"{keys}: out of reach",)
     (finding,) = _copies(lived_in)
-    assert finding.text.startswith(f"{keys}: the keys of 1 people erased here")
+    assert finding.text.startswith(f"{keys}: the keys of 1 person erased here")
     keys.mkdir()  # where it was mounted is empty now
     assert forget(lived_in, "p-1") == (f"{keys}: out of reach",)
     keys.rmdir()
