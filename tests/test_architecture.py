@@ -242,3 +242,18 @@ def test_readme_names_every_command() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     commands = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     assert [name for name in commands if f"`{name}`" not in text and f"firstvisit {name}" not in text] == []
+
+
+def test_a_readme_names_every_module_of_the_node_but_the_pages() -> None:
+    """A folder's own page, where it has one; else edge's, by the path under it."""
+    edge = ROOT / "edge"
+    unnamed = []
+    for path in edge.rglob("*.py"):
+        own = path.parent / "README.md"
+        page = own if own.is_file() else edge / "README.md"
+        told = f"`{path.relative_to(page.parent).as_posix()}`"
+        if path.stem.startswith("__") or path.parent.name == "kiosk":
+            continue
+        if told not in page.read_text(encoding="utf-8"):
+            unnamed.append(str(path.relative_to(ROOT)))
+    assert unnamed == []
