@@ -19,6 +19,7 @@ from sync.format.visit_fields import CORRECTED, taken_out
 from sync.node.ledger import Ledger
 
 REASON = "other_person"
+UNSURE = "visit.unsure"
 
 
 class NotTheirs(EdgeError):
@@ -34,8 +35,9 @@ class Splitting:
         self._home = home
 
     def other_person(self, visit_id: str, person_id: str, request: str, account_id: str) -> list[Record]:
-        """Record that a visit was somebody else's: it is a first visit, and the two are a pair.
+        """Record that a visit was somebody else's: it is of a person of its own, and the two are a pair.
 
+        A decision of the node's own stays: that a visit was a first one moves commission, and is for an auditor.
         A face that was taken for another's once would be again, so that every visit near one of the two is a question.
         What the visit left (templates, picture, explanation, signature, consent) goes to a new id. Said before, the
         records of then. Raises NotTheirs, KeyNotInForce; nothing is recorded then.
@@ -57,7 +59,9 @@ class Splitting:
                 _settle_consents(ledger, vault, transaction.connection, visit_id, whose, heir)
                 mark_lookalikes(transaction.connection, whose, heir)
                 sent: Fields = {"visit": visit_id, "request": request, "account": account_id}
-                said: Fields = {"decision": "first", "person": heir, "reason": REASON}
+                said: Fields = {"person": heir, "reason": REASON}
+                if ledger.about(visit_id, (UNSURE,)):  # left to the desk, whose answer it was that they are one person
+                    said["decision"] = "first"
                 taken: Fields = {"persons": [whose, heir], "person": whose, "reason": "visit", "templates": templates}
                 return [transaction.append(CORRECTED, sent | said), transaction.append(SPLIT, sent | taken)]
 

@@ -335,7 +335,7 @@ class _Page:
 
     def _what(self, record: Record, t: Texts) -> str:
         key = f"later.{record.kind.replace('.', '_')}"
-        if record.kind == CORRECTED and not settles(record.fields):
+        if record.kind == CORRECTED and not (settles(record.fields) and self._c.settled.original == "unsure"):
             key += "_proposed" if proposed(record.fields) else "_beside"
         if answers(record):
             rests = [one.basis for one in self._c.source.proposals if one.decided is record]

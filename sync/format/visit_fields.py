@@ -60,13 +60,16 @@ def decides_earlier(fields: Fields) -> bool:
 def settle(kind: str, decided: Fields, correction: Fields | None) -> Settled:
     """Apply a visit's newest `visit.corrected` that `settles` (None without one) to the record that decided it.
 
+    The desk decides what the node has left to it, an `unsure`, and nothing else: a decision of the node's own stays,
+    whatever key signs a correction, and who came first is then for an auditor of another office (source.py).
     A decision or a person that the correction lacks, or names in a way that this version does not know, stays the
     node's own: the word of a later version must not become a claim that nobody made.
     """
     original = DECISION_OF_KIND[kind]
     later = correction if correction is not None and settles(correction) else {}
+    said = DECISION_OF_KIND.get(f"visit.{later.get('decision')}", original)
     return Settled(
-        decision=DECISION_OF_KIND.get(f"visit.{later.get('decision')}", original),
+        decision=said if original == "unsure" else original,
         original=original,
         person_id=text_of(later, "person") or text_of(decided, "person"),
         corrected=bool(later),

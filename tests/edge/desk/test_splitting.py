@@ -7,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from edge.clock import Clock
+from edge.desk.answers import Answers
+from edge.desk.arrivals import Arrivals
+from edge.desk.folding import KINDS
+from edge.desk.shown import ShownVisit
 from edge.desk.splitting import NotTheirs, Splitting
 from edge.rights.retention import erase
 from edge.visits.explanation import explain
@@ -40,6 +44,15 @@ def gone(node: Node, track: int, at_s: float) -> None:
     node.visits.sweep(after(at_s + 5 * HOURS))
 
 
+def must_show(node: Node, visit_id: str) -> ShownVisit:
+    arrivals = Arrivals()
+    for record in node.ledger.records(KINDS):
+        arrivals.add(record)
+    shown = arrivals.get(visit_id)
+    assert shown is not None
+    return shown
+
+
 def split(node: Node, visit: str, whose: str) -> list[Record]:
     splitting = Splitting(lambda: node.home.open_ledger("desk", Clock()), node.home)
     return splitting.other_person(visit, whose, secrets.token_hex(16), "acc-wang")
@@ -56,7 +69,7 @@ def test_a_visit_of_somebody_else_takes_its_face_along_and_leaves_the_person_the
     assert templates(node, whose) == 2
     corrected, taken = split(node, false, whose)
     heir = corrected.fields["person"]
-    assert (corrected.kind, corrected.fields["decision"]) == ("visit.corrected", "first")
+    assert (corrected.kind, "decision" in corrected.fields) == ("visit.corrected", False)
     assert (taken.kind, taken.fields["visit"], taken.fields["reason"]) == ("person.split", false, "visit")
     assert (taken.fields["person"], taken.fields["persons"]) == (whose, [whose, heir])
     assert (templates(node, whose), templates(node, heir)) == (1, 1)
@@ -67,6 +80,19 @@ def test_a_visit_of_somebody_else_takes_its_face_along_and_leaves_the_person_the
     assert node.vault.of_visits.crop(own) is None
     assert node.vault.of_visits.crop(false) == CROP, "under a key of its own"
     assert verify(node.home.path).ok
+
+
+def test_what_was_left_to_the_desk_the_desk_may_say_to_be_somebody_new(node: Node) -> None:
+    whose = must(node.arrive(person(0), 1, after(0)), "first")["person"]
+    gone(node, 1, 5)
+    asked = must(node.arrive(like(person(0), 0.4), 2, after(6 * HOURS)), "unsure")
+    gone(node, 2, 6 * HOURS + 5)
+    home, row = node.home, must_show(node, asked["visit"])
+    Answers(lambda: home.open_ledger("desk", Clock()), home.database, home.keys_database).answer(row, whose, "acc-li")
+    corrected, _ = split(node, asked["visit"], whose)
+    assert corrected.fields["decision"] == "first"
+    row = must_show(node, asked["visit"])
+    assert (row.original, row.decision, row.person_id) == ("unsure", "first", corrected.fields["person"])
 
 
 def test_whoever_comes_again_of_the_two_is_a_question_and_not_the_wrong_one(
@@ -85,7 +111,9 @@ def test_a_visit_that_goes_on_is_the_others_in_the_running_node(node: Node) -> N
     heir = split(node, back["visit"], first["person"])[0].fields["person"]
     must(node.arrive(person(5), 3, after(6 * HOURS + 60)), "first")
     (row,) = [one for one in visit_log(node.ledger) if one.visit_id == back["visit"]]
-    assert (row.person_id, row.decision, row.original_decision) == (heir, "first", "return")
+    assert (row.person_id, row.decision, row.original_decision) == (heir, "return", "return"), (
+        "no desk makes a first visit"
+    )
     assert node.visits._book.newest_of(heir) is not None
 
 
@@ -128,7 +156,7 @@ def test_both_verifiers_name_whose_visit_it_was_not(tmp_path: Path) -> None:
     site = ASite(tmp_path / "home")
     site.watch(HOUR_US)
     visit = site.visit("return", person="p-1")
-    site.desk.append("visit.corrected", {"visit": visit, "decision": "first", "person": "p-2", "account": "u-1"})
+    site.desk.append("visit.corrected", {"visit": visit, "person": "p-2", "account": "u-1"})
     site.desk.append("person.split", {"visit": visit, "persons": ["p-1", "p-2"], "person": "p-1", "reason": "visit"})
     site.ack(checkpoint=True)
     bundle = bundle_of(site.path, visit)

@@ -211,7 +211,7 @@ def test_a_visit_that_was_split_out_is_not_where_somebody_was_first_here(desk: D
     false, person = door.arrive("first", ago_s=7200)
     true, _ = door.arrive("return", person=person, similarity=0.8)
     with closing(desk.home.open_ledger("desk", Clock())) as ledger:
-        ledger.append("visit.corrected", {"visit": false, "decision": "first", "person": "p-other", "account": "a"})
+        ledger.append("visit.corrected", {"visit": false, "person": "p-other", "account": "a"})
     with opened(desk.home.database, desk.home.keys_database) as vault, closing(desk.home.open_ledger()) as ledger:
         been = by_face(ledger, vault, person)
     assert been is not None

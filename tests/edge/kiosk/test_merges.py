@@ -135,6 +135,6 @@ def test_one_visit_is_split_out_of_a_person_by_the_manager_with_the_faces_side_b
     assert (record.fields["visit"], record.fields["person"]) == (false, known)
     assert all(f"已单独成为另一人，记录 #{record.seq}" in page for page in pages)
     assert f"记录 #{record.seq}" in li.get(f"/visits/{false}/why").text
-    assert "首访" in li.get(f"/fragments/arrival/{false}").text
+    assert "d-return" in li.get(f"/fragments/arrival/{false}").text, "no desk makes a first visit of it"
     assert manager.get(f"/crops/{false}.jpg").status_code == 200
     assert verify(desk.home.path).ok

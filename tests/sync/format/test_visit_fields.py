@@ -32,3 +32,9 @@ def test_a_correction_of_something_else_leaves_decision_and_person_alone(correct
 def test_what_a_correction_says_in_words_of_a_later_version_changes_nothing(correction: Fields) -> None:
     settled = settle("visit.unsure", DECIDED, correction)
     assert (settled.decision, settled.person_id, settled.corrected) == ("unsure", "p-provisional", True)
+
+
+@pytest.mark.parametrize("kind", ["visit.seen", "visit.first", "visit.return"])
+def test_no_key_of_the_desk_makes_a_first_visit_of_what_the_node_decided_itself(kind: str) -> None:
+    settled = settle(kind, DECIDED, {"visit": "v-1", "decision": "first", "person": "p-2"})
+    assert (settled.decision, settled.person_id, settled.corrected) == (settled.original, "p-2", True)
