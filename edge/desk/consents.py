@@ -172,14 +172,16 @@ def forget_face(
     because: Because,
     request: str,
     account_id: str | None,
+    given_with: str | None = None,
 ) -> Forgotten:
     """Forget face, pictures and signature of a visit's person at once; the visits stay, and so does a phone.
 
     at: (epoch, seq) of the visit's first record. person_id: as the page has it, None where nobody has been compared
     yet. request: the same form again gets the record of the first time back. account_id: None where the visitor takes
     it back themselves, by the phone that gave it: a form may have been bound to somebody else's arrival, so that only
-    what was agreed to with it can go; raises AgreedBefore otherwise. Raises NothingToForget where there is no face, or,
-    to take a consent back, none that stands.
+    what was agreed to with it can go, by the request of its registration (given_with); raises AgreedBefore where
+    anything else was agreed to. Raises NothingToForget where there is no face, or, to take a consent back, none that
+    stands.
     """
     consent = because in ("withdrawn", "undone")
     kind = WITHDRAWN if consent else ERASED
@@ -194,9 +196,9 @@ def forget_face(
                 raise NothingToForget(f"visit {visit_id}: no face is kept")
             if consent and vault.consented_us(person) is None:
                 raise NothingToForget(f"visit {visit_id}: no consent stands")
-            earlier = _earlier_consent(ledger, person, visit_id)
-            if account_id is None and earlier is not None:
-                raise AgreedBefore(f"visit {visit_id}: consented at another visit too")
+            if account_id is None:
+                _hold_to_form(ledger, vault, person, visit_id, given_with)
+            earlier = _earlier_consent(ledger, vault, person, visit_id)
             if because == "undone" and account_id is not None and earlier is not None:
                 with ledger.transaction() as transaction:
                     if _person(ledger, visit_id, at, person_id) != named:
@@ -220,18 +222,42 @@ def forget_face(
             return Forgotten(record, tuple(vault.unreached()))
 
 
-def _earlier_consent(ledger: Ledger, person_id: str, visit_id: str) -> Record | None:
+def _hold_to_form(ledger: Ledger, vault: Vault, person_id: str, visit_id: str, given_with: str | None) -> None:
+    """Raise NothingToForget where nothing was agreed to with a form, AgreedBefore where that is not all there is.
+
+    Whoever is known for longer than the chain reaches back may have agreed to that in a record that is purged.
+    """
+    of_form = [one.hash for one in ledger.about(visit_id, (GIVEN,)) if one.fields.get("request") == given_with]
+    if not of_form:
+        raise NothingToForget(f"visit {visit_id}: nothing was agreed to with this form")
+    since_us, head = vault.known_since_us(person_id), ledger.head()
+    first = next(ledger.between((0, 0), (head.epoch, head.seq)), None) if head is not None else None
+    purged = first is not None and (first.epoch, first.seq) != (1, 1)
+    older = purged and first is not None and since_us is not None and since_us < first.stamp.wall_us
+    if older or any(one.hash not in of_form for one in _consents(ledger, vault, person_id)):
+        raise AgreedBefore(f"visit {visit_id}: consented otherwise too")
+
+
+def _earlier_consent(ledger: Ledger, vault: Vault, person_id: str, visit_id: str) -> Record | None:
     """The consent by which somebody is kept whatever becomes of the one given at this visit."""
-    stands: Record | None = None
-    for record in ledger.naming(person_id, (GIVEN, WITHDRAWN, ERASED)):
+    elsewhere = [one for one in _consents(ledger, vault, person_id) if one.fields.get("visit") != visit_id]
+    return elsewhere[-1] if elsewhere else None
+
+
+def _consents(ledger: Ledger, vault: Vault, person_id: str) -> list[Record]:
+    """The consents of a person's that nothing has ended, also under ids that were merged into theirs."""
+    known_as = {person_id, *vault.known_as(person_id)}
+    found = {one.hash: one for name in known_as for one in ledger.naming(name, (GIVEN, WITHDRAWN, ERASED))}
+    stand: list[Record] = []
+    for record in sorted(found.values(), key=lambda one: (one.epoch, one.seq)):
         fields = record.fields
-        if fields.get("person") != person_id or "earlier" in fields:
+        if fields.get("person") not in known_as or "earlier" in fields:
             continue
         if record.kind != GIVEN:
-            stands = None
-        elif fields.get("purpose") == "visitor" and fields.get("visit") != visit_id:
-            stands = record
-    return stands
+            stand = []
+        elif fields.get("purpose") == "visitor":
+            stand.append(record)
+    return stand
 
 
 def _only_of_visit(

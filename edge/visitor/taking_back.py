@@ -21,8 +21,8 @@ CHECKED_IN = "visit.checkin"
 class Standing:
     """What a form has become. record: the registration that carries it, None where none stands.
 
-    consented: a consent stands with it; withdrawn: the record by which one was taken back. phone: the number is kept;
-    asked: somebody wants it erased.
+    consented: the consent given with it stands; withdrawn: the record by which one was taken back. phone: the number is
+    kept; asked: somebody wants it erased.
     """
 
     record: Record | None = None
@@ -57,7 +57,9 @@ class TakingBack:
             )
         return Standing(
             checkins[-1],
-            newest is not None and newest.kind == GIVEN,
+            newest is not None
+            and newest.kind == GIVEN
+            and any(one.fields.get("request") == checkins[-1].fields.get("request") for one in consents),
             newest if newest is not None and newest.kind == WITHDRAWN else None,
             contact is not None,
             asked,
@@ -78,6 +80,7 @@ class TakingBack:
             because="withdrawn",
             request=_request("face", checkin),
             account_id=None,
+            given_with=text_of(checkin.fields, "request"),
         )
 
     def phone(self, checkin: Record) -> None:

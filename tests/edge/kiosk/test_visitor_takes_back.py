@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from edge.clock import Clock
+from edge.desk.merging import Merging
 from edge.people.person_keys import KEYS_FORMAT
 from edge.people.vault import opened
 from sync.storage.database import open_checked
 from sync.verify.verify import verify
+from tests.conftest import form_token
 from tests.edge.kiosk.conftest import PASSWORD, until, until_shown
 from tests.edge.kiosk.door import Door
 from tests.edge.kiosk.test_visitor import FORM, NUMBER, Site, li, placing, site, tap
@@ -96,6 +99,61 @@ def test_who_has_agreed_at_another_visit_too_is_asked_to_come_to_the_desk_and_no
         assert site.checkins("consent.withdrawn") == []
     with opened(site.desk.home.database, site.desk.home.keys_database) as vault:
         assert vault.remembers(person), "a form bound to somebody else's arrival erases nobody"
+
+
+def remembered(site: Site, person: str) -> bool:
+    with opened(site.desk.home.database, site.desk.home.keys_database) as vault:
+        return vault.remembers(person)
+
+
+def consents_at_the_desk(client: httpx.Client, visit: str) -> None:
+    """The visitor signs on the tablet, to be looked up by face."""
+    until_shown(client, visit)
+    page = client.post(f"/lookback/{visit}", data={"csrf_token": form_token(client, "/lookback")}).text
+    version = re.findall(r'name="consent" value="([^"]+)"', page)[0]
+    request = re.findall(r'name="request_id" value="([^"]+)"', page)[0]
+    sent = {"csrf_token": form_token(client, "/lookback"), "request_id": request, "consent": version}
+    signed = {"language": "zh", "signature": "400 160;10,10 90,80 200,40"}
+    assert client.post(f"/lookback/{visit}", data=sent | signed).status_code == 200
+
+
+def test_a_form_bound_to_somebody_elses_arrival_takes_nothing_back_that_they_agreed_to_at_the_desk(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    visit, person = door.arrive("first")
+    consents_at_the_desk(li, visit)
+    with site.phone() as phone:
+        path = sent(site, phone)
+        assert tap(li, visit, path[3:35]).status_code == 200
+        assert len(site.checkins("consent.given")) == 1
+        assert "撤回人脸识别同意" not in phone.get(path).text
+        assert back(phone, path, "face").status_code == 200
+    assert site.checkins("consent.withdrawn") == []
+    assert remembered(site, person)
+
+
+def test_a_consent_under_an_id_that_was_merged_or_in_a_record_that_was_purged_is_one_given_before(
+    site: Site, door: Door, li: httpx.Client
+) -> None:
+    home = site.desk.home
+    visits = [door.arrive("first", ago_s=9000), door.arrive("first", ago_s=6000)]
+    today, _ = door.arrive("return", person=visits[0][1], similarity=0.71)
+    paths = []
+    with site.phone() as phone:
+        for visit in (visits[1][0], today):
+            until_shown(li, visit)
+            paths.append(sent(site, phone, consent=True))
+            assert tap(li, visit, paths[-1][3:35]).status_code == 200
+        Merging(lambda: home.open_ledger("desk", Clock()), home).one_person(
+            (visits[0][1], visits[1][1]), today, "0" * 32, "acc-1"
+        )
+        assert "请到前台办理" in back(phone, paths[-1], "face").text
+        with closing(home.open_ledger()) as ledger:
+            purged = "DELETE FROM ledger WHERE seq <= (SELECT min(seq) FROM ledger WHERE kind = 'consent.given')"
+            ledger.connection.execute(purged)
+        assert "请到前台办理" in back(phone, paths[-1], "face").text
+    assert site.checkins("consent.withdrawn") == []
+    assert remembered(site, visits[0][1])
 
 
 def test_a_wish_to_have_the_number_erased_goes_to_the_privacy_officer_once(
