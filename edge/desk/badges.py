@@ -3,8 +3,8 @@
 import hmac
 from pathlib import Path
 
+from edge.minted import SALT_BYTES
 from edge.people.vault import Vault
-from edge.recognition.enrolment import SALT_BYTES
 from edge.recognition.roster import Member, Roster
 from sync.format.signing import commitment
 from sync.node.ledger import Ledger

@@ -1,6 +1,5 @@
 """An arrival closed at the desk: registered by phone or as a walk-in, or dismissed; one `visit.checkin` each time."""
 
-import secrets
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from edge.desk.reports import reports_of
 from edge.desk.shown import ShownVisit
 from edge.desk.visitor_forms import SentForm, bind_form
 from edge.home import Home
+from edge.minted import new_salt
 from edge.people.contacts import bind
 from edge.people.phones import Phone
 from edge.people.vault import Vault, opened
@@ -46,7 +46,6 @@ DISMISSALS: dict[str, tuple[Dismissal, str | None]] = {
     "left": ("left", None),
 }
 """What the desk may dismiss an arrival as, and the state and reason code that a record carries for it."""
-_SALT_BYTES = 32
 _MOST_REPORTS = 8  # of one customer, the earliest: who came first is what a dispute asks
 
 
@@ -121,7 +120,7 @@ class CheckIn:
         another phone has been registered with the code's report here, NotWaiting where the form is bound already.
         """
         phone, consent, code = registration.phone, registration.consent, registration.code
-        salt = secrets.token_bytes(_SALT_BYTES)
+        salt = new_salt()
         reports = [] if phone is None else reports_of(self._home, phone, self._judging_us())
         also: list[Record] = []
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import secrets
 import tomllib
 from collections.abc import Callable
 from contextlib import closing
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from edge import EdgeError
+from edge.minted import new_id, new_salt
 from edge.people.forgetting import forget, reached_fields
 from edge.people.vault import Vault, opened
 from sync.format.canonical import Fields
@@ -35,7 +35,6 @@ Confirmed: TypeAlias = Literal["signature", "phone", "desk"]
 that the phone on which it was ticked is this visitor's is the word of whoever bound them."""
 MAX_SIGNATURE = 20_000  # letters: some 3,000 points of a finger
 _SIGNATURE = re.compile(r"\d{1,4} \d{1,4}(;\d{1,4},\d{1,4}( \d{1,4},\d{1,4})*)+")
-_SALT_BYTES = 32
 _TEXTS = tomllib.loads((Path(__file__).parent / "consent_texts.toml").read_text(encoding="utf-8"))
 
 
@@ -132,7 +131,7 @@ def give(
     if person_id is not None:
         person_id = vault.standing(person_id)
     if person_id is None:
-        person_id = f"p-{secrets.token_hex(10)}"
+        person_id = new_id("p")
         vault.create_key(person_id)
         vault.expect(transaction.connection, person_id, now_us)
     elif not vault.expects(transaction.connection, person_id):
@@ -153,7 +152,7 @@ def give(
     if consent.confirmed is not None:
         fields["confirmed"] = consent.confirmed
     if consent.signature is not None:
-        salt = secrets.token_bytes(_SALT_BYTES)
+        salt = new_salt()
         fields["signature"] = commitment(salt, consent.signature).hex()
         signed = salt + consent.signature
         vault.of_visits.add_signature(transaction.connection, visit_id, person_id, signed, from_us(now_us))

@@ -17,12 +17,13 @@ from sqlite_utils.migrations import Migrations
 
 from edge import EdgeError
 from edge.access_log import KIND, standing
+from edge.minted import SALT_BYTES, new_salt
 from sync.format.signing import commitment
 from sync.node.ledger import Ledger
 
 MIGRATIONS = Migrations("notes")
 MOST_CHARS = 500
-_SALT_BYTES, _NONCE_BYTES = 32, 12  # NIST SP 800-38D 8.2
+_NONCE_BYTES = 12  # NIST SP 800-38D 8.2
 
 
 @MIGRATIONS()
@@ -62,7 +63,7 @@ class Notes:
         """
         if len(text) > MOST_CHARS:
             raise EdgeError(f"note: {len(text)} characters, at most {MOST_CHARS} are kept")
-        salt = secrets.token_bytes(_SALT_BYTES)
+        salt = new_salt()
         said = {"visit": visit_id, "account": account_id, "made_us": now_us, "text": text}
         value = orjson.dumps(said, option=orjson.OPT_SORT_KEYS)
         with closing(self._open_ledger()) as ledger, ledger.transaction() as transaction:
@@ -105,4 +106,4 @@ class Notes:
             plain = self._secret.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], note_id.encode())
         except InvalidTag:
             return None
-        return plain[:_SALT_BYTES], plain[_SALT_BYTES:], orjson.loads(plain[_SALT_BYTES:])
+        return plain[:SALT_BYTES], plain[SALT_BYTES:], orjson.loads(plain[SALT_BYTES:])

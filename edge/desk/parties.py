@@ -1,6 +1,5 @@
 """Who came together: the parties of a day, and the desk's splits and joins of them, reversible."""
 
-import secrets
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from edge.desk.checkin import Arrival, NotNow
 from edge.desk.shown import ShownVisit
+from edge.minted import new_id
 from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.visit_fields import CORRECTED, text_of
@@ -129,7 +129,7 @@ class PartyDesk:
 
 def new_party_id() -> str:
     """A random id, as the node's own proposals have."""
-    return f"g-{secrets.token_hex(10)}"
+    return new_id("g")
 
 
 def moved_by(ledger: Ledger, request: str, after: tuple[int, int]) -> list[Record]:

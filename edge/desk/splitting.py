@@ -1,6 +1,5 @@
 """One visit that was not of the person it was taken for: two records, and the vault follows them."""
 
-import secrets
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -9,6 +8,7 @@ from edge import EdgeError
 from edge.desk.consents import GIVEN, WITHDRAWN
 from edge.desk.merging import SPLIT
 from edge.home import Home
+from edge.minted import new_id
 from edge.people.aliases import mark_lookalikes, take_out
 from edge.people.handing_over import rows_of
 from edge.people.person_keys import VaultError
@@ -45,7 +45,7 @@ class Splitting:
         with closing(self._open_ledger()) as ledger, opened(self._home.database, self._home.keys_database) as vault:
             if told := _told(ledger, visit_id):
                 return told
-            whose, heir = vault.standing(person_id), f"p-{secrets.token_hex(10)}"
+            whose, heir = vault.standing(person_id), new_id("p")
             if not vault.remembers(whose):
                 raise NotTheirs(f"visit {visit_id}: {whose} is not remembered here")
             vault.create_key(heir)  # a crash before the rest leaves a key that opens nothing; the node sweeps it

@@ -1,7 +1,6 @@
 """The auditor's page: what the office asks for, beside what is on record, approved or refused at one tap."""
 
 import logging
-import secrets
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -17,6 +16,7 @@ from edge.head_office import confirmed
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import APPROVALS
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from edge.people.vault import opened
 from sync.format.accounts import Account
 from sync.format.records import Record
@@ -56,7 +56,7 @@ def mount(shell: Shell) -> None:
             problem=problem,
             speaks=speaks,
             joined=home.joined,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     @shell.app.get("/approvals")

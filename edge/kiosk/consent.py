@@ -1,7 +1,6 @@
 """Consent at the desk: which text is offered, whose face is kept, and one tap that forgets it."""
 
 import logging
-import secrets
 from contextlib import closing
 from datetime import timedelta
 from typing import Annotated, Any, Literal
@@ -29,6 +28,7 @@ from edge.kiosk.health import NodeHealth
 from edge.kiosk.parties import PartyView
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from edge.people.vault import opened
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
@@ -95,7 +95,7 @@ class ConsentDesk:
             "consented": consented,
             "as_of_us": as_of_us,
             "facts": told_and_known(visit, known),
-            "request_id": secrets.token_hex(16),
+            "request_id": new_request(),
         }
 
     def forget(self, visit: ShownVisit, because: AtATap, request: str, account_id: str) -> None:

@@ -1,7 +1,6 @@
 """The page on which the office asks to correct a visit's source or first arrival; nothing changes by asking."""
 
 import logging
-import secrets
 from typing import Annotated
 
 from fastapi import Depends, Form
@@ -14,6 +13,7 @@ from edge.desk.shown import ShownVisit
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 from sync.web.times import Times
@@ -49,7 +49,7 @@ def mount(shell: Shell) -> None:
             ways=WAYS,
             problem=problem,
             typed=typed or {},
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     @shell.app.get("/visits/{visit_id}/correct")

@@ -1,7 +1,6 @@
 """The page on which staff and agents are proposed for the roster: their consent, a face before a camera, or a badge."""
 
 import logging
-import secrets
 import time
 import tomllib
 from contextlib import closing
@@ -19,6 +18,7 @@ from edge.desk.staff_approvals import StaffApprovals
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import MANAGER
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from edge.people.phones import BadPhone, Phone, parse_phone
 from edge.people.vault import opened
 from edge.recognition.enrol_look import look_through
@@ -56,13 +56,13 @@ def mount(shell: Shell) -> None:
             texts=_TEXTS,
             cameras=cameras,
             problem=problem,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     def sat(request: Request, session: Session, sitting_id: str, sitting: Sitting, problem: str = "") -> Response:
         status = 409 if problem else 200
         more = {"sitting_id": sitting_id, "sitting": sitting, "enough": ENOUGH, "problem": problem}
-        return shell.page(request, "sitting.html", session, status, **more, request_id=secrets.token_hex(16))
+        return shell.page(request, "sitting.html", session, status, **more, request_id=new_request())
 
     def propose(session: Session, applying: Applying, faces: Faces | None, sent: str) -> None:
         with closing(shell.desk_ledger()) as ledger, opened(home.database, home.keys_database) as vault:

@@ -1,7 +1,6 @@
 """Erasing at the desk: a face goes at once, a phone to the privacy officer; and the receipt, until all is gone."""
 
 import logging
-import secrets
 from contextlib import closing
 from typing import Annotated, Literal
 
@@ -14,6 +13,7 @@ from edge.desk.shown import ShownVisit
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, EVIDENCE, PRIVACY
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from edge.people.contacts import contact_of
 from edge.people.vault import opened
 from edge.rights.phone_erasure import PhoneErasures
@@ -56,7 +56,7 @@ def mount(shell: Shell) -> None:
             has_face=visit.person_id is not None and not visit.forgotten,
             reasons=REASONS,
             problem=problem,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     @app.get("/visits/{visit_id}/erase")

@@ -17,6 +17,7 @@ from edge.kiosk.consent import ConsentDesk, NotAgreed
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, MANAGER
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from edge.people.phones import BadPhone, parse_phone, parse_reported
 from edge.people.vault import opened
 from sync.node.in_force import KeyNotInForce
@@ -62,7 +63,7 @@ def mount(shell: Shell) -> None:
             problem=problem,
             at_hand=at_hand,
             consents=consents.offered(visit, shell.pages.languages.of(request).language) if visit else [],
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
             in_full=session.account.role in MANAGER,
             phones_days=home.policy(home.settings()).phones.days,
         )

@@ -1,7 +1,6 @@
 """A private note to the auditor, left at one tap; and the auditor's page of them, which nobody else may open."""
 
 import logging
-import secrets
 from contextlib import closing
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from edge.desk.notes import MOST_CHARS, Notes
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import AUDITOR, DESK
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
@@ -49,7 +49,7 @@ def mount(shell: Shell) -> None:
             kept=kept,
             problem=problem,
             most=MOST_CHARS,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     @shell.app.get("/visits/{visit_id}/note")

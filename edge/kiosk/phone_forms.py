@@ -1,7 +1,6 @@
 """What visitors have sent from their own phones, as the desk's pages show it until it is bound to an arrival."""
 
 import re
-import secrets
 from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
@@ -15,6 +14,7 @@ from edge.desk.visitor_forms import FormState, SentForm, VisitorForms
 from edge.kiosk.consent import ConsentDesk
 from edge.kiosk.forms import once
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from edge.people.contacts import given_by
 from edge.people.vault import opened
 from edge.place.geofence import claimed_place, load_fence
@@ -51,7 +51,7 @@ class PhoneForms:
             "chosen": chosen,
             "gone": bool(form_id) and chosen is None,
             "fit": None if chosen is None else fitting(chosen.received_us, parties),
-            "request_id": request_id if once(request_id) else secrets.token_hex(16),
+            "request_id": request_id if once(request_id) else new_request(),
         }
 
     def find(self, form_id: str) -> SentForm | None:

@@ -1,7 +1,6 @@
 """The page of questions: an unsure visitor beside whom they may be, two ids that may be one person; each one tap."""
 
 import logging
-import secrets
 from collections.abc import Callable
 from typing import Annotated, Literal
 
@@ -15,6 +14,7 @@ from edge.desk.shown import MergeSaid, ShownVisit
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import DESK, MANAGER
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
@@ -55,7 +55,7 @@ def mount(shell: Shell) -> None:
             said=said,
             stale=stale,
             may_split=session.account.role in MANAGER,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     def of_two(request: Request, session: Session, say: Callable[[], Said]) -> Response:
@@ -83,7 +83,7 @@ def mount(shell: Shell) -> None:
             questions=view.questions(),
             proposals=view.proposals(),
             csrf_token=session.csrf_token,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     @app.get("/fragments/count")

@@ -1,7 +1,6 @@
 """The privacy officer's page: phones to be erased, visits in dispute, receipts, access requests, the impact report."""
 
 import logging
-import secrets
 from contextlib import closing
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -15,6 +14,7 @@ from edge.clock import wall_us
 from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import ACCESS, PRIVACY
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from edge.papers.paper import PaperError
 from edge.people.restricted import all_restricted
 from edge.people.vault import opened
@@ -92,7 +92,7 @@ def mount(shell: Shell) -> None:
             asked=asked,
             unmasked=unmasked,
             unmask_reasons=UNMASK_REASONS,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     def refused(request: Request, session: Session, error: Exception, problem: str, at: str = "") -> Response:

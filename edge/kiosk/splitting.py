@@ -1,7 +1,6 @@
 """The page on which a manager says that a visit was somebody else's, with that face beside the person's others."""
 
 import logging
-import secrets
 from contextlib import closing
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from edge.kiosk.forms import sent_once
 from edge.kiosk.history import last_visit
 from edge.kiosk.roles import MANAGER
 from edge.kiosk.shell import Shell
+from edge.minted import new_request
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
@@ -47,7 +47,7 @@ def mount(shell: Shell) -> None:
             visit=visit,
             others=_beside(shell, visit),
             problem=problem,
-            request_id=secrets.token_hex(16),
+            request_id=new_request(),
         )
 
     @app.get("/visits/{visit_id}/other-person")

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import sqlite_utils
 from sqlite_utils.migrations import Migrations
 
+from edge.minted import SALT_BYTES, new_id
 from edge.people.phones import Phone, number_hmac, parse_phone, reported_hmac
 from edge.people.tables import CONTACT
 from edge.people.vault import Vault
 
 CONTACTS = Migrations("contacts")
 PEPPER = Migrations("phone_pepper")
-_SALT_BYTES = 32
 
 
 @CONTACTS()
@@ -111,7 +111,7 @@ def bind(
     """
     digest = number_hmac(vault.pepper(), phone)
     found = connection.execute("SELECT person_id FROM contacts WHERE number_hmac = ?", (digest,)).fetchone()
-    contact_id = found[0] if found else f"c-{secrets.token_hex(10)}"
+    contact_id = found[0] if found else new_id("c")
     earlier = _first_visit(connection, contact_id, arrived_us)
     if not found:
         vault.create_key(contact_id)
@@ -234,7 +234,7 @@ def hash_anew(connection: sqlite3.Connection, vault: Vault) -> None:
     for person_id, sealed in connection.execute("SELECT person_id, sealed FROM agent_phones").fetchall():
         number = vault.unseal(person_id, sealed, f"agent-phone:{person_id}")
         if number is not None:
-            digest = number_hmac(pepper, parse_phone(number[_SALT_BYTES:].decode()))
+            digest = number_hmac(pepper, parse_phone(number[SALT_BYTES:].decode()))
             connection.execute("UPDATE agent_phones SET number_hmac = ? WHERE person_id = ?", (digest, person_id))
 
 

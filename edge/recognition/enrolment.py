@@ -1,7 +1,6 @@
 """Enrolling staff and agents, who have agreed to be known: two records under the desk key and a place on the roster."""
 
 import re
-import secrets
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edge import EdgeError
+from edge.minted import SALT_BYTES, new_id, new_salt
 from edge.people.contacts import keep_agents_phone
 from edge.people.enrolled import Role
 from edge.people.phones import Phone
@@ -26,7 +26,6 @@ from sync.format.visit_fields import CORRECTED, DECISION_OF_KIND
 from sync.node.ledger import Ledger
 
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SALT_BYTES = 32
 """Of the commitment to a code; the label kept with its owner is this salt and then the code."""
 KIND = "person.enrolled"
 
@@ -110,7 +109,7 @@ def enrol(
             )
     visitor_id = None if faces is None else _visitor(vault, faces)
     visit_id = newest_visit(ledger, visitor_id) if visitor_id is not None else None
-    person_id, salt = f"p-{secrets.token_hex(10)}", secrets.token_bytes(SALT_BYTES)
+    person_id, salt = new_id("p"), new_salt()
     vault.create_key(person_id)
     fields: Fields = {"person": person_id, "role": role, "templates": 0}
     if faces is not None:

@@ -1,12 +1,12 @@
 """Forgetting: people whose time is up, and people who asked."""
 
-import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from edge import EdgeError
 from edge.consent import CapturePolicy
+from edge.minted import new_salt
 from edge.people import restricted
 from edge.people.forgetting import forget, reached_fields
 from edge.people.vault import Vault
@@ -170,7 +170,7 @@ def erase(
             if erased.fields["person"] == person_id:
                 return Erasure(erased, tuple(vault.unreached()), None)
         raise EdgeError(f"person {person_id!r}: not remembered here (firstvisit people lists who is)")
-    salt = secrets.token_bytes(32) if note else None
+    salt = new_salt() if note else None
     reached = vault.destroy_keys([person_id])
     fields: Fields = {"person": person_id, "reason": reason}
     if note and salt:

@@ -1,9 +1,10 @@
 """Who came in together: people within seconds of each other at one entrance camera are proposed as a party."""
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+
+from edge.minted import new_id
 
 # Reasoned, not measured: a family passes a door within seconds, and nothing but the desk can tell two couples apart
 # that come right behind each other.
@@ -38,7 +39,7 @@ class Parties:
         near = (p for p in here if p.from_at - PARTY_WITHIN <= at <= p.until_at + PARTY_WITHIN)
         party = min((p for p in near if p.span_with(at) <= PARTY_SPAN), key=lambda p: p.span_with(at), default=None)
         if party is None:
-            party = Party(f"g-{secrets.token_hex(10)}", at, at)
+            party = Party(new_id("g"), at, at)
             here.append(party)
         party.from_at, party.until_at = min(party.from_at, at), max(party.until_at, at)
         return party

@@ -1,13 +1,13 @@
 """From arrivals at a camera to visits in the ledger: who is here, since when, and for the first time or not."""
 
 import logging
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
 from camera.pipeline import Arrival, Ended
 from edge.consent import Horizon
+from edge.minted import new_id
 from edge.people.handing_over import absorb
 from edge.people.vault import Vault
 from edge.recognition.decision import Rule, Strictness
@@ -141,7 +141,7 @@ class Visits:
         source = self._sources[arrival.camera_id]
         if not source.entrance:
             return None
-        visit_id = _new_id("v")
+        visit_id = new_id("v")
         beside = self._book.beside(arrival)
         party = self._book.enter(arrival, visit_id)
         fields = arrival_fields(visit_id, self._site_id, arrival, source, beside, (), self._place)
@@ -316,8 +316,8 @@ class Visits:
     def _record(self, judged: Judged, beside: set[str], now: datetime) -> Record:
         arrival, verdict = judged.arrival, judged.verdict
         source = self._sources[arrival.camera_id]
-        visit_id, known = _new_id("v"), verdict.person_id
-        person_id = known or _new_id("p")
+        visit_id, known = new_id("v"), verdict.person_id
+        person_id = known or new_id("p")
         if known is not None and (before := self._book.newest_of(known)) and not before.left:
             self._leave([before], "gap")  # before the sweep has come to it: nobody is here twice
         party = self._book.enter(arrival, visit_id)
@@ -361,7 +361,3 @@ class Visits:
         for visit in visits:
             visit.left = True
         self._book.forget(visit for visit in visits if visit.person_id is None)
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}-{secrets.token_hex(10)}"
