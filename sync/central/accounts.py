@@ -34,14 +34,7 @@ class Standing:
 
 def standings(store: Store, node_id: str) -> list[Standing]:
     """Every account that a node's records tell of, by role and then the oldest first."""
-    newest: dict[str, tuple[NoticeRow, AccountSet]] = {}
-    for row in store.notices_of_kind(node_id, AccountSet.KIND):
-        try:
-            said = read_order(row.kind, row.body)
-        except (BadBody, BadMessage):
-            continue
-        if isinstance(said, AccountSet):
-            newest[said.account_id] = row, said
+    newest = _newest(store, node_id)
     return [
         _standing(account, *newest.get(account.account_id, (None, None))) for account in store.node_accounts(node_id)
     ]
@@ -51,7 +44,8 @@ def confirm(directory: Path, node_id: str, account_id: str, role: str, office: s
     """Say that an account speaks for head office, as its newest record here has it; returns the notice, durable.
 
     role, office: as whoever confirms knows them, held to what the node has recorded. Raises SyncError where they
-    differ, the node has told of no such account or has removed it, or it is of the node's own site.
+    differ, the node has told of no such account or has removed it, central has disabled it, or it is of the node's own
+    site.
     """
     migrate_store(directory)
     with open_store(directory) as store:
@@ -59,6 +53,7 @@ def confirm(directory: Path, node_id: str, account_id: str, role: str, office: s
         if node is None:
             raise SyncError(f"node {node_id}: not enrolled here")
         found = next((one for one in store.node_accounts(node_id) if one.account_id == account_id), None)
+        _hold_to_enabled(store, node_id, account_id)
     if found is None:
         raise SyncError(f"{account_id}: node {node_id} has told of no such account (its records may not be here yet)")
     if found.act == "removed":
@@ -73,8 +68,33 @@ def confirm(directory: Path, node_id: str, account_id: str, role: str, office: s
 
 
 def withdraw(directory: Path, node_id: str, account_id: str) -> Notice:
-    """Say that an account speaks for head office no more; it may sign in all the same."""
+    """Say that an account speaks for head office no more; it may sign in all the same.
+
+    Raises SyncError where central has disabled it: a notice says both, and this one would let it in again.
+    """
+    migrate_store(directory)
+    with open_store(directory) as store:
+        _hold_to_enabled(store, node_id, account_id)
     return order(directory, node_id, AccountSet(account_id, True))
+
+
+def _newest(store: Store, node_id: str) -> dict[str, tuple[NoticeRow, AccountSet]]:
+    """Central's newest word on each account of a node's."""
+    newest: dict[str, tuple[NoticeRow, AccountSet]] = {}
+    for row in store.notices_of_kind(node_id, AccountSet.KIND):
+        try:
+            said = read_order(row.kind, row.body)
+        except (BadBody, BadMessage):
+            continue
+        if isinstance(said, AccountSet):
+            newest[said.account_id] = row, said
+    return newest
+
+
+def _hold_to_enabled(store: Store, node_id: str, account_id: str) -> None:
+    _, said = _newest(store, node_id).get(account_id, (None, None))
+    if said is not None and not said.enabled:
+        raise SyncError(f"{account_id}: is disabled at node {node_id} (disable-account --enable lets it in again)")
 
 
 def _standing(account: NodeAccount, row: NoticeRow | None, said: AccountSet | None) -> Standing:

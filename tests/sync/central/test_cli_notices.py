@@ -63,6 +63,24 @@ def test_each_command_writes_the_next_notice_and_the_list_says_what_is_open(dire
     assert listed[4].endswith("open")
 
 
+@pytest.mark.parametrize("more", [("withdraw",), ("allow", "--role", "auditor", "--office", "head_office")])
+def test_a_disabled_account_is_let_in_again_by_no_word_on_what_it_speaks_for(
+    directory: Path, more: tuple[str, ...]
+) -> None:
+    made = {"account": ACCOUNT, "act": "made", "role": "auditor", "office": "head_office"}
+    with open_store(directory) as store:
+        row = ("n1", ACCOUNT, 1, 7, *(made[name] for name in ("act", "role", "office")), NOW_US)
+        store.write(Batch(account_changes=[row], seen={"n1": NOW_US}))
+    call("disable-account", directory, "n1", ACCOUNT)
+    command, *said = more
+    typed = ["account", command, "--dir", str(directory), "n1", ACCOUNT, *said]
+    with pytest.raises(SyncError, match="is disabled at node n1"):
+        CliRunner().invoke(app, typed, catch_exceptions=False)
+    assert told(directory)[-1]["body"] == {"account": ACCOUNT, "enabled": 0}
+    call("disable-account", directory, "n1", ACCOUNT, "--enable")
+    assert CliRunner().invoke(app, typed, catch_exceptions=False).output.startswith("notice 4 to n1: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
