@@ -10,7 +10,7 @@ from sync.central.store.evidence import Evidence
 from sync.central.store.notices import Notices, Seal
 from sync.format.canonical import Fields
 from sync.format.messages import Notice
-from sync.format.source import CHANGES, Verdict
+from sync.format.source import CHANGES, CHECKED_IN, Verdict
 from sync.format.visit_fields import number_of, text_of
 from sync.storage.arrivals import AskedRow, WordRow, asked_row, word_row
 
@@ -146,7 +146,7 @@ class Corrections(Evidence, Notices):
             account_id=_text(fields, "account"),
             office=_text(fields, "office"),
             changes=_changes(fields),
-            registered=_changes(orjson.loads(checkin[1])) if checkin is not None else {},
+            registered=_registered(fields, checkin[1]) if checkin is not None else {},
             words=tuple(self._words(node_id, bytes(proposal))),
             answer=Answer(*answered) if answered[0] is not None else None,
         )
@@ -173,5 +173,14 @@ def _text(fields: Fields, name: str) -> str:
     return (text_of(fields, name) or "")[:64]
 
 
+def _registered(asked: Fields, body: bytes) -> Fields:
+    """What a check-in says that an office wants corrected; nothing of one of another visit, whatever it names."""
+    checkin = orjson.loads(body)
+    same = checkin.get("kind") == CHECKED_IN and checkin.get("visit") == asked.get("visit")
+    return _changes(checkin) if same else {}
+
+
 def _changes(fields: Fields) -> Fields:
-    return {name: fields[name] for name in CHANGES if isinstance(fields.get(name), str | int)}
+    """All that would count, in the order it is told; a value of no kind that a desk writes is shown as that."""
+    told = {name: fields[name] for name in CHANGES if name in fields}
+    return {name: value if isinstance(value, str | int) else "?" for name, value in told.items()}

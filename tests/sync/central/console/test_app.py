@@ -396,6 +396,18 @@ def test_what_the_desk_recorded_of_itself_is_shown_to_head_office(
     assert 'name="verdict"' in page, "head office may still say otherwise"
 
 
+def test_a_correction_shows_all_it_would_change_and_never_another_visits_registration(
+    auditor: httpx.Client, central: NodeAndCentral
+) -> None:
+    said = {"visit": "v-2", "state": "registered", "way": "code", "agent": "a-innocent", "account": "acc-" + "1" * 16}
+    other = central.desk.append("visit.checkin", said)
+    about = {"checkin_epoch": other.epoch, "checkin_seq": other.seq}
+    _ask(central, **about, agent=["a-thief"], report={"r": 1})
+    page = auditor.get("/corrections?lang=en").text
+    assert "a-innocent" not in page, "it is v-1 that is to be corrected"
+    assert "agent ? · report ?" in page, "what an approval would make count is not left out"
+
+
 def test_a_correction_full_of_nonsense_breaks_no_page(auditor: httpx.Client, central: NodeAndCentral) -> None:
     odd = {"way": "<b>" * 400, "first_us": 2**53 - 1, "agent": 5, "reason": "\x1b[31m", "account": "x" * 3000}
     proposal = _ask(central, visit="../" * 40, **odd).hash.hex()
