@@ -209,11 +209,6 @@ class BestShots:
         """Return the quality of the best shot, 0 without any."""
         return max((shot.quality for shot in self._by_window.values()), default=0.0)
 
-    def improving(self, at: datetime) -> bool:
-        """Return whether the best shot is of this window or the one before."""
-        best = max(self._by_window.values(), key=lambda shot: shot.quality, default=None)
-        return best is not None and self._window(at) - self._window(best.captured_at) <= 1
-
     def best_first(self) -> tuple[Glimpse, ...]:
         """Return what was kept, best first."""
         return tuple(sorted(self._by_window.values(), key=lambda shot: -shot.quality))

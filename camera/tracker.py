@@ -34,12 +34,11 @@ _NO = 1e6
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A track and the face that continues it in this frame. resumed_ns: how long it had been out of sight, 0 if new."""
+    """A track and the face that continues it in this frame."""
 
     track_id: int
     face: Face
     first_seen_ns: int
-    resumed_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +93,7 @@ class Tracker:
         sightings: list[Sighting] = []
         for tracks in (live, lost):
             for track, face in _assign(tracks, free, at_ns):
-                sightings.append(Sighting(track.track_id, face, track.first_seen_ns, at_ns - track.seen_ns))
+                sightings.append(Sighting(track.track_id, face, track.first_seen_ns))
                 _follow(track, face, at_ns)
                 free = [other for other in free if other is not face]
         for track in self._tracks:
@@ -104,7 +103,7 @@ class Tracker:
             track = _begin(self._next_id, face, at_ns)
             self._next_id += 1
             self._tracks.append(track)
-            sightings.append(Sighting(track.track_id, face, at_ns, 0))
+            sightings.append(Sighting(track.track_id, face, at_ns))
         return Update(tuple(sightings), tuple(track.track_id for track in ended))
 
     def finish(self) -> tuple[int, ...]:

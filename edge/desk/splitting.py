@@ -22,7 +22,7 @@ REASON = "other_person"
 UNSURE = "visit.unsure"
 
 
-class NotTheirs(EdgeError):
+class NotTakenOut(EdgeError):
     """A visit that cannot be taken out of a person: none of theirs, forgotten, or without a picture."""
 
 
@@ -40,14 +40,14 @@ class Splitting:
         A decision of the node's own stays: that a visit was a first one moves commission, and is for an auditor.
         A face that was taken for another's once would be again, so that every visit near one of the two is a question.
         What the visit left (templates, picture, explanation, signature, consent) goes to a new id. Said before, the
-        records of then. Raises NotTheirs, KeyNotInForce; nothing is recorded then.
+        records of then. Raises NotTakenOut, KeyNotInForce; nothing is recorded then.
         """
         with closing(self._open_ledger()) as ledger, opened(self._home.database, self._home.keys_database) as vault:
             if told := _told(ledger, visit_id):
                 return told
             whose, heir = vault.standing(person_id), new_id("p")
             if not vault.remembers(whose):
-                raise NotTheirs(f"visit {visit_id}: {whose} is not remembered here")
+                raise NotTakenOut(f"visit {visit_id}: {whose} is not remembered here")
             vault.create_key(heir)  # a crash before the rest leaves a key that opens nothing; the node sweeps it
             with ledger.transaction() as transaction:
                 if told := _told(ledger, visit_id):
@@ -55,7 +55,7 @@ class Splitting:
                 try:
                     templates = take_out(transaction.connection, vault, visit_id, whose, heir)
                 except VaultError as error:
-                    raise NotTheirs(f"visit {visit_id}: {error}") from error
+                    raise NotTakenOut(f"visit {visit_id}: {error}") from error
                 _settle_consents(ledger, vault, transaction.connection, visit_id, whose, heir)
                 mark_lookalikes(transaction.connection, whose, heir)
                 sent: Fields = {"visit": visit_id, "request": request, "account": account_id}

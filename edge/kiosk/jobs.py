@@ -63,7 +63,8 @@ class Jobs:
             if (step := self._clock.step()) is not None:
                 _log.warning("clock moved by_s=%.1f: the times of all jobs are found anew", step.jump_us / 1e6)
                 for job in self._scheduler.get_jobs():
-                    trigger = job.trigger
-                    if isinstance(trigger, IntervalTrigger):  # which counts on from the start that it knows
-                        trigger = IntervalTrigger(seconds=trigger.interval_length, timezone=self._zone)
-                    job.reschedule(trigger)
+                    match job.trigger:  # a job to be run once has no next time, and may be gone by now
+                        case CronTrigger() as daily:
+                            job.reschedule(daily)
+                        case IntervalTrigger() as every:  # which counts on from the start that it knows
+                            job.reschedule(IntervalTrigger(seconds=every.interval_length, timezone=self._zone))

@@ -1,4 +1,4 @@
-"""The privacy officer's page: phones to be erased, visits in dispute, receipts, access requests, the impact report."""
+"""The privacy officer's page: phones erased or shown in full, disputes, receipts, access files, the impact report."""
 
 import logging
 from contextlib import closing
@@ -37,11 +37,11 @@ _RECEIPTS = 20
 
 
 def mount(shell: Shell) -> None:
-    """Add /rights and its forms: the phones for the privacy officer, disputes for the auditor too."""
+    """Add /rights and its forms: the phones for the privacy officer, disputes, numbers in full for the auditor too."""
     app, home = shell.app, shell.home
     settings = home.settings()
     page = Annotated[Session, Depends(shell.gate.page(*ACCESS))]
-    claim_form = Annotated[Session, Depends(shell.head_office_form(*ACCESS))]
+    head_office_form = Annotated[Session, Depends(shell.head_office_form(*ACCESS))]
     officer_page = Annotated[Session, Depends(shell.gate.page(*PRIVACY))]
     officer_form = Annotated[Session, Depends(shell.head_office_form(*PRIVACY))]
     command = settings.rights.send_command
@@ -142,7 +142,7 @@ def mount(shell: Shell) -> None:
     @app.post("/rights/claims")
     def open_claim(
         request: Request,
-        session: claim_form,
+        session: head_office_form,
         request_id: Annotated[str, Form()],
         whom: Annotated[str, Form(max_length=64)],
         reason: Annotated[str, Form(max_length=32)],
@@ -162,7 +162,7 @@ def mount(shell: Shell) -> None:
 
     @app.post("/rights/claims/{visit_id}/close")
     def close_claim(
-        request: Request, visit_id: str, session: claim_form, request_id: Annotated[str, Form()]
+        request: Request, visit_id: str, session: head_office_form, request_id: Annotated[str, Form()]
     ) -> Response:
         try:
             claims.close(visit_id, sent_once(request_id), session.account.account_id)
@@ -176,7 +176,7 @@ def mount(shell: Shell) -> None:
     @app.post("/rights/unmask")
     def unmask(
         request: Request,
-        session: claim_form,
+        session: head_office_form,
         request_id: Annotated[str, Form()],
         whom: Annotated[str, Form(max_length=64)],
         reason: Annotated[Literal["dispute", "access", "erasure", "legal"], Form()],

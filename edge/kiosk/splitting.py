@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from edge.desk.shown import ShownVisit
-from edge.desk.splitting import NotTheirs, Splitting
+from edge.desk.splitting import NotTakenOut, Splitting
 from edge.kiosk.forms import sent_once
 from edge.kiosk.history import last_visit
 from edge.kiosk.roles import MANAGER
@@ -59,7 +59,7 @@ def mount(shell: Shell) -> None:
         visit, sent = returned(visit_id), sent_once(request_id)
         try:
             told = splitting.other_person(visit_id, visit.whose or "", sent, session.account.account_id)
-        except NotTheirs as error:
+        except NotTakenOut as error:
             _log.warning("visit not split out: %s", error)
             return shown(request, session, visit, status=409, problem="stale")
         except KeyNotInForce as error:

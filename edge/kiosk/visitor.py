@@ -16,6 +16,7 @@ from edge.kiosk.phone_forms import PhoneForms
 from edge.kiosk.roles import DESK
 from edge.kiosk.shell import Shell
 from edge.kiosk.shown_code import ShownCode
+from edge.visitor.page import EVENT
 from sync.web.sessions import Session
 
 _log = logging.getLogger(__name__)
@@ -99,5 +100,5 @@ def mount(shell: Shell) -> None:
             _log.info("form not bound visit=%s: %s", visit_id, error)
             return checkin_page(shell, request, session, visit, status=409, problem="form_gone")
         phones.sweep()
-        shell.live.publish("form", form_id)
+        shell.live.publish(EVENT, form_id)
         return answer

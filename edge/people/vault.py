@@ -206,7 +206,7 @@ class Vault:
     def forget_visit(self, connection: sqlite3.Connection, person_id: str, visit_id: str) -> None:
         """Drop what was taken of a person at one visit, in the ledger's transaction; the rest of them stays.
 
-        A template is stored at the very moment of its visit's picture (`Visits._keep`). Nothing is left in free pages
+        A template is stored at the very moment of its visit's picture (`Traces.keep`). Nothing is left in free pages
         (secure_delete), and in the log until the next `scrub`.
         """
         connection.execute(

@@ -63,7 +63,6 @@ class Request:
     stage: Stage
     disputed: bool
     masked: str | None
-    code_until_us: int | None
     done: tuple[int, int] | None
 
 
@@ -243,7 +242,6 @@ def _read(
         stage,
         contested,
         parse_phone(number).masked if number is not None else None,
-        None if code_us is None else code_us + CODE_LIFE_S * 1_000_000,
         (epoch, seq) if epoch is not None and seq is not None else None,
     )
 

@@ -11,10 +11,9 @@ from edge.people.contacts import contact_of
 from edge.people.vault import opened
 from edge.rights.phone_erasure import PhoneErasures
 from sync.format.records import Record
+from sync.format.source import CHECKED_IN
 from sync.format.visit_fields import text_of
 from sync.node.ledger import Ledger
-
-CHECKED_IN = "visit.checkin"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from sync import SyncError
-from sync.format.accounts import Account, AccountChange, Act
+from sync.format.accounts import CODE, Account, AccountChange, Act
 from sync.web.backoff import Attempt, Backoff, Wait
 from sync.web.changes import Changing, untold
 from sync.web.tables import locked, opened
@@ -30,7 +30,6 @@ MIN_PASSWORD_CHARS = 12
 MAX_PASSWORD_CHARS = 256  # an argon2 run over megabytes would be a way to stop the pages
 _NAME = re.compile(r"[^\W_](?:[\w .@-]{0,38}[\w.])?")
 _PIN = re.compile(r"[0-9]{4,8}")
-_OFFICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _RUNS = "01234567890 09876543210"
 # OWASP's Password Storage Cheat Sheet, its least memory: what keeps a PIN is the secret, and the desk changes hands on
 # a busy box. Measured on two cores at a load of 19, median of nine: 0.10 s, and 0.72 s by what hashes passwords.
@@ -79,7 +78,7 @@ class Accounts:
             raise NotAnAccount(f"name {name!r}: 1 to 40 letters and digits are allowed, with spaces and . @ - between")
         if role not in get_args(Role):
             raise NotAnAccount(f"role {role!r}: allowed are {', '.join(get_args(Role))}")
-        if office and not _OFFICE.fullmatch(office):
+        if office and not CODE.fullmatch(office):
             raise NotAnAccount(f"office {office!r}: a site's id, or a code like head_office")
         if password is None and (pin is None or role not in PIN_ROLES):
             raise NotAnAccount(f"{name}: a password {'or a PIN ' if role in PIN_ROLES else ''}is needed")

@@ -48,7 +48,7 @@ def shown(tmp_path: Path) -> Iterator[tuple[Path, LiveView]]:
         number = 0
         while not over.wait(0.04):
             number += 1
-            view.follow(frame(number), Step(sightings=(Sighting(7, FACE, 0, 0),)))
+            view.follow(frame(number), Step(sightings=(Sighting(7, FACE, 0),)))
 
     camera = threading.Thread(target=run)
     camera.start()

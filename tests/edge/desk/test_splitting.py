@@ -11,7 +11,7 @@ from edge.desk.answers import Answers
 from edge.desk.arrivals import Arrivals
 from edge.desk.folding import KINDS
 from edge.desk.shown import ShownVisit
-from edge.desk.splitting import NotTheirs, Splitting
+from edge.desk.splitting import NotTakenOut, Splitting
 from edge.rights.retention import erase
 from edge.visits.explanation import explain
 from edge.visits.visit_log import visit_log
@@ -122,9 +122,9 @@ def test_said_again_it_stands_and_what_is_not_theirs_is_refused(node: Node, know
     before = split(node, false, whose)
     assert [one.hash for one in split(node, false, whose)] == [one.hash for one in before]
     stranger = must(node.arrive(person(3), 4, after(30 * HOURS)), "first")
-    with pytest.raises(NotTheirs):
+    with pytest.raises(NotTakenOut):
         split(node, stranger["visit"], whose)
-    with pytest.raises(NotTheirs):
+    with pytest.raises(NotTakenOut):
         split(node, stranger["visit"], "p-nobody")
     assert node.vault.sweep_keys() == 1, "the key made for nothing opens nothing, and is swept"
     assert len(node.records("person.split")) == 1
