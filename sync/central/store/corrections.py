@@ -93,8 +93,12 @@ class AskedCorrection:
 
 class Corrections(Evidence, Notices):
     def corrections(self, limit: int) -> list[AskedCorrection]:
-        """Those without head office's word first, then the newest first."""
-        return self._asked("ORDER BY (a.nseq IS NOT NULL), a.received_us DESC, a.proposal LIMIT ?", (limit,))
+        """Those without head office's word first, the longest waiting before the others; then the newest first.
+
+        However many an office asks for, none is pushed off the list unanswered.
+        """
+        age = "CASE WHEN a.nseq IS NULL THEN a.received_us ELSE -a.received_us END"
+        return self._asked(f"ORDER BY (a.nseq IS NOT NULL), {age}, a.proposal LIMIT ?", (limit,))
 
     def correction(self, node_id: str, proposal: str) -> AskedCorrection | None:
         """The one of this hash, 64 hex digits."""

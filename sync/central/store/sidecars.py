@@ -219,10 +219,12 @@ class Sidecars(Notices):  # what it forgets, other nodes are told by notices
                 ),
             )
         for node_id, record, epoch, seq, at_us in batch.undone:
-            self._drop("record", node_id, bytes.fromhex(record) if _HEX64.fullmatch(record) else b"")
+            if not _HEX64.fullmatch(record):  # a person's id here would keep their erasure from ever being answered
+                continue
+            self._drop("record", node_id, bytes.fromhex(record))
             self._db.execute(
                 "INSERT INTO erased VALUES (?, ?, ?, ?, ?, 'error', 0, NULL, NULL) ON CONFLICT DO NOTHING",
-                (node_id, record[:64], epoch, seq, at_us),
+                (node_id, record, epoch, seq, at_us),
             )
         self._db.many(
             "UPDATE erasure_words SET confirmed_us = ? WHERE to_node = ? AND to_subject = ? AND confirmed_us IS NULL",

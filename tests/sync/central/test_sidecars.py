@@ -308,6 +308,14 @@ def test_of_a_check_in_that_was_taken_back_nothing_is_kept_and_no_replay_brings_
     assert group.store.sidecar_count() == 0
 
 
+def test_a_check_in_that_undoes_a_person_keeps_no_erasure_of_theirs_from_being_answered(group: Group) -> None:
+    one, mine = group.nodes["n1"], "p-" + "a" * 20
+    desk_record(one, "visit.checkin", {"visit": "v-1", "state": "open", "undoes": mine})
+    desk_record(one, "person.erased", {"person": mine, "reason": "request", "reached": [mine]})
+    group.deliver()
+    assert [(row.subject, row.answered_us) for row in group.store.erasures()] == [(mine, NOW_US)]
+
+
 def test_a_sidecar_that_is_not_the_nodes_own_or_of_no_check_in_here_is_not_taken(group: Group) -> None:
     one, two, _ = group.nodes.values()
     check_in(one, group.central, "v-1", "c-" + "1" * 20, LI)

@@ -408,6 +408,14 @@ def test_a_correction_shows_all_it_would_change_and_never_another_visits_registr
     assert "agent ? · report ?" in page, "what an approval would make count is not left out"
 
 
+def test_no_correction_is_pushed_off_the_list_before_it_is_answered(central: NodeAndCentral) -> None:
+    first, second, third = (_ask(central, visit=f"v-{n}").hash.hex() for n in range(3))
+    answer(central.directory, central.node_id, second, "refused", Account("acc-" + "e" * 16, "hao", "auditor", "hq"))
+    with open_store(central.directory) as store:
+        assert [one.proposal for one in store.corrections(2)] == [first, third]
+        assert [one.proposal for one in store.corrections(3)] == [first, third, second]
+
+
 def test_a_correction_full_of_nonsense_breaks_no_page(auditor: httpx.Client, central: NodeAndCentral) -> None:
     odd = {"way": "<b>" * 400, "first_us": 2**53 - 1, "agent": 5, "reason": "\x1b[31m", "account": "x" * 3000}
     proposal = _ask(central, visit="../" * 40, **odd).hash.hex()
