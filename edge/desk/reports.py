@@ -26,7 +26,7 @@ def keep_subject_key(keys_database: Path, key: bytes) -> None:
 def reports_of(home: Home, phone: Phone, now_us: int) -> list[ReportKnown]:
     """The reports that protect an agent now for whoever has these digits, the earliest first.
 
-    None where this desk has not been given central's key: then it finds a report by its code alone.
+    Empty where this desk has not been given central's key: then it finds a report by its code alone.
     """
     key = kept_secret(home.keys_database, "subject")
     if key is None or not home.joined or len(phone.reported) != 7:

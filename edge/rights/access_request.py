@@ -25,6 +25,7 @@ from edge.settings import OperatorSettings
 from sync.format.canonical import Fields
 from sync.format.records import ROLE_OF_KIND, Record
 from sync.format.stamp import rfc3339
+from sync.format.visit_fields import text_of
 from sync.node.ledger import Ledger
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -36,6 +37,7 @@ _OTHERS = frozenset(
     )
 )
 """Keys of bodies that name other people or their visits."""
+_DECIDED = ("visit.first", "visit.return", "visit.unsure", "visit.corrected")
 _MOST_SUBJECTS = 200
 
 Moment: TypeAlias = Callable[[int], str]
@@ -48,6 +50,10 @@ class Subject:
     persons: tuple[str, ...]
     contacts: tuple[str, ...]
     visits: tuple[str, ...]
+
+    @property
+    def ids(self) -> frozenset[str]:
+        return frozenset((*self.persons, *self.contacts, *self.visits))
 
 
 @dataclass(slots=True)
@@ -90,8 +96,9 @@ def find_subject(ledger: Ledger, vault: Vault, asked: str) -> Subject:
     for contact_id in search.contacts:
         search.visits |= set(visits_of(connection, contact_id))
     for person_id in search.persons:
-        told = ledger.naming(person_id, ("visit.first", "visit.return", "visit.unsure", "visit.corrected"))
-        search.visits |= {one.fields["visit"] for one in told if one.fields.get("person") == person_id}
+        told = ledger.naming(person_id, _DECIDED)
+        named = {one.fields["visit"] for one in told if one.fields.get("person") == person_id}
+        search.visits |= {visit for visit in named if _whose(ledger, visit) in search.persons}
     if not (search.persons or search.visits or any(number_of(connection, vault, one) for one in search.contacts)):
         raise EdgeError("nothing is held here of whoever was asked for")
     if len(search.visits) > _MOST_SUBJECTS:
@@ -121,7 +128,7 @@ def make_file(
         "pictures": sorted(f"faces/{visit}.jpg" for visit in pictures),
         "explanations": _explanations(vault, subject.visits),
         "phones": [_phone(ledger, vault, contact_id) for contact_id in subject.contacts],
-        "records": [_record(one) for one in _records(ledger, subject)],
+        "records": [_record(one, subject) for one in _records(ledger, subject)],
         "seen_by": _looks(ledger.connection, subject),
         "retention": {
             "mode": policy.mode,
@@ -164,10 +171,15 @@ def _of_visit(ledger: Ledger, visit: str, search: _Search) -> None:
     contact_id = contact_at(ledger.connection, visit)
     if contact_id is not None:
         search.contacts.add(contact_id)
-    kinds = ("visit.first", "visit.return", "visit.unsure", "visit.corrected")
-    told = [one for one in ledger.about(visit, kinds) if "person" in one.fields]
-    if told:
-        search.persons.add(told[-1].fields["person"])
+    person_id = _whose(ledger, visit)
+    if person_id is not None:
+        search.persons.add(person_id)
+
+
+def _whose(ledger: Ledger, visit: str) -> str | None:
+    """Whose face a visit was of, by the newest word on it; the desk may have said that it was another's."""
+    told = (text_of(one.fields, "person") for one in reversed(ledger.about(visit, _DECIDED)))
+    return next((person_id for person_id in told if person_id is not None), None)
 
 
 def _by_number(connection: sqlite3.Connection, vault: Vault, phone: Phone) -> set[str]:
@@ -217,15 +229,23 @@ def _phone(ledger: Ledger, vault: Vault, contact_id: str) -> dict[str, Any]:
 
 
 def _records(ledger: Ledger, subject: Subject) -> list[Record]:
-    """Every record that names the subject, in chain order."""
+    """Every record of the subject, in chain order: one of somebody else that names them beside it is that one's."""
     found: dict[tuple[int, int], Record] = {}
-    for one in (*subject.persons, *subject.contacts, *subject.visits):
+    for one in subject.ids:
         found |= {(record.epoch, record.seq): record for record in ledger.naming(one, ROLE_OF_KIND)}
-    return [found[at] for at in sorted(found)]
+    return [found[at] for at in sorted(found) if not (whose := _of_whom(found[at].fields)) or whose & subject.ids]
 
 
-def _record(record: Record) -> dict[str, Any]:
-    said = {key: value for key, value in record.fields.items() if key not in (*_ENVELOPE, *_OTHERS)}
+def _of_whom(said: Fields) -> set[str]:
+    return {one for key in ("visit", "person") if (one := text_of(said, key)) is not None}
+
+
+def _record(record: Record, subject: Subject) -> dict[str, Any]:
+    others = _of_whom(record.fields) - subject.ids
+    hidden = {key for key in record.fields if key in _OTHERS or text_of(record.fields, key) in others}
+    said = {key: value for key, value in record.fields.items() if key not in (*_ENVELOPE, *hidden)}
+    if "facts_on" in said:
+        said["facts_on"] = {code: _own(fact, subject) for code, fact in said["facts_on"].items()}
     return {
         "epoch": record.epoch,
         "seq": record.seq,
@@ -234,17 +254,21 @@ def _record(record: Record) -> dict[str, Any]:
         "at_us": record.stamp.wall_us,
         "hash": record.hash.hex(),
         "says": said,
-        "left_out": sorted(_OTHERS & record.fields.keys()),
+        "left_out": sorted(hidden),
     }
+
+
+def _own(fact: Fields, subject: Subject) -> Fields:
+    others = {"agents", *(key for key in ("visit", "person") if text_of(fact, key) not in subject.ids)}
+    return {key: value for key, value in fact.items() if key not in others}
 
 
 def _looks(connection: sqlite3.Connection, subject: Subject) -> list[dict[str, Any]]:
     """Which accounts have looked at the subject, and at what."""
-    ids = (*subject.persons, *subject.contacts, *subject.visits)
     rows = connection.execute(
         "SELECT at_us, account_id, action FROM access_log WHERE subject IN (SELECT value FROM json_each(?))"
         " ORDER BY number",
-        (json.dumps(ids),),
+        (json.dumps(sorted(subject.ids)),),
     )
     return [
         {"at": rfc3339(at_us), "at_us": at_us, "account": account_id, "action": action}

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from edge import EdgeError
 from edge.cli import app
+from edge.desk.splitting import Splitting
 from edge.rights.access_request import find_subject, make_file, record_made
 from edge.rights.retention import erase
 from sync.web.times import Times
@@ -63,6 +64,33 @@ def test_ids_of_companions_agents_and_candidates_are_left_out_and_said_to_be(off
     assert agent.encode() not in whole
     (decided,) = [one for one in data["records"] if one["kind"] == "visit.first"]
     assert decided["left_out"] == ["agents", "company"]
+
+
+def test_records_of_a_companion_and_what_facts_name_of_others_are_not_in_it(office: Office) -> None:
+    before, stranger, _ = office.check_in()
+    mine, person, _ = office.check_in()  # the same number by another face: a fact that names the visit before
+    friend, friends_id = office.door.arrive("first", company=[mine])
+    data, files = held(office, person)
+    (checkin,) = [one for one in data["records"] if one["kind"] == "visit.checkin"]
+    assert set(checkin["says"]["facts_on"]["phone_other_face"]) == {"at_us", "epoch", "seq"}
+    whole = b"".join(files.values())
+    for other in (before, stranger, friend, friends_id):
+        assert other.encode() not in whole
+
+
+def test_a_visit_that_the_desk_said_to_be_another_s_is_in_the_file_of_that_one_alone(office: Office) -> None:
+    own, person = office.door.arrive("first", crop=blank_face())
+    false, _ = office.door.arrive("return", person=person, crop=blank_face())
+    corrected, _ = Splitting(office.desk_ledger, office.home).other_person(false, person, request(), ACCOUNT)
+    heir = corrected.fields["person"]
+    data, files = held(office, person)
+    assert (data["visits"], data["pictures"]) == ([own], [f"faces/{own}.jpg"])
+    assert heir.encode() not in b"".join(files.values())
+    assert false.encode() not in b"".join(files.values())
+    for asked in (heir, false):
+        data, files = held(office, asked)
+        assert (data["visits"], data["pictures"]) == ([false], [f"faces/{false}.jpg"])
+        assert person.encode() not in b"".join(files.values())
 
 
 def test_a_restricted_phone_is_found_by_its_number_and_an_erased_one_is_not(office: Office) -> None:
