@@ -180,7 +180,11 @@ class VisitorForms:
         return FormState(received_us, bool(sealed) and received_us > now_us - WAIT_US, visit_id)
 
     def take_back(self, form_id: str) -> None:
-        """Forget a form at its sender's wish, as far as it waits still; bound by then, it stays with its visit."""
+        """Forget a form at its sender's wish, as far as it waits still; bound by then, it stays with its visit.
+
+        Nothing forgotten costs nothing: strangers may ask as often as they like, and emptying the logs holds up every
+        writer. What a reader has kept in them goes with the next `sweep`.
+        """
         with self._opened() as (database, keys):
             with immediate(database):
                 taken = database.execute(
@@ -190,8 +194,9 @@ class VisitorForms:
                 if taken.rowcount:
                     with immediate(keys):
                         keys.execute("DELETE FROM visitor_form_keys WHERE form_id = ?", (form_id,))
-            keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if taken.rowcount:
+                keys.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+                database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def sweep(self, now_us: int) -> None:
         """Forget what has run out, and destroy the keys of forms that wait no more."""

@@ -12,7 +12,7 @@ from edge.clock import Clock
 from edge.desk.merging import Merging
 from edge.people.person_keys import KEYS_FORMAT
 from edge.people.vault import opened
-from sync.storage.database import open_checked
+from sync.storage.database import connect, open_checked
 from sync.verify.verify import verify
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import PASSWORD, until, until_shown
@@ -58,6 +58,22 @@ def test_a_form_that_waits_is_deleted_at_a_touch_and_the_desk_sees_it_no_more(
         back(phone, path, "form")
         assert "到访已登记" in phone.get(path).text, "what is registered is not undone by it"
     assert len(site.checkins()) == 1
+
+
+def test_taking_back_again_what_is_gone_does_not_empty_the_logs_again(site: Site, door: Door) -> None:
+    home = site.desk.home
+    logs = [home.path / f"{file.name}-wal" for file in (home.database, home.keys_database)]
+    # the last to close a database empties its log: the desk's pages and the node have it open all day
+    with site.phone() as phone, closing(connect(home.database)), closing(connect(home.keys_database)):
+        path = sent(site, phone)
+        back(phone, path, "form")
+        door.arrive("first")
+        sent(site, phone)
+        before = [log.stat().st_size for log in logs]
+        assert min(before) > 0
+        for _ in range(3):
+            back(phone, path, "form")
+        assert [log.stat().st_size for log in logs] == before
 
 
 def test_a_consent_given_by_phone_is_withdrawn_by_phone_and_the_face_is_gone_at_once(
