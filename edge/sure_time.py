@@ -99,9 +99,22 @@ class SureTime:
         """The moment by which codes and reports are good or not: a clock set back makes none good that has run out."""
         return max(self.now(ledger).sure_us, ledger.last_ack_us() or 0)
 
+    def past_us(self, ledger: Ledger) -> int:
+        """The moment that surely is past even where the wall clock, set back, says less."""
+        now = self._read()
+        known = self._as_of(now, ledger)
+        return max(now.wall_us if known is None else known.sure_us, ledger.last_ack_us() or 0)
+
     def now(self, ledger: Ledger) -> Now:
         """What time it is, never later than the wall clock says."""
         now = self._read()
+        known = self._as_of(now, ledger)
+        if known is None or now.wall_us - known.sure_us <= AHEAD_US:
+            return Now(now.wall_us, now.wall_us)
+        return Now(now.wall_us, known.sure_us)
+
+    def _as_of(self, now: KernelTime, ledger: Ledger) -> _Known | None:
+        """What the chain and the clocks know together; None of an empty chain."""
         reading = _Reading(now.wall_us, now.boot_us, now.boot_id, now.synced)
         with self._lock:
             if self._known is None:
@@ -111,11 +124,9 @@ class SureTime:
                 told = _of(record)
                 self._known = self._known.then(told) if self._known is not None else _first(told)
                 self._upto = record.epoch, record.seq
-            if self._known is None:  # an empty chain
-                return Now(now.wall_us, now.wall_us)
-            known = self._known.then(replace(reading, central_us=self._known.last.central_us))
-        right = now.wall_us - known.sure_us <= AHEAD_US
-        return Now(now.wall_us, now.wall_us if right else known.sure_us)
+            if self._known is None:
+                return None
+            return self._known.then(replace(reading, central_us=self._known.last.central_us))
 
 
 def _first(reading: _Reading) -> _Known:

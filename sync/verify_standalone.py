@@ -1215,7 +1215,16 @@ def _takes_back(record: Record, stands: Record) -> bool:
     """Whether it is the undoing of a registration by its own host within ten minutes, by the desk's own stamps."""
     said, before = record.fields, stands.fields
     own = said.get("undoes") == stands.hash.hex() and said.get("account") == before.get("account")
-    return said["state"] == "open" and own and abs(said["at"]["wall_us"] - before["at"]["wall_us"]) < 600_000_000
+    return said["state"] == "open" and own and _soon_enough(said["at"], before["at"])
+
+
+def _soon_enough(now: Fields, then: Fields) -> bool:
+    """Of one boot by the boot clock; over a restart by the wall clock, and by how long the new boot has run."""
+    clock = "boot_us" if now["boot_id"] == then["boot_id"] else "wall_us"
+    late_us: int = now[clock] - then[clock]
+    if clock == "boot_us":
+        return 0 <= late_us < 600_000_000
+    return abs(late_us) < 600_000_000 and count(now, "boot_us") < 600_000_000
 
 
 def _changes(fields: Fields) -> str:

@@ -9,7 +9,6 @@ from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from edge.clock import wall_us
 from edge.desk.checkin import DISMISSALS, Arrival, CheckIn, NotNow, Registration
 from edge.desk.codes import ShownCode
 from edge.desk.consents import NothingToForget
@@ -143,6 +142,7 @@ def checkin_page(
     consents = ConsentDesk(shell)
     with closing(home.open_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
         contact = contact_of(ledger.connection, vault, visit.visit_id)
+        surely_us = shell.sure.past_us(ledger)
         serve = serving(ledger, shell.view.times, visit, skipped_of(request.query_params.get("skipped", "")))
     return shell.page(
         request,
@@ -152,10 +152,7 @@ def checkin_page(
         **consents.who(visit),
         contact=contact,
         serving=serve,
-        undoable=visit.checkin is not None
-        and visit.state == "registered"
-        and not visit.origin.proposals
-        and may_undo(visit.checkin.account_id, visit.checkin.at_us, session.account.account_id, wall_us()),
+        undoable=_undoable(shell, visit, session.account.account_id, surely_us),
         dismissals=tuple(DISMISSALS),
         consents=consents.offered(visit, shell.pages.texts(request).language),
         problem=problem,
@@ -171,6 +168,14 @@ def checkin_page(
         scan_cameras=[one.camera_id for one in shell.health.read().cameras if one.status in ("up", "moved")],
         **given,
     )
+
+
+def _undoable(shell: Shell, visit: ShownVisit, account_id: str, surely_us: int) -> bool:
+    if visit.checkin is None or visit.state != "registered" or visit.origin.proposals:
+        return False
+    place, now = visit.checkin.at, shell.clock.stamp(None)
+    registered = (word for word in visit.words if (word.epoch, word.seq) == place)
+    return any(may_undo(one, account_id, now, surely_us) for one in registered)
 
 
 def checked_in(

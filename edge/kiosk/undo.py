@@ -27,7 +27,8 @@ def mount(shell: Shell) -> None:
         request: Request, visit_id: str, session: form, request_id: Annotated[str, Form()]
     ) -> Response:
         visit, sent = shell.known(visit_id), sent_once(request_id)
-        write = partial(undo, shell.desk_ledger, shell.home, request=sent, account_id=session.account.account_id)
+        account_id = session.account.account_id
+        write = partial(undo, shell.desk_ledger, shell.home, request=sent, account_id=account_id, sure=shell.sure)
         try:
             return checked_in(shell, request, session, visit, write)
         except TooLate:

@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 from sync.format.canonical import Fields
 from sync.format.head_office import APPLIED, Basis
 from sync.format.records import Record, place
+from sync.format.stamp import Stamp
 from sync.format.visit_fields import CORRECTED, text_of
 
 Verdict: TypeAlias = Literal["approved", "refused"]
@@ -97,9 +98,20 @@ def source_of(records: Iterable[Record], bases: Mapping[bytes, Basis]) -> Source
 
 def _takes_back(record: Record, stands: Record) -> bool:
     """Whether it is the undoing of a registration by its own host, soon enough by the desk's own stamps."""
-    said, late_us = record.fields, record.stamp.wall_us - stands.stamp.wall_us
+    said = record.fields
     own = said.get("undoes") == stands.hash.hex() and said.get("account") == stands.fields.get("account")
-    return said.get("state") == "open" and own and abs(late_us) < UNDO_US
+    return said.get("state") == "open" and own and soon_enough(record.stamp, stands.stamp)
+
+
+def soon_enough(now: Stamp, registered: Stamp) -> bool:
+    """Whether what was registered then can still be undone now, by the two stamps.
+
+    Of one boot it is for the boot clock to say, which nobody can set back. Over a restart the wall clock has to say so,
+    and the new boot must not have run for longer by itself.
+    """
+    if now.boot_id == registered.boot_id:
+        return 0 <= now.boot_us - registered.boot_us < UNDO_US
+    return now.boot_us < UNDO_US and abs(now.wall_us - registered.wall_us) < UNDO_US
 
 
 def answers(record: Record) -> bool:

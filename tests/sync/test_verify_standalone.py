@@ -30,13 +30,14 @@ from sync.format.public_keys import Enrolment
 from sync.format.records import Record
 from sync.format.rotation import Rotation
 from sync.format.signing import Domain, PublicKey, es256_signature, tagged
+from sync.format.source import UNDO_US
 from sync.node.purge import purge
 from sync.node.trust import Trust
 from sync.node.witness import witness
 from sync.verify.verify import verify
 from sync.verify_standalone import Given
 from tests.sync.a_revocation import rekey, revoke, rotate
-from tests.sync.a_site import DAY_US, HOUR_US, START_US, ASite, made_key
+from tests.sync.a_site import DAY_US, HOUR_US, SECOND_US, START_US, ASite, made_key
 from tests.sync.conftest import BuiltHome
 
 FILE = Path(verify_standalone.__file__)
@@ -257,6 +258,36 @@ def test_both_print_what_was_asked_of_a_source_and_apply_only_what_was_approved(
         "refused at seq, by central's own word",
         "approved at seq, by central's own word",
     ]
+
+
+@pytest.mark.parametrize(
+    ("off_us", "set_us", "ran_us", "late"),
+    [
+        (None, 0, UNDO_US - 1, False),
+        (None, -3 * DAY_US, 3 * DAY_US, True),
+        (None, DAY_US, 60 * SECOND_US, False),
+        (20 * SECOND_US, 20 * SECOND_US, 0, False),
+        (3 * DAY_US, 20 * SECOND_US, UNDO_US, True),
+        (3 * DAY_US, 3 * DAY_US, 0, True),
+    ],
+)
+def test_both_judge_an_undo_by_the_clock_that_nobody_sets(
+    site: ASite, visit: str, tmp_path: Path, off_us: int | None, set_us: int, ran_us: int, late: bool
+) -> None:
+    said = {"visit": visit, "account": "li"}
+    first = site.desk.append("visit.checkin", {**said, "state": "registered", "way": "phone"})
+    if off_us is None:
+        site.go(ran_us, set_us)
+    else:
+        site.reboot(off_us, first.stamp.wall_us + set_us)
+        site.go(ran_us, -ran_us)
+    site.desk.append("visit.checkin", {**said, "state": "open", "undoes": first.hash.hex()})
+    site.desk.append("visit.checkin", {**said, "state": "registered", "way": "code"})
+    site.ack(checkpoint=True)
+    path = zipped(bundle_of(site.path, visit).encode(), tmp_path / "b.zip")
+    assert ours(path) == theirs(path) == ("good", None)
+    for told in (verify(path).lines, verify_standalone.verify(path, Given(None))):
+        assert [line for line in told if line.startswith("source that")] == ["source that stands: way phone"] * late
 
 
 def test_both_find_a_bundle_good_though_central_s_clock_was_set_back_and_miss_no_log_that_shrank(

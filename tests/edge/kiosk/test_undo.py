@@ -2,16 +2,16 @@
 
 import re
 import secrets
-import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import httpx
 import pytest
 
-from edge.clock import Clock
+from edge.clock import Clock, KernelTime, read_kernel
 from edge.desk.approvals import Approvals, Change
 from edge.desk.checkin import NotNow, Registration
 from edge.desk.consents import Consent, ConsentTexts
@@ -34,15 +34,35 @@ def host(desk: Desk, door: Door) -> Host:
     return Host(desk, door)
 
 
-def taken_back(host: Host, visit: str, request: str = "", account: str = ACCOUNT) -> list[Record]:
+def taken_back(
+    host: Host, visit: str, request: str = "", account: str = ACCOUNT, read: Callable[[], KernelTime] = read_kernel
+) -> list[Record]:
     home = host.desk.home
     return undo(
-        lambda: home.open_ledger("desk", Clock()),
+        lambda: home.open_ledger("desk", Clock(read)),
         home,
         host.arrival(visit),
         request or secrets.token_hex(16),
         account,
+        read=read,
     )
+
+
+def later(
+    elapsed_us: int, jump_us: int = 0, boot_us: int | None = None, boot_id: str | None = None
+) -> Callable[[], KernelTime]:
+    """The machine's clocks after a while, its wall clock moved too, or as another boot reads them."""
+
+    def read() -> KernelTime:
+        now = read_kernel()
+        return replace(
+            now,
+            wall_us=now.wall_us + elapsed_us + jump_us,
+            boot_us=now.boot_us + elapsed_us if boot_us is None else boot_us,
+            boot_id=boot_id or now.boot_id,
+        )
+
+    return read
 
 
 def held(host: Host, table: str) -> int:
@@ -97,16 +117,50 @@ def test_nobody_undoes_somebody_elses_registration_or_an_old_one(host: Host, doo
     host.register(visit)
     with pytest.raises(TooLate):
         taken_back(host, visit, account="acc-wang")
-    home, writer = host.desk.home, host.desk.home.writer("desk", Clock())
-
-    def earlier(before: Stamp | None) -> Stamp:
-        return replace(writer.stamp(before), wall_us=time.time_ns() // 1000 - UNDO_US - 1)
-
-    host.checkin._open_ledger = lambda: Ledger(home.database, replace(writer, stamp=earlier))
+    host.register(old, OTHER)
+    assert len(taken_back(host, old, read=later(UNDO_US - 60_000_000))) == 1
     host.register(old, OTHER)
     with pytest.raises(TooLate):
-        taken_back(host, old)
-    assert len(list(door.ledger.records(("visit.checkin",)))) == 2
+        taken_back(host, old, read=later(UNDO_US + 1))
+    assert len(list(door.ledger.records(("visit.checkin",)))) == 4
+
+
+def test_a_clock_set_back_gives_no_host_their_ten_minutes_again(host: Host, door: Door) -> None:
+    visit = door.see()
+    host.register(visit)
+    days_us = 3 * 86_400_000_000
+    with pytest.raises(TooLate):
+        taken_back(host, visit, read=later(days_us, jump_us=-days_us))
+    assert len(taken_back(host, visit, read=later(60_000_000, jump_us=days_us))) == 1, "nor does one set forward end it"
+
+
+def test_over_a_restart_every_clock_has_to_say_that_the_ten_minutes_are_not_over(host: Host, door: Door) -> None:
+    visit = door.see()
+    host.register(visit)
+    restarted = partial(later, boot_id="b" * 32)
+    for read in (
+        restarted(60_000_000, boot_us=UNDO_US),  # it has run for longer, whatever its wall clock says
+        restarted(UNDO_US + 1, boot_us=20_000_000),
+        restarted(-2 * UNDO_US, boot_us=20_000_000),
+    ):
+        with pytest.raises(TooLate):
+            taken_back(host, visit, read=read)
+    assert len(taken_back(host, visit, read=restarted(60_000_000, boot_us=20_000_000))) == 1
+
+
+def test_over_a_restart_what_surely_is_past_holds_against_a_clock_set_back(host: Host, door: Door) -> None:
+    visit = door.see()
+    host.register(visit)
+    home, writer = host.desk.home, host.desk.home.writer("desk", Clock())
+
+    def tomorrow(before: Stamp | None) -> Stamp:
+        stamp = writer.stamp(before)
+        return replace(stamp, wall_us=stamp.wall_us + UNDO_US, boot_us=stamp.boot_us + UNDO_US)
+
+    with closing(Ledger(home.database, replace(writer, stamp=tomorrow))) as ledger:
+        ledger.append("access.digest", {})  # something was recorded since, before the restart
+    with pytest.raises(TooLate):
+        taken_back(host, visit, read=later(60_000_000, boot_us=20_000_000, boot_id="b" * 32))
 
 
 def test_what_somebody_has_asked_to_correct_is_the_auditor_s_to_answer(host: Host, door: Door) -> None:

@@ -7,7 +7,7 @@ from sync.format.canonical import Fields
 from sync.format.records import Record
 from sync.format.source import UNDO_US, Source, lines, source_of
 from sync.format.visit_fields import settles
-from tests.sync.a_site import ASite
+from tests.sync.a_site import DAY_US, ASite
 
 
 @pytest.fixture
@@ -137,6 +137,35 @@ def test_a_registration_stands_once_its_ten_minutes_are_over(site: ASite) -> Non
     site.go(UNDO_US)
     undone = told({"state": "open", "undoes": first.hash.hex()})
     assert _fold([first, undone, told({"state": "registered", "way": "code"})]).standing == {"way": "phone"}
+
+
+def test_a_clock_set_back_makes_no_late_undo_good_and_one_set_forward_no_early_one_late(site: ASite) -> None:
+    def told(fields: Fields) -> Record:
+        return site.desk.append("visit.checkin", {"visit": "v-1", "account": "li", **fields})
+
+    for elapsed_us, jump_us, stands in ((3 * DAY_US, -3 * DAY_US, {"way": "phone"}), (UNDO_US - 1, DAY_US, {})):
+        first = told({"state": "registered", "way": "phone"})
+        site.go(elapsed_us, jump_us)
+        assert _fold([first, told({"state": "open", "undoes": first.hash.hex()})]).standing == stands
+
+
+@pytest.mark.parametrize(
+    ("off_us", "set_us", "ran_us", "stands"),
+    [
+        (20_000_000, 20_000_000, 0, {}),
+        (3 * DAY_US, 20_000_000, UNDO_US, {"way": "phone"}),  # the new boot has run for longer by itself
+        (3 * DAY_US, 3 * DAY_US, 0, {"way": "phone"}),
+    ],
+)
+def test_over_a_restart_the_wall_clock_and_the_new_boot_have_to_be_in_time(
+    site: ASite, off_us: int, set_us: int, ran_us: int, stands: Fields
+) -> None:
+    said: Fields = {"visit": "v-1", "account": "li"}
+    first = site.desk.append("visit.checkin", {**said, "state": "registered", "way": "phone"})
+    site.reboot(off_us, first.stamp.wall_us + set_us)
+    site.go(ran_us, -ran_us)
+    undone = site.desk.append("visit.checkin", {**said, "state": "open", "undoes": first.hash.hex()})
+    assert _fold([first, undone]).standing == stands
 
 
 def test_what_an_auditor_has_been_asked_to_judge_is_not_taken_back(told: Callable[[str, Fields], Record]) -> None:
