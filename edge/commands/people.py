@@ -64,8 +64,9 @@ def list_people(
 ) -> None:
     """List whom the node remembers; with --role only visitors, or only whom of the roster.
 
-    `pending`: proposed for the roster, and waiting for the auditor. `unproven`: on it without a signed enrolment of
-    that very face; counts for nothing, and wants a look.
+    `pending`: proposed for the roster, and waiting for the auditor. `unproven`: on it, and counts for nothing; why:
+    `unsigned`, without a signed enrolment of that very face, or `unconfirmed`, approved by an account that central had
+    not confirmed: once it is (`central account allow`), the auditor approves again on /approvals.
     Example: firstvisit people list --home demo --role agent
     """
     from edge.home import Home
@@ -79,7 +80,8 @@ def list_people(
         opened_vault(found.database, found.keys_database) as vault,
         closing(found.open_ledger()) as ledger,
     ):
-        signed = Roster(found.path, ledger).members()
+        roster = Roster(found.path, ledger)
+        signed, unconfirmed = roster.members(), roster.unconfirmed()
         listed = []
         for person in vault.people():
             member_to_be = person.enrolled or person.pending
@@ -100,10 +102,13 @@ def list_people(
                 "searchable": person.searchable,
                 "templates": person.templates,
                 "agent_code": agent_code(vault, person.person_id) if member_to_be else None,
+                "why": None,
             }
+            if role_said == "unproven":
+                row["why"] = "unconfirmed" if person.person_id in unconfirmed else "unsigned"
             if role is None or row["role"] == role.value:
                 listed.append(row)
-    columns = ("person_id", "role", "created_at", "expires_at", "searchable", "templates", "agent_code")
+    columns = ("person_id", "role", "created_at", "expires_at", "searchable", "templates", "agent_code", "why")
     show(listed, as_json, columns, "nobody is remembered")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from edge.people.tables import VISITORS
 from edge.people.vault import Vault, opened
 from edge.proven import proven
 from edge.recognition.enrolment import KIND, agent_code, known_in, newest_visit
-from edge.recognition.roster import from_outside
+from edge.recognition.roster import from_outside, heard
 from edge.rights.retention import erase
 from sync.format.accounts import Account
 from sync.format.canonical import Fields
@@ -26,10 +26,14 @@ LAPSES_AFTER_S = 14 * 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """Somebody proposed; decided: the word on it, None while there is none. code: an agent's, while it is kept."""
+    """Somebody proposed; decided: the word on it, None while there is none. code: an agent's, while it is kept.
+
+    unconfirmed: an approval that does not count, of an account that central had not confirmed; as if there were none.
+    """
 
     record: Record
     decided: Record | None
+    unconfirmed: Record | None
     code: str | None
 
     @property
@@ -47,6 +51,15 @@ class Applicant:
         return next((visit_id for visit_id in told if visit_id is not None), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """As `Applicant` has it."""
+
+    record: Record
+    decided: Record | None = None
+    unconfirmed: Record | None = None
+
+
 class StaffApprovals:
     """Answers proposals under the desk key; each call opens ledger and vault for its own thread."""
 
@@ -58,12 +71,15 @@ class StaffApprovals:
 
     def applicants(self, ledger: Ledger, vault: Vault) -> list[Applicant]:
         """Everybody proposed, the newest first; those without a word yet before the others."""
-        found = [Applicant(*told, agent_code(vault, told[0].fields["person"])) for told in self._told(ledger)]
+        found = [
+            Applicant(asked.record, asked.decided, asked.unconfirmed, agent_code(vault, asked.record.fields["person"]))
+            for asked in self._told(ledger)
+        ]
         found.reverse()
         return sorted(found, key=lambda one: one.decided is not None)
 
     def answer(self, proposal: str, verdict: Verdict, request: str, account: Account) -> Record:
-        """Approve or refuse a proposal, named by its record's hash in hex; the first word on it stands.
+        """Approve or refuse a proposal, named by its record's hash in hex; the first word on it that counts stands.
 
         Approved, the face is known from now on, and the record names the newest visit it came with before; refused, it
         is erased. Raises NotTheirs, NotConfirmed, NotAsked where there is no such proposal any more,
@@ -71,10 +87,10 @@ class StaffApprovals:
         """
         with self._opened() as (ledger, vault):
             with ledger.transaction() as transaction:
-                told = next((one for one in self._told(ledger) if one[0].hash.hex() == proposal), None)
+                told = next((one for one in self._told(ledger) if one.record.hash.hex() == proposal), None)
                 if told is None:
                     raise NotAsked("missing")
-                asked, decided = told
+                asked, decided = told.record, told.decided
                 hold_to_outside(account, asked.fields, self._site_id)
                 if self._home.joined:  # else there is no head office that could confirm anybody
                     hold_to_confirmed(account, self._home.path, ledger)
@@ -97,34 +113,43 @@ class StaffApprovals:
         return word
 
     def lapse(self, now_us: int) -> int:
-        """Erase the faces of proposals that nobody has answered in time, or that were refused; returns how many."""
+        """Erase the faces of proposals that nobody has answered in time, or that were refused; returns how many.
+
+        Nobody's who was approved by an account that central had not confirmed: that may have been of an older version.
+        """
         lapsed = 0
         with self._opened() as (ledger, vault):
-            for asked, decided in self._told(ledger):
+            for told in self._told(ledger):
+                asked, decided = told.record, told.decided
                 late = now_us - asked.stamp.wall_us > LAPSES_AFTER_S * 1e6
-                over = late if decided is None else decided.fields["state"] == "refused"
+                over = late and told.unconfirmed is None if decided is None else decided.fields["state"] == "refused"
                 if over and vault.remembers(asked.fields["person"]):
                     erase(ledger, vault, asked.fields["person"], "staff", None)
                     lapsed += 1
         return lapsed
 
-    def _told(self, ledger: Ledger) -> list[tuple[Record, Record | None]]:
+    def _told(self, ledger: Ledger) -> list[_Told]:
         """Each proposal with the word on it, in chain order; those whose face was erased without one are left out."""
-        asked: dict[str, tuple[Record, Record | None]] = {}
-        for record in proven(self._home.path, ledger, ledger.records((KIND, "person.erased"))):
-            fields = record.fields
+        asked: dict[str, _Told] = {}
+        found = proven(self._home.path, ledger, ledger.records((KIND, "person.erased")))
+        counting = heard(self._home.path, ledger, found)
+        for record in found:
+            fields, named = record.fields, str(record.fields.get("proposal"))
             if record.kind == "person.erased":
                 asked = {
-                    key: one for key, one in asked.items() if one[1] or one[0].fields["person"] != fields["person"]
+                    key: one
+                    for key, one in asked.items()
+                    if one.decided or one.record.fields["person"] != fields["person"]
                 }
             elif fields.get("state") == "proposed":
-                asked[record.hash.hex()] = (record, None)
-            elif (
-                (told := asked.get(str(fields.get("proposal")))) is not None
-                and told[1] is None
-                and from_outside(told[0].fields, fields, (self._site_id,))
-            ):
-                asked[str(fields["proposal"])] = (told[0], record)
+                asked[record.hash.hex()] = _Told(record)
+            elif (told := asked.get(named)) is None or told.decided is not None:
+                continue
+            elif from_outside(told.record.fields, fields, (self._site_id,)):
+                if record.hash in counting:
+                    asked[named] = _Told(told.record, decided=record)
+                elif fields.get("state") == "approved":
+                    asked[named] = replace(told, unconfirmed=told.unconfirmed or record)
         return list(asked.values())
 
     @staticmethod

@@ -1,4 +1,8 @@
-"""Who counts as staff or agent: whom a signed `person.enrolled` names, by the very faces it was signed over."""
+"""Who counts as staff or agent: whom a signed `person.enrolled` names, by the very faces it was signed over.
+
+On a node that has joined central the approval it rests on must be head office's, as of a correction: the desk key alone
+puts nobody on the roster, whose visits would vanish into a counter.
+"""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
@@ -7,6 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edge.head_office import counted
+from edge.home import Home
 from edge.people.enrolled import Role
 from edge.people.vault import Vault
 from edge.proven import proven
@@ -46,6 +52,16 @@ def from_outside(asked: Fields, word: Fields, sites: Collection[str]) -> bool:
     return account != asked.get("account") and office not in (*sites, asked.get("office"))
 
 
+def heard(folder: Path, ledger: Ledger, told: Iterable[Record]) -> set[bytes]:
+    """The hashes of those answers to proposals that an office outside may have given; folder: HOME.
+
+    Where the node has joined central, those of an account that central had confirmed at that place of the chain; else
+    all: there is no head office that could confirm anybody.
+    """
+    words = [record for record in told if record.fields.get("state") in ("approved", "refused")]
+    return set(counted(folder, ledger, words)) if Home(folder).joined else {word.hash for word in words}
+
+
 class Roster:
     """The enrolments that stand in one HOME's chain; reads on from where it was."""
 
@@ -53,7 +69,12 @@ class Roster:
         """folder: HOME, where the enrolments of its keys lie."""
         self._folder = folder
         self._ledger = ledger
+        self._forget()
+
+    def _forget(self) -> None:
+        self._joined = Home(self._folder).joined
         self._members: dict[str, Member] = {}
+        self._unconfirmed: set[str] = set()
         self._proposed: dict[str, Record] = {}  # by the hash that an approval names
         self._read = (0, 0)
 
@@ -61,21 +82,30 @@ class Roster:
         """Everybody whose enrolment is signed by the desk key in force then, and who was not erased since.
 
         One that is `proposed` counts once another record, from outside this office, says that it is `approved`; the
-        first such word stands. One that is neither is of a version that did not bind the faces, and counts for nothing.
+        first such word that counts stands (`heard`). One that is neither is of a version that did not bind the faces,
+        and counts for nothing.
         """
+        if Home(self._folder).joined != self._joined:  # other words count from now on
+            self._forget()
         found = proven(
             self._folder, self._ledger, self._ledger.records(("person.enrolled", "person.erased"), self._read)
         )
         sites = {Enrolment.parse_text(text).site_id for text in enrolments_of(self._folder)} if found else set()
+        counting = heard(self._folder, self._ledger, found)
         for record in found:
-            self._follow(record, sites)
+            self._follow(record, sites, record.hash in counting)
             self._read = record.epoch, record.seq
         return self._members
 
-    def _follow(self, record: Record, sites: Collection[str]) -> None:
+    def unconfirmed(self) -> Collection[str]:
+        """Who is approved only in the name of an account that central had not confirmed then, as of `members`."""
+        return self._unconfirmed
+
+    def _follow(self, record: Record, sites: Collection[str], counts: bool) -> None:
         fields = record.fields
         if record.kind == "person.erased":
             self._members.pop(str(fields.get("person")), None)
+            self._unconfirmed.discard(str(fields.get("person")))
             return
         match fields.get("state"):
             case "proposed":
@@ -84,10 +114,16 @@ class Roster:
                 proposal = self._proposed.get(str(fields.get("proposal")))
                 if proposal is None or not from_outside(proposal.fields, fields, sites):
                     return
-                del self._proposed[proposal.hash.hex()]
                 member = _member({**proposal.fields, **_since(fields)})
-                if verdict == "approved" and member is not None and member.person_id == fields.get("person"):
+                approved = verdict == "approved" and member is not None and member.person_id == fields.get("person")
+                if not counts:
+                    if approved and member is not None and member.person_id not in self._members:
+                        self._unconfirmed.add(member.person_id)
+                    return
+                del self._proposed[proposal.hash.hex()]
+                if approved and member is not None:
                     self._members[member.person_id] = member
+                    self._unconfirmed.discard(member.person_id)
 
 
 def _since(approved: Fields) -> Fields:

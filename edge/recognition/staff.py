@@ -65,8 +65,8 @@ class Staff:
     def refresh(self) -> None:
         """Follow what others have enrolled or removed since the last look.
 
-        Only whom a signed record names, by the faces it was signed over, counts: the row alone would let whoever may
-        write to the databases hide a customer's visits.
+        Only whom a signed record names, by the faces it was signed over, and head office has approved, counts: the row
+        alone, or the desk key alone, would let whoever has either hide a customer's visits.
         """
         revision = self._vault.templates.revision()
         if revision == self._revision:
@@ -82,7 +82,15 @@ class Staff:
         }
         unproven = frozenset(searched.keys() - self._members.keys())
         if unproven - self._unproven:
-            told = f"on the roster without a signed enrolment of that face, not counted: {', '.join(sorted(unproven))}"
+            unconfirmed = unproven.intersection(self._roster.unconfirmed())
+            told = "; ".join(
+                f"on the roster {why}, not counted: {', '.join(sorted(who))}"
+                for why, who in (
+                    ("by an approval of no account that head office had confirmed (/approvals)", unconfirmed),
+                    ("without a signed enrolment of that face", unproven - unconfirmed),
+                )
+                if who
+            )
             log.error("%s (firstvisit people list)", told)
             self._alarms.raise_alarm(UNPROVEN, told[:_DETAIL_CHARS], wall_us())
         elif self._unproven and not unproven:

@@ -1,3 +1,4 @@
+import json
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,15 +9,18 @@ import numpy as np
 import pytest
 
 from edge import EdgeError
+from edge.commands.people import list_people
 from edge.desk.approvals import NotAsked, NotConfirmed, NotTheirs
 from edge.desk.staff_approvals import LAPSES_AFTER_S, StaffApprovals
 from edge.home import Home
+from edge.kiosk.sign_in import records_of
 from edge.people.vault import opened
-from edge.recognition.enrolment import Enrolment, Faces, enrol
+from edge.recognition.enrolment import KIND, Enrolment, Faces, enrol
 from edge.recognition.roster import Roster
 from edge.rights.retention import expire
-from sync.format.accounts import Account
+from sync.format.accounts import Account, AccountChange
 from sync.format.records import Record
+from sync.node.alarms import Alarms
 from sync.node.ledger import Ledger
 from tests.edge.head_office import HeadOffice
 from tests.edge.visiting import PACK, T0, Node, after, must, person
@@ -175,3 +179,90 @@ def test_an_auditor_whom_head_office_has_not_confirmed_puts_nobody_on_the_roster
             _answer(approvals, asked, verdict, mole)
     assert node.vault.remembers(asked.person_id)
     assert _answer(approvals, asked, "approved").fields["state"] == "approved"
+
+
+MOLE = Account("acc-" + "b" * 16, "mole", "auditor", "hq")
+
+
+def _forge(desk: Ledger, node: Node, asked: Enrolment, account: Account = MOLE, verdict: str = "approved") -> Record:
+    """An answer signed by the desk key past every page, and the row that goes with it."""
+    said = {"person": asked.person_id, "state": verdict, "proposal": asked.record.hash.hex()}
+    with desk.transaction() as transaction:
+        if verdict == "approved":
+            node.vault.enrolled.admit(transaction.connection, asked.person_id, None)
+        return transaction.append(KIND, {**said, "account": account.account_id, "office": account.office})
+
+
+def test_a_customer_whom_the_desk_key_approves_by_itself_stays_a_customer_and_it_is_an_alarm(
+    node: Node, desk: Ledger, propose: Propose, approvals: StaffApprovals, capfd: pytest.CaptureFixture[str]
+) -> None:
+    asked = propose(0)
+    word = _forge(desk, node, asked)
+    must(node.arrive(person(0), 1, T0), "first")
+    assert Roster(node.home.path, desk).members() == {}
+    (alarm,) = Alarms(node.home.database).all()
+    assert alarm.code == "ROSTER_UNPROVEN"
+    assert f"head office had confirmed (/approvals), not counted: {asked.person_id}" in alarm.detail
+    capfd.readouterr()
+    list_people(node.home.path, None, True)
+    (row,) = [one for one in json.loads(capfd.readouterr().out) if one["role"] != "visitor"]
+    assert (row["person_id"], row["role"], row["why"]) == (asked.person_id, "unproven", "unconfirmed")
+    (applicant,) = approvals.applicants(desk, node.vault)
+    assert applicant.decided is None
+    assert applicant.unconfirmed is not None
+    assert applicant.unconfirmed.hash == word.hash
+
+
+def test_whoever_lost_the_ground_of_their_approval_is_kept_and_counts_again_once_it_is_approved_anew(
+    node: Node, desk: Ledger, propose: Propose, approvals: StaffApprovals
+) -> None:
+    asked = propose(0)
+    _forge(desk, node, asked)
+    first = must(node.arrive(person(0), 1, T0), "first")
+    node.leave(1, after(5))
+    assert approvals.lapse(asked.record.stamp.wall_us * 2) == 0, "an older version's staff are not erased"
+    assert _answer(approvals, asked, "approved").fields["seen_before"] == first["visit"]
+    assert node.arrive(person(0), 2, after(6 * 3600)) is None
+    (applicant,) = approvals.applicants(desk, node.vault)
+    assert applicant.verdict == "approved"
+    assert [one.code for one in Alarms(node.home.database).all()] == []
+
+
+def test_an_approval_counts_by_what_central_had_said_at_its_place_in_the_chain(
+    node: Node, desk: Ledger, propose: Propose, home: Home, tmp_path: Path
+) -> None:
+    central, roster = HeadOffice(home, tmp_path / "hq"), Roster(home.path, desk)
+    early, good, late = propose(0), propose(1), propose(2)
+    _forge(desk, node, early, ZHAO)
+    central.confirm(ZHAO)
+    _forge(desk, node, good, ZHAO)
+    with records_of(home).changing() as change:
+        change.accounts.append(AccountChange(ZHAO.account_id, "password", ZHAO.role, ZHAO.office))
+    _forge(desk, node, late, ZHAO)
+    for read in (roster, Roster(home.path, desk)):
+        assert set(read.members()) == {good.person_id}
+        assert set(read.unconfirmed()) == {early.person_id, late.person_id}
+
+
+def test_staff_approved_before_the_node_joined_central_are_unproven_from_then_on(
+    desk: Ledger, propose: Propose, home: Home, tmp_path: Path
+) -> None:
+    asked, roster = propose(0), Roster(home.path, desk)
+    alone = StaffApprovals(lambda: home.open_ledger("desk"), home, "puxi-01")
+    _answer(alone, asked, "approved")
+    assert set(roster.members()) == {asked.person_id}
+    central = HeadOffice(home, tmp_path / "hq")
+    assert (dict(roster.members()), set(roster.unconfirmed())) == ({}, {asked.person_id})
+    central.confirm(ZHAO)
+    _answer(alone, asked, "approved")
+    assert (set(roster.members()), set(roster.unconfirmed())) == ({asked.person_id}, set())
+
+
+def test_a_refusal_of_nobody_s_whom_central_confirmed_erases_nobody(
+    node: Node, desk: Ledger, propose: Propose, approvals: StaffApprovals
+) -> None:
+    asked = propose(0)
+    _forge(desk, node, asked, verdict="refused")
+    assert approvals.lapse(asked.record.stamp.wall_us) == 0
+    assert _answer(approvals, asked, "approved").fields["state"] == "approved"
+    assert set(Roster(node.home.path, desk).members()) == {asked.person_id}

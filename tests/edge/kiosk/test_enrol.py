@@ -18,6 +18,7 @@ from camera.source import Frame
 from edge import EdgeError
 from edge.access_log import newest
 from edge.cameras.live_view import LiveView
+from edge.clock import Clock
 from edge.home import Home
 from edge.people.vault import opened
 from edge.recognition.decision import Strictness
@@ -124,6 +125,25 @@ def test_whoever_refuses_the_face_is_registered_by_a_badge_that_stays_sealed(vis
     with opened(desk.home.database, desk.home.keys_database) as vault:
         assert [one.person_id for one in vault.enrolled.all()] == [person_id]
     assert "批准" in wang.get("/enrol").text
+
+
+def test_an_approval_under_the_desk_key_alone_is_said_not_to_count_until_the_auditor_approves(
+    visitor: Visitor, desk: Desk
+) -> None:
+    wang, auditor = visitor("wang"), visitor("auditor")
+    _send(wang, "/enrol", role="staff", by="badge", code="BADGE-0417")
+    (proposal,) = _proposed(desk)
+    said = {"person": proposal.fields["person"], "state": "approved", "proposal": proposal.hash.hex()}
+    with closing(desk.home.open_ledger("desk", Clock())) as ledger:
+        ledger.append("person.enrolled", {**said, "account": "acc-" + "b" * 16, "office": "head_office"})
+    assert _members(desk) == set()
+    for page in (wang.get("/enrol").text, auditor.get("/approvals").text):
+        assert "的批准（#" in page
+        assert "不算数：当时总部没有确认过这个账号" in page
+    assert "does not count: head office had not confirmed" in wang.get("/enrol?lang=en").text
+    assert _approve(visitor, proposal).status_code == 303
+    assert _members(desk) == {proposal.fields["person"]}
+    assert "不算数" not in wang.get("/enrol?lang=zh").text
 
 
 def test_who_is_shown_the_people_proposed_is_written_down(visitor: Visitor, desk: Desk) -> None:
