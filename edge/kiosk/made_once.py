@@ -26,13 +26,22 @@ class MadeOnce:
         self._locks: dict[Hashable, threading.Lock] = {}
         self._made: dict[Hashable, _Made] = {}
 
-    def part(self, name: Hashable, of: Hashable, make: Callable[[], Response]) -> Response:
-        """The part `name` as made of `of`, or made now: the same for everybody who may see it, with no token in it."""
+    def part(self, name: Hashable, state: Callable[[], Hashable], make: Callable[[], Response]) -> Response:
+        """The part `name`, the same for everybody who may see it, with no token in it: as of the asking or later.
+
+        state: another value after anything that the part shows has changed.
+        """
+        asked_s = self._now_s()
         with self._lock:
             lock = self._locks.setdefault(name, threading.Lock())
-        with lock:  # the second to ask waits for the first
+        with lock:  # whoever asks meanwhile waits, and shares what was begun after they had asked
             kept = self._made.get(name)
-            if kept is None or kept.of != of or self._now_s() - kept.at_s > KEPT_S:
-                at_s = self._now_s()
+            if kept is None or not self._still_good(kept, asked_s, state):
+                at_s, of = self._now_s(), state()  # before it is made: what is recorded meanwhile makes it old
                 kept = self._made[name] = _Made(of, at_s, bytes(make().body))
         return HTMLResponse(kept.body)
+
+    def _still_good(self, kept: _Made, asked_s: float, state: Callable[[], Hashable]) -> bool:
+        if kept.at_s > asked_s:
+            return True  # however much has been recorded since: all that stood at the asking is in it
+        return asked_s - kept.at_s <= KEPT_S and kept.of == state()

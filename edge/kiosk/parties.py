@@ -131,8 +131,7 @@ def mount(shell: Shell) -> None:
         except KeyNotInForce as error:
             _log.warning("party not moved visit=%s: %s", visit.visit_id, error)
             return RedirectResponse(f"{back}?problem=no_key", 303)
-        for record in records:
-            arrivals.add(record)  # the page that follows shows it; the watch will find it again
+        arrivals.add_moves(records)  # the page that follows shows it; the watch will find it again
         return RedirectResponse(f"{back}?moved={request}", 303)
 
     @app.post("/visits/{visit_id}/split")

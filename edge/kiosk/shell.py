@@ -105,7 +105,7 @@ class Shell:
         """A piece that all tablets fetch at once, the same for everybody: made once for them. It holds no form."""
         language = self.pages.texts(request).language
         return self.made_once.part(
-            (template, language), self.view.state(), lambda: self.part(request, template, **given())
+            (template, language), self.view.state, lambda: self.part(request, template, **given())
         )
 
     def part(self, request: Request, template: str, **given: Any) -> Response:

@@ -76,6 +76,7 @@ class Pages:
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
+            auto_reload=False,  # a page of a hundred parties looked at its files 400 times
         )
 
         self._environment.filters["dates"] = _unbroken_dates

@@ -207,3 +207,30 @@ def test_what_a_page_has_shown_is_not_undone_by_the_watch_reading_it_again(home:
     assert visit is not None
     assert (visit.party_id, visit.party_at) == ("g-1", (second[0].epoch, second[0].seq))
     assert replace(visit, party=2) == visit
+
+
+def test_moves_of_one_form_folded_together_show_what_they_show_one_by_one(home: Home, parties: PartyDesk) -> None:
+    bus = [come(home, f"g-bus-{number}", 3) for number in range(4)]
+    alone = come(home, None, 2)
+    together = folded(home)
+    ways = [
+        lambda: parties.join(
+            [arrival(home, one) for one in (*bus[1], *bus[2], *alone)], arrival(home, bus[0][0]), form(), "w"
+        ),
+        lambda: parties.split([arrival(home, one) for one in (bus[0][0], bus[1][0], alone[0])], form(), "w"),
+        lambda: parties.join([arrival(home, bus[3][1])], arrival(home, alone[1]), form(), "w"),
+    ]
+    for write in ways:
+        records = write()
+        together.add_moves(records)
+        assert together.since(0) == folded(home).since(0)
+        before = together.since(0)
+        together.add_moves(records)
+        for record in records:
+            together.add(record)
+        assert together.since(0) == before, "the watch finds them again"
+    request = records[0].fields["request"]
+    back = parties.take_back([arrival(home, one) for party in bus for one in party], request, form(), "w")
+    together.add_moves(back)
+    assert together.since(0) == folded(home).since(0)
+    assert {visit.party for visit in together.since(0)} == {3, 8}
