@@ -37,7 +37,7 @@ _RECEIPTS = 20
 
 
 def mount(shell: Shell) -> None:
-    """Add /rights and its forms: the phones for the privacy officer, disputes, numbers in full for the auditor too."""
+    """Add /rights and its forms: phones are the privacy officer's alone, disputes the auditor's too."""
     app, home = shell.app, shell.home
     settings = home.settings()
     page = Annotated[Session, Depends(shell.gate.page(*ACCESS))]
@@ -176,7 +176,7 @@ def mount(shell: Shell) -> None:
     @app.post("/rights/unmask")
     def unmask(
         request: Request,
-        session: head_office_form,
+        session: officer_form,
         request_id: Annotated[str, Form()],
         whom: Annotated[str, Form(max_length=64)],
         reason: Annotated[Literal["dispute", "access", "erasure", "legal"], Form()],

@@ -1,5 +1,6 @@
 """A phone shown in full, which every other page masks: with a reason, on record before anybody sees it, and once."""
 
+import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 
 from edge import EdgeError
 from edge.people.restricted import contact_at, number_of
-from edge.people.vault import opened
+from edge.people.vault import Vault, opened
 from edge.rights.claims import written
 from sync.format.records import Record
 from sync.node.ledger import Ledger
@@ -49,19 +50,16 @@ class Unmasking:
         whom = whom.strip()
         with closing(self._open_ledger()) as ledger, opened(self._database, self._keys_database) as vault:
             contact_id = whom if whom.startswith("c-") else contact_at(ledger.connection, whom)
-            if contact_id is None or number_of(ledger.connection, vault, contact_id) is None:
+            if contact_id is None:
                 raise NoNumber("none", whom)
-            restricted = ledger.connection.execute(
-                "SELECT 1 FROM restricted_contacts WHERE person_id = ?", (contact_id,)
-            ).fetchone()
-            if restricted is not None:
-                raise NoNumber("restricted", whom)
+            _number(ledger.connection, vault, contact_id)
         return contact_id
 
     def show(self, contact_id: str, reason: str, request: str, account_id: str) -> Unmasked:
         """Record that the number is shown, and only then return it.
 
-        Raises NoNumber, EdgeError for an unknown reason, KeyNotInForce; nothing is recorded then.
+        Whether it is restricted is judged in the transaction that records it. Raises NoNumber, EdgeError for an
+        unknown reason, KeyNotInForce; nothing is recorded then.
         """
         if reason not in REASONS:
             raise EdgeError(f"reason {reason!r}: one of {', '.join(REASONS)}")
@@ -69,12 +67,18 @@ class Unmasking:
             with ledger.transaction() as transaction:
                 if (same := written(ledger, request, (_KIND,))) is not None:
                     return Unmasked(same, None)
-                sealed = transaction.connection.execute(
-                    "SELECT sealed FROM contacts WHERE person_id = ?", (contact_id,)
-                ).fetchone()
-                number = vault.unseal(contact_id, sealed[0], f"phone:{contact_id}") if sealed else None
-                if number is None:
-                    raise NoNumber("none", contact_id)
+                number = _number(transaction.connection, vault, contact_id)
                 said = {"what": "unmask", "person": contact_id, "reason": reason}
                 record = transaction.append(_KIND, {**said, "request": request, "account": account_id})
-            return Unmasked(record, number.decode())
+            return Unmasked(record, number)
+
+
+def _number(connection: sqlite3.Connection, vault: Vault, contact_id: str) -> str:
+    """A contact's number in E.164, where it may be shown; raises NoNumber."""
+    restricted = connection.execute("SELECT 1 FROM restricted_contacts WHERE person_id = ?", (contact_id,)).fetchone()
+    if restricted is not None:
+        raise NoNumber("restricted", contact_id)
+    number = number_of(connection, vault, contact_id)
+    if number is None:
+        raise NoNumber("none", contact_id)
+    return number

@@ -108,7 +108,7 @@ FORMS: dict[str, set[str]] = {
     "/rights/claims": {"auditor", "privacy"},
     "/rights/claims/{visit_id}/close": {"auditor", "privacy"},
     "/rights/access": {"privacy"},
-    "/rights/unmask": {"auditor", "privacy"},
+    "/rights/unmask": {"privacy"},
     "/approvals/{proposal}": {"auditor"},
     "/visits/{visit_id}/split": DESK,
     "/visits/{visit_id}/join": DESK,

@@ -19,6 +19,7 @@ from edge.people.forgetting import forget
 from edge.people.restricted import contact_at, restrict
 from edge.people.vault import opened
 from edge.rights.access_request import find_subject
+from edge.rights.unmask import NoNumber, Unmasking
 from sync.verify.verify import verify
 from tests.conftest import form_token
 from tests.edge.kiosk.conftest import PASSWORD, Desk, until_shown
@@ -218,11 +219,10 @@ def unmasked(desk: Desk) -> list[dict[str, Any]]:
     return [dict(one.fields) for one in told if one.fields["what"] == "unmask"]
 
 
-@pytest.mark.parametrize("role", ["auditor", "privacy"])
 def test_a_phone_is_shown_in_full_once_with_a_reason_and_after_look_and_record(
-    desk: Desk, visit: tuple[str, str], visitor: Visitor, role: str
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
 ) -> None:
-    client = visitor(role)
+    client = visitor("privacy")
     assert NUMBER not in client.get("/rights").text
     form = {"whom": visit[0], "reason": "dispute", "request_id": "a" * 32}
     page = post(client, "/rights/unmask", "/rights", **form)
@@ -264,6 +264,30 @@ def test_without_a_reason_by_a_number_or_while_restricted_no_phone_is_shown_and_
     refused = post(officer, "/rights/unmask", "/rights", whom=visit[0], reason="dispute")
     assert refused.status_code == 409
     assert "限制处理" in refused.text
+    assert unmasked(desk) == []
+
+
+def test_the_auditor_is_neither_offered_nor_shown_a_phone_in_full(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    auditor = visitor("auditor")
+    assert "/rights/unmask" in visitor("privacy").get("/rights").text
+    assert "/rights/unmask" not in auditor.get("/rights").text
+    refused = post(auditor, "/rights/unmask", "/rights", whom=visit[0], reason="dispute")
+    assert refused.status_code == 403
+    assert NUMBER not in refused.text
+    assert unmasked(desk) == []
+
+
+def test_a_phone_restricted_after_it_was_looked_up_is_not_shown(desk: Desk, visit: tuple[str, str]) -> None:
+    home = desk.home
+    unmasking = Unmasking(lambda: home.open_ledger("desk", Clock()), home.database, home.keys_database)
+    contact = unmasking.contact(visit[0])
+    with closing(home.open_ledger()) as ledger:
+        restrict(ledger.connection, contact, 1)
+    with pytest.raises(NoNumber) as told:
+        unmasking.show(contact, "dispute", "c" * 32, desk.wang.account_id)
+    assert told.value.fault == "restricted"
     assert unmasked(desk) == []
 
 
