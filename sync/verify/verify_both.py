@@ -79,7 +79,11 @@ def _compare(home: Path, central: Path, void: Sequence[Void]) -> tuple[str, ...]
             raise Bad(f"central holds it, and the HOME ends with {place(*last)}", min(lost))
         return (
             f"both: {len(kept.records.keys() & held.keys())} records are the same, "
-            f"{len(kept.heads)} checkpoints kept here are roots of that central's log",
+            + (
+                "1 checkpoint kept here is a root of that central's log"
+                if len(kept.heads) == 1
+                else f"{len(kept.heads)} checkpoints kept here are roots of that central's log"
+            ),
         )
 
     with central_database(central) as database:

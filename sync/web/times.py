@@ -32,6 +32,10 @@ class Times:
         """2026-11-21 14:32"""
         return f"{self.local(us):%Y-%m-%d %H:%M}"
 
+    def moment_s(self, us: int) -> str:
+        """2026-11-21 14:32:07, where rows follow each other within a minute."""
+        return f"{self.local(us):%Y-%m-%d %H:%M:%S}"
+
     def exact(self, us: int) -> str:
         """RFC 3339 with the zone's offset, for the `datetime` attribute."""
         return self.local(us).isoformat(timespec="milliseconds")
@@ -50,6 +54,11 @@ class Times:
 
     def today(self, us: int, now_us: int) -> bool:
         return self.local(us).date() == self.local(now_us).date()
+
+
+def bounded(us: int, t: Texts) -> str:
+    """A bound of an error of time: 4 ms, and from a second on 37.2 s."""
+    return t("span.milliseconds", n=f"{us / 1e3:.0f}") if us < 999_500 else t("span.tenths", n=f"{us / 1e6:,.1f}")
 
 
 def lasting(seconds: float, t: Texts) -> str:

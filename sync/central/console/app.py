@@ -28,7 +28,7 @@ from sync.web.languages import Languages
 from sync.web.live import Live
 from sync.web.pages import SHARED_TEXTS, Pages
 from sync.web.sessions import IDLE_S, Session, Sessions
-from sync.web.times import Times, lasting
+from sync.web.times import Times, bounded, lasting
 
 READERS = ("viewer", *corrections.AUDITORS)
 _HERE = Path(__file__).parent
@@ -68,7 +68,7 @@ def create_app(central_dir: Path, *, idle_s: float = IDLE_S) -> FastAPI:
     part = Annotated[Session, Depends(gate.part(*READERS))]
 
     def common() -> dict[str, Any]:
-        return {"times": times, "now_us": time.time_ns() // 1000, "lasting": lasting}
+        return {"times": times, "now_us": time.time_ns() // 1000, "lasting": lasting, "bounded": bounded}
 
     def nodes() -> dict[str, Any]:
         with open_store(central_dir) as store:

@@ -345,3 +345,11 @@ def test_a_sitting_without_a_node_says_that_there_is_no_picture(visitor: Visitor
     begun = _send(wang, "/enrol", role="staff", by="face", camera="entrance", consent="staff-1")
     assert "摄像头没有画面" in wang.get(f"/fragments{begun.headers['location']}").text
     assert wang.get("/enrol/" + "0" * 32).status_code == 404
+
+
+def test_a_node_without_a_camera_offers_the_badge_alone(desk: Desk, request: pytest.FixtureRequest) -> None:
+    desk.home.config.write_text(desk.home.config.read_text().split("[[camera]]")[0])
+    page = request.getfixturevalue("visitor")("wang").get("/enrol?lang=en").text
+    assert "No camera is configured" in page
+    assert 'value="badge"' in page
+    assert 'value="face"' not in page

@@ -271,6 +271,16 @@ def test_a_home_and_its_central_agree(lived: Two) -> None:
     )
 
 
+def test_a_home_that_keeps_one_checkpoint_tells_of_one(tmp_path: Path) -> None:
+    two = make_two(tmp_path)
+    (ack,) = two.send(two.node, count=3)
+    two.hear(two.node, ack)
+    two.store.close()
+    verdict = verify_both(two.node.home, two.central.directory)
+    assert verdict.ok, verdict.lines
+    assert verdict.lines[-1].endswith("1 checkpoint kept here is a root of that central's log")
+
+
 def test_what_this_home_witnessed_no_rebuilt_central_can_deny(lived: Two) -> None:
     """Even where every head signed back has left central together with the records that carry it."""
     kept = lived.hashes()[: 2 + 60]

@@ -8,7 +8,7 @@ import sync
 from sync import SyncError
 from sync.web.languages import Languages
 from sync.web.pages import SHARED_TEXTS
-from sync.web.times import Times, lasting
+from sync.web.times import Times, bounded, lasting
 
 PACKAGE = Path(sync.__file__).parents[1]
 CONSOLE = PACKAGE / "sync" / "central" / "console"
@@ -57,9 +57,20 @@ def test_moments_are_told_in_the_sites_own_time() -> None:
     times = Times("Asia/Shanghai")
     us = 1_795_296_600_000_000  # 2026-11-21T21:30:00Z
     assert times.moment(us) == "2026-11-22 05:30"
+    assert times.moment_s(us + 7_000_000) == "2026-11-22 05:30:07"
     assert times.exact(us) == "2026-11-22T05:30:00.000+08:00"
     assert times.moment(times.midnight_us(us)) == "2026-11-22 00:00"
     assert not times.today(us - 6 * 3600 * 10**6, us)
+
+
+def test_a_bound_of_seconds_is_told_in_seconds() -> None:
+    english = Languages(SHARED_TEXTS).of(_request("lang=en"))
+    assert [bounded(us, english) for us in (4_000, 999_499, 999_500, 37_196_000)] == [
+        "4 ms",
+        "999 ms",
+        "1.0 s",
+        "37.2 s",
+    ]
 
 
 def test_lengths_of_time_are_told_in_the_unit_that_fits() -> None:

@@ -423,3 +423,14 @@ def test_a_correction_full_of_nonsense_breaks_no_page(auditor: httpx.Client, cen
     assert page.status_code == 200
     assert "<b>" not in page.text
     assert _answer(auditor, proposal, "approved").status_code == 403, "no node of ours names a visit so"
+
+
+def test_a_likeness_keeps_three_digits_and_a_party_says_that_it_may_grow(
+    reader: httpx.Client, central: NodeAndCentral
+) -> None:
+    central.arrive("first", "v1", similarity_e6=995_100, margin_e6=800, party=2)
+    central.deliver()
+    page = reader.get("/visits?lang=en").text
+    assert "± 4 ms" in page
+    assert "Similarity 0.995 · margin 0.001" in page  # no 1.00 for a likeness that is none
+    assert "2 together so far" in page
