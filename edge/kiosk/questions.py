@@ -88,7 +88,7 @@ def mount(shell: Shell) -> None:
 
     @app.get("/fragments/count")
     def count_fragment(request: Request, _session: part) -> Response:
-        return shell.part(request, "count.html")
+        return shell.part_for_all(request, "count.html", dict)
 
     @app.post("/questions/{visit_id}")
     def answer(

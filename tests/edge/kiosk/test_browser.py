@@ -84,6 +84,20 @@ def test_the_newest_arrival_stands_first(open_page: OpenPage, door: Door) -> Non
     assert shown == [late, early]
 
 
+def test_the_number_beside_questions_renews_on_a_page_that_stays_open(open_page: OpenPage, door: Door) -> None:
+    page = open_page()
+    page.goto("/lookback")
+    assert not page.is_visible(".nav-count")
+    page.evaluate("window.sameDocument = true")
+    _, known = door.arrive("first", ago_s=7200)
+    _, provisional = door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
+    page.wait_for_selector(".nav-count:visible")
+    assert page.inner_text(".nav-count") == "1"
+    door.ledger.append("retention.run", {"expired": [provisional], "basis": "unconsented"})
+    page.wait_for_selector(".nav-count", state="hidden")
+    assert page.evaluate("window.sameDocument") is True
+
+
 def test_the_desk_answers_with_one_touch(open_page: OpenPage, door: Door, desk: Desk) -> None:
     _, known = door.arrive("first", ago_s=7200)
     visit_id, _ = door.arrive("unsure", candidates=((known, 0.46),), similarity=0.46)
