@@ -1,6 +1,7 @@
 """All that is held on one person, as one file for them (PIPL 45): what is stored, what is recorded, who was told.
 
-Other people's ids are left out of it: what they have to do with this person is theirs too.
+Other people's ids are left out of it: what they have to do with this person is theirs too. So are the faces of others
+who gave the same number: of their visits it tells what the number's owner may know, and no more.
 """
 
 import base64
@@ -37,6 +38,13 @@ _OTHERS = frozenset(
     )
 )
 """Keys of bodies that name other people or their visits."""
+_OF_A_PHONE = frozenset(
+    (
+        *("visit", "site", "arrived_us", "since_us", "end_us", "request", "account", "state", "way", "phone", "basis"),
+        *("code", "code_kind", "report", "agent", "agency", "report_us", "used_at", "used_us", "reports", "claim"),
+    )
+)
+"""Keys that are told of a visit by the phone alone: when it was, which way they came, by which code."""
 _DECIDED = ("visit.first", "visit.return", "visit.unsure", "visit.corrected")
 _MOST_SUBJECTS = 200
 
@@ -45,15 +53,24 @@ Moment: TypeAlias = Callable[[int], str]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom the file is about: their face's ids, the ids that own their phones, the visits that are theirs."""
+    """Whom the file is about: their face's ids, the ids that own their phones, the visits of either.
+
+    own: those of the visits that are of the face asked for; the others are here by a phone alone.
+    """
 
     persons: tuple[str, ...]
     contacts: tuple[str, ...]
     visits: tuple[str, ...]
+    own: tuple[str, ...]
 
     @property
     def ids(self) -> frozenset[str]:
         return frozenset((*self.persons, *self.contacts, *self.visits))
+
+    @property
+    def by_phone(self) -> tuple[str, ...]:
+        """Visits of which only the facts are told: the phone was given there, by whatever face."""
+        return tuple(visit for visit in self.visits if visit not in self.own)
 
 
 @dataclass(slots=True)
@@ -103,7 +120,8 @@ def find_subject(ledger: Ledger, vault: Vault, asked: str) -> Subject:
         raise EdgeError("nothing is held here of whoever was asked for")
     if len(search.visits) > _MOST_SUBJECTS:
         raise EdgeError(f"{len(search.visits)} visits: that is no single visitor")
-    return Subject(tuple(sorted(search.persons)), tuple(sorted(search.contacts)), tuple(sorted(search.visits)))
+    own = {visit for visit in search.visits if visit == asked or _whose(ledger, visit) in search.persons}
+    return Subject(*(tuple(sorted(ids)) for ids in (search.persons, search.contacts, search.visits, own)))
 
 
 def make_file(
@@ -119,14 +137,15 @@ def make_file(
 
     operator: who answers for it, and how they are reached. moment: writes microseconds as people of the site read them.
     """
-    pictures = {visit: jpeg for visit in subject.visits if (jpeg := vault.of_visits.crop(visit)) is not None}
+    pictures = {visit: jpeg for visit in subject.own if (jpeg := vault.of_visits.crop(visit)) is not None}
     held: dict[str, Any] = {
         "made_at": rfc3339(now_us),
         "operator": {"name": operator.name, "contact": operator.contact},
         "visits": list(subject.visits),
+        "visits_by_phone_alone": list(subject.by_phone),
         "faces": [_face(ledger.connection, vault, person_id) for person_id in subject.persons],
         "pictures": sorted(f"faces/{visit}.jpg" for visit in pictures),
-        "explanations": _explanations(vault, subject.visits),
+        "explanations": _explanations(vault, subject.own),
         "phones": [_phone(ledger, vault, contact_id) for contact_id in subject.contacts],
         "records": [_record(one, subject) for one in _records(ledger, subject)],
         "seen_by": _looks(ledger.connection, subject),
@@ -243,6 +262,8 @@ def _of_whom(said: Fields) -> set[str]:
 def _record(record: Record, subject: Subject) -> dict[str, Any]:
     others = _of_whom(record.fields) - subject.ids
     hidden = {key for key in record.fields if key in _OTHERS or text_of(record.fields, key) in others}
+    if text_of(record.fields, "visit") in subject.by_phone and text_of(record.fields, "person") not in subject.persons:
+        hidden |= record.fields.keys() - {*_OF_A_PHONE, *_ENVELOPE}
     said = {key: value for key, value in record.fields.items() if key not in (*_ENVELOPE, *hidden)}
     if "facts_on" in said:
         said["facts_on"] = {code: _own(fact, subject) for code, fact in said["facts_on"].items()}
@@ -268,7 +289,7 @@ def _looks(connection: sqlite3.Connection, subject: Subject) -> list[dict[str, A
     rows = connection.execute(
         "SELECT at_us, account_id, action FROM access_log WHERE subject IN (SELECT value FROM json_each(?))"
         " ORDER BY number",
-        (json.dumps(sorted(subject.ids)),),
+        (json.dumps([*subject.persons, *subject.contacts, *subject.own]),),
     )
     return [
         {"at": rfc3339(at_us), "at_us": at_us, "account": account_id, "action": action}

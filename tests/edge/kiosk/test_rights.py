@@ -146,7 +146,7 @@ def test_the_officer_gets_a_file_of_all_that_is_held_and_that_is_on_record(
     desk: Desk, visit: tuple[str, str], visitor: Visitor
 ) -> None:
     officer = visitor("privacy")
-    answer = post(officer, "/rights/access", "/rights", whom=NUMBER)
+    answer = post(officer, "/rights/access", "/rights", whom=visit[0])
     assert answer.headers["content-type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         assert f"faces/{visit[0]}.jpg" in archive.namelist()

@@ -39,7 +39,7 @@ def test_all_that_is_held_is_found_by_visit_person_or_phone(office: Office, way:
     asked = {"visit": visit, "person": person, "contact": contact, "number": "138 0000 5678"}[way]
     data, files = held(office, asked)
     assert data["visits"] == [visit]
-    assert files[f"faces/{visit}.jpg"] == jpeg
+    assert files.get(f"faces/{visit}.jpg") == (jpeg if way in ("visit", "person") else None)
     kinds = {one["kind"] for one in data["records"]}
     assert {"visit.first", "visit.checkin"} <= kinds
     if way in ("visit", "contact", "number"):
@@ -53,6 +53,45 @@ def test_all_that_is_held_is_found_by_visit_person_or_phone(office: Office, way:
     page = files["index.html"].decode()
     assert "个人信息查阅结果" in page
     assert "Everything this device holds on you" in page
+
+
+@pytest.mark.parametrize("way", ["contact", "number"])
+def test_by_a_phone_alone_the_file_tells_the_facts_of_its_visits_and_nothing_of_any_face(
+    office: Office, way: str
+) -> None:
+    mine, me, contact = office.check_in(crop=blank_face())
+    theirs, other, _ = office.check_in(crop=blank_face())  # the same number, another face
+    data, files = held(office, {"contact": contact, "number": NUMBER}[way])
+    assert data["visits"] == data["visits_by_phone_alone"] == sorted((mine, theirs))
+    assert (data["pictures"], data["explanations"], data["faces"]) == ([], {}, [])
+    assert files.keys() == {"index.html", "data.json"}
+    told = {(one["kind"], one["says"]["visit"]): one["says"] for one in data["records"] if "visit" in one["says"]}
+    for visit in (mine, theirs):
+        assert told["visit.checkin", visit]["way"] == "phone"
+        assert told["visit.first", visit].keys() == {"visit", "site", "arrived_us"}
+    whole = b"".join(files.values())
+    assert me.encode() not in whole
+    assert other.encode() not in whole
+    page = files["index.html"].decode()
+    assert "使用同一手机号的不一定是同一个人" in page
+    assert "show your face at the desk" in page
+    assert "No face is stored" not in page
+    assert "No picture is stored" not in page
+
+
+def test_of_a_number_that_two_gave_each_gets_their_own_picture_and_the_whole_of_their_visit(office: Office) -> None:
+    mine, me, _ = office.check_in(crop=blank_face())
+    theirs, other, _ = office.check_in(crop=blank_face())
+    for own, person, shared, stranger in ((mine, me, theirs, other), (theirs, other, mine, me)):
+        data, files = held(office, own)
+        assert data["pictures"] == [f"faces/{own}.jpg"]
+        assert list(data["explanations"]) == [own]
+        assert [one["person"] for one in data["faces"]] == [person]
+        assert data["visits_by_phone_alone"] == [shared]
+        (first,) = [r["says"] for r in data["records"] if r["kind"] == "visit.first" and r["says"]["visit"] == own]
+        assert first["person"] == person
+        assert "quality_e6" in first
+        assert stranger.encode() not in b"".join(files.values())
 
 
 def test_ids_of_companions_agents_and_candidates_are_left_out_and_said_to_be(office: Office) -> None:
