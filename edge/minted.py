@@ -1,5 +1,7 @@
-"""What is drawn at random for records and forms: ids that say nothing of whom they name, and salts of commitments."""
+"""What is drawn at random for records, forms and badges: ids that say nothing of whom they name, salts, codes."""
 
+import base64
+import re
 import secrets
 from typing import Literal, TypeAlias
 
@@ -16,6 +18,16 @@ def new_id(prefix: Prefix) -> str:
 def new_salt() -> bytes:
     """32 bytes under which a record commits to a value."""
     return secrets.token_bytes(SALT_BYTES)
+
+
+def new_badge() -> str:
+    """A badge's code, 80 bits behind its prefix, in capital letters and digits as scanners and QR codes like them."""
+    return "FVB1" + base64.b32encode(secrets.token_bytes(10)).decode()
+
+
+def is_badge(text: str) -> bool:
+    """Whether a text has the form of `new_badge`: no word that somebody thought of, and no code that central signs."""
+    return re.fullmatch("FVB1[A-Z2-7]{16}", text) is not None
 
 
 def new_request() -> str:

@@ -66,10 +66,12 @@ def list_people(
 
     `pending`: proposed for the roster, and waiting for the auditor. `unproven`: on it, and counts for nothing; why:
     `unsigned`, without a signed enrolment of that very face, or `unconfirmed`, approved by an account that central had
-    not confirmed: once it is (`central account allow`), the auditor approves again on /approvals.
+    not confirmed: once it is (`central account allow`), the auditor approves again on /approvals. `badge_typed`: their
+    badge's code was typed, before codes were drawn, and opens nothing: enrol them anew.
     Example: firstvisit people list --home demo --role agent
     """
     from edge.home import Home
+    from edge.minted import is_badge
     from edge.people.vault import opened as opened_vault
     from edge.recognition.enrolment import agent_code
     from edge.recognition.roster import Roster
@@ -91,7 +93,9 @@ def list_people(
                 proven = member is not None and member.shown_by(
                     vault, [one.vector for one in vault.templates.of(person.person_id, member.pack)]
                 )
-                role_said = member.role if member is not None and proven else "unproven"
+                badge = member.badge(vault) if member is not None else None
+                role_said = member.role if member is not None and (proven or badge) else "unproven"
+            code = agent_code(vault, person.person_id) if member_to_be else None
             row = {
                 "person_id": person.person_id,
                 "role": role_said,
@@ -101,11 +105,13 @@ def list_people(
                 else rfc3339(_until_us(vault, person, policy), timespec="seconds"),
                 "searchable": person.searchable,
                 "templates": person.templates,
-                "agent_code": agent_code(vault, person.person_id) if member_to_be else None,
+                "agent_code": code if person.templates else None,
                 "why": None,
             }
             if role_said == "unproven":
                 row["why"] = "unconfirmed" if person.person_id in unconfirmed else "unsigned"
+            elif code is not None and not person.templates and not is_badge(code):
+                row["why"] = "badge_typed"
             if role is None or row["role"] == role.value:
                 listed.append(row)
     columns = ("person_id", "role", "created_at", "expires_at", "searchable", "templates", "agent_code", "why")

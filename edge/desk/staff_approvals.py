@@ -72,7 +72,13 @@ class StaffApprovals:
     def applicants(self, ledger: Ledger, vault: Vault) -> list[Applicant]:
         """Everybody proposed, the newest first; those without a word yet before the others."""
         found = [
-            Applicant(asked.record, asked.decided, asked.unconfirmed, agent_code(vault, asked.record.fields["person"]))
+            Applicant(
+                asked.record,
+                asked.decided,
+                asked.unconfirmed,
+                # a badge's code is shown once, to whoever hands it over
+                agent_code(vault, asked.record.fields["person"]) if asked.record.fields["templates"] else None,
+            )
             for asked in self._told(ledger)
         ]
         found.reverse()

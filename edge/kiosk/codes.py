@@ -51,7 +51,7 @@ def mount(shell: Shell) -> None:
     ) -> Response:
         if not text.strip():
             return page(request, session, visit, told, "code_empty")
-        if (badge := whose_badge(text)) is not None:
+        if not confirmed and (badge := whose_badge(text)) is not None:
             return page(request, session, visit, told, "", badge=badge, scanned_text=text.strip())
         if is_mobile(text) and not told.phone.strip():
             return page(request, session, visit, replace(told, phone=text.strip()), "code_is_phone")

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
+import segno
 from fastapi import Depends, Form, HTTPException
+from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -22,7 +24,7 @@ from edge.minted import new_request
 from edge.people.phones import BadPhone, Phone, parse_phone
 from edge.people.vault import opened
 from edge.recognition.enrol_look import look_through
-from edge.recognition.enrolment import Faces, NotProposed, enrol
+from edge.recognition.enrolment import Enrolment, Faces, NotProposed, enrol
 from sync.node.in_force import KeyNotInForce
 from sync.web.sessions import Session
 
@@ -64,9 +66,9 @@ def mount(shell: Shell) -> None:
         more = {"sitting_id": sitting_id, "sitting": sitting, "enough": ENOUGH, "problem": problem}
         return shell.page(request, "sitting.html", session, status, **more, request_id=new_request())
 
-    def propose(session: Session, applying: Applying, faces: Faces | None, sent: str) -> None:
+    def propose(session: Session, applying: Applying, faces: Faces | None, sent: str) -> Enrolment:
         with closing(shell.desk_ledger()) as ledger, opened(home.database, home.keys_database) as vault:
-            enrol(
+            return enrol(
                 ledger,
                 vault,
                 faces,
@@ -102,17 +104,21 @@ def mount(shell: Shell) -> None:
             return shown(request, session, status=422, problem="phone")
         version = str(_TEXTS[role]["version"])
         applying = Applying(session.account.account_id, role, version, code.strip() or None, number, camera)
+        if applying.code is not None and (by == "badge" or role == "staff"):
+            return shown(request, session, status=422, problem="badge")
         if by == "badge":
-            if applying.code is None:
-                return shown(request, session, status=422, problem="badge")
             try:
-                propose(session, applying, None, sent)
+                proposed = propose(session, applying, None, sent)
             except NotProposed as error:
                 return shown(request, session, status=409, problem=error.fault)
             except KeyNotInForce as error:
                 _log.warning("enrolment not recorded: %s", error)
                 return shown(request, session, status=409, problem="no_key")
-            return RedirectResponse("/enrol", 303)
+            if proposed.badge is None:  # this form has shown it
+                return RedirectResponse("/enrol", 303)
+            shell.look(session, "person", proposed.person_id)
+            drawn = segno.make(proposed.badge, error="m").svg_inline(scale=8, border=4, omitsize=True)
+            return shell.page(request, "badge.html", session, role=role, code=proposed.badge, qr=Markup(drawn))
         if consent != version:
             return shown(request, session, status=422, problem="consent")
         if camera not in cameras:

@@ -63,7 +63,7 @@ class Vault:
         self._safe.close()
 
     def people(self) -> list[Person]:
-        """Everybody remembered, oldest first."""
+        """Everybody remembered by a face, and whoever is on the roster or proposed for it without one, oldest first."""
         return [
             Person(
                 person_id,
@@ -75,8 +75,10 @@ class Vault:
                 searchable == PENDING,
             )
             for person_id, created_us, stored_us, searchable, templates in self._safe.rows(
-                "SELECT person_id, created_us, max(stored_us), searchable, count(*)"
-                " FROM people JOIN templates USING (person_id) GROUP BY person_id ORDER BY created_us, person_id"
+                "SELECT person_id, created_us, coalesce(max(stored_us), created_us), searchable, count(stored_us)"
+                " FROM people LEFT JOIN templates USING (person_id)"
+                f" WHERE stored_us IS NOT NULL OR searchable IN ({ROSTER}, {PENDING})"
+                " GROUP BY person_id ORDER BY created_us, person_id"
             )
         ]
 

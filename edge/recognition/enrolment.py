@@ -1,14 +1,14 @@
 """Enrolling staff and agents, who have agreed to be known: two records under the desk key and a place on the roster."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edge import EdgeError
-from edge.minted import SALT_BYTES, new_id, new_salt
+from edge.minted import SALT_BYTES, new_badge, new_id, new_salt
 from edge.people.contacts import keep_agents_phone
 from edge.people.enrolled import Role
 from edge.people.phones import Phone
@@ -56,12 +56,16 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """Who is to be enrolled. seen_before: the newest visit of whom they were as a visitor, None where there is none."""
+    """Who is to be enrolled. seen_before: the newest visit of whom they were as a visitor, None where there is none.
+
+    badge: the code just drawn for whoever refuses the face; None of everybody else, and where the form was sent before.
+    """
 
     person_id: str
     record: Record
     templates: int
     seen_before: str | None
+    badge: str | None = field(default=None, repr=False)
 
 
 def faces_of(vault: Vault, pack: Pack, strictness: Strictness, chips: list[Image], live: float | None = None) -> Faces:
@@ -88,20 +92,20 @@ def enrol(
 ) -> Enrolment:
     """Propose one person for the roster by their face; an auditor's word puts them there (desk/staff_approvals.py).
 
-    ledger: opened under the desk key. faces: None of whoever refuses, who needs a code. consent: the code of the text
-    they have agreed to. agent_code (of staff, a badge's) and phone, an agent's own, stay here, sealed under the
-    person's key, and the record holds a commitment to each. It acts forward only: visits that were recorded stay what
-    they are, and the record names the newest of them. account, request: whose form it was, and which; the same form
-    again gets its record back. Raises NotProposed where the faces are of two people, of somebody enrolled or proposed
-    already, or a code that cannot be one.
+    ledger: opened under the desk key. faces: None of whoever refuses: a badge's code is drawn for them. consent: the
+    code of the text they have agreed to. agent_code and phone, an agent's own, and a badge's code stay here, sealed
+    under the person's key, and the record holds a commitment to each. It acts forward only: visits that were recorded
+    stay what they are, and the record names the newest of them. account, request: whose form it was, and which; the
+    same form again gets its record back. Raises NotProposed where the faces are of two people, of somebody enrolled or
+    proposed already, or a code that cannot be one, or that was typed where one is drawn.
     """
     for name, code in (("consent", consent), ("agent code", agent_code)):
         if code is not None and not _CODE.fullmatch(code):
             raise NotProposed("code", f"{name} {code!r}: letters, digits, dots, underscores and dashes, up to 64")
     if phone is not None and role != "agent":
         raise NotProposed("phone", "a phone goes with an agent")
-    if faces is None and agent_code is None:
-        raise NotProposed("badge", "whoever refuses the face needs a badge code")
+    if agent_code is not None and (faces is None or role != "agent"):
+        raise NotProposed("badge", "a badge's code is drawn here, and staff have no other: leave it out")
     for record in ledger.records((KIND,)) if request is not None else ():
         if record.fields.get("request") == request and record.fields.get("state") == "proposed":
             return Enrolment(
@@ -121,10 +125,11 @@ def enrol(
         fields |= {"account": account.account_id, **({"office": account.office} if account.office else {})}
     if request is not None:
         fields["request"] = request
+    badge = new_badge() if faces is None else None
     label = None
-    if agent_code is not None:
-        label = salt + agent_code.encode()
-        fields["agent_code" if role == "agent" else "badge"] = commitment(salt, agent_code.encode()).hex()
+    if (code := badge or agent_code) is not None:
+        label = salt + code.encode()
+        fields["agent_code" if role == "agent" else "badge"] = commitment(salt, code.encode()).hex()
     if phone is not None:
         fields["phone"] = commitment(salt, phone.e164.encode()).hex()
     if visit_id is not None:
@@ -146,7 +151,7 @@ def enrol(
         )
         if phone is not None:
             keep_agents_phone(transaction.connection, vault, person_id, phone, salt)
-    return Enrolment(person_id, record, fields["templates"], visit_id)
+    return Enrolment(person_id, record, fields["templates"], visit_id, badge)
 
 
 def _visitor(vault: Vault, faces: Faces) -> str | None:
@@ -176,7 +181,7 @@ def enrolled_fields(
 
 
 def agent_code(vault: Vault, person_id: str) -> str | None:
-    """The code of an enrolled agent, None where they have none."""
+    """The code of an enrolled agent, or a badge's; None where they have none."""
     label = vault.enrolled.label(person_id)
     return None if label is None else label[SALT_BYTES:].decode()
 

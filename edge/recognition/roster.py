@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from edge.head_office import counted
 from edge.home import Home
+from edge.minted import SALT_BYTES
 from edge.people.enrolled import Role
 from edge.people.vault import Vault
 from edge.proven import proven
@@ -20,6 +21,7 @@ from sync.audit.origin import enrolments_of
 from sync.format.canonical import Fields
 from sync.format.public_keys import Enrolment
 from sync.format.records import Record
+from sync.format.signing import commitment
 from sync.node.ledger import Ledger
 
 
@@ -41,6 +43,14 @@ class Member:
     def shown_by(self, vault: Vault, vectors: Iterable[NDArray[np.float32]]) -> bool:
         """Whether these are the faces that were enrolled, all of them and no others."""
         return bool(self.faces) and self.faces == vault.enrolled.commitment(self.person_id, vectors)
+
+    def badge(self, vault: Vault) -> str | None:
+        """The code of their badge; None where their face was enrolled, or where row and record do not agree on it."""
+        label = vault.enrolled.label(self.person_id) if self.code and not self.faces else None
+        if label is None:
+            return None
+        salt, code = label[:SALT_BYTES], label[SALT_BYTES:]
+        return code.decode() if commitment(salt, code).hex() == self.code else None
 
 
 def from_outside(asked: Fields, word: Fields, sites: Collection[str]) -> bool:

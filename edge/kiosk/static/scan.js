@@ -39,7 +39,7 @@
   document.addEventListener("submit", (event) => { // a phone typed as fast as a scanner: digits before ours
     const [field, phone] = [scan(), phoneField()];
     if (!field || !phone || event.target !== field.form) return;
-    const begins = field.value.toUpperCase().indexOf("FVC1");
+    const begins = field.value.toUpperCase().search(/FV[BC]1/);
     if (begins > 0) {
       phone.value += field.value.slice(0, begins);
       field.value = field.value.slice(begins);

@@ -143,7 +143,7 @@ def _a_full_day(site: Site, door: Door, clients: dict[str, httpx.Client]) -> dic
     _send(li, f"/visits/{served}/note", text="客户说他上周来过")
     _send(clients["auditor"], "/rights/claims", whom="13800005678", reason="commission")
     erasure = _send(li, f"/visits/{served}/erase", reason="request", face="1", phone="1")
-    _send(wang, "/enrol", role="staff", by="badge", code="BADGE-0417")
+    _send(wang, "/enrol", role="staff", by="badge")
     sitting = _send(wang, "/enrol", role="staff", by="face", camera="entrance", consent="staff-1")
     _send(wang, "/tablets", name="left desk")
     with site.phone() as phone:
