@@ -9,7 +9,7 @@ import phonenumbers
 
 from edge import EdgeError
 
-REGION = "CN"
+REGION, _OWN_COUNTRY = "CN", "+86"
 _REPORTED_HEAD, _REPORTED_TAIL = 3, 4  # 138****5678: what agents report of a customer before the visit
 _MASKED = re.compile(r"(\d{3})[\s*＊xX·-]*(\d{4})")
 _MOBILE = re.compile(r"(\+?86)?1[3-9]\d{9}", re.ASCII)
@@ -40,10 +40,12 @@ class Phone:
 
     @property
     def masked(self) -> str:
-        """The number as pages show it: 138****5678; of a short one, only its last two digits."""
+        """The number as pages show it: 138****5678, +44 791****3456; of a short one, only its last two digits."""
+        country = self.e164.removesuffix(self.national)
+        abroad = "" if country == _OWN_COUNTRY else f"{country} "
         if len(self.national) < 10:
-            return f"****{self.national[-2:]}"
-        return f"{self.national[:_REPORTED_HEAD]}****{self.national[-_REPORTED_TAIL:]}"
+            return f"{abroad}****{self.national[-2:]}"
+        return f"{abroad}{self.national[:_REPORTED_HEAD]}****{self.national[-_REPORTED_TAIL:]}"
 
 
 def parse_phone(typed: str) -> Phone:

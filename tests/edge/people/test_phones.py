@@ -26,7 +26,8 @@ def test_however_it_is_typed_a_number_is_one_number(typed: str) -> None:
 
 def test_a_number_of_another_country_needs_its_plus() -> None:
     assert parse_phone("+852 5123 4567").e164 == "+85251234567"
-    assert parse_phone("+852 5123 4567").masked == "****67"
+    assert parse_phone("+852 5123 4567").masked == "+852 ****67"
+    assert parse_phone("+44 7911 123456").masked == "+44 791****3456", "not to be read as a number of ours"
 
 
 @pytest.mark.parametrize(
