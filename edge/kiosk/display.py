@@ -6,9 +6,11 @@ from fastapi import Depends, Form, HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from edge.kiosk.forms import sent_once
 from edge.kiosk.roles import CAMERAS
 from edge.kiosk.shell import Shell
 from edge.kiosk.shown_code import ShownCode
+from edge.minted import new_request
 from sync.web.sessions import Session
 
 
@@ -36,15 +38,20 @@ def mount(shell: Shell) -> None:
     @app.get("/display")
     def display_page(request: Request) -> Response:
         if gate.display(request) is None:
-            return shell.page(request, "display_set_up.html", set_up(request), **code.drawn())
+            return shell.page(request, "display_set_up.html", set_up(request), request_id=new_request(), **code.drawn())
         response = shown(request, "display.html")
         gate.keep_display(request, response)
         return response
 
     @app.post("/display")
-    def register_display(request: Request, session: form, name: Annotated[str, Form(max_length=80)] = "") -> Response:
+    def register_display(
+        request: Request,
+        session: form,
+        request_id: Annotated[str, Form()],
+        name: Annotated[str, Form(max_length=80)] = "",
+    ) -> Response:
         response = RedirectResponse("/display", 303)
-        gate.register_display(request, response, name, session)
+        gate.register_display(request, response, sent_once(request_id), name, session)
         return response
 
     @app.get("/display/code", dependencies=[part])

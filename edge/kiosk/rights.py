@@ -212,6 +212,8 @@ def mount(shell: Shell) -> None:
             return refused(request, session, error, "not_found")
         except KeyNotInForce as error:
             return refused(request, session, error, "no_key")
+        if record.fields["sha256"] != made.sha256:  # the form was sent before: no file leaves that is not on record
+            return shown(request, session, status=409, problem="made_before")
         return _download(made.data, f"access-{record.epoch}-{record.seq}.zip", "application/zip")
 
     @app.get("/rights/impact.html")

@@ -22,6 +22,7 @@ from edge.consent import CapturePolicy
 from edge.people.phones import Phone, number_hmac, parse_phone
 from edge.people.restricted import contact_at, number_of, visits_of
 from edge.people.vault import Vault
+from edge.rights.claims import written
 from edge.settings import OperatorSettings
 from sync.format.canonical import Fields
 from sync.format.records import ROLE_OF_KIND, Record
@@ -171,14 +172,21 @@ def make_file(
 
 
 def record_made(desk: Ledger, made: AccessFile, account_id: str | None = None, request: str | None = None) -> Record:
-    """Write down that the file was made, before anybody has it. desk: the ledger, under the desk key."""
+    """Write down that the file was made, before anybody has it. desk: the ledger, under the desk key.
+
+    request: the id of the form that asked; sent again, it gets the record of the first time back, whose `sha256` is not
+    that of a file made since.
+    """
     fields: Fields = {"what": "access_request", "sha256": made.sha256, "visits": len(made.subject.visits)}
     if made.subject.persons:
         fields["persons"] = list(made.subject.persons)
     if made.subject.contacts:
         fields["contacts"] = list(made.subject.contacts)
     said = {"account": account_id, "request": request}
-    return desk.append("export.made", fields | {name: value for name, value in said.items() if value})
+    with desk.transaction() as transaction:
+        if request is not None and (same := written(desk, request, ("export.made",))) is not None:
+            return same
+        return transaction.append("export.made", fields | {name: value for name, value in said.items() if value})
 
 
 def _is_visit(ledger: Ledger, asked: str) -> bool:

@@ -1,5 +1,6 @@
 """The door of an application: signing in and out, and who may see which route."""
 
+import hmac
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -120,22 +121,28 @@ class Gate:
         """Let a display's cookie, which browsers keep for 400 days at most, begin anew."""
         self._set(request, response, self._cookies.tablet, request.cookies[self._cookies.tablet], _TABLET_S)
 
-    def register_tablet(self, request: Request, response: Response, name: str, account: Account) -> None:
-        """Allow PINs on the device that sent this request."""
-        self._register(request, response, name, account, display=False)
+    def register_tablet(self, request: Request, response: Response, form: str, name: str, account: Account) -> None:
+        """Allow PINs on the device that sent this request. form: its id; sent twice, it registers one tablet."""
+        self._register(request, response, form, name, account, display=False)
 
-    def register_display(self, request: Request, response: Response, name: str, session: Session) -> None:
+    def register_display(self, request: Request, response: Response, form: str, name: str, session: Session) -> None:
         """Make a display of the device that sent this request, and sign its user out: it will stand there alone."""
-        self._register(request, response, name, session.account, display=True)
+        self._register(request, response, form, name, session.account, display=True)
         self._sessions.end(session.key)
         response.delete_cookie(self._cookies.session)
 
-    def _register(self, request: Request, response: Response, name: str, account: Account, *, display: bool) -> None:
+    def _register(
+        self, request: Request, response: Response, form: str, name: str, account: Account, *, display: bool
+    ) -> None:
         if self._tablets is None:
             raise HTTPException(404)
         before = self._held(request)
-        token = self._tablets.register(name, account.account_id, display=display)
-        if before is not None:  # a device is one tablet: what its cookie said before opens nothing any more
+        # made of the session's secret: whichever answer to a form sent twice comes last, its cookie holds
+        secret = request.cookies[self._cookies.session].encode()
+        token = hmac.digest(secret, f"tablet:{form}".encode(), "sha256").hex()
+        tablet_id = self._tablets.register(token, name, account.account_id, display=display)
+        # a device is one tablet: what its cookie said before opens nothing any more
+        if before is not None and before.tablet_id != tablet_id:
             self._tablets.revoke(before.tablet_id, account.account_id)
         self._set(request, response, self._cookies.tablet, token, _TABLET_S)
 

@@ -36,18 +36,23 @@ class Tablets:
         self._changing = changing or untold(db_path)
         self._now_s = now_s
 
-    def register(self, name: str, account_id: str, *, display: bool = False) -> str:
-        """Allow PINs on a device, or make a display of it; returns its cookie's token, 32 random bytes as text."""
-        token, tablet_id = secrets.token_urlsafe(32), secrets.token_hex(8)
-        shown = name.strip()[:40] or "tablet"
+    def register(self, token: str, name: str, account_id: str, *, display: bool = False) -> str:
+        """Allow PINs on a device, or make a display of it; returns the tablet's id.
+
+        token: what its cookie will hold, that nobody can guess; one that is registered already changes nothing.
+        """
+        tablet_id, shown = secrets.token_hex(8), name.strip()[:40] or "tablet"
         with self._changing() as change:
+            known = change.connection.execute("SELECT tablet_id FROM tablets WHERE token_hash = ?", (_digest(token),))
+            if (row := known.fetchone()) is not None:
+                return str(row[0])
             change.connection.execute(
                 "INSERT INTO tablets (tablet_id, token_hash, name, registered_by, registered_s, display)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (tablet_id, _digest(token), shown, account_id, self._now_s(), int(display)),
             )
             change.tablets.append(TabletChange(tablet_id, "display" if display else "registered", account_id))
-        return token
+        return tablet_id
 
     def find(self, token: str | None) -> Tablet | None:
         """The tablet whose token this is."""

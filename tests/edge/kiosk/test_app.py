@@ -1,4 +1,5 @@
 import re
+import secrets
 import sqlite3
 import threading
 import time
@@ -198,7 +199,10 @@ def test_a_pin_works_on_a_registered_tablet_only(visitor: Visitor, desk: Desk) -
     pin = {"account": desk.li.account_id, "pin": "2580"}
     stranger = visitor()
     assert stranger.post("/login/pin", data={**pin, "csrf_token": form_token(stranger)}).status_code == 403
-    registered = tablet.post("/tablets", data={"csrf_token": form_token(tablet, "/tablets"), "name": "left desk"})
+    registered = tablet.post(
+        "/tablets",
+        data={"csrf_token": form_token(tablet, "/tablets"), "request_id": secrets.token_hex(16), "name": "left desk"},
+    )
     assert registered.status_code == 303
     tablet.post("/logout", data={"csrf_token": form_token(tablet, "/")})
     assert "left desk" in tablet.get("/login").text
@@ -292,7 +296,10 @@ def test_the_events_of_who_may_see_no_visit_name_none(visitor: Visitor, door: Do
 
 def test_on_a_registered_tablet_the_next_one_signs_in_over_the_last(visitor: Visitor, desk: Desk) -> None:
     tablet = visitor("wang")
-    tablet.post("/tablets", data={"csrf_token": form_token(tablet, "/tablets"), "name": "left desk"})
+    tablet.post(
+        "/tablets",
+        data={"csrf_token": form_token(tablet, "/tablets"), "request_id": secrets.token_hex(16), "name": "left desk"},
+    )
     assert "/login?switch=1" not in tablet.get("/").text, "this session began before the tablet was one"
     assert tablet.get("/login?switch=1").status_code == 303
     tablet.post("/logout", data={"csrf_token": form_token(tablet, "/")})

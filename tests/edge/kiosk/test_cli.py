@@ -55,7 +55,8 @@ def test_passwords_and_pins_are_changed_and_accounts_removed(desk: Desk) -> None
     accounts = Accounts(desk.home.database, pin_secret=desk_secret(desk.home.keys_database, "pin"))
     assert accounts.by_password("li", "another horse battery", None, "here") == desk.li
     tablets = Tablets(desk.home.database)
-    tablet = tablets.find(tablets.register("left", desk.wang.account_id))
+    tablets.register("token", "left", desk.wang.account_id)
+    tablet = tablets.find("token")
     assert tablet
     assert accounts.by_pin(desk.li.account_id, "7391", tablet, "here") == desk.li
     assert _run("set-pin", *home, "li", "--remove").returncode == 0

@@ -1,6 +1,7 @@
 """The screen at the entrance: one page, its code and its stream, for a device that nobody is signed in on."""
 
 import itertools
+import secrets
 import socket
 import time
 from collections import defaultdict
@@ -56,7 +57,10 @@ def _client(server: PageServer) -> httpx.Client:
 def _registered(client: httpx.Client, sign_in: Callable[..., httpx.Response], name: str = "installer") -> httpx.Client:
     """Make a display of a client."""
     assert sign_in(client, name, PASSWORD).status_code == 303
-    sent = client.post("/display", data={"csrf_token": form_token(client, "/display"), "name": "entrance"})
+    sent = client.post(
+        "/display",
+        data={"csrf_token": form_token(client, "/display"), "request_id": secrets.token_hex(16), "name": "entrance"},
+    )
     assert (sent.status_code, sent.headers["location"]) == (303, "/display")
     return client
 
@@ -90,7 +94,9 @@ def test_only_who_may_point_a_camera_makes_a_display_and_the_chain_says_who_did(
     with _client(served) as li:
         sign_in(li, "li", PASSWORD)
         assert li.get("/display").status_code == 403
-        forged = li.post("/display", data={"csrf_token": form_token(li, "/"), "name": "mine"})
+        forged = li.post(
+            "/display", data={"csrf_token": form_token(li, "/"), "request_id": secrets.token_hex(16), "name": "mine"}
+        )
         assert forged.status_code == 403
     with _client(served) as wang:
         _registered(wang, sign_in, "wang")
@@ -104,9 +110,23 @@ def test_a_desk_s_tablet_that_becomes_a_display_is_no_desk_s_tablet_any_more(
 ) -> None:
     with _client(served) as tablet:
         sign_in(tablet, "wang", PASSWORD)
-        tablet.post("/tablets", data={"csrf_token": form_token(tablet, "/tablets"), "name": "left desk"})
+        tablet.post(
+            "/tablets",
+            data={
+                "csrf_token": form_token(tablet, "/tablets"),
+                "request_id": secrets.token_hex(16),
+                "name": "left desk",
+            },
+        )
         before = tablet.cookies["fv_kiosk_tablet"]
-        sent = tablet.post("/display", data={"csrf_token": form_token(tablet, "/display"), "name": "entrance"})
+        sent = tablet.post(
+            "/display",
+            data={
+                "csrf_token": form_token(tablet, "/display"),
+                "request_id": secrets.token_hex(16),
+                "name": "entrance",
+            },
+        )
         assert sent.status_code == 303
         tablet.cookies.set("fv_kiosk_tablet", before, domain="127.0.0.1")
         assert _to_the_door(tablet.get("/display"))

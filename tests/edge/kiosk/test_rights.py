@@ -1,5 +1,6 @@
 """Erasing at the desk, the privacy officer's page, and the receipt: what is shown was recorded."""
 
+import hashlib
 import io
 import re
 import secrets
@@ -157,6 +158,19 @@ def test_the_officer_gets_a_file_of_all_that_is_held_and_that_is_on_record(
     nobody = post(officer, "/rights/access", "/rights", whom="13911112222")
     assert nobody.status_code == 409
     assert "没有找到" in nobody.text
+
+
+def test_the_form_for_a_file_sent_twice_is_one_export_and_hands_out_nothing_unrecorded(
+    desk: Desk, visit: tuple[str, str], visitor: Visitor
+) -> None:
+    officer = visitor("privacy")
+    form = {"csrf_token": form_token(officer, "/rights"), "request_id": secrets.token_hex(16), "whom": visit[0]}
+    first, second = (officer.post("/rights/access", data=form) for _ in range(2))
+    (made,) = desk.home.open_ledger().records(("export.made",))
+    assert hashlib.sha256(first.content).hexdigest() == made.fields["sha256"]
+    assert second.status_code == 409
+    assert "已经生成并记录" in second.text
+    assert post(officer, "/rights/access", "/rights", whom=visit[0]).headers["content-type"] == "application/zip"
 
 
 def contact_of(desk: Desk) -> str:

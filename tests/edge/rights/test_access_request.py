@@ -159,7 +159,10 @@ def test_that_the_file_was_made_is_a_record_of_its_hash_and_no_number(office: Of
     settings = office.home.settings()
     policy, moment = office.home.policy(settings), Times("Asia/Shanghai").moment
     made = make_file(office.desk, office.vault, subject, policy, settings.operator, moment, NOW_US)
-    record = record_made(office.desk, made, ACCOUNT, request())
+    form = request()
+    record = record_made(office.desk, made, ACCOUNT, form)
+    assert record_made(office.desk, made, ACCOUNT, form) == record, "the same form again writes nothing"
+    assert len(list(office.desk.records(("export.made",)))) == 1
     assert record.kind == "export.made"
     assert record.fields["what"] == "access_request"
     assert record.fields["sha256"] == made.sha256

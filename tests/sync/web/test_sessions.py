@@ -76,7 +76,7 @@ def test_revoking_a_tablet_ends_its_sessions(
     sessions: Sessions, account: Account, db: Path, clock: Callable[[], float]
 ) -> None:
     tablets = Tablets(db, clock)
-    cookie = tablets.register("left desk", account.account_id)
+    tablets.register(cookie := "a" * 43, "left desk", account.account_id)
     tablet = tablets.find(cookie)
     assert tablet
     on_tablet, elsewhere = sessions.start(account, tablet), sessions.start(account, None)
