@@ -18,11 +18,13 @@ from edge.clock import wall_us
 from edge.people.phones import parse_phone
 from edge.people.restricted import number_of, restrict
 from edge.people.vault import Vault, opened
+from edge.proven import proven
 from edge.rights.claims import disputed, written
 from edge.rights.retention import erase
 from edge.rights.send_code import NotSent, Sender
 from sync.format.notices import ERASURE_REASONS
 from sync.format.records import Record
+from sync.format.visit_fields import text_of
 from sync.node.append import Transaction
 from sync.node.ledger import Ledger
 
@@ -190,7 +192,16 @@ class PhoneErasures:
         if disputed(ledger.connection, contact_id):
             return self._restrict(ledger, vault, contact_id, request, account_id)
         try:
-            done = erase(ledger, vault, contact_id, reason, None, account_id=account_id, request=request)
+            done = erase(
+                ledger,
+                vault,
+                contact_id,
+                reason,
+                None,
+                account_id=account_id,
+                request=request,
+                proof=_proof(self._database.parent, ledger, contact_id),
+            )
         except EdgeError:
             if not disputed(ledger.connection, contact_id):
                 raise
@@ -285,6 +296,12 @@ def _row(connection: sqlite3.Connection, contact_id: str) -> tuple[str] | None:
         "SELECT reason FROM phone_requests WHERE contact_id = ?", (contact_id,)
     ).fetchone()
     return found
+
+
+def _proof(home: Path, ledger: Ledger, contact_id: str) -> str | None:
+    """How the phone was proven, by the record of that."""
+    told = proven(home, ledger, ledger.naming(contact_id, (KIND,)))
+    return next((text_of(one.fields, "proof") for one in reversed(told) if one.fields.get("state") == "proven"), None)
 
 
 def _say(

@@ -16,8 +16,8 @@ class Receipt:
 
     reached: no key is left on this node or in its copies: a record says so, or, once that has left with the rest of its
     time (`retention.ledger_days`), nothing waits to be reached any more. joined: this node has a central. held: central
-    has acknowledged the erasure. others: on how many other nodes the person was known, all of which have forgotten too;
-    None while central has not confirmed.
+    has acknowledged the erasure. others: on how many other nodes the phone was known, all of which have forgotten too;
+    None while central has not confirmed. A face's erasure is its own node's alone, and 0 then says no more.
     """
 
     erased: Record
@@ -28,7 +28,7 @@ class Receipt:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing is left here, at central and on other nodes."""
+        """Whether nothing is left here and at central, and of a phone on other nodes."""
         return self.reached and (not self.joined or (self.held and self.others is not None))
 
     @property
@@ -43,6 +43,11 @@ class Receipt:
     @property
     def is_phone(self) -> bool:
         return self.subject.startswith("c-")
+
+    @property
+    def proven(self) -> bool:
+        """Whether a code sent to the phone came back: then a face forgotten here before goes at other nodes too."""
+        return self.is_phone and "proof" in self.erased.fields
 
 
 def receipt(ledger: Ledger, epoch: int, seq: int, *, joined: bool) -> Receipt | None:

@@ -150,13 +150,15 @@ def erase(
     *,
     account_id: str | None = None,
     request: str | None = None,
+    proof: str | None = None,
 ) -> Erasure:
     """Forget one face, or with a contact's id (c-…) one phone; recorded as `person.erased` under the desk key.
 
     The phones given at somebody's visits are not theirs alone and stay: each is erased by its own id. The note is free
-    text, so the record carries only a commitment to it. Asked again for somebody erased before, or by the same form
-    (`request`), it finishes what was pending and returns the record of then. An id that was merged means the person it
-    stands for. Raises EdgeError for an unknown person or reason, and for a phone whose visit is disputed.
+    text, so the record carries only a commitment to it. proof: how a code came to this phone and back; only with it
+    central lets faces at other nodes go. Asked again for somebody erased before, or by the same form (`request`), it
+    finishes what was pending and returns the record of then. An id that was merged means the person it stands for.
+    Raises EdgeError for an unknown person or reason, and for a phone whose visit is disputed.
     """
     person_id = vault.standing(person_id)
     if reason not in REASONS:
@@ -179,6 +181,8 @@ def erase(
         fields["account"] = account_id
     if request:
         fields["request"] = request
+    if proof:
+        fields["proof"] = proof
     with ledger.transaction() as transaction:
         forget(vault, transaction, person_id)
         record = transaction.append("person.erased", fields | reached_fields(transaction, person_id, reached))

@@ -14,6 +14,8 @@ from sync.format.canonical import Fields
 from sync.format.messages import NoticeKind
 
 REVOCATION_REASONS = ("compromised", "lost", "retired", "error")
+PROOFS = ("command", "by_hand")
+"""How a code came to a phone that was then erased, as `proof` of a record says: by the operator's program, by hand."""
 ERASURE_REASONS = ("request", "consent_withdrawn", "child", "error", "staff", "legal")
 CODE_REASONS = ("lost", "abused", "left", "expired", "error")
 HEAD_OFFICE_ROLES = ("auditor", "privacy")

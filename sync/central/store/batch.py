@@ -7,7 +7,7 @@ from sync.central.store.rows import ChainState, SignedBack
 from sync.format.accounts import changes_of
 from sync.format.canonical import Fields
 from sync.format.messages import Status
-from sync.format.notices import ERASURE_REASONS
+from sync.format.notices import ERASURE_REASONS, PROOFS
 from sync.format.records import Record
 from sync.format.visit_fields import face_withdrawn, text_of
 from sync.storage.arrivals import (
@@ -32,7 +32,8 @@ class Forgotten:
     """Somebody a record at (epoch, seq) says is forgotten at its node.
 
     asked: somebody asked for it, so others are told. at_us: when that came here. withdrawn_us: of a consent that was
-    taken back, when, by the node's clock and never later than it came here.
+    taken back, when, by the node's clock and never later than it came here. proven: the record says that a code sent to
+    that phone came back.
     """
 
     node_id: str
@@ -43,11 +44,7 @@ class Forgotten:
     asked: bool
     at_us: int
     withdrawn_us: int | None = None
-
-    @property
-    def mistaken_face(self) -> bool:
-        """Whether it was not the face of whoever gave the phone: of them other nodes have nothing wrong."""
-        return self.reason == "error" and not self.subject.startswith("c-")
+    proven: bool = False
 
 
 @dataclass(slots=True)
@@ -117,7 +114,8 @@ class Batch:
         reason = text_of(record.fields, "reason") or "legal"
         if record.kind == "person.erased" and (person := text_of(record.fields, "person")):
             known = reason if reason in ERASURE_REASONS else "legal"
-            self.erased.append(Forgotten(record.node_id, person, *at, known, True, now_us))
+            proven = text_of(record.fields, "proof") in PROOFS
+            self.erased.append(Forgotten(record.node_id, person, *at, known, True, now_us, proven=proven))
         elif record.kind == "retention.run":
             for person in _texts(record.fields.get("expired")):
                 if person.startswith("c-"):  # an owner of a phone: of faces there is nothing here

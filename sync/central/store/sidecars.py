@@ -45,6 +45,15 @@ MIGRATIONS = (
     ),
     # of a consent taken back: when, by the clock of its node; NULL of an erasure, which spares no later consent
     Migration("withdrawals", ("ALTER TABLE erased ADD COLUMN withdrawn_us INTEGER",)),
+    # a face is told of with the erasure of a proven phone, for the reason and with the time of its own
+    Migration(
+        "proofs",
+        (
+            "ALTER TABLE erasure_words ADD COLUMN reason TEXT",
+            "ALTER TABLE erasure_words ADD COLUMN withdrawn_us INTEGER",
+            "DELETE FROM erasure_words WHERE nseq IS NULL AND subject LIKE 'p-%'",  # noted when no proof was asked for
+        ),
+    ),
 )
 
 
@@ -157,7 +166,8 @@ class Sidecars(Notices):  # what it forgets, other nodes are told by notices
         said = 0
         with self._db.transaction():
             for node_id, subject, to_node, to_subject, reason, withdrawn_us in self._db.query(
-                "SELECT w.node_id, w.subject, w.to_node, w.to_subject, e.reason, e.withdrawn_us FROM erasure_words w"
+                "SELECT w.node_id, w.subject, w.to_node, w.to_subject, coalesce(w.reason, e.reason), w.withdrawn_us"
+                " FROM erasure_words w"
                 " JOIN erased e ON e.node_id = w.node_id AND e.subject = w.subject WHERE w.nseq IS NULL"
                 " ORDER BY w.to_node, w.to_subject LIMIT 100"
             ):
@@ -202,8 +212,10 @@ class Sidecars(Notices):  # what it forgets, other nodes are told by notices
     def _write_erasures(self, batch: Batch) -> None:
         """Forget here whom records say are forgotten there, and note whom else that concerns."""
         for one in batch.erased:
-            if one.asked and not one.mistaken_face:
-                self._note_others(one.node_id, one.subject)
+            if one.asked and one.subject.startswith("c-"):
+                self._note_phones(one.node_id, one.subject)
+                if one.proven:
+                    self._note_faces(one.node_id, one.subject)
             self._drop("contact", one.node_id, one.subject)
             self._db.execute(
                 "INSERT INTO erased VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?) ON CONFLICT DO NOTHING",
@@ -235,28 +247,49 @@ class Sidecars(Notices):  # what it forgets, other nodes are told by notices
         if self._db.execute(f"DELETE FROM sidecars WHERE node_id = ? AND {column} = ?", (node_id, value)):
             self._to_scrub = True
 
-    def _note_others(self, node_id: str, subject: str) -> None:
-        """Who at other nodes is the same: of a contact the contacts with its number, of a person their only person.
-
-        A face is only told of where the contact there is one person's: of two who share a phone nobody is guessed.
-        """
-        mine = "contact" if subject.startswith("c-") else "person"
-        for to_node, contact in self._db.query(
-            "SELECT DISTINCT theirs.node_id, theirs.contact FROM sidecars mine JOIN sidecars theirs"
-            f" ON theirs.number_hmac = mine.number_hmac WHERE mine.node_id = ? AND mine.{mine} = ?"
-            " AND theirs.node_id <> mine.node_id ORDER BY theirs.node_id, theirs.contact",
-            (node_id, subject),
-        ):
-            to_subject = contact
-            if mine == "person":
-                people = self._db.query(
-                    "SELECT DISTINCT person FROM sidecars WHERE node_id = ? AND contact = ? AND person <> ''",
-                    (to_node, contact),
-                )
-                if len(people) != 1:
-                    continue
-                ((to_subject,),) = people
+    def _note_phones(self, node_id: str, contact: str) -> None:
+        """Note the contacts with the same number at other nodes."""
+        for to_node, to_contact in self._same_number(node_id, contact):
             self._db.execute(
-                "INSERT INTO erasure_words VALUES (?, ?, ?, ?, NULL, NULL) ON CONFLICT DO NOTHING",
-                (node_id, subject, to_node, to_subject),
+                "INSERT INTO erasure_words VALUES (?, ?, ?, ?, NULL, NULL, NULL, NULL) ON CONFLICT DO NOTHING",
+                (node_id, contact, to_node, to_contact),
             )
+
+    def _note_faces(self, node_id: str, contact: str) -> None:
+        """Note the faces at other nodes under a number proven here, where the face here was forgotten by request.
+
+        Anybody can give anybody's number: without a code to that phone a face here says nothing of one elsewhere. Of
+        two who share a phone, here or there, nobody is guessed; a face that was not its owner's (`error`) is no wish.
+        """
+        mine = self._people_of(node_id, contact)
+        asked = self._db.query(
+            "SELECT reason, withdrawn_us FROM erased WHERE node_id = ? AND subject = ? AND asked = 1"
+            " AND reason <> 'error'",
+            (node_id, mine[0] if len(mine) == 1 else ""),
+        )
+        for reason, withdrawn_us in asked:
+            for to_node, to_contact in self._same_number(node_id, contact):
+                theirs = self._people_of(to_node, to_contact)
+                if len(theirs) == 1:
+                    self._db.execute(
+                        "INSERT INTO erasure_words VALUES (?, ?, ?, ?, NULL, NULL, ?, ?) ON CONFLICT DO NOTHING",
+                        (node_id, contact, to_node, theirs[0], reason, withdrawn_us),
+                    )
+
+    def _same_number(self, node_id: str, contact: str) -> list[tuple[str, str]]:
+        """The contacts at other nodes with a contact's number, each with its node."""
+        rows = self._db.query(
+            "SELECT DISTINCT theirs.node_id, theirs.contact FROM sidecars mine JOIN sidecars theirs"
+            " ON theirs.number_hmac = mine.number_hmac WHERE mine.node_id = ? AND mine.contact = ?"
+            " AND theirs.node_id <> mine.node_id ORDER BY theirs.node_id, theirs.contact",
+            (node_id, contact),
+        )
+        return [(to_node, to_contact) for to_node, to_contact in rows]
+
+    def _people_of(self, node_id: str, contact: str) -> list[str]:
+        """Whose check-ins at a node gave a contact's number."""
+        rows = self._db.query(
+            "SELECT DISTINCT person FROM sidecars WHERE node_id = ? AND contact = ? AND person <> ''",
+            (node_id, contact),
+        )
+        return [person for (person,) in rows]

@@ -88,7 +88,7 @@ def test_a_consent_given_by_phone_is_withdrawn_by_phone_and_the_face_is_gone_at_
         for _ in range(2):
             page = back(phone, path, "face").text
         (record,) = site.checkins("consent.withdrawn")
-        assert f"人脸识别同意已撤回，人脸与画面已删除（记录 #{record.seq}）" in page
+        assert f"人脸识别同意已撤回，人脸与画面已删除（记录 #{record.seq}）。仅限本案场：" in page
         assert "确认撤回" not in page
         assert (record.fields["visit"], record.fields["person"]) == (visit, person)
         assert "account" not in record.fields, "nobody at the desk did it"

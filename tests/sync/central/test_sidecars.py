@@ -229,9 +229,32 @@ def test_whoever_knows_the_same_number_is_told_and_all_confirmations_are_waited_
     assert (listed["person"], listed["told"], listed["state"]) == ("c-" + "1" * 20, 1, "complete")
 
 
-def test_a_face_is_told_of_where_the_number_is_one_persons_and_nobody_is_guessed_where_two_share_it(
-    group: Group,
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("consent.withdrawn", {"purpose": "visitor"}),
+        ("person.erased", {"reason": "request"}),
+        ("person.erased", {"reason": "consent_withdrawn", "proof": "command"}),
+    ],
+    ids=["taken back", "erased", "of a face no code is proof"],
+)
+def test_a_number_that_nobody_proved_takes_no_face_elsewhere_along(
+    group: Group, kind: str, fields: dict[str, object]
 ) -> None:
+    one, two, _ = group.nodes.values()
+    rival, victim = (f"p-{letter * 20}" for letter in "ab")
+    check_in(one, group.central, "v-1", "c-" + "1" * 20, LI, rival)
+    check_in(two, group.central, "v-2", "c-" + "2" * 20, LI, victim)
+    group.deliver()
+    desk_record(one, kind, {"person": rival, **fields})
+    group.deliver()
+    assert group.told("n2") == []
+    desk_record(one, "person.erased", {"person": "c-" + "1" * 20, "reason": "request"})
+    group.deliver()
+    assert [said["person"] for said in group.told("n2")] == ["c-" + "2" * 20], "the phone only: no code came back"
+
+
+def test_a_proven_phone_takes_the_forgotten_face_along_and_nobody_is_guessed_where_two_share_it(group: Group) -> None:
     one, two, three = group.nodes.values()
     mine, theirs, wife, husband = (f"p-{letter * 20}" for letter in "abcd")
     check_in(one, group.central, "v-1", "c-" + "1" * 20, LI, mine)
@@ -239,36 +262,40 @@ def test_a_face_is_told_of_where_the_number_is_one_persons_and_nobody_is_guessed
     check_in(three, group.central, "v-3", "c-" + "3" * 20, LI, wife)
     check_in(three, group.central, "v-4", "c-" + "3" * 20, LI, husband)
     group.deliver()
-    desk_record(one, "person.erased", {"person": mine, "reason": "consent_withdrawn"})
-    group.deliver()
-    assert group.told("n2") == [{"person": theirs, "reason": "consent_withdrawn"}]
-    assert group.told("n3") == []
-    assert group.store.sidecar_count() == 4, "the phones stay: only the face was to go"
-
-
-def test_a_consent_taken_back_is_passed_on_with_its_time_and_a_face_kept_for_a_later_consent_confirms_too(
-    group: Group,
-) -> None:
-    one, two, three = group.nodes.values()
-    mine, theirs, other = (f"p-{letter * 20}" for letter in "abc")
-    check_in(one, group.central, "v-1", "c-" + "1" * 20, LI, mine)
-    check_in(two, group.central, "v-2", "c-" + "2" * 20, LI, theirs)
-    check_in(three, group.central, "v-3", "c-" + "3" * 20, LI, other)
-    group.deliver()
     taken_back = desk_record(one, "consent.withdrawn", {"person": mine, "purpose": "visitor", "reached": [mine]})
+    desk_record(one, "person.erased", {"person": "c-" + "1" * 20, "reason": "request", "proof": "command"})
     group.deliver()
     at_us = min(taken_back.stamp.wall_us, NOW_US)
-    said = {"reason": "consent_withdrawn", "withdrawn_us": at_us}
-    assert (group.told("n2"), group.told("n3")) == ([{"person": theirs, **said}], [{"person": other, **said}])
+    phone = {"person": "c-" + "2" * 20, "reason": "request"}
+    assert group.told("n2") == [phone, {"person": theirs, "reason": "consent_withdrawn", "withdrawn_us": at_us}]
+    assert group.told("n3") == [{"person": "c-" + "3" * 20, "reason": "request"}]
+    for node, done in ((two, {"reached": ["c-" + "2" * 20]}), (three, {"reached": ["c-" + "3" * 20]})):
+        with closing(node.ledger()) as ledger:
+            ledger.append("retention.run", {"expired": [], "basis": "central", **done})
+    group.deliver()
+    heard = {"person": mine, "reason": "consent_withdrawn", "confirmed": 0}
+    assert group.told("n1") == [heard], "the face at n2 has not been answered for"
     with closing(two.ledger()) as ledger:
-        ledger.append("retention.run", {"expired": [theirs], "basis": "central", "reached": [theirs]})
+        ledger.append("retention.run", {"expired": [], "basis": "central", "kept": [theirs]})
     group.deliver()
-    assert group.told("n1") == [], "n3 has not answered"
-    with closing(three.ledger()) as ledger:
-        ledger.append("retention.run", {"expired": [], "basis": "central", "kept": [other]})
+    assert group.told("n1") == [heard, {"person": "c-" + "1" * 20, "reason": "request", "confirmed": 2}]
+
+
+@pytest.mark.parametrize("forgotten", [None, "error", "one of two"])
+def test_a_proven_phone_takes_no_face_along_that_nobody_wanted_gone(group: Group, forgotten: str | None) -> None:
+    one, two, _ = group.nodes.values()
+    mine, other, theirs = (f"p-{letter * 20}" for letter in "abc")
+    check_in(one, group.central, "v-1", "c-" + "1" * 20, LI, mine)
+    if forgotten == "one of two":
+        check_in(one, group.central, "v-3", "c-" + "1" * 20, LI, other)
+    check_in(two, group.central, "v-2", "c-" + "2" * 20, LI, theirs)
     group.deliver()
-    assert group.told("n1") == [{"person": mine, "reason": "consent_withdrawn", "confirmed": 2}]
-    assert group.store.sidecar_count() == 3, "the phones stay"
+    if forgotten is not None:
+        reason = "error" if forgotten == "error" else "request"
+        desk_record(one, "person.erased", {"person": mine, "reason": reason})
+    desk_record(one, "person.erased", {"person": "c-" + "1" * 20, "reason": "request", "proof": "by_hand"})
+    group.deliver()
+    assert [said["person"] for said in group.told("n2")] == ["c-" + "2" * 20]
 
 
 @pytest.mark.parametrize(
