@@ -76,6 +76,7 @@ class Orders:
         if not ordered:
             return 0
         forgotten = erase_ordered(ledger, vault, ordered, now)
-        self._incomplete = {one.nseq for one in self._trust.erasures()}
+        tried = self._incomplete | {one.nseq for one in ordered}  # one that came meanwhile need not wait
+        self._incomplete = tried & {one.nseq for one in self._trust.erasures()}
         self._again_at_s = time.monotonic() + INCOMPLETE_AGAIN_S
         return forgotten
