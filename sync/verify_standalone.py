@@ -636,6 +636,11 @@ class HeadOffice:
         return "desk" if same and (said["epoch"], said["seq"]) == self.changed.get(said["account"]) else ""
 
 
+RESTS = {
+    "central": "by central's own word",
+    "desk": "on the desk's key alone",
+    "held": "on the desk's key alone, by the records that this bundle holds",
+}
 ID, NAME, CODE64 = "[a-z]{1,8}-[0-9a-f]{16,64}", "[A-Za-z0-9][A-Za-z0-9._-]{0,63}", "[0-9a-f]{64}"
 ACCOUNT_FORMS = (
     {"account": ID, "enabled": ""},
@@ -1153,8 +1158,31 @@ def judge_bundle(
                 whose = _code(one.fields.get("person"))
                 yield f"split out at {named(one.place)}: this visit was not of person {whose}"
     later = [one for one in records[deciding[0] + 1 :] if one.place not in void]
-    rests = {one.place: head_office.follow(one) for one in records if one.place not in void}
+    rests = _rests(head_office, records, void)
     yield from _source([one for one in later if one.fields.get("visit") == visit], rests)
+
+
+def _rests(head_office: HeadOffice, records: list[Record], void: set[Place]) -> dict[Place, str]:
+    """What each record that is not void rests on as a word of head office's: `central`, `desk`, `held`, or nothing.
+
+    held: on the desk's key, where records are missing between it and the earlier of what it answers and what last told
+    of its account. Whoever chose the records may have left out another password, or an answer before it.
+    """
+    rests: dict[Place, str] = {}
+    places: dict[str, Place] = {}
+    gapless_from: Place = (0, 0)
+    for number, one in enumerate(records):
+        if number == 0 or one.prev != records[number - 1].hash:
+            gapless_from = one.place
+        if one.place in void:
+            continue
+        rest = head_office.follow(one)
+        places[one.hash.hex()] = one.place
+        if rest == "desk":
+            asked = places.get(str(one.fields.get("proposal")), (0, 0))
+            rest = "held" if gapless_from > min(asked, head_office.changed[one.fields["account"]]) else rest
+        rests[one.place] = rest
+    return rests
 
 
 def _source(records: list[Record], rests: dict[Place, str]) -> Iterator[str]:
@@ -1171,11 +1199,12 @@ def _source(records: list[Record], rests: dict[Place, str]) -> Iterator[str]:
         elif one.kind in ("visit.approved", "notice.applied") and hashed in asked:
             proposal, word, idle = asked[hashed]
             rest, office = rests.get(one.place), fields.get("office")
-            outside = rest == "central" or (rest == "desk" and office not in (None, "", proposal.fields.get("office")))
+            other = office not in (None, "", proposal.fields.get("office"))
+            outside = rest == "central" or (rest in ("desk", "held") and other)
             outside = outside and fields.get("account") != proposal.fields.get("account")
             if not outside or fields.get("verdict") not in ("approved", "refused"):
                 asked[hashed] = (proposal, word, idle or one)
-            elif word is None or (rests[word.place], rest) == ("desk", "central"):
+            elif word is None or (rests[word.place] != "central" and rest == "central"):
                 asked[hashed] = (proposal, one, idle)
     registered: Fields = {}
     standing: Fields = {}
@@ -1199,8 +1228,7 @@ def _source(records: list[Record], rests: dict[Place, str]) -> Iterator[str]:
     for proposal, word, idle in asked.values():
         said = "not decided"
         if word:
-            rest = "by central's own word" if rests[word.place] == "central" else "on the desk's key alone"
-            said = f"{word.fields['verdict']} at {named(word.place)}, {rest}"
+            said = f"{word.fields['verdict']} at {named(word.place)}, {RESTS[rests[word.place]]}"
         elif idle:
             said = f"not approved from outside: the word at {named(idle.place)} does not count"
         reason = _code(proposal.fields.get("reason"))

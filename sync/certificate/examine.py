@@ -11,9 +11,9 @@ from sync.certificate.bundle import Bundle
 from sync.certificate.certified import Certificate
 from sync.certificate.coverage import DAY_US, DAYS, KINDS, coverage
 from sync.certificate.timeline import Moment, Timeline
+from sync.certificate.words import rests
 from sync.format.chain import admit
 from sync.format.checkpoint import BadCheckpoint, origin_of
-from sync.format.head_office import bases
 from sync.format.keyring import KeyRing
 from sync.format.log_proof import LogHead, follows
 from sync.format.messages import Ack, BadMessage, Statement
@@ -73,7 +73,7 @@ def examine(bundle: Bundle, given: Enrolment | CentralKeys | None = None) -> Cer
         after=_neighbour(linked, link, 1),
         settled=settle_visit(record.kind, record.fields, corrections[-1] if corrections else None),
         later=tuple(later),
-        bases=bases(records, account_notices(lists, bundle.notices)),
+        bases=rests(records, linked, account_notices(lists, bundle.notices)),
         arrival=arrival,
         confirmed=confirmed,
         log=heads.get(shown.ack_hash) if shown else None,

@@ -15,9 +15,10 @@ from sync.format.records import Record
 from sync.format.visit_fields import text_of
 
 APPLIED = "notice.applied"
-Basis: TypeAlias = Literal["central", "desk"]
+Basis: TypeAlias = Literal["central", "desk", "desk_as_held"]
 """What a word on a proposal rests on: central's signature under that very word, or the desk's key, under the name of an
-account that central had confirmed then."""
+account that central had confirmed then; `desk_as_held`: as far as chosen records say, between which others are missing
+(certificate/words.py)."""
 Place: TypeAlias = tuple[int, int]
 
 

@@ -27,7 +27,11 @@ UNDO_US = 600_000_000
 """A host can undo for ten minutes (issue 5), later only with an approval."""
 CHANGES = ("way", "agent", "code", "report", "first_us")
 """What only an approval changes. first_us: when they first came, as the office has it, microseconds."""
-_RESTS: Mapping[Basis, str] = {"central": "by central's own word", "desk": "on the desk's key alone"}
+_RESTS: Mapping[Basis, str] = {
+    "central": "by central's own word",
+    "desk": "on the desk's key alone",
+    "desk_as_held": "on the desk's key alone, by the records that this bundle holds",
+}
 _CODE = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -127,7 +131,7 @@ def _answers(record: Record) -> str:
 def _judged(asked: Proposal, record: Record, basis: Basis | None) -> Proposal:
     match record.fields.get("verdict"):
         case "approved" | "refused" as verdict if basis is not None and _from_outside(asked.record, record, basis):
-            if asked.basis is None or (asked.basis, basis) == ("desk", "central"):
+            if asked.basis is None or (asked.basis != "central" and basis == "central"):
                 return replace(asked, verdict=verdict, decided=record, basis=basis)
             return asked
         case _:

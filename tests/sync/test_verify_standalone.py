@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,10 +27,11 @@ from sync.format import canonical
 from sync.format.messages import Ack, Statement
 from sync.format.notices import AccountWord
 from sync.format.public_keys import Enrolment
-from sync.format.records import Record
+from sync.format.records import Record, parse
 from sync.format.rotation import Rotation
 from sync.format.signing import Domain, PublicKey, es256_signature, tagged
 from sync.format.source import UNDO_US
+from sync.format.wire import SignedBody
 from sync.node.purge import purge
 from sync.node.trust import Trust
 from sync.node.witness import witness
@@ -288,6 +289,46 @@ def test_both_judge_an_undo_by_the_clock_that_nobody_sets(
     assert ours(path) == theirs(path) == ("good", None)
     for told in (verify(path).lines, verify_standalone.verify(path, Given(None))):
         assert [line for line in told if line.startswith("source that")] == ["source that stands: way phone"] * late
+
+
+@pytest.mark.parametrize("left_out", ["nothing", "another password", "a refusal"])
+def test_both_say_that_an_approval_counts_only_by_the_records_of_the_bundle_where_some_are_missing(
+    site: ASite, visit: str, tmp_path: Path, left_out: str
+) -> None:
+    site.ack(checkpoint=True)
+    zhao, qian = (f"acc-{letter * 16}" for letter in "ab")
+    for account in (zhao, qian):
+        site.confirm(site.change_account(account))
+    said = {"visit": visit, "state": "proposed", "reason": "typo", "account": "li", "way": "code", "office": "puxi-01"}
+    asked = site.desk.append("visit.corrected", said)
+    word = {"visit": visit, "proposal": asked.hash.hex(), "office": "hq"}
+    if left_out == "a refusal":
+        gone = site.desk.append("visit.approved", {**word, "account": qian, "verdict": "refused"})
+    else:
+        gone = site.change_account(zhao if left_out == "another password" else qian, "password")
+    site.desk.append("visit.approved", {**word, "account": zhao, "verdict": "approved"})
+    whole = bundle_of(site.path, visit)
+    held = {
+        one.body: one
+        for one in (*whole.records, *(SignedBody(r.body, r.signature) for r in site.node.between((0, 0), (9, 0))))
+    }
+    order = sorted(held.values(), key=lambda one: (place := parse(one.body, one.signature)).epoch * 10**9 + place.seq)
+
+    def lines_of(records: Iterable[SignedBody]) -> str:
+        path = zipped(replace(whole, records=tuple(records)).encode(), tmp_path / "b.zip")
+        assert ours(path) == theirs(path) == ("good", None)
+        both = (verify(path).lines, verify_standalone.verify(path, Given(None)))
+        ours_said, theirs_said = ([line for line in said if line.startswith("correction to")] for said in both)
+        assert ours_said == theirs_said
+        return ours_said[0].rpartition("(typo): ")[2]
+
+    told = {"nothing": "approved", "another password": "not approved from outside", "a refusal": "refused"}[left_out]
+    everything = lines_of(order)
+    assert everything.startswith(told)
+    assert "by the records" not in everything
+    without = lines_of(one for one in order if one.body != gone.body)
+    assert without.startswith("approved")
+    assert without.endswith("on the desk's key alone, by the records that this bundle holds")
 
 
 def test_both_find_a_bundle_good_though_central_s_clock_was_set_back_and_miss_no_log_that_shrank(
