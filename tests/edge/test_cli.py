@@ -142,6 +142,7 @@ def test_visits_people_and_ledger_are_json_of_the_documented_keys(call: Call, li
         "expires_at": "2026-07-02T02:00:00Z",
         "searchable": True,
         "templates": 1,
+        "why": None,
     }
 
     rows = json.loads(call("ledger", "--home", lived_in.path, "--json").out)

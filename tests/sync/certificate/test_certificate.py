@@ -162,10 +162,12 @@ def test_corrections_and_what_came_later_are_in_it(site: ASite, visit: str) -> N
     site.correct("somebody else")
     found = certificate_of(site, visit)
     assert [one.kind for one in found.later] == ["visit.reentry", "visit.corrected", "visit.left", "person.erased"]
-    assert (found.settled.decision, found.settled.original) == ("return", "first")
+    assert (found.settled.decision, found.settled.original) == ("first", "first"), "the node had left nothing open"
+    assert found.settled.corrected
 
 
 def test_a_correction_of_the_party_is_in_it_and_changes_no_decision(site: ASite, visit: str) -> None:
+    visit = site.visit("unsure")
     site.correct(visit)
     split = {"visit": visit, "party_id": "g-2", "reason": "party_split", "account": "u-1"}
     site.desk.append("visit.corrected", split)
