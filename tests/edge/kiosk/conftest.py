@@ -109,6 +109,7 @@ def sign_in_on(page: "Page", name: str) -> None:
     page.fill("input[name=password]", PASSWORD)
     page.press("input[name=password]", "Enter")
     page.wait_for_selector("nav.rail")
+    page.wait_for_load_state()  # what it looks like is in its styles
 
 
 def until(true: Callable[[], bool], within_s: float = 20) -> None:
