@@ -6,7 +6,7 @@ from pathlib import Path
 import segno
 
 from edge.papers.certificate_time import Row, draw_times
-from edge.papers.paper import HEIGHT_MM, WIDTH_MM, Colour, Paper, Weight
+from edge.papers.paper import BRAND, BRAND_SOFT, HEIGHT_MM, INK, INK_2, INK_3, LINE, WIDTH_MM, Colour, Paper, Weight
 from sync.certificate.certified import Certificate
 from sync.certificate.coverage import Gap, GapReason
 from sync.certificate.paper_code import code
@@ -18,14 +18,8 @@ from sync.web.times import Times, lasting
 
 MARGIN = 16.0
 INNER = WIDTH_MM - 2 * MARGIN
-INK: Colour = (20, 33, 31)
-INK_2: Colour = (68, 83, 79)
-INK_3: Colour = (95, 110, 105)
-BRAND: Colour = (13, 79, 74)
-BRAND_SOFT: Colour = (225, 239, 235)
 AMBER: Colour = (134, 68, 0)
 AMBER_SOFT: Colour = (253, 238, 211)
-LINE: Colour = (222, 219, 210)
 SUNKEN: Colour = (244, 243, 239)
 GAP_COLOURS: dict[GapReason, Colour] = {
     "off": (150, 146, 135),

@@ -3,17 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from edge.papers.paper import WIDTH_MM, Colour, Paper
+from edge.papers.paper import INK, INK_2, INK_3, LINE, WIDTH_MM, Colour, Paper
 from sync.certificate.timeline import Interval
 from sync.web.languages import Texts
 from sync.web.times import Times
 
 _LEFT, _RIGHT = 76.0, WIDTH_MM - 16.0
 _ROW_MM = 11.0
-_INK: Colour = (20, 33, 31)
-_INK_2: Colour = (68, 83, 79)
-_INK_3: Colour = (95, 110, 105)
-_LINE: Colour = (222, 219, 210)
 _GOLD: Colour = (206, 140, 40)
 
 
@@ -44,9 +40,9 @@ def draw_times(paper: Paper, y: float, rows: list[Row], wall_us: int, times: Tim
         return _LEFT + (us - low) * scale
 
     for row in rows:
-        paper.words(16, y + 0.2, _LEFT - 19, row.zh, 8.0, _INK, "", 1.25)
-        paper.words(16, y + 4.4, _LEFT - 19, row.en, 6.4, _INK_2, "", 1.25)
-        paper.rule(_LEFT, y + 3.4, _RIGHT - _LEFT, _LINE, 0.2)
+        paper.words(16, y + 0.2, _LEFT - 19, row.zh, 8.0, INK, "", 1.25)
+        paper.words(16, y + 4.4, _LEFT - 19, row.en, 6.4, INK_2, "", 1.25)
+        paper.rule(_LEFT, y + 3.4, _RIGHT - _LEFT, LINE, 0.2)
         _bar(paper, y, row, x_of)
         label = _label(row.interval, wall_us, times, zh, en)
         width = paper.width_of(label, 7)
@@ -54,14 +50,14 @@ def draw_times(paper: Paper, y: float, rows: list[Row], wall_us: int, times: Tim
         if row.interval is not None and row.interval.width_us is not None:
             middle = (x_of(row.interval.lo_us or 0) + x_of(row.interval.hi_us or 0)) / 2
         x = min(max(_LEFT, middle - width / 2), _RIGHT - width)
-        paper.words(x, y + 5.3, width + 2, label, 7, _INK_2, "", 1.3)
+        paper.words(x, y + 5.3, width + 2, label, 7, INK_2, "", 1.3)
         y += _ROW_MM
     if low <= wall_us <= high:
         for number in range(len(rows)):
             paper.box(x_of(wall_us) - 0.25, top + number * _ROW_MM + 1.2, 0.5, 4.6, _GOLD)
     wall = f"{zh('time.wall')} {en('time.wall')}  {times.date(wall_us)} {times.seconds(wall_us)}"
     paper.box(_LEFT, y + 1.2, 3, 0.6, _GOLD)
-    paper.words(_LEFT + 5, y - 0.2, 110, wall, 6.8, _INK_3)
+    paper.words(_LEFT + 5, y - 0.2, 110, wall, 6.8, INK_3)
     return y + 3.4
 
 

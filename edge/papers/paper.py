@@ -15,6 +15,12 @@ from edge import EdgeError
 Colour: TypeAlias = tuple[int, int, int]
 Weight: TypeAlias = Literal["", "B"]
 
+INK: Colour = (20, 33, 31)
+INK_2: Colour = (68, 83, 79)
+INK_3: Colour = (95, 110, 105)
+LINE: Colour = (222, 219, 210)
+BRAND: Colour = (13, 79, 74)
+BRAND_SOFT: Colour = (225, 239, 235)
 WIDTH_MM, HEIGHT_MM = 210.0, 297.0
 MM_PER_PT = 25.4 / 72
 _FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".local/share/fonts")

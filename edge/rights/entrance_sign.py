@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from edge import EdgeError
 from edge.consent import CapturePolicy
-from edge.papers.paper import Colour, Paper, Weight
+from edge.papers.paper import BRAND, BRAND_SOFT, HEIGHT_MM, INK, INK_2, WIDTH_MM, Colour, Paper, Weight
 from edge.settings import Settings
 from sync.web.languages import Languages
 from sync.web.times import Times
@@ -16,13 +16,9 @@ from sync.web.times import Times
 SignSize: TypeAlias = Literal["A4", "A3"]
 
 _TEXTS = Path(__file__).parent / "entrance_sign.toml"
-_INK: Colour = (20, 33, 31)
-_INK_2: Colour = (68, 83, 79)
-_BRAND: Colour = (13, 79, 74)
-_BRAND_SOFT: Colour = (225, 239, 235)
 _GOLD: Colour = (255, 213, 138)
 _WHITE: Colour = (255, 255, 255)
-_MARGIN, _WIDTH, _HEIGHT = 16.0, 210.0, 297.0  # of the A4 page, which A3 enlarges
+_MARGIN = 16.0  # of the A4 page, which A3 enlarges
 _HEAD_MM = 48.0
 
 
@@ -110,49 +106,49 @@ class _Drawing:
         y = _HEAD_MM + 7
         for section in self._sign.sections:
             y = self._section(section, y)
-        if y > _HEIGHT - 22:
+        if y > HEIGHT_MM - 22:
             raise NoSign("operator.name, operator.contact or capture.legal_basis: too long for a sign of one page")
-        self._box(_MARGIN, _HEIGHT - 20, _WIDTH - 2 * _MARGIN, 0.3, _BRAND)
-        at = _HEIGHT - 18.0
+        self._box(_MARGIN, HEIGHT_MM - 20, WIDTH_MM - 2 * _MARGIN, 0.3, BRAND)
+        at = HEIGHT_MM - 18.0
         for zh, en in self._sign.foot:
-            at = self._words(_MARGIN, at, _WIDTH - 2 * _MARGIN, f"{zh}  {en}", 7, _INK_2)
+            at = self._words(_MARGIN, at, WIDTH_MM - 2 * _MARGIN, f"{zh}  {en}", 7, INK_2)
         return bytes(self._paper.output())
 
     def _head(self) -> None:
-        self._box(0, 0, _WIDTH, _HEAD_MM, _BRAND)
+        self._box(0, 0, WIDTH_MM, _HEAD_MM, BRAND)
         self._camera(_MARGIN, 11)
         x = _MARGIN + 34
-        y = self._words(x, 8, _WIDTH - x - 8, self._sign.title[0], 30, _WHITE, "B", 1.25)
-        y = self._words(x, y, _WIDTH - x - 8, self._sign.title[1], 13, (191, 227, 214), "", 1.35)
-        y = self._words(x, y + 1.2, _WIDTH - x - 8, self._sign.claim[0], 16, _GOLD, "B", 1.35)
-        self._words(x, y, _WIDTH - x - 8, self._sign.claim[1], 10, _GOLD, "", 1.3)
+        y = self._words(x, 8, WIDTH_MM - x - 8, self._sign.title[0], 30, _WHITE, "B", 1.25)
+        y = self._words(x, y, WIDTH_MM - x - 8, self._sign.title[1], 13, (191, 227, 214), "", 1.35)
+        y = self._words(x, y + 1.2, WIDTH_MM - x - 8, self._sign.claim[0], 16, _GOLD, "B", 1.35)
+        self._words(x, y, WIDTH_MM - x - 8, self._sign.claim[1], 10, _GOLD, "", 1.3)
 
     def _camera(self, x: float, y: float) -> None:
         """A camera over a door, so that the sign is understood from afar."""
-        self._box(x, y, 26, 26, _BRAND_SOFT, 5)
-        self._box(x + 5, y + 9, 12, 8.5, _BRAND, 1.6)
+        self._box(x, y, 26, 26, BRAND_SOFT, 5)
+        self._box(x + 5, y + 9, 12, 8.5, BRAND, 1.6)
         k, paper = self._scale, self._paper
-        paper.set_fill_color(*_BRAND)
+        paper.set_fill_color(*BRAND)
         lens = [(x + 18, y + 12), (x + 22, y + 9.5), (x + 22, y + 17), (x + 18, y + 14.5)]
         paper.polygon([(px * k, py * k) for px, py in lens], style="F")
-        self._box(x + 9, y + 17.5, 2.4, 4.5, _BRAND)
-        self._box(x + 6, y + 21, 8.4, 1.6, _BRAND, 0.6)
+        self._box(x + 9, y + 17.5, 2.4, 4.5, BRAND)
+        self._box(x + 6, y + 21, 8.4, 1.6, BRAND, 0.6)
 
     def _section(self, section: Section, y: float) -> float:
-        w = _WIDTH - 2 * _MARGIN
-        self._box(_MARGIN, y + 0.9, 1.6, 6.2, _BRAND)
+        w = WIDTH_MM - 2 * _MARGIN
+        self._box(_MARGIN, y + 0.9, 1.6, 6.2, BRAND)
         zh, en = section.head
-        self._words(_MARGIN + 4.5, y, w, zh, 15.5, _BRAND, "B", 1.45)
+        self._words(_MARGIN + 4.5, y, w, zh, 15.5, BRAND, "B", 1.45)
         beside = _MARGIN + 4.5 + self._paper.width_of(zh, 15.5 * self._scale, "B") / self._scale + 3
-        self._words(beside, y + 1.9, w, en, 9.5, _INK_2, "", 1.45)
+        self._words(beside, y + 1.9, w, en, 9.5, INK_2, "", 1.45)
         y += 8.6
         bullets = len(section.lines) > 1
         for zh, en in section.lines:
             x = _MARGIN + (9.5 if bullets else 4.5)
             if bullets:
-                self._box(_MARGIN + 5, y + 2.1, 1.8, 1.8, _BRAND, 0.9)
-            y = self._words(x, y, _WIDTH - _MARGIN - x, zh, 12, _INK, "", 1.38)
-            y = self._words(x, y, _WIDTH - _MARGIN - x, en, 8.2, _INK_2, "", 1.32) + 1.4
+                self._box(_MARGIN + 5, y + 2.1, 1.8, 1.8, BRAND, 0.9)
+            y = self._words(x, y, WIDTH_MM - _MARGIN - x, zh, 12, INK, "", 1.38)
+            y = self._words(x, y, WIDTH_MM - _MARGIN - x, en, 8.2, INK_2, "", 1.32) + 1.4
         return y + 3.4
 
     def _box(self, x: float, y: float, w: float, h: float, fill: Colour, radius: float = 0.0) -> None:
